@@ -1,0 +1,65 @@
+"""The files of `static/`: read once, served from memory, packed where the browser takes it."""
+
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKED = {".br": "br", ".gz": "gzip"}  # in the order of preference
+TYPES = {".js": "text/javascript", ".map": "application/json"} | {
+    ending: mimetypes.types_map[ending] for ending in (".css", ".html", ".json", ".png", ".svg", ".txt")
+}
+TEXT_TYPES = ("text/", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file: its bytes as they are and packed, by content coding."""
+
+    body: bytes
+    media_type: str
+    etag: str
+    packed: Mapping[str, bytes] = field(default_factory=dict)
+
+    def encoded_for(self, accept_encoding: str) -> tuple[bytes, str | None]:
+        """The smallest body that the header takes, and its content coding (RFC 9110, section 12.5.3)."""
+        accepted = _accepted_codings(accept_encoding)
+        for coding in PACKED.values():
+            if coding in self.packed and coding in accepted:
+                return self.packed[coding], coding
+        return self.body, None
+
+
+def load_assets(directory: Path) -> dict[str, Asset]:
+    """Every file below the directory, by its path in it (`assets/app-1a2b.js`). Raises OSError if there is none."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    if not paths:
+        raise FileNotFoundError(f"{directory} has no files: the widget was not built")
+    bodies = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
+    return {name: _asset(name, bodies) for name in bodies if Path(name).suffix not in PACKED}
+
+
+def _asset(name: str, bodies: Mapping[str, bytes]) -> Asset:
+    media_type = TYPES.get(Path(name).suffix, "application/octet-stream")
+    if media_type.startswith(TEXT_TYPES):
+        media_type += "; charset=utf-8"
+    return Asset(
+        body=bodies[name],
+        media_type=media_type,
+        etag=etag_of(bodies[name]),
+        packed={coding: bodies[name + ending] for ending, coding in PACKED.items() if name + ending in bodies},
+    )
+
+
+def etag_of(body: bytes) -> str:
+    return f'W/"{hashlib.sha256(body).hexdigest()[:20]}"'
+
+
+def _accepted_codings(header: str) -> set[str]:
+    accepted = set()
+    for item in header.lower().split(","):
+        coding, _, weight = item.partition(";")
+        if weight.replace(" ", "").rstrip("0") not in ("q=", "q=0", "q=0."):
+            accepted.add(coding.strip())
+    return accepted

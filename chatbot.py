@@ -1,0 +1,986 @@
+"""The chat service: checks a tenant's key, asks an OpenAI-compatible endpoint and relays its answer as it comes.
+
+    POST   /api/v1/chat                     a question; the answer as Server-Sent Events
+    GET    /api/v1/conversations/{id}       the turns of a conversation
+    DELETE /api/v1/conversations/{id}       forget it
+    POST   /api/v1/messages/{id}/stop       stop an answer
+    POST   /api/v1/messages/{id}/feedback   rate an answer
+    GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
+    GET    /widget.js, /widget.html, /assets/*   what the browser loads; /docs and /openapi.json for developers
+    GET    /                                the demonstration page, without a provider's key
+
+Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
+answers are written at a time; an answer takes at most ANSWER_TIMEOUT seconds and goes on for RESUME_SECONDS without a
+reader. The way of a question is `chat`, from top to bottom: every check comes before the first byte of the answer.
+"""
+
+import asyncio
+import hmac
+import html
+import json
+import logging
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from math import ceil
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+import uvicorn
+from pydantic import BaseModel, ValidationError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import demo
+import schema
+from answers import Answer, Answers
+from assets import Asset, etag_of, load_assets
+from errors import (
+    BadRequest,
+    BodyTooLarge,
+    BudgetExhausted,
+    ConversationUnknown,
+    DatabaseUnavailable,
+    Interrupted,
+    KeyInvalid,
+    KeyMissing,
+    MalformedJSON,
+    MessageIdTaken,
+    MessageUnknown,
+    MethodNotAllowed,
+    NotFound,
+    OriginNotAllowed,
+    RateLimited,
+    Restarting,
+    SecretKeyInBrowser,
+    ServiceError,
+    UnsupportedMediaType,
+    UpstreamFailed,
+    ValidationFailed,
+    VisitorRateLimited,
+    every_error,
+)
+from logs import configure_logging
+from metrics import Metrics
+from openapi import openapi as openapi_document
+from origins import origin_matches
+from settings import Settings, explain
+from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, TenantNotFound, Turn, UsageRow
+from store import MessageIdTaken as MessageIdBelongsToAnother
+from store import Status as TurnStatus
+from store import visitor_id as hash_visitor
+from upstream import Bounds, Call, Finish, TokenCount
+
+VERSION = "0.1.0"
+STATIC = Path(__file__).with_name("static")
+API = "/api/v1"
+DEMONSTRATION_KEY_DAYS = 1
+SWEEP_SECONDS = 3600
+STORE_AGAIN_SECONDS = 1.0
+KEEPALIVE_CONNECTIONS = 20  # httpx looks through all idle connections for each request
+
+log = logging.getLogger("chatbot")
+
+
+# What the lifespan holds
+
+
+@dataclass(slots=True)
+class Service:
+    """What the endpoints share; `request.state.service`."""
+
+    settings: Settings
+    store: Store
+    client: httpx.AsyncClient
+    answers: Answers
+    assets: dict[str, Asset]
+    metrics: Metrics
+    shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
+    demonstration: tuple[str, str] | None = None  # the demonstration's widget id and key
+
+
+@asynccontextmanager
+async def _serve(settings: Settings) -> AsyncIterator[Service]:
+    store = Store(settings.database_url)
+    transport = demo.DemonstrationTransport() if settings.demonstration else None
+    limits = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
+    timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
+    answers = Answers(max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
+    async with (
+        httpx.AsyncClient(transport=transport, limits=limits, timeout=timeout, trust_env=False) as client,
+        _closing(store),
+    ):
+        await store.migrate()
+        service = Service(
+            settings=settings,
+            store=store,
+            client=client,
+            answers=answers,
+            assets=load_assets(STATIC),
+            metrics=Metrics(lambda: len(answers)),
+            shutdown=anyio.Event(),
+            demonstration=await _set_up_demonstration(store, settings),
+        )
+        closing = asyncio.Event()
+        draining = asyncio.create_task(_drain_on_shutdown(service))
+        sweeping = asyncio.create_task(_sweep(service, closing))
+        try:
+            yield service
+        finally:
+            closing.set()
+            draining.cancel()
+            await answers.drain(0)
+            await asyncio.wait([draining, sweeping])
+
+
+@asynccontextmanager
+async def _closing(store: Store) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await store.close()
+
+
+async def _set_up_demonstration(store: Store, settings: Settings) -> tuple[str, str] | None:
+    """The demonstration's tenant, for pages of this machine only; it goes when a provider is set."""
+    name = demo.TENANT_NAME
+    try:
+        if not settings.demonstration:
+            await store.remove_tenant(name)
+            return None
+        _, api_key = await store.rotate_keys(name, grace=timedelta(days=DEMONSTRATION_KEY_DAYS))
+        return (await store.get_widget(name)).id, api_key
+    except TenantNotFound:
+        if not settings.demonstration:
+            return None
+        _, widget, api_key = await store.add_tenant(name, demo.WIDGET, origins=demo.ORIGINS)
+        return widget.id, api_key
+
+
+async def _drain_on_shutdown(service: Service) -> None:
+    await service.shutdown.wait()
+    log.info("draining", extra={"answers": len(service.answers)})
+    await service.answers.drain(service.settings.drain_seconds)
+
+
+async def _sweep(service: Service, closing: asyncio.Event) -> None:
+    """Forget the conversations that RETENTION_DAYS have passed over; 0 keeps them."""
+    days = service.settings.retention_days
+    while days and not closing.is_set():
+        try:
+            purged = await service.store.purge(datetime.now(UTC) - timedelta(days=days))
+            log.info("purged", extra={"conversations": purged.conversations})
+        except StoreError as error:
+            log.warning("the purge failed", extra={"reason": str(error)})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), SWEEP_SECONDS)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.state.service
+    return service
+
+
+# The chat
+
+
+async def chat(request: Request) -> Response:
+    """Answer a question as a stream of events; `schema.py` describes them."""
+    service = _service(request)
+    access = await _authenticate(request)
+    question = await _read_body(request, schema.ChatRequest)
+    after = _resume_position(request)
+    answer = await _find_or_begin(request, access, question)
+    service.answers.join(answer)
+    try:
+        visitor_is_there = await _opened(request, answer)
+        if not answer.accepted and isinstance(answer.ending, ServiceError):
+            raise answer.ending
+    except BaseException:
+        service.answers.leave(answer)
+        raise
+    if not visitor_is_there:
+        service.answers.leave(answer)
+        return Response(status_code=499)
+    return AnswerStream(service, answer, after)
+
+
+async def _authenticate(request: Request) -> Access:
+    """Who asks, and whether from where they may. Raises KeyMissing, KeyInvalid, OriginNotAllowed."""
+    given = request.headers.getlist("x-api-key")
+    if not given:
+        raise KeyMissing("no key")
+    if len(given) > 1:
+        raise BadRequest("X-API-Key was sent twice")
+    access = await _service(request).store.find_access(given[0])
+    if access is None:
+        raise KeyInvalid("the key is not valid")
+    request.state.tenant = access.tenant.name
+    _check_origin(request, access)
+    return access
+
+
+def _check_origin(request: Request, access: Access) -> None:
+    """A browser's page must be the service's own, as the widget's is, or one of the tenant's origins.
+
+    Servers send no Origin; the secret key is for them, and never for a browser.
+    """
+    origins = request.headers.getlist("origin")
+    if access.key.kind == "secret":
+        if origins or "sec-fetch-site" in request.headers:
+            raise SecretKeyInBrowser("a secret key came from a browser")
+        return
+    if not origins:
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise OriginNotAllowed("a cross-site request without an Origin")
+        return
+    if origins == [_own_origin(request)]:
+        return
+    if len(origins) > 1 or not origin_matches(origins[0], access.tenant.origins):
+        raise OriginNotAllowed(f"the origin is not listed, and the service's own is {_own_origin(request)}")
+    request.state.allowed_origin = origins[0]
+
+
+def _own_origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+Body = TypeVar("Body", bound=schema.Incoming)
+
+
+async def _read_body(request: Request, model: type[Body]) -> Body:
+    """The body as a model. Raises UnsupportedMediaType, BodyTooLarge, MalformedJSON or ValidationFailed."""
+    content_types = request.headers.getlist("content-type")
+    essence = content_types[0].partition(";")[0].strip().lower() if len(content_types) == 1 else None
+    if essence != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("not plain application/json")
+    body = await request.body()
+    try:
+        limits = {"max_message_chars": _service(request).settings.max_message_chars}
+        return model.model_validate_json(body, context=limits)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(item["type"] == "json_invalid" for item in found):
+        raise MalformedJSON("not JSON")
+    raise ValidationFailed(
+        [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in found]
+    )
+
+
+def _resume_position(request: Request) -> int:
+    """How many characters of the answer the reader has already (WHATWG HTML, section 9.2.4, Last-Event-ID)."""
+    value = request.headers.get("last-event-id", "")
+    if not re.fullmatch("[0-9]{0,9}", value):
+        raise BadRequest("a Last-Event-ID that is not ours", detail="Last-Event-ID must be the id of an event.")
+    return int(value or 0)
+
+
+async def _find_or_begin(request: Request, access: Access, question: schema.ChatRequest) -> Answer:
+    """The answer to a question: a new one, or for a message_id that is known already, the one that there is."""
+    service = _service(request)
+    message_id = question.message_id or uuid.uuid4()
+    known = question.message_id and await service.store.find_turn(access.tenant.id, message_id)
+    if not known:
+        service.answers.check_room()
+        await _check_limits(request, access)
+    model = access.tenant.model or service.settings.openai_model
+    try:
+        begun = await service.store.begin_turn(
+            access.tenant.id, message_id, question.conversation_id, question.message, question.regenerate, model
+        )
+    except ConversationNotFound:
+        raise ConversationUnknown("no such conversation") from None
+    except MessageIdBelongsToAnother:
+        raise MessageIdTaken("the message_id belongs to another question") from None
+    answer = service.answers.find(message_id)
+    if answer is not None:
+        return answer
+    if not begun.begun:
+        return _answer_of(begun.turn)
+    return _begin(request, access, begun.turn, begun.history, model)
+
+
+def _begin(request: Request, access: Access, turn: Turn, history: list[Turn], model: str) -> Answer:
+    """Start asking the upstream, in a task that outlives this request."""
+    service, settings = _service(request), _service(request).settings
+    answer = Answer(turn.conversation_id, turn.id)
+    call = Call(
+        client=service.client,
+        url=demo.URL if settings.demonstration else settings.upstream_url,
+        headers=_upstream_headers(access, settings),
+        body={
+            "model": model,
+            "messages": _messages(access.tenant.system_prompt or settings.system_prompt, history, turn.question),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+        bounds=Bounds(
+            connect_timeout=settings.connect_timeout,
+            first_text_timeout=settings.first_text_timeout,
+            text_timeout=settings.text_timeout,
+            answer_timeout=settings.answer_timeout,
+            max_line_bytes=settings.max_line_bytes,
+            max_answer_chars=settings.max_answer_chars,
+        ),
+        opened=answer.accept,
+        relay=answer.append,
+    )
+    usage = UsageRow(
+        at=datetime.now(UTC),
+        tenant_id=access.tenant.id,
+        outcome="running",
+        key_id=access.key.id,
+        conversation_id=turn.conversation_id,
+        message_id=turn.id,
+        origin=request.headers.get("origin"),
+        model=model,
+        request_id=request.state.request_id,
+    )
+    service.answers.start(answer, call, partial(_record, service, usage, time.monotonic()))
+    return answer
+
+
+async def _check_limits(request: Request, access: Access) -> None:
+    """The visitor's limit first: one visitor does not use up what all of them have."""
+    store, tenant = _service(request).store, access.tenant
+    address = request.client.host if request.client else ""
+    visitor = f"visitor:{tenant.id}:{hash_visitor(tenant, address)}"
+    if seconds := await store.take(visitor, tenant.visitor_rate_per_minute):
+        raise VisitorRateLimited("the visitor's rate limit", retry_after=ceil(seconds))
+    if seconds := await store.take(f"tenant:{tenant.id}", tenant.rate_per_minute):
+        raise RateLimited("the tenant's rate limit", retry_after=ceil(seconds))
+    if tenant.tokens_per_day and await store.tokens_used_today(tenant.id) >= tenant.tokens_per_day:
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        seconds = (midnight - datetime.now(UTC)).total_seconds()
+        raise BudgetExhausted("the tenant's tokens of the day", retry_after=ceil(seconds))
+
+
+def _upstream_headers(access: Access, settings: Settings) -> dict[str, str]:
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "User-Agent": f"chatbot/{VERSION}"}
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if variable := access.tenant.openai_key_env:
+        key = os.environ.get(variable)
+        if not key:
+            raise UpstreamFailed(f"the tenant's environment variable {variable} is not set")
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _messages(system_prompt: str, history: list[Turn], question: str) -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": system_prompt}]
+    for turn in history:
+        messages.append({"role": "user", "content": turn.question})
+        messages.append({"role": "assistant", "content": turn.answer})
+    return [*messages, {"role": "user", "content": question}]
+
+
+async def _record(
+    service: Service, usage: UsageRow, started: float, answer: Answer, ending: Finish | ServiceError
+) -> None:
+    """Close the turn in the database and count it. While the database is away, try again."""
+    tokens = ending.usage if isinstance(ending, Finish) else None
+    status: TurnStatus = ending.status if isinstance(ending, Finish) else "error"
+    code = ending.code if isinstance(ending, ServiceError) else None
+    first_text = answer.first_text_at - started if answer.first_text_at is not None else None
+    usage = replace(
+        usage,
+        outcome=code or status,
+        prompt_tokens=tokens.prompt_tokens if tokens else None,
+        completion_tokens=tokens.completion_tokens if tokens else None,
+        first_text_ms=None if first_text is None else round(first_text * 1000),
+        duration_ms=round((time.monotonic() - started) * 1000),
+    )
+    service.metrics.count_answer(usage.outcome, first_text, tokens)
+    log.log(
+        logging.WARNING if code else logging.INFO,
+        "answer",
+        extra={
+            "request_id": usage.request_id,
+            "message_id": str(answer.message_id),
+            "outcome": usage.outcome,
+            "reason": str(ending) if code else None,
+            "first_text_ms": usage.first_text_ms,
+            "duration_ms": usage.duration_ms,
+            "characters": answer.length,
+        },
+    )
+    while True:
+        try:
+            await service.store.finish_turn(answer.message_id, answer.text(), status, code, usage)
+            return
+        except StoreUnavailable as error:
+            log.warning("an answer is not stored yet", extra={"request_id": usage.request_id, "reason": str(error)})
+        except StoreError:
+            log.exception("an answer was not stored", extra={"request_id": usage.request_id})
+            return
+        await asyncio.sleep(STORE_AGAIN_SECONDS)
+
+
+def _answer_of(turn: Turn) -> Answer:
+    """The answer that the database holds. One still running has lost its process."""
+    ending: Finish | ServiceError
+    if turn.status == "error":
+        ending = every_error().get(turn.code or "", ServiceError)()
+    elif turn.status == "running":
+        ending = Interrupted("another process began it")
+    else:
+        ending = Finish(turn.status, _tokens_of(turn))
+    return Answer.stored(turn.conversation_id, turn.id, turn.answer, ending)
+
+
+def _tokens_of(turn: Turn) -> TokenCount | None:
+    if turn.prompt_tokens is None or turn.completion_tokens is None:
+        return None
+    return TokenCount(turn.prompt_tokens, turn.completion_tokens)
+
+
+async def _opened(request: Request, answer: Answer) -> bool:
+    """Wait until the upstream has accepted or refused the question. False when the visitor left before."""
+    if not answer.opened.is_set():
+        opened = asyncio.create_task(answer.opened.wait())
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait([opened, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened.cancel()
+            gone.cancel()
+    return answer.opened.is_set()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class AnswerStream(EventSourceResponse):
+    """An answer as events, from a position on. Whatever ends it, the reader is counted out."""
+
+    def __init__(self, service: Service, answer: Answer, after: int) -> None:
+        self._events = _events(answer, after, service.settings.ping_seconds)
+        self._leave = partial(service.answers.leave, answer)
+        super().__init__(
+            self._events,
+            headers={"Cache-Control": "no-cache, no-store"},
+            sep="\n",
+            ping=0,  # `_events` pings, and only while nothing else is sent
+            send_timeout=service.settings.send_timeout,
+            shutdown_event=service.shutdown,
+            shutdown_grace_period=service.settings.drain_seconds + 1,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("a reader was too slow", extra={"request_id": scope["state"]["request_id"]})
+        finally:
+            self._leave()
+            await self._events.aclose()
+
+
+async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGenerator[ServerSentEvent, None]:
+    """The events of an answer: `start`, its text as it comes, then exactly one of `done` or `error`."""
+    yield _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
+    position = after
+    while True:
+        if text := answer.text(position):
+            position += len(text)
+            yield _event("message", schema.MessageEvent(chunk=text), id=str(position))
+        elif answer.ending is not None:
+            yield _last_event(answer.ending)
+            return
+        elif not await answer.more(ping_seconds):
+            yield ServerSentEvent(comment="ping", sep="\n")
+
+
+def _last_event(ending: Finish | ServiceError) -> ServerSentEvent:
+    if isinstance(ending, ServiceError):
+        error = schema.ErrorEvent(code=ending.code, error=ending.detail)
+        if ending.retry_after is not None:
+            error.retry_after = ending.retry_after
+        return _event("error", error)
+    usage = schema.Usage(**asdict(ending.usage)) if ending.usage else None
+    return _event("done", schema.DoneEvent(status=ending.status, usage=usage))
+
+
+def _event(name: str, data: BaseModel, id: str | None = None) -> ServerSentEvent:
+    return ServerSentEvent(schema.to_json(data), event=name, id=id, sep="\n")
+
+
+# The other endpoints of the API
+
+
+async def conversation(request: Request) -> Response:
+    """The turns of a conversation, or, by DELETE, their end."""
+    access = await _authenticate(request)
+    store, tenant_id = _service(request).store, access.tenant.id
+    conversation_id = _path_id(request, ConversationUnknown)
+    if request.method == "DELETE":
+        if not await store.delete_conversation(tenant_id, conversation_id):
+            raise ConversationUnknown("no such conversation")
+        return Response(status_code=204)
+    turns = await store.conversation(tenant_id, conversation_id)
+    if turns is None:
+        raise ConversationUnknown("no such conversation")
+    messages = [message for turn in turns for message in _messages_of(_service(request), turn)]
+    return _json(schema.Conversation(conversation_id=conversation_id, messages=messages))
+
+
+def _messages_of(service: Service, turn: Turn) -> list[schema.ConversationMessage]:
+    under_way = service.answers.find(turn.id)
+    question = schema.ConversationMessage(
+        message_id=turn.id, role="user", content=turn.question, created_at=turn.created_at
+    )
+    answer = schema.ConversationMessage(
+        message_id=turn.id,
+        role="assistant",
+        content=under_way.text() if under_way else turn.answer,
+        created_at=turn.finished_at or turn.created_at,
+        status=turn.status,
+        code=turn.code,
+    )
+    return [question, answer]
+
+
+async def stop(request: Request) -> Response:
+    """Stop an answer. One that has ended already stays as it is."""
+    access = await _authenticate(request)
+    message_id = _path_id(request, MessageUnknown)
+    if await _service(request).store.find_turn(access.tenant.id, message_id) is None:
+        raise MessageUnknown("no such message")
+    _service(request).answers.stop(message_id)
+    return Response(status_code=204)
+
+
+async def feedback(request: Request) -> Response:
+    """Keep what a visitor thinks of an answer."""
+    access = await _authenticate(request)
+    message_id = _path_id(request, MessageUnknown)
+    given = await _read_body(request, schema.FeedbackRequest)
+    if not await _service(request).store.rate_turn(access.tenant.id, message_id, given.rating, given.comment):
+        raise MessageUnknown("no such message")
+    return Response(status_code=204)
+
+
+def _path_id(request: Request, unknown: type[NotFound]) -> uuid.UUID:
+    text = request.path_params["id"]
+    if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        raise unknown("not a UUID")
+    return uuid.UUID(text)
+
+
+async def health(request: Request) -> Response:
+    """The process is alive."""
+    return _json(schema.Health(status="ok"))
+
+
+async def ready(request: Request) -> Response:
+    """The process can take questions: its database works and it is not shutting down."""
+    service = _service(request)
+    if service.shutdown.is_set():
+        raise Restarting("draining", retry_after=1)
+    await service.store.ping()
+    return _json(schema.Ready(status="ready"))
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics, for whoever has METRICS_TOKEN; without one there are none."""
+    token = _service(request).settings.metrics_token
+    if token is None:
+        raise NotFound("METRICS_TOKEN is not set")
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+        raise KeyMissing("a wrong metrics token", detail="Send METRICS_TOKEN as a bearer token.")
+    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def preflight(request: Request) -> Response:
+    """A CORS preflight (WHATWG Fetch). It bears no key, so any tenant's origin may ask; the request itself decides."""
+    origins = request.headers.getlist("origin")
+    if len(origins) != 1 or not origin_matches(origins[0], await _service(request).store.listed_origins()):
+        raise OriginNotAllowed("a preflight from an origin that no tenant lists")
+    request.state.allowed_origin = origins[0]
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
+            "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, X-API-Key",
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+# What the browser loads
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
+)
+TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types lit-html"
+SHORT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
+ENDLESS_CACHE = "public, max-age=31536000, immutable"
+
+
+async def widget_js(request: Request) -> Response:
+    """The loader, which any page may load."""
+    return _asset(request, "widget.js", SHORT_CACHE)
+
+
+async def asset(request: Request) -> Response:
+    """A file whose name holds the hash of what is in it."""
+    return _asset(request, f"assets/{request.path_params['path']}", ENDLESS_CACHE)
+
+
+def _asset(request: Request, name: str, cache_control: str) -> Response:
+    asset = _service(request).assets.get(name)
+    if asset is None:
+        raise NotFound("no such file")
+    headers = {
+        "Cache-Control": cache_control,
+        "ETag": asset.etag,
+        "Vary": "Accept-Encoding",
+        "Access-Control-Allow-Origin": "*",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+    if _is_cached(request, asset.etag):
+        return Response(status_code=304, headers=headers)
+    body, coding = asset.encoded_for(request.headers.get("accept-encoding", ""))
+    if coding:
+        headers["Content-Encoding"] = coding
+    return Response(body, media_type=asset.media_type, headers=headers)
+
+
+async def widget_html(request: Request) -> Response:
+    """The iframe's page, which only the tenant's own pages may frame."""
+    found = await _service(request).store.find_widget(request.query_params.get("id", ""))
+    if found is None:
+        text = "There is no such widget. Check data-widget-id in the script tag."
+        policy = "default-src 'none'; frame-ancestors 'none'"
+        headers = {"Content-Security-Policy": policy, "X-Frame-Options": "DENY", "Cache-Control": "no-store"}
+        return Response(text, 404, media_type="text/plain; charset=utf-8", headers=headers)
+    widget, tenant = found
+    facts = {"id": widget.id, "origins": tenant.origins, "settings": widget.settings}
+    ancestors = " ".join(tenant.origins) or "'none'"
+    return _page(
+        request,
+        "widget.html",
+        f"{PAGE_POLICY}; {TRUSTED_TYPES}; frame-ancestors {ancestors}",
+        {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False)},
+    )
+
+
+async def home(request: Request) -> Response:
+    """The demonstration page, in demonstration mode only."""
+    demonstration = _service(request).demonstration
+    if demonstration is None:
+        raise NotFound("a provider is set: there is no demonstration page")
+    widget_id, api_key = demonstration
+    policy = f"{PAGE_POLICY}; frame-ancestors 'none'"
+    return _page(request, "demo.html", policy, {"__A4_WIDGET_ID__": widget_id, "__A4_API_KEY__": api_key})
+
+
+async def docs(request: Request) -> Response:
+    """Interactive documentation of the API."""
+    return _page(request, "docs.html", f"{PAGE_POLICY}; frame-ancestors 'none'", {})
+
+
+async def openapi_json(request: Request) -> Response:
+    """The OpenAPI document."""
+    settings = _service(request).settings
+    document = openapi_document(
+        version=VERSION, max_message_chars=settings.max_message_chars, max_body_bytes=settings.max_body_bytes
+    )
+    return Response(json.dumps(document), media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def _page(request: Request, name: str, policy: str, tokens: dict[str, str]) -> Response:
+    """A built page with its tokens filled in, escaped, and its policy."""
+    page = _service(request).assets[name].body.decode()
+    for token, value in tokens.items():
+        page = page.replace(token, html.escape(value))
+    body = page.encode()
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "ETag": etag_of(body)}
+    if _is_cached(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _is_cached(request: Request, etag: str) -> bool:
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in (item.strip() for item in known.split(","))
+
+
+def _json(model: BaseModel, status_code: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(schema.to_json(model), status_code, media_type="application/json", headers=headers)
+
+
+# Errors
+
+
+def _problem(request: Request, error: ServiceError) -> Response:
+    """An error as problem+json (RFC 9457)."""
+    request.state.error = error
+    problem = schema.Problem(
+        type="about:blank",
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=error.detail,
+        code=error.code,
+    )
+    if isinstance(error, ValidationFailed):
+        problem.errors = [schema.FieldError(field=field, message=message) for field, message in error.errors]
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if error.status_code == 401:
+        headers["WWW-Authenticate"] = "ApiKey"
+    return Response(schema.to_json(problem), error.status_code, headers, "application/problem+json")
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return _problem(request, error)
+
+
+async def _on_store_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, StoreUnavailable):
+        return _problem(request, DatabaseUnavailable(str(error), retry_after=2))
+    return await _on_unexpected(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: an unknown path, a wrong method, a body over the limit."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 413:
+        return _problem(request, BodyTooLarge("the body was longer than it may be"))
+    if error.status_code == 405:
+        refusal = MethodNotAllowed("no such method here")
+        response = _problem(request, refusal)
+        response.headers.update(error.headers or {})
+        return response
+    return _problem(request, NotFound("no such path"))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error, extra={"request_id": request.state.request_id})
+    response = _problem(request, ServiceError(type(error).__name__))
+    response.headers["X-Request-ID"] = request.state.request_id
+    return response
+
+
+class Edge:
+    """What every request passes first and last: its id, its Host, its size, CORS, the log line and the counters."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        started = time.monotonic()
+        request.state.request_id = _request_id(request.headers)
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(request, MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            refusal = self._refusal(request)
+            app = _problem(request, refusal) if refusal else self._app
+            await app(scope, receive, send_with_headers)
+        finally:
+            _log_request(request, status, time.monotonic() - started)
+
+    def _refusal(self, request: Request) -> ServiceError | None:
+        hosts = request.headers.getlist("host")
+        if len(hosts) > 1 or (not hosts and request.scope["http_version"] != "1.0"):
+            return BadRequest("no Host, or several")
+        if hosts and not re.fullmatch(r"[A-Za-z0-9._\-\[\]:]+", hosts[0]):
+            return BadRequest("a malformed Host")
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return BodyTooLarge("the Content-Length is larger than it may be")
+        return None
+
+
+def _request_id(headers: Headers) -> str:
+    """The proxy's id for the request, if it gave a sane one, or a new one."""
+    given = headers.get("x-request-id", "")
+    return given if re.fullmatch("[A-Za-z0-9_-]{8,64}", given) else uuid.uuid4().hex
+
+
+def _add_headers(request: Request, headers: MutableHeaders) -> None:
+    headers["X-Request-ID"] = request.state.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+    origin = getattr(request.state, "allowed_origin", None)
+    if origin is not None:
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
+        headers.add_vary_header("Origin")
+
+
+def _log_request(request: Request, status: int, seconds: float) -> None:
+    """One line a request: its route, never its path or query, which may hold a key."""
+    route = request.scope["route"].path if "route" in request.scope else "none"
+    error: ServiceError | None = getattr(request.state, "error", None)
+    service: Service | None = getattr(request.state, "service", None)
+    if service is not None:
+        service.metrics.requests.labels(route, status).inc()
+    log.log(
+        logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO,
+        "request",
+        extra={
+            "request_id": request.state.request_id,
+            "method": request.method if request.method.isalpha() else "?",
+            "route": route,
+            "status": status,
+            "tenant": getattr(request.state, "tenant", None),
+            "code": error and error.code,
+            "reason": str(error) if error else None,
+            "duration_ms": round(seconds * 1000),
+        },
+    )
+
+
+# The app
+
+api_routes = [
+    Route(f"{API}/chat", chat, methods=["POST"]),
+    Route(f"{API}/conversations/{{id}}", conversation, methods=["GET", "DELETE"]),
+    Route(f"{API}/messages/{{id}}/stop", stop, methods=["POST"]),
+    Route(f"{API}/messages/{{id}}/feedback", feedback, methods=["POST"]),
+]
+routes = [
+    *api_routes,
+    *(Route(route.path, preflight, methods=["OPTIONS"]) for route in api_routes),
+    Route(f"{API}/health", health),
+    Route(f"{API}/ready", ready),
+    Route("/metrics", metrics),
+    Route("/widget.js", widget_js),
+    Route("/widget.html", widget_html),
+    Route("/assets/{path:path}", asset),
+    Route("/docs", docs),
+    Route("/openapi.json", openapi_json),
+    Route("/", home),
+]
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The ASGI app; without settings, those of the environment. Raises pydantic's ValidationError for wrong ones."""
+    chosen = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with _serve(chosen) as service:
+            app.state.service = service
+            yield {"service": service}
+
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(Edge, max_body_bytes=chosen.max_body_bytes),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=chosen.max_body_bytes),
+        ],
+        exception_handlers={
+            ServiceError: _on_service_error,
+            StoreError: _on_store_error,
+            HTTPException: _on_http_exception,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_unexpected,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def __getattr__(name: str) -> Starlette:
+    """`app`, for `uvicorn chatbot:app`: made when it is asked for, so that importing this reads no environment."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+        self._leaving: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        service: Service | None = getattr(self._app.state, "service", None)
+        if service is None or service.shutdown.is_set():  # not up yet, or the operator insists
+            super().handle_exit(sig, frame)
+            return
+        service.shutdown.set()
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(self._leave, loop, service, partial(super().handle_exit, sig, frame))
+
+    def _leave(self, loop: asyncio.AbstractEventLoop, service: Service, leave: Callable[[], None]) -> None:
+        self._leaving = loop.create_task(service.answers.drain(service.settings.drain_seconds))
+        self._leaving.add_done_callback(lambda _: leave())
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(f"chatbot: {explain(error)}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_format)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        loop="uvloop",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=2,
+    )
+    Server(config, app).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Connections to SQLite and PostgreSQL: transactions, timeouts, and one family of errors for both."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import Any
+
+import aiosqlite
+import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy import Connection, Table, event, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from records import Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from tables import newest_version, schema_version, upgrade, version_of
+
+# Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest.
+DEADLINE = 5
+BUSY = 3
+CONNECT = 3
+STATEMENT = 4
+
+POOL_SIZE = 8
+MIGRATION_LOCK = 0x6134_6368_6174
+
+
+class Database:
+    """A bounded pool of connections to the database that a URL names, opened when they are first needed.
+
+    Raises ValueError when it names none that can be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.insert: Callable[[Table], sqlite.Insert | postgresql.Insert]
+        self._turn_to_write: AbstractAsyncContextManager[object]
+        if self.is_sqlite:
+            self._engine = self._reader = _sqlite_engine(parsed)
+            self.insert = sqlite.insert
+            # SQLite's own queue for its write lock is unfair, and each that waits in it holds a connection.
+            self._turn_to_write = asyncio.Lock()
+        else:
+            self._engine = _postgresql_engine(parsed)
+            self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self.insert = postgresql.insert
+            self._turn_to_write = nullcontext()
+        self._writer = self._engine.execution_options(immediate=True)
+
+    async def migrate(self) -> None:
+        """Make or upgrade the tables. Safe when several processes start at once.
+
+        Raises SchemaMismatch when the database is newer than this code.
+        """
+        if self.is_sqlite:
+            async with self.reading() as db:
+                await db.exec_driver_sql("PRAGMA journal_mode=WAL")
+        async with self.writing_unhurried() as db:
+            if not self.is_sqlite:
+                await db.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            await db.run_sync(upgrade)
+
+    async def ping(self) -> None:
+        """Return if the database can be used, which includes writing to it.
+
+        Raises StoreUnavailable when it is gone, locked, full or read-only, SchemaMismatch when it was not migrated.
+        """
+        newest = newest_version()
+        async with self.writing() as db:
+            version = await db.run_sync(version_of)
+            if version != newest:
+                raise SchemaMismatch(f"The database has schema version {version}; this release needs {newest}.")
+            await db.execute(update(schema_version).values(version=newest))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for queries, each of which sees what is committed when it starts."""
+        with _one_family():
+            async with asyncio.timeout(DEADLINE), self._reader.connect() as db:
+                yield db
+
+    @asynccontextmanager
+    async def writing(self, deadline: float | None = DEADLINE) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write; committed at the end, rolled back by an exception."""
+        with _one_family():
+            async with asyncio.timeout(deadline), self._turn_to_write, self._writer.begin() as db:
+                yield db
+
+    @asynccontextmanager
+    async def writing_unhurried(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for an operator's work, which may take as long as there is data."""
+        async with self.writing(deadline=None) as db:
+            if not self.is_sqlite:
+                await db.execute(text("SET LOCAL statement_timeout = 0"))
+            yield db
+
+
+@contextmanager
+def _one_family() -> Iterator[None]:
+    """Raise StoreError for whatever the drivers raise. No message bears data; the causes may."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict("What this belongs to was removed meanwhile.") from error
+    except DBAPIError as error:
+        # SQLSTATE classes 22 and 42 are ours to mend: a value or a query that can never succeed.
+        if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
+            raise StoreError("The database refused a query.") from error
+        raise StoreUnavailable(f"The database cannot be used: {error.orig}") from error
+    except OverflowError as error:
+        raise StoreError("A number is too large for the database.") from error
+    except (PoolTimeout, OSError) as error:
+        raise StoreUnavailable(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("The database URL is malformed.") from None  # the message would show the password
+    if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+        raise ValueError("The database URL must begin with sqlite+aiosqlite:// or postgresql+asyncpg://.")
+    if parsed.drivername == "sqlite+aiosqlite" and parsed.database in (None, "", ":memory:"):
+        raise ValueError("The database URL must name a file, such as sqlite+aiosqlite:///chatbot.db.")
+    return parsed
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DEADLINE,
+        hide_parameters=True,
+        # No isolation level: the driver begins no transaction by itself, `_begin_immediate` does.
+        connect_args={"async_creator_fn": _open_file, "timeout": BUSY, "isolation_level": None},
+    )
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+async def _open_file(*given: Any, **options: Any) -> aiosqlite.Connection:
+    """Open a SQLite file. If that fails, see the driver's thread out: it would complain when it outlives the loop."""
+    connection = aiosqlite.connect(*given, **options)
+    connection._thread.daemon = True
+    try:
+        return await connection
+    except sqlite3.Error:
+        connection._thread.join()
+        raise
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of one.
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock at once: a transaction that reads first and then writes is refused when another wrote."""
+    if connection.get_execution_options().get("immediate"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgresql_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DEADLINE,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "async_creator_fn": _connect_undisturbed,
+            "timeout": CONNECT,
+            "server_settings": {
+                "application_name": "chatbot",
+                "timezone": "UTC",
+                "statement_timeout": f"{STATEMENT}s",
+                "idle_in_transaction_session_timeout": f"{DEADLINE}s",
+            },
+        },
+    )
+
+
+async def _connect_undisturbed(**given: Any) -> asyncpg.Connection:
+    """Connect without being cancelled half way: asyncpg then leaves an error behind that is logged with a traceback."""
+    connecting = asyncio.create_task(asyncpg.connect(**given))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_discard)
+        raise
+
+
+def _discard(connecting: asyncio.Task[asyncpg.Connection]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()

@@ -1,0 +1,115 @@
+"""Demonstration mode: an upstream without a provider. It speaks the same protocol through the same httpx client, so
+everything but the answers is real."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+TENANT_NAME = "demonstration"
+ORIGINS = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+WIDGET = {
+    "title": "Demonstration",
+    "greeting": "Hello! I am a demonstration: no model answers here, but everything else is real. Ask me anything.",
+    "suggestions": ["Show me Markdown", "Give me a long answer", "Show me an error", "Show me a rate limit"],
+}
+URL = "http://demonstration.invalid/v1/chat/completions"
+FIRST_WORD_SECONDS = 0.5
+WORD_SECONDS = 0.03
+
+GREETING = (
+    "This is a demonstration: no model is connected, so I only have a few answers by heart. What you see is the real "
+    "thing all the same: your question went to the service, and this answer comes back word by word.\n\n"
+    "You said: “{question}”\n\n"
+    "Try “Show me Markdown”, “Give me a long answer”, “Show me an error” or “Show me a rate limit”. "
+    "Set OPENAI_API_KEY to connect a model."
+)
+MARKDOWN = """This is a demonstration of what answers may hold.
+
+## A heading
+
+Some *emphasis*, some **strong words**, some `code` and a [link](https://example.com/).
+
+- a list
+- with a second item
+  - and one below it
+
+1. First
+2. Second
+
+> A quotation.
+
+```python
+def greet(name: str) -> str:
+    return f"Hello, {name}!"
+```
+
+| Plan | Price |
+| --- | ---: |
+| Small | 9 € |
+| Large | 29 € |
+"""
+PARAGRAPH = (
+    "This is a demonstration of a long answer, paragraph {number} of 12. It comes word by word, and the window follows "
+    "it only while you are at its end: scroll up and it stays where you are reading. You can stop it at any time, and "
+    "you can close the window and open it again while the answer goes on."
+)
+BROKEN = "This is a demonstration of an answer that breaks in the middle, as they do when a provider fails. Everything "
+
+
+class DemonstrationTransport(httpx.AsyncBaseTransport):
+    """Answers chat completions with streamed chunks at a natural pace. `pace` of 0 streams without waiting."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self._pace = pace
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(await request.aread())
+        question = str(body["messages"][-1]["content"])
+        wish = question.lower()
+        if "rate limit" in wish:
+            error = {"error": {"code": "rate_limit_exceeded", "message": "Demonstration of a rate limit."}}
+            return httpx.Response(429, headers={"Retry-After": "15"}, json=error)
+        if "error" in wish:
+            return self._stream(BROKEN, breaks=True)
+        if "markdown" in wish:
+            return self._stream(MARKDOWN)
+        if "long" in wish:
+            return self._stream("\n\n".join(PARAGRAPH.format(number=number) for number in range(1, 13)))
+        shown = question if len(question) <= 200 else question[:200] + "…"
+        return self._stream(GREETING.replace("{question}", shown))
+
+    def _stream(self, text: str, breaks: bool = False) -> httpx.Response:
+        headers = {"Content-Type": "text/event-stream"}
+        return httpx.Response(200, headers=headers, stream=_Words(text, breaks, self._pace))
+
+
+class _Words(httpx.AsyncByteStream):
+    def __init__(self, text: str, breaks: bool, pace: float) -> None:
+        self._words = re.findall(r"\s*\S+|\s+", text)
+        self._breaks = breaks
+        self._pace = pace
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.sleep(FIRST_WORD_SECONDS * self._pace)
+        for word in self._words:
+            yield _chunk({"content": word})
+            await asyncio.sleep(WORD_SECONDS * self._pace)
+        if self._breaks:
+            yield _data({"error": {"code": "server_error", "message": "Demonstration of an error."}})
+            return
+        yield _chunk({}, finish_reason="stop")
+        count = len(self._words)
+        yield _data({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": count}})
+        yield b"data: [DONE]\n\n"
+
+
+def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    return _data({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+
+
+def _data(chunk: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()

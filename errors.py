@@ -1,0 +1,187 @@
+"""The errors that a caller can meet. Before the stream they are answered as problem+json, after it began as an
+`error` event; either way `detail` is all that is told, so it is safe for a visitor. What the operator needs to know
+stands in the exception's own message, for the log."""
+
+
+class ServiceError(Exception):
+    """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
+
+    `ServiceError("why, for the log")`; never put a key, a visitor's words or an upstream's text into it.
+    """
+
+    status_code = 500
+    code = "internal"
+    detail = "Something went wrong on our side. Please try again."
+
+    def __init__(self, reason: str = "", *, detail: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        if detail is not None:
+            self.detail = detail
+        self.retry_after = retry_after
+
+
+class BadRequest(ServiceError):
+    status_code = 400
+    code = "bad_request"
+    detail = "The request is not well formed."
+
+
+class MalformedJSON(BadRequest):
+    code = "malformed_json"
+    detail = "The body is not valid JSON."
+
+
+class KeyMissing(ServiceError):
+    status_code = 401
+    code = "key_missing"
+    detail = "Send the tenant's key in the header X-API-Key."
+
+
+class KeyInvalid(KeyMissing):
+    code = "key_invalid"
+    detail = "The key in X-API-Key is unknown, expired or revoked."
+
+
+class OriginNotAllowed(ServiceError):
+    status_code = 403
+    code = "origin_not_allowed"
+    detail = "This origin is not on the tenant's list."
+
+
+class SecretKeyInBrowser(OriginNotAllowed):
+    code = "secret_key_in_browser"
+    detail = "A secret key is for servers only; a page uses the public key. Revoke this key if it stood in a page."
+
+
+class NotFound(ServiceError):
+    status_code = 404
+    code = "not_found"
+    detail = "There is nothing here."
+
+
+class ConversationUnknown(NotFound):
+    code = "conversation_not_found"
+    detail = "There is no such conversation."
+
+
+class MessageUnknown(NotFound):
+    code = "message_not_found"
+    detail = "There is no such message."
+
+
+class MethodNotAllowed(ServiceError):
+    status_code = 405
+    code = "method_not_allowed"
+    detail = "This path has no such method."
+
+
+class BodyTooLarge(ServiceError):
+    status_code = 413
+    code = "body_too_large"
+    detail = "The body is larger than the service takes."
+
+
+class UnsupportedMediaType(ServiceError):
+    status_code = 415
+    code = "unsupported_media_type"
+    detail = "Send the body as application/json, not encoded."
+
+
+class ValidationFailed(ServiceError):
+    """`errors` lists the fields: (field, message) pairs."""
+
+    status_code = 422
+    code = "validation_failed"
+    detail = "The request has fields that are not valid."
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class MessageIdTaken(ServiceError):
+    status_code = 422
+    code = "message_id_taken"
+    detail = "This message_id was used for another question. Make a new one for each."
+
+
+class RateLimited(ServiceError):
+    status_code = 429
+    code = "rate_limited"
+    detail = "Too many questions are being asked here right now. Please try again shortly."
+
+
+class VisitorRateLimited(RateLimited):
+    code = "visitor_rate_limited"
+    detail = "You have asked many questions in a short time. Please wait a moment."
+
+
+class BudgetExhausted(RateLimited):
+    code = "budget_exhausted"
+    detail = "The assistant has reached its limit for today. Please come back tomorrow."
+
+
+class UpstreamFailed(ServiceError):
+    status_code = 502
+    code = "upstream_failed"
+    detail = "The assistant is not available right now. Please try again later."
+
+
+class UpstreamInterrupted(UpstreamFailed):
+    code = "upstream_interrupted"
+    detail = "The answer was interrupted. Please try again."
+
+
+class InvalidAnswer(UpstreamFailed):
+    code = "invalid_answer"
+    detail = "The answer could not be read. Please try again."
+
+
+class EmptyAnswer(UpstreamFailed):
+    code = "empty_answer"
+    detail = "The assistant gave no answer. Please try again or ask in other words."
+
+
+class AnswerTooLong(UpstreamFailed):
+    code = "answer_too_long"
+    detail = "The answer became too long and was stopped."
+
+
+class UpstreamTimeout(UpstreamFailed):
+    status_code = 504
+    code = "upstream_timeout"
+    detail = "The assistant took too long to answer. Please try again."
+
+
+class Busy(ServiceError):
+    status_code = 503
+    code = "busy"
+    detail = "The assistant is very busy. Please try again shortly."
+
+
+class Overloaded(Busy):
+    code = "overloaded"
+
+
+class Restarting(Busy):
+    code = "restarting"
+    detail = "The service is restarting. Please try again in a moment."
+
+
+class DatabaseUnavailable(Busy):
+    code = "database_unavailable"
+    detail = "The service cannot reach its database. Please try again shortly."
+
+
+class Interrupted(UpstreamInterrupted):
+    """The process that wrote the answer went away before its end."""
+
+    code = "interrupted"
+
+
+def every_error(base: type[ServiceError] = ServiceError) -> dict[str, type[ServiceError]]:
+    """All errors by their code."""
+    errors = {base.code: base}
+    for subclass in base.__subclasses__():
+        errors |= every_error(subclass)
+    return errors

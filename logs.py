@@ -1,0 +1,45 @@
+"""The log: one line an event on standard error, as text or as JSON."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+
+def configure_logging(form: Literal["text", "json"]) -> None:
+    """Log the service and its server. httpx stays quiet: it would print whole upstream URLs."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "sse_starlette", "aiosqlite", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
+
+
+class TextFormatter(logging.Formatter):
+    """`time LEVEL message name=value …`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, newline, rest = super().format(record).partition("\n")
+        return "".join([first, *(f" {name}={value}" for name, value in _extras(record).items()), newline, rest])
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, what else the event has, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)

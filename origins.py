@@ -1,0 +1,117 @@
+"""Web origins: what an operator may list, and whether a request's `Origin` header is listed."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
+
+import idna
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+ANY_PORT = "*"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+LOCAL_ORIGIN = re.compile(r"(https?://(?:localhost|127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?")
+
+
+def parse_origin(text: str) -> str:
+    """What an operator typed, as browsers write it in `Origin`: `https://www.example.com`, `http://localhost:3000`.
+
+    Lower case, punycode, no default port, no slash at the end. The port may be `*`, any, for this machine's own names
+    only. Raises ValueError with a message that names the problem.
+    """
+    text = text.strip()
+    if text.lower() == "null":
+        raise ValueError("'null' stands for any page without an origin and cannot be allowed")
+    if not text.isprintable() or re.search(r"[\s\\]", text):
+        raise _refused(text, "has white space, backslashes or control characters")
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() not in DEFAULT_PORTS:
+        raise _refused(text, "must begin with https:// or http://")
+    try:
+        parts = urlsplit(f"{scheme.lower()}://{rest}")
+    except ValueError:
+        raise _refused(text, "has a malformed host") from None
+    _refuse_extras(text, parts)
+    host, port = _split_port(text, parts.netloc)
+    host = _parse_host(text, host)
+    return f"{parts.scheme}://{host}{_parse_port(text, parts.scheme, host, port)}"
+
+
+def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
+    """Whether an `Origin` header's value is one of the origins allowed, which `parse_origin` wrote.
+
+    The value is compared as it is: browsers write one form only, so whatever differs from it is no browser's.
+    """
+    if "*" in origin:
+        return False
+    local = LOCAL_ORIGIN.fullmatch(origin)
+    any_port = f"{local[1]}:{ANY_PORT}" if local else None
+    return any(entry in (origin, any_port) for entry in allowed)
+
+
+def _refused(text: str, problem: str) -> ValueError:
+    return ValueError(f"{text!r} {problem}")
+
+
+def _refuse_extras(text: str, parts: SplitResult) -> None:
+    if "@" in parts.netloc:
+        raise _refused(text, "must not contain a user name or password")
+    if parts.path not in ("", "/") or "?" in text or "#" in text:
+        raise _refused(text, "must end after the host and port: an origin has no path, query or fragment")
+
+
+def _split_port(text: str, netloc: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?", netloc)
+    if match is None:
+        raise _refused(text, "has a malformed host or port")
+    return match[1], match[2] or ""
+
+
+def _parse_host(text: str, host: str) -> str:
+    if not host:
+        raise _refused(text, "has no host")
+    if "*" in host:
+        raise _refused(text, "has a wildcard: list each origin; only a port may be '*', for localhost")
+    if host.startswith("["):
+        return _parse_ipv6(text, host)
+    try:
+        name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        raise _refused(text, "has a host that is not a valid internationalised name") from None
+    labels = name.split(".")
+    if len(name) > 253 or not all(HOST_LABEL.fullmatch(label) for label in labels):
+        raise _refused(text, "has a malformed host")
+    # Browsers take whatever ends in a number for an IPv4 address, in any of its spellings.
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
+        return _parse_ipv4(text, name)
+    return name
+
+
+def _parse_ipv4(text: str, host: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(host))
+    except ValueError:
+        raise _refused(text, "has a malformed IPv4 address") from None
+
+
+def _parse_ipv6(text: str, host: str) -> str:
+    if "%" in host:
+        raise _refused(text, "must not name an IPv6 zone")
+    try:
+        return f"[{ipaddress.IPv6Address(host[1:-1])}]"
+    except ValueError:
+        raise _refused(text, "has a malformed IPv6 address") from None
+
+
+def _parse_port(text: str, scheme: str, host: str, port: str) -> str:
+    if port == ANY_PORT:
+        if host not in LOOPBACK_HOSTS:
+            raise _refused(text, "may have any port, '*', only for localhost, 127.0.0.1 and [::1]")
+        return f":{ANY_PORT}"
+    if not port:
+        return ""
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65_535:
+        raise _refused(text, "has a port that is not between 1 and 65535")
+    return "" if int(port) == DEFAULT_PORTS[scheme] else f":{int(port)}"

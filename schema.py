@@ -1,0 +1,195 @@
+"""Everything on the wire: the requests, the events, the errors. `openapi.py` makes the document of them."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
+
+MAX_COMMENT_CHARS = 1000
+
+Status = Literal["complete", "length", "filtered", "cancelled"]
+AnswerStatus = Literal[Status, "running", "error"]
+Seconds = Annotated[int, Field(ge=0)]
+Absent = SkipJsonSchema[None]
+
+# White space, controls and what draws nothing. Plain ranges, so that the document's pattern means the same to every
+# regular expression engine, and no categories: this Python's tables may be older than a visitor's emoji.
+INVISIBLE = (
+    r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+NO_NUL = r"^[^\u0000]*$"
+SOMETHING_VISIBLE = rf"^[^\u0000]*[^{INVISIBLE}][^\u0000]*$"
+
+_visible = re.compile(f"[^{INVISIBLE}]")
+
+
+class Incoming(BaseModel):
+    """A request body. Fields that it does not know are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChatRequest(Incoming):
+    """One question of a visitor."""
+
+    message: str = Field(
+        description="The question. Surrounding white space is removed; something visible must be left, and no more "
+        "characters (Unicode code points) than the limit.",
+        min_length=1,
+        examples=["What are your opening hours?"],
+        json_schema_extra={"pattern": SOMETHING_VISIBLE},
+    )
+    conversation_id: UUID | None = Field(
+        default=None, description="The conversation that this continues; none starts a new one, whose id `start` tells."
+    )
+    message_id: UUID | None = Field(
+        default=None,
+        description="A UUID that the client makes for this call. Sent again with the same question, the same answer "
+        "is given, from where `Last-Event-ID` says; the model is never asked twice.",
+    )
+    regenerate: bool = Field(
+        default=False, description="Answer in place of the conversation's last answer.", strict=True
+    )
+
+    @field_validator("message", mode="after")
+    @classmethod
+    def _check_message(cls, value: str, info: ValidationInfo) -> str:
+        text = _without_nul(value).strip()
+        if not _visible.search(text):
+            raise ValueError("must contain something visible")
+        limit = (info.context or {}).get("max_message_chars")
+        if limit is not None and len(text) > limit:
+            raise ValueError(f"must have at most {limit} characters, has {len(text)}")
+        return text
+
+
+class FeedbackRequest(Incoming):
+    """What a visitor thinks of an answer."""
+
+    rating: Literal["up", "down"]
+    comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARS, json_schema_extra={"pattern": NO_NUL})
+
+    @field_validator("comment", mode="after")
+    @classmethod
+    def _check_comment(cls, value: str | None) -> str | None:
+        return None if value is None else _without_nul(value)
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain the character U+0000")
+    return value
+
+
+class Outgoing(BaseModel):
+    """What the service answers. Optional fields are left out, not null, when there is nothing to say."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Usage(Outgoing):
+    """What the provider counted, in tokens."""
+
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+
+
+class StartEvent(Outgoing):
+    """Event `start`, the first: which conversation and turn this is."""
+
+    conversation_id: UUID
+    message_id: UUID
+
+
+class MessageEvent(Outgoing):
+    """Event `message`: the next piece of the answer. Its `id:` is the position after it, in characters."""
+
+    chunk: str = Field(min_length=1)
+
+
+class DoneEvent(Outgoing):
+    """Event `done`, the last: how the answer ended. `usage` is the provider's count; null where it sent none."""
+
+    status: Status
+    usage: Usage | None
+
+
+class ErrorEvent(Outgoing):
+    """Event `error`, the last when the answer broke. The text is safe for a visitor."""
+
+    code: str = Field(description="Stable; more may come.")
+    error: str
+    retry_after: Seconds | Absent = Field(
+        default=None, description="Seconds after which trying again makes sense.", exclude_if=_is_none
+    )
+
+
+class FieldError(Outgoing):
+    """One field that was refused."""
+
+    field: str = Field(examples=["message"])
+    message: str = Field(examples=["must contain something visible"])
+
+
+class Problem(Outgoing):
+    """An error before the stream (RFC 9457)."""
+
+    type: str = Field(default="about:blank", description="Always about:blank: `code` tells problems apart.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="What happened, safe for a visitor.")
+    code: str = Field(description="Stable; more may come.")
+    errors: list[FieldError] | Absent = Field(
+        default=None, description="Of validation_failed only.", exclude_if=_is_none
+    )
+
+
+class ConversationMessage(Outgoing):
+    """One side of a turn: the question (role user) or its answer (role assistant). Both have the turn's id."""
+
+    message_id: UUID
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: datetime
+    status: AnswerStatus | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
+    code: str | Absent = Field(default=None, description="Why an answer with status error broke.", exclude_if=_is_none)
+
+
+class Conversation(Outgoing):
+    """The turns of one conversation, oldest first; answers that were replaced are left out."""
+
+    conversation_id: UUID
+    messages: list[ConversationMessage]
+
+
+class Health(Outgoing):
+    """The process is alive."""
+
+    status: Literal["ok"]
+
+
+class Ready(Outgoing):
+    """The process can serve: its database answers and it is not shutting down."""
+
+    status: Literal["ready"]
+
+
+EVENTS: dict[str, type[Outgoing]] = {
+    "start": StartEvent,
+    "message": MessageEvent,
+    "done": DoneEvent,
+    "error": ErrorEvent,
+}
+
+
+def to_json(model: BaseModel) -> str:
+    """A model as JSON, without its empty optional fields (an `error` event's `retry_after`, a question's status)."""
+    return model.model_dump_json()

@@ -1,0 +1,616 @@
+"""The database's queries: tenants, keys, widgets, conversations, usage, and the limits that all processes share.
+
+Every method of Store is one short transaction. What goes wrong in the database is a StoreError; StoreUnavailable means
+"not now", and comes within eight seconds. Times are aware UTC datetimes. All that a caller needs is imported from here.
+"""
+
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Row,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database import Database
+from records import (
+    Access,
+    Begun,
+    Conflict,
+    ConversationNotFound,
+    Key,
+    KeyKind,
+    KeyNotFound,
+    MessageIdTaken,
+    NameTaken,
+    Purged,
+    Rating,
+    SchemaMismatch,
+    Status,
+    StoreError,
+    StoreUnavailable,
+    Tenant,
+    TenantNotFound,
+    TenantSettings,
+    Turn,
+    UsageRow,
+    UsageTotal,
+    Widget,
+)
+from tables import conversations, counters, keys, messages, storable, tenants, usage, widgets
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "Access",
+    "Begun",
+    "Conflict",
+    "ConversationNotFound",
+    "Key",
+    "KeyKind",
+    "KeyNotFound",
+    "MessageIdTaken",
+    "NameTaken",
+    "Purged",
+    "Rating",
+    "SchemaMismatch",
+    "Status",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "Tenant",
+    "TenantNotFound",
+    "TenantSettings",
+    "Turn",
+    "UsageRow",
+    "UsageTotal",
+    "Widget",
+    "visitor_id",
+]
+
+PURGE_BATCH = 500
+COUNTER_DAYS = 2
+
+KEY_PREFIXES: dict[KeyKind, str] = {"public": "a4_pub_", "secret": "a4_sec_"}
+KEY_PATTERN = re.compile(r"a4_(?:pub|sec)_[A-Za-z0-9_-]{32}")
+WIDGET_PATTERN = re.compile(r"wgt_[A-Za-z0-9_-]{16}")
+
+
+class Store:
+    """All queries. One per process. Raises ValueError when the URL names no database that it can use."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    async def migrate(self) -> None:
+        """Make or upgrade the tables. Safe when several processes start at once. Raises SchemaMismatch."""
+        await self._database.migrate()
+
+    async def ping(self) -> None:
+        """Return if the database can be read and written. Raises StoreUnavailable or SchemaMismatch."""
+        await self._database.ping()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._database.close()
+
+    # For a request
+
+    async def find_access(self, api_key: str) -> Access | None:
+        """The tenant and key that an API key stands for. None if it is unknown, expired or revoked."""
+        if not KEY_PATTERN.fullmatch(api_key):
+            return None
+        valid = and_(keys.c.hash == _hash(api_key), _is_valid(_now()))
+        async with self._database.reading() as db:
+            row = (await db.execute(select(keys, tenants).join_from(keys, tenants).where(valid))).first()
+        return Access(_read(Tenant, row), _read(Key, row)) if row else None
+
+    async def find_widget(self, widget_id: str) -> tuple[Widget, Tenant] | None:
+        """The widget of this id and whose it is, or None."""
+        if not WIDGET_PATTERN.fullmatch(widget_id):
+            return None
+        query = select(widgets, tenants).join_from(widgets, tenants).where(widgets.c.id == widget_id)
+        async with self._database.reading() as db:
+            row = (await db.execute(query)).first()
+        return (_read(Widget, row), _read(Tenant, row)) if row else None
+
+    async def listed_origins(self) -> set[str]:
+        """The origins that any tenant allows: a CORS preflight bears no key."""
+        async with self._database.reading() as db:
+            lists = await db.scalars(select(tenants.c.origins))
+            return {origin for origins in lists for origin in origins}
+
+    async def take(self, scope: str, limit: int, window: float = 60, now: float | None = None) -> float:
+        """Use one of the `limit` that `scope` has in each window of `window` seconds, at most a day.
+
+        Returns 0.0 if it was granted, else the seconds until the window ends. A limit of 0 means none. `now` is in
+        seconds since 1970; a clock that was set back restarts the window and frees nothing.
+        """
+        if limit == 0:
+            return 0.0
+        now = time.time() if now is None else now
+        started, used = counters.c.started, counters.c.used
+        over, ahead = started <= now - window, started > now
+        statement = (
+            self._database.insert(counters)
+            .values(scope=scope, started=now, used=1)
+            .on_conflict_do_update(
+                index_elements=["scope"],
+                set_={"started": case((or_(over, ahead), now), else_=started), "used": case((over, 1), else_=used + 1)},
+                where=or_(over, ahead, used < limit),
+            )
+            .returning(used)
+        )
+        async with self._database.writing() as db:
+            granted = await db.scalar(statement)
+            if granted is not None and granted <= limit:
+                return 0.0
+            began = await db.scalar(select(started).where(counters.c.scope == scope))
+        return max((now if began is None else began) + window - now, 0.001)
+
+    async def tokens_used_today(self, tenant_id: int) -> int:
+        """The tokens that the tenant's answers took since midnight UTC."""
+        async with self._database.reading() as db:
+            used = await db.scalar(select(counters.c.used).where(counters.c.scope == _tokens_scope(tenant_id, _now())))
+        return used or 0
+
+    # Conversations
+
+    async def begin_turn(
+        self,
+        tenant_id: int,
+        message_id: uuid.UUID,
+        conversation_id: uuid.UUID | None,
+        question: str,
+        regenerate: bool = False,
+        model: str | None = None,
+        history_turns: int = 20,
+    ) -> Begun:
+        """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
+
+        The same request again gives the turn that is there, whoever asks first. `regenerate` hides the conversation's
+        last turn; `finish_turn` shows it again if the new one ends without text. The history is the newest
+        `history_turns` visible turns that have an answer.
+
+        Raises ConversationNotFound, MessageIdTaken, or Conflict when the tenant was removed.
+        """
+        now = _now()
+        conversation = conversation_id or uuid.uuid4()
+        values = {
+            "id": message_id,
+            "conversation_id": conversation,
+            "question": question,
+            "status": "running",
+            "model": model,
+            "replaces": _last_turn(conversation) if regenerate else None,
+            "created_at": now,
+            "updated_at": now,
+        }
+        once = self._database.insert(messages).values(values).on_conflict_do_nothing(index_elements=["id"])
+        async with self._database.writing() as db:
+            if conversation_id is not None:
+                await _touch_conversation(db, tenant_id, conversation_id, now)
+            # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
+            turn = await _first(db, Turn, once.returning(messages))
+            if turn is None:
+                return Begun(await _repeated(db, tenant_id, message_id, conversation_id, question), [], begun=False)
+            if conversation_id is None:
+                opened = {"id": conversation, "tenant_id": tenant_id, "created_at": now, "updated_at": now}
+                await db.execute(insert(conversations).values(opened))
+            if turn.replaces is not None:
+                await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=True))
+            return Begun(turn, await _history(db, turn, history_turns), begun=True)
+
+    async def finish_turn(
+        self, message_id: uuid.UUID, answer: str, status: Status, code: str | None, usage_row: UsageRow
+    ) -> bool:
+        """Close a running turn and record what it used; its token counts are those of `usage_row`.
+
+        Returns whether the turn was still running. If it was closed before, nothing is written, so that a call whose
+        outcome is not known can be made again. If its conversation was deleted meanwhile, only the usage is written.
+
+        Raises Conflict when the tenant was removed.
+        """
+        now = _now()
+        values = {
+            "answer": answer,
+            "status": status,
+            "code": code,
+            "prompt_tokens": usage_row.prompt_tokens,
+            "completion_tokens": usage_row.completion_tokens,
+            "finished_at": now,
+            "updated_at": now,
+        }
+        this = messages.c.id == message_id
+        async with self._database.writing() as db:
+            # The conversation first, as in begin_turn: two that lock in different orders may wait for each other.
+            await db.execute(
+                update(conversations)
+                .where(conversations.c.id == select(messages.c.conversation_id).where(this).scalar_subquery())
+                .values(updated_at=now)
+            )
+            closing = update(messages).where(this, messages.c.status == "running").values(values)
+            turn = await _first(db, Turn, closing.returning(messages))
+            if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
+                return False
+            if turn is not None:
+                await _restore_replaced(db, turn)
+            await self._insert_usage(db, usage_row)
+        return turn is not None
+
+    async def record_usage(self, usage_row: UsageRow) -> None:
+        """Record a request that no `finish_turn` will, such as a refused one. Raises Conflict as that does."""
+        async with self._database.writing() as db:
+            await self._insert_usage(db, usage_row)
+
+    async def _insert_usage(self, db: AsyncConnection, row: UsageRow) -> None:
+        await db.execute(insert(usage).values(asdict(row)))
+        tokens = (row.prompt_tokens or 0) + (row.completion_tokens or 0)
+        if tokens:
+            midnight = row.at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            await db.execute(
+                self._database.insert(counters)
+                .values(scope=_tokens_scope(row.tenant_id, row.at), started=midnight.timestamp(), used=tokens)
+                .on_conflict_do_update(index_elements=["scope"], set_={"used": counters.c.used + tokens})
+            )
+
+    async def conversation(
+        self, tenant_id: int, conversation_id: uuid.UUID, newest_turns: int = 200
+    ) -> list[Turn] | None:
+        """The visible turns of a conversation, oldest first. None if the tenant has no such conversation."""
+        query = (
+            _turns_of(tenant_id)
+            .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
+            .order_by(messages.c.number.desc())
+            .limit(newest_turns)
+        )
+        async with self._database.reading() as db:
+            rows = (await db.execute(query)).all()
+        return [_read(Turn, row) for row in reversed(rows)] or None
+
+    async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID) -> bool:
+        """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
+        async with self._database.writing() as db:
+            result = await db.execute(
+                delete(conversations).where(
+                    conversations.c.id == conversation_id, conversations.c.tenant_id == tenant_id
+                )
+            )
+        return result.rowcount > 0
+
+    async def find_turn(self, tenant_id: int, message_id: uuid.UUID) -> Turn | None:
+        """One turn, hidden or not, or None."""
+        async with self._database.reading() as db:
+            return await _first(db, Turn, _turns_of(tenant_id).where(messages.c.id == message_id))
+
+    async def rate_turn(
+        self, tenant_id: int, message_id: uuid.UUID, rating: Rating | None, comment: str | None = None
+    ) -> bool:
+        """Keep a visitor's rating in place of an earlier one. Returns whether the tenant has such a turn."""
+        own = select(conversations.c.id).where(conversations.c.tenant_id == tenant_id)
+        async with self._database.writing() as db:
+            result = await db.execute(
+                update(messages)
+                .where(messages.c.id == message_id, messages.c.conversation_id.in_(own))
+                .values(rating=rating, comment=comment)
+            )
+        return result.rowcount > 0
+
+    async def purge(self, before: datetime) -> Purged:
+        """Delete the conversations that nobody used since, in small steps, and the counters of past days.
+
+        Usage stays until its tenant is removed: it is the bill, and holds neither text nor addresses.
+        """
+        deleted = batch = await self._purge_some(before)
+        while batch == PURGE_BATCH:
+            batch = await self._purge_some(before)
+            deleted += batch
+        past = (_now() - timedelta(days=COUNTER_DAYS)).timestamp()
+        async with self._database.writing() as db:
+            result = await db.execute(delete(counters).where(counters.c.started < past))
+        return Purged(conversations=deleted, counters=result.rowcount)
+
+    async def _purge_some(self, before: datetime) -> int:
+        some = select(conversations.c.id).where(conversations.c.updated_at < before).limit(PURGE_BATCH)
+        async with self._database.writing() as db:
+            result = await db.execute(delete(conversations).where(conversations.c.id.in_(some)))
+        return result.rowcount
+
+    # For the operator
+
+    async def add_tenant(
+        self, name: str, widget_settings: Mapping[str, Any] | None = None, **settings: Unpack[TenantSettings]
+    ) -> tuple[Tenant, Widget, str]:
+        """Make a tenant with one widget and one public key, which is returned and never told again.
+
+        Raises NameTaken.
+        """
+        values = {**settings, "name": name, "visitor_salt": secrets.token_bytes(32), "created_at": _now()}
+        async with self._database.writing() as db:
+            statement = self._database.insert(tenants).values(values).on_conflict_do_nothing(index_elements=["name"])
+            tenant = await _first(db, Tenant, statement.returning(tenants))
+            if tenant is None:
+                raise NameTaken(f"There is a tenant {name!r} already.")
+            widget = Widget(f"wgt_{secrets.token_urlsafe(12)}", tenant.id, dict(widget_settings or {}))
+            await db.execute(insert(widgets).values(asdict(widget)))
+            _, api_key = await _insert_key(db, tenant.id, "public", expires_at=None)
+        return tenant, widget, api_key
+
+    async def list_tenants(self) -> list[Tenant]:
+        """All tenants, by name."""
+        async with self._database.reading() as db:
+            rows = await db.execute(select(tenants).order_by(tenants.c.name))
+            return [_read(Tenant, row) for row in rows]
+
+    async def get_tenant(self, name: str) -> Tenant:
+        """The tenant of this name. Raises TenantNotFound."""
+        async with self._database.reading() as db:
+            return await _tenant(db, name)
+
+    async def set_tenant(self, name: str, **changes: Unpack[TenantSettings]) -> Tenant:
+        """Change some settings of a tenant. Raises TenantNotFound."""
+        if not changes:
+            return await self.get_tenant(name)
+        async with self._database.writing() as db:
+            statement = update(tenants).where(tenants.c.name == name).values(**changes).returning(tenants)
+            tenant = await _first(db, Tenant, statement)
+        if tenant is None:
+            raise _tenant_not_found(name)
+        return tenant
+
+    async def remove_tenant(self, name: str) -> None:
+        """Delete a tenant with all that is its own: keys, widgets, conversations and usage. Raises TenantNotFound."""
+        async with self._database.writing_unhurried() as db:
+            result = await db.execute(delete(tenants).where(tenants.c.name == name))
+        if result.rowcount == 0:
+            raise _tenant_not_found(name)
+
+    async def get_widget(self, name: str) -> Widget:
+        """The widget of a tenant. Raises TenantNotFound."""
+        async with self._database.reading() as db:
+            return await _widget(db, name)
+
+    async def set_widget(self, name: str, changes: Mapping[str, Any]) -> Widget:
+        """Change some settings of a tenant's widget; None takes one away. Raises TenantNotFound."""
+        async with self._database.writing() as db:
+            widget = await _widget(db, name, lock=True)
+            merged = {**widget.settings, **changes}
+            settings = {setting: value for setting, value in merged.items() if value is not None}
+            await db.execute(update(widgets).where(widgets.c.id == widget.id).values(settings=settings))
+        return Widget(widget.id, widget.tenant_id, settings)
+
+    async def add_key(self, name: str, secret: bool = False, expires_at: datetime | None = None) -> tuple[Key, str]:
+        """Make one more key. Returns it with its text, which is never told again. Raises TenantNotFound."""
+        async with self._database.writing() as db:
+            tenant = await _tenant(db, name)
+            return await _insert_key(db, tenant.id, "secret" if secret else "public", expires_at)
+
+    async def rotate_keys(self, name: str, grace: timedelta = timedelta(), secret: bool = False) -> tuple[Key, str]:
+        """Make a new key and let the tenant's others of its kind expire after `grace`. Raises TenantNotFound."""
+        now = _now()
+        async with self._database.writing() as db:
+            tenant = await _tenant(db, name)
+            kind: KeyKind = "secret" if secret else "public"
+            await db.execute(
+                update(keys)
+                .where(keys.c.tenant_id == tenant.id, keys.c.kind == kind)
+                .where(or_(keys.c.expires_at.is_(None), keys.c.expires_at > now + grace))
+                .values(expires_at=now + grace)
+            )
+            return await _insert_key(db, tenant.id, kind, expires_at=None)
+
+    async def revoke_key(self, name: str, key_id: int) -> Key:
+        """Make a key invalid from now on. Raises TenantNotFound or KeyNotFound."""
+        async with self._database.writing() as db:
+            tenant = await _tenant(db, name)
+            statement = update(keys).where(keys.c.id == key_id, keys.c.tenant_id == tenant.id)
+            revoked = {"revoked_at": func.coalesce(keys.c.revoked_at, _now())}
+            key = await _first(db, Key, statement.values(revoked).returning(keys))
+        if key is None:
+            raise KeyNotFound(f"The tenant {name!r} has no key {key_id}.")
+        return key
+
+    async def list_keys(self, name: str) -> list[Key]:
+        """The keys of a tenant, oldest first, invalid ones too. Raises TenantNotFound."""
+        async with self._database.reading() as db:
+            tenant = await _tenant(db, name)
+            rows = await db.execute(select(keys).where(keys.c.tenant_id == tenant.id).order_by(keys.c.id))
+            return [_read(Key, row) for row in rows]
+
+    async def usage(self, name: str, since: datetime) -> list[UsageTotal]:
+        """What a tenant used since then, by day, model and outcome. Raises TenantNotFound."""
+        day = cast(func.date(usage.c.at), Text).label("day")
+        query = select(
+            day,
+            usage.c.model,
+            usage.c.outcome,
+            func.count().label("requests"),
+            func.coalesce(func.sum(usage.c.prompt_tokens), 0).label("prompt_tokens"),
+            func.coalesce(func.sum(usage.c.completion_tokens), 0).label("completion_tokens"),
+        )
+        async with self._database.reading() as db:
+            tenant = await _tenant(db, name)
+            rows = await db.execute(
+                query.where(usage.c.tenant_id == tenant.id, usage.c.at >= since)
+                .group_by(day, usage.c.model, usage.c.outcome)
+                .order_by(day, usage.c.model.nulls_first(), usage.c.outcome)
+            )
+            return [UsageTotal(date.fromisoformat(row.day), *row[1:]) for row in rows]
+
+
+def visitor_id(tenant: Tenant, address: str) -> str:
+    """A visitor's address as a hash that only this tenant's salt can make: 32 hex digits.
+
+    IPv6 counts by its /64, which one visitor has to himself; IPv4 written as IPv6 counts as IPv4.
+    """
+    return hashlib.blake2b(_visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
+
+
+def _visitor_network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return storable(address)  # the name of a socket or of a test client
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), 64), strict=False))
+
+
+# Rows and queries
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+TABLES: dict[type[object], Table] = {Tenant: tenants, Key: keys, Widget: widgets, Turn: messages}
+
+
+def _read(kind: type[Record], row: Row[Any]) -> Record:
+    table = TABLES[kind]
+    return kind(**{each.name: row._mapping[table.c[each.name]] for each in fields(kind)})
+
+
+async def _first(db: AsyncConnection, kind: type[Record], statement: Executable) -> Record | None:
+    row = (await db.execute(statement)).first()
+    return _read(kind, row) if row else None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _hash(api_key: str) -> str:
+    return hashlib.sha256(api_key.encode()).hexdigest()
+
+
+def _tokens_scope(tenant_id: int, at: datetime) -> str:
+    return f"tokens:{tenant_id}:{at.astimezone(UTC).date()}"
+
+
+def _is_valid(now: datetime) -> ColumnElement[bool]:
+    return and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now))
+
+
+async def _insert_key(
+    db: AsyncConnection, tenant_id: int, kind: KeyKind, expires_at: datetime | None
+) -> tuple[Key, str]:
+    api_key = KEY_PREFIXES[kind] + secrets.token_urlsafe(24)
+    values = {
+        "tenant_id": tenant_id,
+        "hash": _hash(api_key),
+        "kind": kind,
+        "hint": api_key[-4:],
+        "created_at": _now(),
+        "expires_at": expires_at,
+    }
+    row = (await db.execute(insert(keys).values(values).returning(keys))).one()
+    return _read(Key, row), api_key
+
+
+async def _tenant(db: AsyncConnection, name: str) -> Tenant:
+    tenant = await _first(db, Tenant, select(tenants).where(tenants.c.name == name))
+    if tenant is None:
+        raise _tenant_not_found(name)
+    return tenant
+
+
+def _tenant_not_found(name: str) -> TenantNotFound:
+    return TenantNotFound(f"There is no tenant {name!r}.")
+
+
+async def _widget(db: AsyncConnection, name: str, lock: bool = False) -> Widget:
+    query = select(widgets).join_from(widgets, tenants).where(tenants.c.name == name)
+    widget = await _first(db, Widget, query.with_for_update(of=widgets) if lock else query)
+    if widget is None:
+        raise _tenant_not_found(name)
+    return widget
+
+
+def _turns_of(tenant_id: int) -> Select[*tuple[Any, ...]]:
+    return select(messages).join_from(messages, conversations).where(conversations.c.tenant_id == tenant_id)
+
+
+def _last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
+    return (
+        select(messages.c.id)
+        .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
+        .order_by(messages.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+async def _touch_conversation(db: AsyncConnection, tenant_id: int, conversation_id: uuid.UUID, now: datetime) -> None:
+    """Mark a conversation as used, which also holds off its other writers until this transaction ends."""
+    result = await db.execute(
+        update(conversations)
+        .where(conversations.c.id == conversation_id, conversations.c.tenant_id == tenant_id)
+        .values(updated_at=now)
+    )
+    if result.rowcount == 0:
+        raise ConversationNotFound("The tenant has no such conversation.")
+
+
+async def _repeated(
+    db: AsyncConnection, tenant_id: int, message_id: uuid.UUID, conversation_id: uuid.UUID | None, question: str
+) -> Turn:
+    """The turn of this id, if it is the same request's."""
+    turn = await _first(db, Turn, _turns_of(tenant_id).where(messages.c.id == message_id))
+    if (
+        turn is None
+        or turn.question != storable(question)
+        or (conversation_id is not None and turn.conversation_id != conversation_id)
+    ):
+        raise MessageIdTaken("This message id belongs to another request.")
+    return turn
+
+
+async def _history(db: AsyncConnection, turn: Turn, newest_turns: int) -> list[Turn]:
+    rows = await db.execute(
+        select(messages)
+        .where(messages.c.conversation_id == turn.conversation_id, messages.c.number < turn.number)
+        .where(messages.c.hidden.is_(False), messages.c.answer != "")
+        .order_by(messages.c.number.desc())
+        .limit(newest_turns)
+    )
+    return [_read(Turn, row) for row in reversed(rows.all())]
+
+
+async def _restore_replaced(db: AsyncConnection, turn: Turn) -> None:
+    """Let a turn that ended without text change places with the last text that it was asked in place of.
+
+    Several may stand in between: whoever asks again and again replaces turns that had no text yet.
+    """
+    replaced = turn.replaces
+    if turn.answer or turn.hidden:
+        return
+    while replaced is not None:
+        row = (await db.execute(select(messages.c.answer, messages.c.replaces).where(messages.c.id == replaced))).one()
+        if row.answer:
+            await db.execute(
+                update(messages).where(messages.c.id.in_([turn.id, replaced])).values(hidden=messages.c.id == turn.id)
+            )
+            return
+        replaced = row.replaces

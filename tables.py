@@ -1,0 +1,221 @@
+"""The tables, their column types and the way from one schema version to the next."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from records import SchemaMismatch
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime. SQLite keeps no zone, so the zone is taken off and put back here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class SafeText(TypeDecorator[str]):
+    """Text that both databases can hold: what PostgreSQL or UTF-8 cannot becomes U+FFFD instead of losing the row."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return storable(value) if value is not None else None
+
+
+def storable(value: str) -> str:
+    """A text as SafeText keeps it."""
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
+
+
+# SQLite counts up by itself only in a column declared INTEGER.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", SafeText, nullable=False, unique=True),
+    Column("origins", JSON, nullable=False, default=list),
+    Column("rate_per_minute", Integer, nullable=False, default=300),
+    Column("visitor_rate_per_minute", Integer, nullable=False, default=20),
+    Column("tokens_per_day", BigInteger, nullable=False, default=1_000_000),
+    Column("model", SafeText),
+    Column("system_prompt", SafeText),
+    Column("openai_key_env", SafeText),
+    Column("visitor_salt", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Counters bear the id in their scope: the id of a removed tenant must not come back.
+    sqlite_autoincrement=True,
+)
+
+
+def _tenant_id() -> Column[int]:
+    return Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False)
+
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _tenant_id(),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Index("keys_tenant", "tenant_id"),
+)
+
+widgets = Table(
+    "widgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant_id(),
+    Column("settings", JSON, nullable=False),
+    Index("widgets_tenant", "tenant_id"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _tenant_id(),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("conversations_tenant", "tenant_id"),
+    Index("conversations_updated", "updated_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column(
+        "conversation_id",
+        Uuid,
+        # Checked at the commit: a turn is inserted before the conversation that it opens, see `Store.begin_turn`.
+        ForeignKey("conversations.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+    ),
+    Column("question", SafeText, nullable=False),
+    Column("answer", SafeText, nullable=False, default=""),
+    Column("status", Text, nullable=False),
+    Column("code", SafeText),
+    Column("model", SafeText),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("replaces", Uuid),
+    Column("hidden", Boolean, nullable=False, default=False),
+    Column("rating", Text),
+    Column("comment", SafeText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("messages_conversation", "conversation_id", "number"),
+)
+
+# The bill outlives the conversation, so only the tenant is a foreign key here.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    _tenant_id(),
+    Column("key_id", Integer),
+    Column("conversation_id", Uuid),
+    Column("message_id", Uuid),
+    Column("origin", SafeText),
+    Column("model", SafeText),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("first_text_ms", Integer),
+    Column("duration_ms", Integer),
+    Column("outcome", SafeText, nullable=False),
+    Column("request_id", SafeText),
+    Index("usage_tenant_at", "tenant_id", "at"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("scope", SafeText, primary_key=True),
+    Column("started", Double, nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+
+
+# Migrations
+
+# The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
+UPGRADES: list[Callable[[Connection], None]] = []
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to the newest version, in the caller's transaction. Raises SchemaMismatch if it is beyond."""
+    newest = newest_version()
+    version = version_of(connection)
+    if version > newest:
+        raise SchemaMismatch(
+            f"The database has schema version {version}; this release knows {newest}. Run a newer one."
+        )
+    if version == 0:
+        metadata.create_all(connection)
+    else:
+        for step in UPGRADES[version - 1 :]:
+            step(connection)
+    connection.execute(delete(schema_version))
+    connection.execute(insert(schema_version).values(version=newest))
+
+
+def newest_version() -> int:
+    """The schema version that this code works with."""
+    return 1 + len(UPGRADES)
+
+
+def version_of(connection: Connection) -> int:
+    """The schema version of a database; 0 for an empty one."""
+    if not inspect(connection).has_table(schema_version.name):
+        return 0
+    return connection.scalar(select(schema_version.c.version)) or 0

@@ -1,0 +1,36 @@
+"""The recorded inputs of `../shared/cases`. Where the folder is absent, their tests skip and say so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"
+
+
+def load(file: str, key: str) -> list[Any]:
+    """The cases of a file as parameters, or one skipped parameter."""
+    path = CASES / file
+    if not path.exists():
+        return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=f"{file} is not beside the project"))]
+    return [
+        pytest.param(case, id=str(case.get("name", case.get("id", number))))
+        for number, case in enumerate(json.loads(path.read_text())[key])
+    ]
+
+
+def body_of(stream: dict[str, Any]) -> bytes:
+    path = CASES / str(stream["file"])
+    return path.read_bytes()
+
+
+def ends_honestly(stream: dict[str, Any], ending: str) -> bool:
+    """Whether `ending` (a status of `done`, or `error`) is one that the case allows."""
+    allowed = {stream["outcome"], *stream["also_acceptable"]}
+    meaning = {"complete": "complete", "length": "cut_off", "filtered": "filtered", "error": "error"}[ending]
+    return meaning in allowed or (meaning == "error" and "cut_off" in allowed)
+
+
+def texts_of(stream: dict[str, Any]) -> list[str]:
+    return [stream["text"], *stream.get("text_any_of", [])]

@@ -1,0 +1,187 @@
+"""An ASGI client that sees a response as it comes, and that can leave in the middle of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.types import Message
+
+from upstream import EventStreamDecoder
+
+
+@dataclass
+class ReceivedEvent:
+    """One event: its name, its data as JSON, its id."""
+
+    name: str
+    data: Any
+    id: str
+
+
+@dataclass
+class Answer:
+    """A whole answer, as a reader has it."""
+
+    events: list[ReceivedEvent]
+
+    @property
+    def text(self) -> str:
+        return "".join(event.data["chunk"] for event in self.events if event.name == "message")
+
+    @property
+    def last(self) -> ReceivedEvent:
+        return self.events[-1]
+
+    @property
+    def names(self) -> list[str]:
+        """The events' names, those of several `message` events in a row once."""
+        names = [event.name for event in self.events]
+        return [name for place, name in enumerate(names) if name != "message" or names[place - 1] != "message"]
+
+
+@dataclass
+class Response:
+    """A response under way: its head is there, its body comes."""
+
+    status: int
+    headers: dict[str, str]
+    _chunks: asyncio.Queue[bytes | None]
+    _leaving: asyncio.Event
+    _task: asyncio.Task[None]
+    _decoder: EventStreamDecoder = field(default_factory=EventStreamDecoder)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+
+    async def body(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def json(self) -> Any:
+        return json.loads(await self.body())
+
+    async def events(self) -> AsyncIterator[ReceivedEvent]:
+        async for chunk in self.chunks():
+            for event in self._decoder.feed(chunk):
+                yield ReceivedEvent(event.event, json.loads(event.data), event.id)
+
+    async def answer(self) -> Answer:
+        """The answer, read to its end."""
+        return Answer([event async for event in self.events()])
+
+    async def leave(self) -> None:
+        """Go away, as a browser does that closes the page, and wait until the application has noticed."""
+        self._leaving.set()
+        await asyncio.wait([self._task])
+
+
+class Client:
+    """Speaks to an application whose lifespan runs; `headers` go with each request."""
+
+    def __init__(self, app: Starlette, state: dict[str, Any], headers: Mapping[str, str]) -> None:
+        self.app = app
+        self.state = state
+        self.headers = dict(headers)
+        self.widget_id = ""
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        json_body: object = None,
+        headers: Mapping[str, str | None] | None = None,
+        raw_headers: list[tuple[str, str]] | None = None,
+    ) -> AsyncIterator[Response]:
+        """Send a request and give its response as soon as its head is there. A header of None is left out."""
+        path, _, query = path.partition("?")
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+        sent = {"Host": "chat.test", "Content-Type": "application/json", **self.headers, **(headers or {})}
+        pairs = [(name, value) for name, value in sent.items() if value is not None] + (raw_headers or [])
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs],
+            "client": ("198.51.100.7", 50000),
+            "server": ("chat.test", 443),
+            "state": dict(self.state),
+        }
+        chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        leaving = asyncio.Event()
+        head: asyncio.Future[tuple[int, dict[str, str]]] = asyncio.get_running_loop().create_future()
+        parts = iter([body])
+
+        async def receive() -> Message:
+            for part in parts:
+                return {"type": "http.request", "body": part, "more_body": False}
+            await leaving.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if leaving.is_set():
+                raise OSError("the client has gone")
+            if message["type"] == "http.response.start":
+                received = {name.decode(): value.decode() for name, value in message["headers"]}
+                head.set_result((message["status"], received))
+            elif message["type"] == "http.response.body":
+                if message.get("body"):
+                    chunks.put_nowait(message["body"])
+                if not message.get("more_body"):
+                    chunks.put_nowait(None)
+
+        async def run() -> None:
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                chunks.put_nowait(None)
+
+        task = asyncio.create_task(run())
+        try:
+            waited: list[asyncio.Future[Any]] = [task, head]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not head.done():
+                await task
+            yield Response(*head.result(), chunks, leaving, task)
+        finally:
+            leaving.set()
+            await asyncio.wait([task])
+            task.exception()
+
+    async def request(self, method: str, path: str, **options: Any) -> tuple[Response, bytes]:
+        async with self.stream(method, path, **options) as response:
+            return response, await response.body()
+
+    async def get_json(self, path: str, **options: Any) -> Any:
+        response, body = await self.request("GET", path, **options)
+        assert response.status == 200, body
+        return json.loads(body)
+
+    async def ask(self, message: str, headers: Mapping[str, str | None] | None = None, **fields: object) -> Answer:
+        """Ask a question and read the whole answer."""
+        async with self.stream("POST", "/api/v1/chat", json_body={"message": message, **fields}, headers=headers) as r:
+            assert r.status == 200, await r.body()
+            return await r.answer()
+
+    async def refused(self, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Send a question that is refused: the status, the problem and the headers."""
+        if "body" not in options:
+            options = {"json_body": {"message": "Hello?"}} | options
+        async with self.stream("POST", "/api/v1/chat", **options) as response:
+            problem = await response.json()
+        assert response.headers["content-type"] == "application/problem+json", response.headers
+        assert problem["status"] == response.status
+        return response.status, problem, response.headers

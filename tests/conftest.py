@@ -1,0 +1,80 @@
+"""What the tests share: an application with its lifespan running, and a real service in a process of its own."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import respx
+from sse_starlette.sse import AppStatus
+
+import chatbot
+import fakes
+from client import Client
+from databases import database_url as database_url
+from processes import RunningService, running_service
+from settings import Settings
+
+ORIGIN = "https://shop.test"
+
+Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no `.env` of whoever runs the tests changes a setting."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _sse_starlette_forgets_shutdowns() -> Iterator[None]:
+    yield
+    AppStatus.should_exit = False
+
+
+@pytest.fixture
+def serve(database_url: str) -> Serve:
+    """Runs the application on a fresh database: `async with serve(max_streams=1) as client`."""
+
+    @asynccontextmanager
+    async def run(tenant: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Client]:
+        defaults = {"database_url": database_url, "openai_api_key": "sk-upstream", "openai_base_url": fakes.UPSTREAM}
+        app = chatbot.create_app(Settings(**(defaults | settings)))
+        async with app.router.lifespan_context(app) as state:
+            assert state is not None
+            chosen = {"origins": [ORIGIN], "rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
+            _, widget, api_key = await state["service"].store.add_tenant("shop", **(chosen | (tenant or {})))
+            client = Client(app, dict(state), {"X-API-Key": api_key, "Origin": ORIGIN})
+            client.widget_id = widget.id
+            yield client
+
+    return run
+
+
+@pytest.fixture
+async def client(serve: Serve) -> AsyncIterator[Client]:
+    """The application with a tenant whose key and origin go with each request, and without limits."""
+    async with serve() as client:
+        yield client
+
+
+@pytest.fixture
+def upstream() -> Iterator[respx.Route]:
+    """The upstream's only route: `upstream.mock(return_value=streamed(...))`. Other hosts are refused."""
+    with respx.mock(base_url=fakes.UPSTREAM, assert_all_called=False) as router:
+        yield router.post("/chat/completions")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A real service in demonstration mode with one tenant more, which allows pages of this machine."""
+    with running_service(tmp_path_factory.mktemp("service")) as running:
+        yield running

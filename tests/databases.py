@@ -1,0 +1,109 @@
+"""Fresh databases: each test that asks for one runs on SQLite and on PostgreSQL.
+
+PostgreSQL is the server that TEST_POSTGRES_URL names, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres;
+each test makes a database of its own there and drops it.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from store import Begun, Store, Tenant, UsageRow
+
+POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        return
+    if not POSTGRES:
+        _skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
+    name = f"test_{uuid.uuid4().hex}"
+    on_postgres(f'CREATE DATABASE "{name}"')
+    yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    on_postgres(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _skip_unless_required(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """A store on a fresh database with its tables."""
+    opened = Store(database_url)
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def tenant(store: Store) -> Tenant:
+    """A tenant named shop."""
+    added, _, _ = await store.add_tenant("shop", origins=["https://shop.test"])
+    return added
+
+
+def on_postgres(statement: str) -> None:
+    """Run one statement on the PostgreSQL server. In a thread of its own: the test's event loop stays as it is."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _execute(make_url(POSTGRES), statement)).result()
+
+
+async def _execute(url: URL, statement: str) -> None:
+    connection = await connect_postgres(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def connect_postgres(url: URL) -> Any:
+    """A connection of asyncpg's own, past the store."""
+    return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+
+async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given: Any) -> Begun:
+    """A turn that is being answered; in a new conversation unless `conversation_id` is given."""
+    values = {"message_id": uuid.uuid4(), "conversation_id": None} | given
+    return await store.begin_turn(tenant.id, question=question, **values)
+
+
+async def finish(store: Store, tenant: Tenant, begun: Begun, answer: str = "Hi.", **given: Any) -> bool:
+    """End a turn, as complete unless `status` and `code` are given."""
+    values = {"status": "complete", "code": None, "usage_row": used(tenant, begun)} | given
+    return await store.finish_turn(begun.turn.id, answer, **values)
+
+
+async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: str = "Hi.", **given: Any) -> Begun:
+    """A turn from its question to its complete answer."""
+    begun = await begin(store, tenant, question, **given)
+    assert await finish(store, tenant, begun, answer)
+    return begun
+
+
+def used(tenant: Tenant, begun: Begun | None = None, **given: Any) -> UsageRow:
+    """What a complete answer used: 9 and 4 tokens."""
+    values: dict[str, Any] = {
+        "at": datetime.now(UTC),
+        "outcome": "complete",
+        "prompt_tokens": 9,
+        "completion_tokens": 4,
+    } | given
+    if begun is not None:
+        values |= {"conversation_id": begun.turn.conversation_id, "message_id": begun.turn.id}
+    return UsageRow(tenant_id=tenant.id, **values)

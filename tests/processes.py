@@ -1,0 +1,79 @@
+"""A real service: `python chatbot.py` in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
+
+
+@dataclass
+class RunningService:
+    """A service that answers at `url`, and a tenant of it for pages at `origin`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    directory: Path
+    environment: dict[str, str]
+    origin: str = "http://localhost:*"
+    widget_id: str = ""
+    api_key: str = ""
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def manage(self, *arguments: str) -> Any:
+        """Run manage.py on the service's database; the JSON that it prints."""
+        return manage(self.directory, self.environment, *arguments)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait for the end. Returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+def manage(directory: Path, environment: dict[str, str], *arguments: str) -> Any:
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments, "--json"]
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def running_service(directory: Path, origin: str = "http://localhost:*", **settings: str) -> Iterator[RunningService]:
+    """Start a service in `directory` with these variables, add a tenant, and stop the service at the end."""
+    database = f"sqlite+aiosqlite:///{directory}/chatbot.db"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PORT": "0",
+        "DATABASE_URL": database,
+        "PYTHONUNBUFFERED": "1",
+        **settings,
+    }
+    tenant = manage(directory, environment, "tenant", "add", "shop", "--origin", origin, *NO_LIMITS)
+    with open(directory / "log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "chatbot.py")], cwd=directory, env=environment, stderr=log
+        )
+    try:
+        url = _wait_for_url(process, directory / "log")
+        yield RunningService(process, url, directory, environment, origin, tenant["widget_id"], tenant["api_key"])
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
+    while process.poll() is None:
+        if found := re.search(r"running on (http://\S+)", log.read_text()):
+            return found[1]
+    raise RuntimeError(f"the service did not start:\n{log.read_text()}")

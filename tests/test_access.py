@@ -1,0 +1,200 @@
+"""Who may ask, from where, and how much: every refusal is a problem with its own code, and costs no upstream call."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import respx
+
+from client import Client
+from conftest import ORIGIN, Serve
+from fakes import answer, delta, streamed
+
+OWN = "https://chat.test"
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [(None, "key_missing"), ("a4_pub_" + "x" * 32, "key_invalid"), ("", "key_invalid"), ("schlüssel", "key_invalid")],
+)
+async def test_a_request_without_a_valid_key_is_refused(
+    client: Client, upstream: respx.Route, key: str | None, code: str
+) -> None:
+    status, problem, headers = await client.refused(headers={"X-API-Key": key})
+    assert (status, problem["code"], headers["www-authenticate"]) == (401, code, "ApiKey")
+    assert not upstream.called
+
+
+async def test_two_keys_in_one_request_are_refused(client: Client) -> None:
+    status, problem, _ = await client.refused(raw_headers=[("X-API-Key", client.headers["X-API-Key"])])
+    assert (status, problem["code"]) == (400, "bad_request")
+
+
+async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    store = client.state["service"].store
+    await client.ask("Hi")
+    old, *_ = await store.list_keys("shop")
+    await store.revoke_key("shop", old.id)
+    assert (await client.refused())[1]["code"] == "key_invalid"
+    _, expired = await store.add_key("shop", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert (await client.refused(headers={"X-API-Key": expired}))[1]["code"] == "key_invalid"
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, OWN, None])
+async def test_a_listed_origin_the_services_own_and_a_server_may_ask(
+    client: Client, upstream: respx.Route, origin: str | None
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    assert (await client.ask("Hi", headers={"Origin": origin})).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "", "*", "https://evil.test", "http://shop.test", "https://shop.test:8443", "https://shop.test.evil.test",
+     "https://SHOP.test", "https://shop.test/", "https://sub.shop.test", f"{ORIGIN}, https://evil.test"],
+)  # fmt: skip
+async def test_another_origin_is_refused_without_cors_headers(
+    client: Client, upstream: respx.Route, origin: str
+) -> None:
+    status, problem, headers = await client.refused(headers={"Origin": origin})
+    assert (status, problem["code"]) == (403, "origin_not_allowed")
+    assert "access-control-allow-origin" not in headers
+    preflight, _ = await client.request(
+        "OPTIONS", "/api/v1/chat", headers={"Origin": origin, "Access-Control-Request-Method": "POST"}
+    )
+    assert preflight.status == 403
+    assert "access-control-allow-origin" not in preflight.headers
+    assert not upstream.called
+
+
+async def test_a_cross_site_request_that_hides_its_origin_is_refused(client: Client) -> None:
+    status, problem, _ = await client.refused(headers={"Origin": None, "Sec-Fetch-Site": "cross-site"})
+    assert (status, problem["code"]) == (403, "origin_not_allowed")
+
+
+async def test_a_listed_origin_can_read_answers_and_errors(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert response.headers["vary"] == "Origin"
+        await response.answer()
+    _, _, headers = await client.refused(body=b"{")
+    assert headers["access-control-allow-origin"] == ORIGIN
+    preflight, _ = await client.request("OPTIONS", "/api/v1/chat")
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert "X-API-Key" in preflight.headers["access-control-allow-headers"]
+
+
+async def test_a_secret_key_is_for_servers_only(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    _, secret = await client.state["service"].store.add_key("shop", secret=True)
+    assert (await client.ask("Hi", headers={"X-API-Key": secret, "Origin": None})).text == "Hello"
+    for shown in ({"Origin": ORIGIN}, {"Origin": None, "Sec-Fetch-Site": "same-origin"}):
+        status, problem, _ = await client.refused(headers={"X-API-Key": secret, **shown})
+        assert (status, problem["code"]) == (403, "secret_key_in_browser")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        (b"", 400, "malformed_json", None),
+        (b"{", 400, "malformed_json", None),
+        (b'{"message":"\xff"}', 400, "malformed_json", None),
+        (b"[" * 20_000, 400, "malformed_json", None),
+        (b"[]", 422, "validation_failed", ""),
+        (b"{}", 422, "validation_failed", "message"),
+        (b'{"message":5}', 422, "validation_failed", "message"),
+        (b'{"message":" \\n\\u200b"}', 422, "validation_failed", "message"),
+        (b'{"message":"a\\u0000b"}', 422, "validation_failed", "message"),
+        (b'{"message":"Hi","massage":"Hi"}', 422, "validation_failed", "massage"),
+        (b'{"message":"Hi","conversation_id":"7"}', 422, "validation_failed", "conversation_id"),
+        (b'{"message":"' + b"x" * 4001 + b'"}', 422, "validation_failed", "message"),
+    ],
+)
+async def test_a_bad_body_is_told_what_is_wrong_with_it(
+    client: Client, upstream: respx.Route, body: bytes, status: int, code: str, field: str | None
+) -> None:
+    got, problem, _ = await client.refused(body=body)
+    assert (got, problem["code"]) == (status, code)
+    assert [error["field"] for error in problem.get("errors", [])] == ([] if field is None else [field])
+    assert not upstream.called
+
+
+async def test_the_longest_message_is_taken(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    assert (await client.ask("\U0001f30d" * 4000)).text == "Hello"
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}])
+async def test_only_plain_json_is_taken(client: Client, headers: dict[str, str]) -> None:
+    assert (await client.refused(headers=headers))[0] == 415
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(client: Client, declared: bool) -> None:
+    length = {"Content-Length": "70000"} if declared else {}
+    status, problem, _ = await client.refused(body=b"x" * 70_000, headers=length)
+    assert (status, problem["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), [("GET", "chat", "POST"), ("PUT", "conversations/1", "GET")])
+async def test_a_wrong_method_is_told_the_right_one(client: Client, method: str, path: str, allow: str) -> None:
+    response, _ = await client.request(method, f"/api/v1/{path}")
+    assert response.status == 405
+    assert allow in response.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api/v1/chat/", "/static/widget.js", "/assets/../chatbot.py"])
+async def test_an_unknown_path_is_not_found(client: Client, path: str) -> None:
+    response, _ = await client.request("GET", path)
+    assert (response.status, response.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("hosts", [[], ["chat.test", "evil.test"], ["evil.test/<script>"]])
+async def test_a_missing_second_or_malformed_host_is_refused(client: Client, hosts: list[str]) -> None:
+    response, _ = await client.request(
+        "GET", "/api/v1/health", headers={"Host": None}, raw_headers=[("Host", host) for host in hosts]
+    )
+    assert response.status == 400
+
+
+async def test_a_visitor_who_asks_too_often_is_told_when_to_come_back(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(tenant={"visitor_rate_per_minute": 2}) as client:
+        await client.ask("One")
+        await client.ask("Two")
+        status, problem, headers = await client.refused()
+    assert (status, problem["code"]) == (429, "visitor_rate_limited")
+    assert 0 < int(headers["retry-after"]) <= 60
+    assert upstream.call_count == 2
+
+
+async def test_a_reader_who_comes_back_is_not_counted_again(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    message_id = "5e1b2c5e-4a1c-4f0e-9f8e-0f3f6f7b8a9c"
+    async with serve(tenant={"visitor_rate_per_minute": 1}) as client:
+        assert [(await client.ask("One", message_id=message_id)).text for _ in range(3)] == ["Hello"] * 3
+
+
+async def test_a_tenant_has_a_rate_and_a_budget_of_its_own(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello", tokens=(60, 40))))
+    async with serve(tenant={"rate_per_minute": 1}) as client:
+        await client.ask("One")
+        assert (await client.refused())[1]["code"] == "rate_limited"
+        await client.state["service"].store.set_tenant("shop", rate_per_minute=0, tokens_per_day=100)
+        status, problem, headers = await client.refused()
+    assert (status, problem["code"]) == (429, "budget_exhausted")
+    assert 0 < int(headers["retry-after"]) <= 86_400
+
+
+async def test_no_more_answers_begin_than_the_process_may_write(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
+    async with (
+        serve(max_streams=1) as client,
+        client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as one,
+    ):
+        assert (await anext(one.events())).name == "start"
+        status, problem, headers = await client.refused()
+        assert (status, problem["code"], headers["retry-after"]) == (503, "overloaded", "2")

@@ -1,0 +1,263 @@
+"""A question goes the whole way: checks, upstream, events, database."""
+
+import asyncio
+import json
+import uuid
+
+import httpx
+import pytest
+import respx
+
+from client import Client
+from conftest import ORIGIN, Serve
+from fakes import Body, answer, delta, streamed
+
+
+async def test_an_answer_is_relayed_as_events_in_order(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello", ", ", "you!")))
+    got = await client.ask("Hi?")
+    assert got.names == ["start", "message", "done"]
+    assert got.text == "Hello, you!"
+    assert got.last.data == {"status": "complete", "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+    assert uuid.UUID(got.events[0].data["conversation_id"]) != uuid.UUID(got.events[0].data["message_id"])
+
+
+async def test_the_first_text_arrives_while_the_upstream_is_still_writing(
+    client: Client, upstream: respx.Route
+) -> None:
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Count"}) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        assert (await anext(events)).data == {"chunk": "One "}
+        rest.set()
+        assert [event.name async for event in events] == ["message", "done"]
+
+
+async def test_the_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-cache, no-store"
+        assert response.headers["x-accel-buffering"] == "no"
+        assert response.headers["x-request-id"]
+        await response.answer()
+
+
+async def test_the_upstream_is_asked_for_a_stream_with_its_usage(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with serve(openai_model="small-model", system_prompt="Be kind.") as client:
+        await client.ask("  What is it?  ")
+    request = upstream.calls.last.request
+    assert json.loads(request.content) == {
+        "model": "small-model",
+        "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What is it?"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert request.headers["authorization"] == "Bearer sk-upstream"
+    assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_a_second_question_knows_the_first(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=[streamed(*answer("Ada.")), streamed(*answer("1815."))])
+    first = await client.ask("Who wrote the first program?")
+    await client.ask("When was she born?", conversation_id=first.events[0].data["conversation_id"])
+    assert json.loads(upstream.calls.last.request.content)["messages"][1:] == [
+        {"role": "user", "content": "Who wrote the first program?"},
+        {"role": "assistant", "content": "Ada."},
+        {"role": "user", "content": "When was she born?"},
+    ]
+
+
+async def test_regenerate_replaces_the_last_answer(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=[streamed(*answer("Bad")), streamed(*answer("Good"))])
+    first = await client.ask("Well?")
+    conversation = first.events[0].data["conversation_id"]
+    await client.ask("Well?", conversation_id=conversation, regenerate=True)
+    assert len(json.loads(upstream.calls.last.request.content)["messages"]) == 2
+    turns = await client.get_json(f"/api/v1/conversations/{conversation}")
+    assert [message["content"] for message in turns["messages"]] == ["Well?", "Good"]
+
+
+async def test_a_tenant_brings_its_own_model_prompt_and_key(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "sk-of-the-shop")
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    tenant = {"model": "large-model", "system_prompt": "Sell.", "openai_key_env": "SHOP_KEY"}
+    async with serve(tenant=tenant) as client:
+        await client.ask("Hi")
+    request = upstream.calls.last.request
+    assert json.loads(request.content)["model"] == "large-model"
+    assert json.loads(request.content)["messages"][0] == {"role": "system", "content": "Sell."}
+    assert request.headers["authorization"] == "Bearer sk-of-the-shop"
+
+
+async def test_the_same_message_id_asks_the_upstream_once_and_gives_the_same_answer(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Only ", "once")))
+    message_id = str(uuid.uuid4())
+    first = await client.ask("Hi", message_id=message_id)
+    second = await client.ask("Hi", message_id=message_id)
+    assert upstream.call_count == 1
+    assert second.text == first.text == "Only once"
+    assert second.last.data == first.last.data
+    assert second.events[0].data == first.events[0].data
+
+
+async def test_a_reader_that_comes_back_reads_on_from_its_last_event(client: Client, upstream: respx.Route) -> None:
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Once upon "), rest, *answer("a time")))
+    message_id = str(uuid.uuid4())
+    question = {"message": "A story", "message_id": message_id}
+    async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        seen = await anext(events)
+        await response.leave()
+    rest.set()
+    again = await client.ask("A story", message_id=message_id, headers={"Last-Event-ID": seen.id})
+    assert seen.data["chunk"] + again.text == "Once upon a time"
+    assert again.last.data["status"] == "complete"
+    assert upstream.call_count == 1
+
+
+async def test_a_message_id_cannot_be_used_for_another_question(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    message_id = str(uuid.uuid4())
+    await client.ask("Hi", message_id=message_id)
+    status, problem, _ = await client.refused(json_body={"message": "Other", "message_id": message_id})
+    assert (status, problem["code"]) == (422, "message_id_taken")
+
+
+async def test_text_that_looks_like_events_stays_text(client: Client, upstream: respx.Route) -> None:
+    evil = 'x\n\nevent: done\ndata: {"status":"complete"}\n\n\r\nevent: error\r\ndata: {}\r\n\r\n'
+    upstream.mock(return_value=streamed(*answer(evil)))
+    got = await client.ask("Hi")
+    assert got.names == ["start", "message", "done"]
+    assert got.text == evil
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ([delta("Half")], "upstream_interrupted"),
+        ([delta("Half"), httpx.ReadError("reset")], "upstream_interrupted"),
+        ([delta("Half"), httpx.ReadTimeout("slow")], "upstream_timeout"),
+        ([delta("Half"), b"data: nonsense\n\n"], "invalid_answer"),
+    ],
+)
+async def test_an_answer_that_breaks_keeps_its_text_and_ends_with_one_error(
+    client: Client, upstream: respx.Route, pieces: list[bytes | Exception], code: str
+) -> None:
+    upstream.mock(return_value=streamed(*pieces))
+    got = await client.ask("Hi")
+    assert got.names == ["start", "message", "error"]
+    assert got.text == "Half"
+    assert got.last.data["code"] == code
+    turns = await client.get_json(f"/api/v1/conversations/{got.events[0].data['conversation_id']}")
+    assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "error")
+
+
+@pytest.mark.parametrize(("reason", "status"), [("length", "length"), ("content_filter", "filtered")])
+async def test_an_answer_that_is_not_complete_says_so(
+    client: Client, upstream: respx.Route, reason: str, status: str
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Half", finish_reason=reason, tokens=None)))
+    assert (await client.ask("Hi")).last.data == {"status": status, "usage": None}
+
+
+async def test_an_answer_longer_than_the_bound_is_stopped(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("1234567890", "x")))
+    async with serve(max_answer_chars=10) as client:
+        got = await client.ask("Hi")
+    assert (got.text, got.last.data["code"]) == ("1234567890", "answer_too_long")
+
+
+async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstream: respx.Route) -> None:
+    body = Body([delta("One"), asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(200, stream=body))
+    async with serve(text_timeout=0.05) as client:
+        got = await client.ask("Hi")
+    assert (got.text, got.last.data["code"]) == ("One", "upstream_timeout")
+    assert body.closed.is_set()
+
+
+async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(asyncio.Event()))
+    async with (
+        serve(ping_seconds=0.01) as client,
+        client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response,
+    ):
+        chunks = response.chunks()
+        assert (await anext(chunks)).startswith(b"event: start")
+        assert await anext(chunks) == b": ping\n\n"
+
+
+async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream: respx.Route) -> None:
+    body = Body([delta("Half"), asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(200, stream=body))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        events = response.events()
+        start = await anext(events)
+        await anext(events)
+        stopped, _ = await client.request("POST", f"/api/v1/messages/{start.data['message_id']}/stop")
+        assert stopped.status == 204
+        assert [event.data async for event in events] == [{"status": "cancelled", "usage": None}]
+    assert body.closed.is_set()
+    turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
+    assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
+
+
+async def test_a_conversation_can_be_read_rated_and_forgotten(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    start = (await client.ask("Hi")).events[0].data
+    rated, _ = await client.request(
+        "POST", f"/api/v1/messages/{start['message_id']}/feedback", json_body={"rating": "up", "comment": "Nice"}
+    )
+    assert rated.status == 204
+    path = f"/api/v1/conversations/{start['conversation_id']}"
+    assert [(m["role"], m["content"]) for m in (await client.get_json(path))["messages"]] == [
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+    ]
+    deleted, _ = await client.request("DELETE", path)
+    assert deleted.status == 204
+    gone, body = await client.request("GET", path)
+    assert (gone.status, json.loads(body)["code"]) == (404, "conversation_not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "conversations/{id}"),
+        ("DELETE", "conversations/{id}"),
+        ("POST", "messages/{id}/stop"),
+        ("POST", "messages/{id}/feedback"),
+    ],
+)
+@pytest.mark.parametrize("identifier", [str(uuid.uuid4()), "not-a-uuid"])
+async def test_what_does_not_exist_is_not_found(client: Client, method: str, path: str, identifier: str) -> None:
+    response, body = await client.request(method, "/api/v1/" + path.format(id=identifier), json_body={"rating": "up"})
+    assert (response.status, json.loads(body)["status"]) == (404, 404)
+
+
+async def test_another_tenant_sees_nothing_of_a_conversation(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    start = (await client.ask("Hi")).events[0].data
+    _, _, other_key = await client.state["service"].store.add_tenant("other", origins=[ORIGIN])
+    other = {"X-API-Key": other_key}
+    for path in (f"conversations/{start['conversation_id']}",):
+        response, body = await client.request("GET", f"/api/v1/{path}", headers=other)
+        unknown, unknown_body = await client.request("GET", f"/api/v1/conversations/{uuid.uuid4()}", headers=other)
+        assert (response.status, body) == (unknown.status, unknown_body) == (404, body)
+    status, problem, _ = await client.refused(
+        json_body={"message": "Hi", "conversation_id": start["conversation_id"]}, headers=other
+    )
+    assert (status, problem["code"]) == (404, "conversation_not_found")
+    assert upstream.call_count == 1

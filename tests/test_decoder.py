@@ -1,0 +1,146 @@
+"""The upstream's bytes become events and text, however they are split."""
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from cases import body_of, ends_honestly, load, texts_of
+from errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
+from fakes import DONE, answer, data, delta
+from upstream import ChatDecoder, EventStreamDecoder, Finish, TokenCount
+
+
+def every_byte(body: bytes) -> list[bytes]:
+    return [body[place : place + 1] for place in range(len(body))]
+
+
+def decode(pieces: Iterable[bytes]) -> tuple[str, Finish | ServiceError]:
+    """The text of a body in pieces, and how it ended."""
+    decoder = ChatDecoder()
+    text = ""
+    try:
+        for piece in pieces:
+            for came in decoder.feed(piece):
+                text += came
+        for came in decoder.close():
+            text += came
+        return text, decoder.finish()
+    except ServiceError as error:
+        return text, error
+
+
+def status_of(ending: Finish | ServiceError) -> str:
+    return "error" if isinstance(ending, ServiceError) else ending.status
+
+
+@pytest.mark.parametrize("case", load("sse_parser_cases.json", "cases"))
+def test_event_streams_decode_as_the_standard_says_whole_and_byte_by_byte(case: dict[str, Any]) -> None:
+    body = base64.b64decode(case["input_b64"])
+    for pieces in ([body], every_byte(body)):
+        decoder = EventStreamDecoder()
+        events = [event for piece in pieces for event in decoder.feed(piece)]
+        assert [{"event": e.event, "data": e.data, "id": e.id} for e in events] == case["expected"]
+        assert decoder.retry_ms == case["retry_ms"]
+
+
+@pytest.mark.parametrize("stream", load("streams_manifest.json", "streams"))
+def test_recorded_streams_give_their_text_and_an_honest_ending_split_anywhere(stream: dict[str, Any]) -> None:
+    body = body_of(stream)
+    whole = decode([body])
+    assert whole[0] in texts_of(stream)
+    assert ends_honestly(stream, status_of(whole[1]))
+    text, ending = decode(every_byte(body))
+    assert (text, repr(ending)) == (whole[0], repr(whole[1]))
+
+
+def test_every_split_of_a_short_stream_in_two_gives_the_same_text() -> None:
+    body = b"".join(answer("Grüße, ", "世界 \U0001f30d", "\u2028next"))
+    for place in range(len(body)):
+        assert decode([body[:place], body[place:]]) == (
+            "Grüße, 世界 \U0001f30d\u2028next",
+            Finish("complete", TokenCount(9, 4)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text", "ending"),
+    [
+        pytest.param([delta("Hi")], "Hi", UpstreamInterrupted, id="a stream that just ends"),
+        pytest.param([delta("Hi"), DONE], "Hi", Finish("complete"), id="[DONE] after text, without a reason"),
+        pytest.param([DONE], "", UpstreamInterrupted, id="[DONE] without anything"),
+        pytest.param([delta(finish_reason="stop"), DONE], "", EmptyAnswer, id="a reason without text"),
+        pytest.param([delta("Hi", "error"), DONE], "Hi", UpstreamFailed, id="the reason is error"),
+        pytest.param([delta("Hi", "STOP")], "Hi", Finish("complete"), id="the reason in capitals"),
+        pytest.param([delta("Hi", "length")], "Hi", Finish("length"), id="too long for the model"),
+        pytest.param([delta("Hi"), b"data: {\n\n"], "Hi", InvalidAnswer, id="broken JSON"),
+        pytest.param([delta("Hi", "stop"), delta(None), DONE], "Hi", Finish("complete"), id="null after the reason"),
+        pytest.param([delta("Hi"), DONE, delta("more", "stop")], "Hi", Finish("complete"), id="text after [DONE]"),
+        pytest.param(
+            [delta("Hi"), delta(finish_reason="stop")[:-1]], "Hi", Finish("complete"), id="no last blank line"
+        ),
+    ],
+)
+def test_endings_are_told_apart(pieces: list[bytes], text: str, ending: Finish | type[ServiceError]) -> None:
+    got_text, got = decode(pieces)
+    assert got_text == text
+    assert got == ending if isinstance(ending, Finish) else type(got) is ending
+
+
+def test_a_refusal_without_text_ends_as_filtered() -> None:
+    refusal = data({"choices": [{"delta": {"refusal": "I will not."}, "finish_reason": None}]})
+    assert decode([refusal, delta(finish_reason="stop"), DONE]) == ("", Finish("filtered"))
+
+
+def test_reasoning_and_other_choices_are_not_the_answer() -> None:
+    chunk = {
+        "choices": [
+            {"index": 0, "delta": {"reasoning_content": "hm", "reasoning": "hm", "content": "Yes"}},
+            {"index": 1, "delta": {"content": "No"}},
+        ]
+    }
+    assert decode([data(chunk), delta(finish_reason="stop")])[0] == "Yes"
+
+
+def test_halves_of_a_surrogate_pair_are_joined_over_chunks_and_a_lone_one_is_replaced() -> None:
+    pieces = [
+        b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b", b"\\ud83dc")
+    ]
+    assert decode([*pieces, delta(finish_reason="stop")])[0] == "a\U0001f600b\ufffdc"
+
+
+def test_a_line_beyond_the_bound_is_refused_before_it_is_held() -> None:
+    decoder = EventStreamDecoder(max_bytes=100)
+    with pytest.raises(InvalidAnswer, match="longer than 100 bytes"):
+        for _ in range(20):
+            list(decoder.feed(b"data: " + b"x" * 10))
+
+
+def test_many_data_lines_of_one_event_are_bounded_too() -> None:
+    decoder = EventStreamDecoder(max_bytes=100)
+    with pytest.raises(InvalidAnswer):
+        list(decoder.feed(b"data:\n" * 101))
+
+
+def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
+    assert isinstance(decode([b"data: " + b"[" * 100_000 + b"\n\n"])[1], InvalidAnswer)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 1}, {"prompt_tokens": True, "completion_tokens": 1}, 7])
+def test_a_count_that_the_provider_did_not_give_stays_unknown(usage: object) -> None:
+    ending = decode([delta("Hi", "stop"), data({"choices": [], "usage": usage}), DONE])[1]
+    assert ending == Finish("complete", None)
+
+
+def test_no_error_repeats_what_the_upstream_sent() -> None:
+    secret = "sk-very-secret"
+    for piece in (
+        f"data: {secret}\n\n".encode(),
+        data({"error": {"message": secret}}),
+        f"data: [DONE]{secret}\n\n".encode(),
+    ):
+        error = decode([piece])[1]
+        assert isinstance(error, ServiceError)
+        assert secret not in json.dumps([str(error), error.detail, error.code])

@@ -1,0 +1,166 @@
+"""Good and bad requests over real sockets: never a 5xx, never a secret in an answer or in the log, and always a service
+that answers the next one."""
+
+import base64
+import contextlib
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from cases import load
+from processes import RunningService, running_service
+from upstreams import local_upstream
+
+ALLOWED = "https://allowed.example"
+WORDS = "the-visitors-own-words"
+SECRET = "sk-upstream-secret"
+CONTROL = json.dumps({"message": "hi"}).encode()
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Target"]:
+    """A service whose tenant allows https://allowed.example, and what the cases refer to."""
+    with (
+        local_upstream() as upstream,
+        running_service(
+            tmp_path_factory.mktemp("hostile"), ALLOWED, OPENAI_BASE_URL=upstream.url("quick"), OPENAI_API_KEY=SECRET
+        ) as running,
+    ):
+        other = running.manage("tenant", "add", "other", "--origin", ALLOWED)
+        revoked = running.manage("key", "add", "shop")
+        running.manage("key", "revoke", "shop", str(revoked["id"]))
+        target = Target(running, other, revoked["api_key"])
+        yield target
+        log = running.log()
+        assert "Traceback" not in log
+        for secret in (SECRET, running.api_key, other["api_key"], revoked["api_key"], WORDS):
+            assert secret not in log
+
+
+class Target:
+    def __init__(self, service: RunningService, other: dict[str, Any], revoked: str) -> None:
+        self.service = service
+        parts = urlsplit(service.url)
+        self.address = (parts.hostname or "", parts.port or 0)
+        self.host = parts.netloc
+        self.other = other
+        self.revoked = revoked
+        started = self.send(self.request("POST", "/api/v1/chat", self.good_headers(other["api_key"]), CONTROL))
+        found = re.search(rb'"conversation_id":"([^"]+)"', started)
+        assert found, started
+        self.conversation_of_other = found[1].decode()
+
+    def good_headers(self, api_key: str) -> list[tuple[str, str]]:
+        return [("Content-Type", "application/json"), ("X-API-Key", api_key), ("Origin", ALLOWED)]
+
+    def fill(self, text: str) -> str:
+        """A case's text with the names in it replaced by what they stand for here."""
+        key = self.service.api_key
+        for name, value in {
+            "GOOD_KEY_MINUS_1": key[:-1],
+            "GOOD_KEY_PLUS_A": key + "a",
+            "GOOD_KEY_UPPERCASED": key.upper(),
+            "GOOD_KEY": key,
+            "REVOKED_KEY": self.revoked,
+            "CONVERSATION_ID_OF_ANOTHER_TENANT": self.conversation_of_other,
+            "WIDGET_OF_OTHER_TENANT": self.other["widget_id"],
+            "HOST": self.host,
+        }.items():
+            text = text.replace(name, value)
+        return text
+
+    def request(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
+        names = {name.lower() for name, _ in headers}
+        if "host" not in names:
+            headers = [("Host", self.host), *headers]
+        if body and not names & {"content-length", "transfer-encoding"}:
+            headers = [*headers, ("Content-Length", str(len(body)))]
+        lines = [*(f"{name}: {value}" for name, value in headers), "Connection: close", "", ""]
+        return f"{method} {path} HTTP/1.1\r\n".encode() + "\r\n".join(lines).encode("latin-1") + body
+
+    def send(self, request: bytes) -> bytes:
+        """Everything that the service answers, until it closes the connection or has nothing more to say."""
+        with socket.create_connection(self.address, timeout=5) as connection:
+            with contextlib.suppress(OSError):  # it may be refused before it is read to its end
+                connection.sendall(request)
+            received = b""
+            try:
+                while piece := connection.recv(65536):
+                    received += piece
+                    if b"Connection: close" not in request:
+                        connection.settimeout(0.5)
+            except (ConnectionResetError, TimeoutError):
+                return received
+            return received
+
+
+def body_of(target: Target, case: dict[str, Any]) -> bytes:
+    recipe = case.get("recipe")
+    if recipe is None:
+        return target.fill(base64.b64decode(case.get("body_b64", "")).decode("latin-1")).encode("latin-1")
+    if "json_many_keys" in recipe:
+        return json.dumps({f"k{number}": 1 for number in range(recipe["json_many_keys"])}).encode()
+    count = recipe["count"] if isinstance(recipe["count"], int) else 4001
+    if "repeat" in recipe:
+        return str(recipe["repeat"]).encode() * count
+    body = json.dumps({"message": recipe["json_message_repeat"] * count}).encode()
+    if size := recipe.get("chunked"):
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    return body
+
+
+def headers_of(target: Target, case: dict[str, Any]) -> list[tuple[str, str]]:
+    headers = []
+    for name, value in case["headers"]:
+        if name.startswith("REPEAT_HEADER:"):
+            _, prefix, count = name.split(":")
+            headers += [(f"{prefix}{number}", value) for number in range(int(count))]
+        elif value.startswith("REPEAT:"):
+            _, character, count = value.split(":")
+            headers.append((name, character * int(count)))
+        elif value.startswith("RANGES:"):
+            headers.append((name, "bytes=" + ",".join(f"{n}-{n}" for n in range(int(value[7:])))))
+        else:
+            headers.append((name, target.fill(value)))
+    if case["auth"] == "good":
+        headers.append(("X-API-Key", target.service.api_key))
+    elif case["auth"] == "wrong":
+        headers.append(("X-API-Key", "a4_pub_" + "0" * 32))
+    if case["origin"] == "allowed":
+        headers.append(("Origin", ALLOWED))
+    return headers
+
+
+@pytest.mark.parametrize("case", load("http_cases.json", "cases"))
+def test_a_request_good_or_bad_is_answered_as_it_deserves(target: Target, case: dict[str, Any]) -> None:
+    if "raw_b64" in case:
+        raw = target.fill(base64.b64decode(case["raw_b64"]).decode("latin-1")).encode("latin-1")
+    else:
+        raw = target.request(case["method"], target.fill(case["path"]), headers_of(target, case), body_of(target, case))
+    received = target.send(raw)
+    statuses = [int(status) for status in re.findall(rb"(?:^|\r\n)HTTP/1\.[01] (\d{3}) ", received)]
+    closed_without_answer = not received and case["group"] == "raw-wire"
+    assert closed_without_answer or statuses[0] in case["expect"], received[:500]
+    assert all(status < 500 or status in case["expect"] for status in statuses)
+    assert b"Traceback" not in received
+    assert b"/smuggled" not in received
+    assert target.service.api_key.encode() not in received
+    if case["group"] == "cors-preflight" or (case["group"] == "origin" and statuses[0] != 200):
+        allowed = re.search(rb"(?i)access-control-allow-origin: (\S+)", received)
+        assert not allowed or allowed[1] == ALLOWED.encode()
+    if statuses and statuses[0] >= 400 and case.get("method") != "HEAD" and b"json" in received:
+        problem = json.loads(received.partition(b"\r\n\r\n")[2])
+        assert problem["code"] and problem["status"] == statuses[0]
+
+
+def test_a_normal_request_is_answered_after_all_of_them(target: Target) -> None:
+    good = target.good_headers(target.service.api_key)
+    received = target.send(target.request("POST", "/api/v1/chat", good, json.dumps({"message": WORDS}).encode()))
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.count(b"event: done") == 1

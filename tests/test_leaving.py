@@ -1,0 +1,208 @@
+"""Readers leave, upstreams stall, the service stops: whatever was opened is closed, and every answer is recorded."""
+
+import asyncio
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import respx
+
+from client import Client
+from conftest import Serve
+from fakes import Body, answer, delta, streamed
+from processes import ROOT, running_service
+from upstreams import local_upstream
+
+
+async def test_a_reader_who_does_not_come_back_ends_the_answer(serve: Serve, upstream: respx.Route) -> None:
+    body = Body([delta("Half"), asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(200, stream=body))
+    async with serve(resume_seconds=0.05) as client:
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+            events = response.events()
+            start = await anext(events)
+            await anext(events)
+            await response.leave()
+        await asyncio.wait_for(body.closed.wait(), 5)
+        await until_idle(client)
+        turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
+    assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
+
+
+async def test_an_answer_goes_on_while_another_reader_is_there(serve: Serve, upstream: respx.Route) -> None:
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
+    question = {"message": "Count", "message_id": str(uuid.uuid4())}
+    async with (
+        serve(resume_seconds=0) as client,
+        client.stream("POST", "/api/v1/chat", json_body=question) as first,
+        client.stream("POST", "/api/v1/chat", json_body=question) as second,
+    ):
+        await anext(first.events())
+        await first.leave()
+        rest.set()
+        assert (await second.answer()).text == "One two"
+    assert upstream.call_count == 1
+
+
+async def test_a_hundred_readers_who_leave_leave_nothing_behind(serve: Serve) -> None:
+    with local_upstream() as local:
+        async with serve(resume_seconds=0, openai_base_url=local.url("endless")) as client:
+
+            async def ask_and_leave() -> None:
+                async with client.stream("POST", "/api/v1/chat", json_body={"message": "Go on"}) as response:
+                    events = response.events()
+                    for _ in range(3):
+                        await anext(events)
+                    await response.leave()
+
+            await ask_and_leave()  # sse-starlette starts one task for all streams with the first
+            await until_idle(client)
+            tasks_before = len(asyncio.all_tasks())
+            await asyncio.gather(*(ask_and_leave() for _ in range(100)))
+            assert await asyncio.to_thread(local.wait_until_open, 0)
+            await until_idle(client)
+            assert local.asked == 101
+            assert len(asyncio.all_tasks()) == tasks_before
+            assert await outcomes(client) == {"cancelled": 101}
+
+
+async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_connection(serve: Serve) -> None:
+    """httpcore issue 1093: a request that is cancelled while it connects keeps its place in the pool for good."""
+    with local_upstream() as local:
+        async with serve(resume_seconds=0, max_streams=5, openai_base_url=local.url("quick")) as client:
+            service = client.state["service"]
+            pool = service.client._transport._pool
+            connect, gate = pool._network_backend.connect_tcp, asyncio.Event()
+
+            async def slow_connect(*arguments: object, **options: object) -> object:
+                await gate.wait()
+                return await connect(*arguments, **options)
+
+            pool._network_backend.connect_tcp = slow_connect
+            leaving = [asyncio.create_task(ask_and_go(client)) for _ in range(5)]
+            await until(lambda: len(service.answers) == 5)
+            for task in leaving:
+                task.cancel()
+            await asyncio.wait(leaving)
+            gate.set()
+            await until_idle(client)
+            assert len(pool.connections) == 0 or all(not c.is_closed() for c in pool.connections)
+            for _ in range(6):
+                assert (await client.ask("Hi")).text == "Quick answer"
+
+
+async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visitors_problem(serve: Serve) -> None:
+    with local_upstream() as local:
+        async with serve(openai_base_url=local.url("quick")) as client:
+            await client.ask("Hi")
+            transport = client.state["service"].client._transport
+            for connection in transport._pool.connections:
+                connection._connection._network_stream._stream._transport.abort()
+            assert (await client.ask("Hi again")).text == "Quick answer"
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_failure_before_the_first_byte_is_tried_again(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    upstream.mock(side_effect=[httpx.Response(status), httpx.Response(status), streamed(*answer("Hello"))])
+    assert (await client.ask("Hi")).text == "Hello"
+
+
+async def test_no_connection_is_tried_thrice_and_then_told(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    upstream.mock(side_effect=httpx.ConnectError("refused"))
+    status, problem, _ = await client.refused()
+    assert (status, problem["code"], upstream.call_count) == (502, "upstream_failed", 3)
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("reset"), httpx.RemoteProtocolError("closed")])
+async def test_a_question_that_may_have_been_answered_is_not_asked_twice(
+    client: Client, upstream: respx.Route, error: Exception
+) -> None:
+    upstream.mock(side_effect=error)
+    assert (await client.refused())[1]["code"] == "upstream_interrupted"
+    assert upstream.call_count == 1
+
+
+async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=httpx.ReadTimeout("slow"))
+    status, problem, _ = await client.refused()
+    assert (status, problem["code"]) == (504, "upstream_timeout")
+
+
+async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
+    async with (
+        serve(drain_seconds=0.05) as client,
+        client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response,
+    ):
+        events = response.events()
+        start = await anext(events)
+        await anext(events)
+        client.state["service"].shutdown.set()
+        rest = [event async for event in events]
+        assert [(event.name, event.data["code"]) for event in rest] == [("error", "restarting")]
+        assert (await client.refused())[1]["code"] == "restarting"
+        ready, _ = await client.request("GET", "/api/v1/ready")
+        assert ready.status == 503
+        await until_idle(client)
+        turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
+        assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
+
+
+def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) -> None:
+    with local_upstream() as local:
+        settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}
+        with running_service(tmp_path, **settings) as running:
+            headers = {"X-API-Key": running.api_key}
+            with httpx.stream(
+                "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers
+            ) as response:
+                lines = response.iter_lines()
+                assert next(lines) == "event: start"
+                running.process.terminate()
+                rest = list(lines)
+            running.process.wait(timeout=5)
+            assert rest.count("event: error") == 1
+            assert '"code":"restarting"' in "".join(rest)
+            assert "event: done" not in rest
+            assert "Traceback" not in running.log()
+
+
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "chatbot.py")]
+    done = subprocess.run(command, cwd=tmp_path, env={"PORT": "http"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"chatbot: PORT: .*\n", done.stderr)
+
+
+async def ask_and_go(client: Client) -> None:
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}):
+        pass
+
+
+async def until_idle(client: Client) -> None:
+    await until(lambda: len(client.state["service"].answers) == 0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def outcomes(client: Client) -> dict[str, int]:
+    totals = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1))
+    return {total.outcome: total.requests for total in totals}

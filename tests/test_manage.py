@@ -1,0 +1,342 @@
+"""The operator's command line: what it prints, what it changes and how it fails."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manage
+from databases import ask, used
+from store import Access, Store, UsageRow
+
+ROOT = Path(__file__).parents[1]
+ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]
+
+Run = Callable[..., str]
+Look = Callable[[Callable[[Store], Awaitable[Any]]], Any]
+
+
+@pytest.fixture
+def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command that must succeed; what it prints."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> str:
+        assert manage.main(arguments) == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out
+
+    return run
+
+
+@pytest.fixture
+def fail(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs one command that must fail: its exit code, and the one line that it prints on stderr."""
+
+    def fail(*arguments: str) -> tuple[int, str]:
+        try:
+            code = manage.main(arguments)
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        return code, captured.err
+
+    return fail
+
+
+@pytest.fixture
+def look(database_url: str) -> Look:
+    """What a query of the store says, from outside of the commands."""
+
+    async def with_store(query: Callable[[Store], Awaitable[Any]]) -> Any:
+        store = Store(database_url)
+        try:
+            return await query(store)
+        finally:
+            await store.close()
+
+    return lambda query: asyncio.run(with_store(query))
+
+
+def test_a_new_tenants_snippet_is_ready_to_paste(run: Run, look: Look) -> None:
+    text = run(*ADD, "--url", "https://chat.example.com/")
+
+    snippet = re.search(
+        r'<script src="https://chat\.example\.com/widget\.js" async\n'
+        r'        data-api-key="(a4_pub_[\w-]+)" data-widget-id="(wgt_[\w-]+)"></script>',
+        text,
+    )
+    assert snippet is not None
+    assert "This key is shown once" in text
+    assert "public" in text
+    access: Access = look(lambda store: store.find_access(snippet[1]))
+    assert (access.tenant.name, access.tenant.origins) == ("shop", ["https://shop.test"])
+    assert look(lambda store: store.find_widget(snippet[2])) is not None
+
+
+def test_a_new_tenant_as_json_has_four_fields(run: Run) -> None:
+    facts = json.loads(run(*ADD, "--json"))
+
+    assert list(facts) == ["tenant", "widget_id", "api_key", "snippet"]
+    assert facts["tenant"] == "shop"
+    assert facts["snippet"] == (
+        '<script src="http://127.0.0.1:8000/widget.js" async\n'
+        f'        data-api-key="{facts["api_key"]}" data-widget-id="{facts["widget_id"]}"></script>'
+    )
+
+
+def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("Sell bücher.\n", encoding="utf-8")
+    run(
+        *ADD,
+        *("--origin", "https://BÜCHER.test/", "--rate-per-minute", "10", "--visitor-rate-per-minute", "0"),
+        *("--tokens-per-day", "5000", "--model", "large", "--system-prompt-file", "prompt.txt"),
+        *("--openai-key-env", "SHOP_KEY", "--title", "Shop 🎉", "--greeting", "Hi", "--placeholder", "Ask"),
+        *("--color", "#1a6b54", "--position", "bottom-left", "--theme", "dark", "--locale", "pt-BR"),
+        *("--suggestion", "Prices?", "--suggestion", "Hours?"),
+    )
+
+    facts = json.loads(run("tenant", "show", "shop", "--json"))
+
+    assert facts["origins"] == ["https://shop.test", "https://xn--bcher-kva.test"]
+    assert (facts["rate_per_minute"], facts["visitor_rate_per_minute"], facts["tokens_per_day"]) == (10, 0, 5000)
+    assert (facts["model"], facts["system_prompt"], facts["openai_key_env"]) == ("large", "Sell bücher.", "SHOP_KEY")
+    assert facts["widget"] == {
+        "title": "Shop 🎉",
+        "greeting": "Hi",
+        "placeholder": "Ask",
+        "color": "#1a6b54",
+        "position": "bottom-left",
+        "theme": "dark",
+        "locale": "pt-BR",
+        "suggestions": ["Prices?", "Hours?"],
+    }
+    assert "visitor_salt" not in facts
+
+
+def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> None:
+    run(*ADD, "--model", "large", "--title", "Shop", "--greeting", "Hi", "--suggestion", "Prices?")
+
+    run("tenant", "set", "shop", "--model", "", "--title", "", "--suggestion", "", "--origin", "http://localhost:*")
+
+    facts = json.loads(run("tenant", "show", "shop", "--json"))
+    assert (facts["model"], facts["widget"]) == (None, {"greeting": "Hi"})
+    assert (facts["origins"], facts["rate_per_minute"]) == (["http://localhost:*"], 300)
+
+
+def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
+    run(*ADD)
+    run("tenant", "add", "bakery", "--origin", "https://bakery.test")
+
+    assert re.findall(r"^\S+", run("tenant", "list"), re.M) == ["name", "bakery", "shop"]
+    assert [each["name"] for each in json.loads(run("tenant", "list", "--json"))] == ["bakery", "shop"]
+    assert re.search(r"^origins +https://shop\.test$", run("tenant", "show", "shop"), re.M)
+
+    run("tenant", "remove", "shop", "--yes")
+    assert [each["name"] for each in json.loads(run("tenant", "list", "--json"))] == ["bakery"]
+
+
+def test_keys_are_added_rotated_revoked_and_listed(run: Run, look: Look) -> None:
+    first = json.loads(run(*ADD, "--json"))["api_key"]
+    secret = json.loads(run("key", "add", "shop", "--secret", "--expires", "2999-12-31", "--json"))
+    second = json.loads(run("key", "rotate", "shop", "--grace", "30m", "--json"))
+    revoked = json.loads(run("key", "revoke", "shop", str(second["id"]), "--json"))
+    assert "is revoked since" in run("key", "revoke", "shop", str(second["id"]))
+
+    listed = json.loads(run("key", "list", "shop", "--json"))
+
+    assert [(each["kind"], each["state"]) for each in listed] == [
+        ("public", "valid"),
+        ("secret", "valid"),
+        ("public", "revoked"),
+    ]
+    assert listed[2] == revoked
+    remaining = datetime.fromisoformat(listed[0]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=29) < remaining <= timedelta(minutes=30)
+    assert listed[1]["expires_at"] == "2999-12-31T00:00:00+00:00"
+    assert secret["api_key"].startswith("a4_sec_")
+    assert all(key not in run("key", "list", "shop") for key in (first, secret["api_key"], second["api_key"]))
+    assert look(lambda store: store.find_access(first)) is not None
+    assert look(lambda store: store.find_access(second["api_key"])) is None
+
+
+def test_a_new_key_is_said_to_be_shown_once(run: Run) -> None:
+    run(*ADD)
+
+    added, rotated = run("key", "add", "shop", "--secret"), run("key", "rotate", "shop", "--grace", "0s")
+
+    assert re.search(r"^a4_sec_[\w-]{32}$", added, re.M)
+    assert "keep it out of pages" in added
+    assert re.search(r"^a4_pub_[\w-]{32}$", rotated, re.M)
+    assert "shown once" in added and "shown once" in rotated
+    assert re.findall(r"expired|valid", run("key", "list", "shop")) == ["expired", "valid", "valid"]
+
+
+def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
+    run(*ADD)
+
+    async def use(store: Store) -> None:
+        tenant = await store.get_tenant("shop")
+        await ask(store, tenant)
+        await store.record_usage(used(tenant, at=datetime(2026, 3, 1, 12, tzinfo=UTC), model="small"))
+        await store.record_usage(UsageRow(datetime(2026, 3, 1, 13, tzinfo=UTC), tenant.id, "rate_limited"))
+
+    look(use)
+    since = ("--since", "2026-03-01")
+
+    facts = json.loads(run("usage", "shop", *since, "--json"))
+    assert facts["total"] == {"requests": 3, "prompt_tokens": 18, "completion_tokens": 8}
+    assert facts["days"][0] == {
+        "day": "2026-03-01",
+        "model": None,
+        "outcome": "rate_limited",
+        "requests": 1,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+    }
+    rows = list(csv.DictReader(io.StringIO(run("usage", "shop", *since, "--csv"))))
+    assert [(row["day"], row["outcome"], row["requests"]) for row in rows[:2]] == [
+        ("2026-03-01", "rate_limited", "1"),
+        ("2026-03-01", "complete", "1"),
+    ]
+    assert re.search(r"^total +3 +18 +8$", run("usage", "shop", *since), re.M)
+    assert re.search(r"^total +0 +0 +0$", run("usage", "shop", "--since", "2999-01-01"), re.M)
+
+
+def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*ADD)
+
+    async def converse(store: Store) -> None:
+        await ask(store, await store.get_tenant("shop"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("store._now", lambda: datetime.now(UTC) - timedelta(days=8))
+        look(converse)
+    look(converse)
+
+    monkeypatch.setenv("RETENTION_DAYS", "0")
+    assert "kept" in run("purge")
+    monkeypatch.setenv("RETENTION_DAYS", "7")
+    assert "Deleted 1 conversations" in run("purge")
+    assert "Deleted 0 conversations" in run("purge")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "COMMAND"),
+        (["tenant"], "COMMAND"),
+        (["tenant", "paint"], "invalid choice"),
+        (["tenant", "add", "shop"], "--origin"),
+        (["tenant", "add", "a shop", "--origin", "https://a.test"], "letters, digits"),
+        (["tenant", "add", "shop", "--origin", "https://*.shop.test"], "wildcard"),
+        ([*ADD, "--rate-per-minute", "-1"], "--rate-per-minute"),
+        ([*ADD, "--rate-per-minute", "99999999999"], "0 to 2147483647"),
+        ([*ADD, "--tokens", "5"], "--tokens"),
+        ([*ADD, "--color", "red;}"], "colour"),
+        ([*ADD, "--position", "top"], "--position"),
+        ([*ADD, "--locale", "english please"], "language tag"),
+        ([*ADD, "--title", "\udcff"], "valid text"),
+        ([*ADD, "--system-prompt-file", "missing.txt"], "cannot read 'missing.txt'"),
+        ([*ADD, "--system-prompt-file", "latin1.txt"], "not UTF-8"),
+        ([*ADD, "--url", "chat.example.com"], "must begin with"),
+        ([*ADD, "--url", "https://chat.example.com/?a"], "must be an address"),
+        (["tenant", "remove", "shop"], "--yes"),
+        (["key", "rotate", "shop", "--grace", "soon"], "30m, 24h or 7d"),
+        (["key", "add", "shop", "--expires", "2001-01-01"], "in the past"),
+        (["key", "add", "shop", "--expires", "tomorrow"], "not a date"),
+        (["key", "revoke", "shop", "first"], "not a number"),
+        (["usage", "shop", "--json", "--csv"], "not allowed with"),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
+    fail: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], problem: str
+) -> None:
+    (tmp_path / "latin1.txt").write_bytes("bücher".encode("latin-1"))
+
+    code, line = fail(*arguments)
+
+    assert code == 2
+    assert problem in line
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Callable[..., tuple[int, str]]) -> None:
+    code, line = fail(*ADD, "--openai-key-env", "sk-canary")
+
+    assert code == 2
+    assert "not the key itself" in line
+    assert "canary" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (ADD, "There is a tenant 'shop' already."),
+        (["tenant", "show", "nobody"], "There is no tenant 'nobody'."),
+        (["tenant", "set", "nobody", "--model", "x"], "There is no tenant 'nobody'."),
+        (["tenant", "remove", "nobody", "--yes"], "There is no tenant 'nobody'."),
+        (["key", "add", "nobody"], "There is no tenant 'nobody'."),
+        (["key", "revoke", "shop", "99"], "The tenant 'shop' has no key 99."),
+        (["usage", "nobody"], "There is no tenant 'nobody'."),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_1(
+    run: Run, fail: Callable[..., tuple[int, str]], arguments: list[str], problem: str
+) -> None:
+    run(*ADD)
+
+    assert fail(*arguments) == (1, f"manage.py: {problem}\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("mysql://user:canary@host/x", "DATABASE_URL: must begin with"),
+        ("sqlite+aiosqlite:///missing/folder/x.db", "unable to open database file"),
+        ("sqlite+aiosqlite://", "must name a file"),
+        ("postgresql+asyncpg://user:canary@127.0.0.1:1/x", "cannot be reached"),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_that_cannot_be_used_is_said_without_its_password(
+    fail: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, url: str, problem: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    code, line = fail("tenant", "list")
+
+    assert code == 1
+    assert problem in line
+    assert "canary" not in line
+
+
+def test_it_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "PYTHONIOENCODING": "utf-8"}
+
+    def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60)
+
+    added, again, nonsense = program(*ADD, "--json"), program(*ADD), program("tenant", "add")
+
+    assert (added.returncode, added.stderr) == (0, "")
+    assert json.loads(added.stdout)["tenant"] == "shop"
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "manage.py: There is a tenant 'shop' already.\n"
+    assert (nonsense.returncode, nonsense.stdout) == (2, "")
+    assert nonsense.stderr.count("\n") == 1

@@ -1,0 +1,187 @@
+"""The OpenAPI document: valid, complete, true to the routes, with examples that hold."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
+from starlette.routing import Route
+
+import chatbot
+import schema
+from errors import every_error
+from openapi import openapi
+from settings import Settings
+from upstream import EventStreamDecoder
+
+LIMITS: dict[str, Any] = {"version": "1.2.3", "max_message_chars": 4000, "max_body_bytes": 65_536}
+DOCUMENT = openapi(**LIMITS)
+SCHEMAS = DOCUMENT["components"]["schemas"]
+STREAMS = DOCUMENT["paths"]["/api/v1/chat"]["post"]["responses"]["200"]["content"]["text/event-stream"]["examples"]
+
+
+def nodes(value: Any, place: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document that describes something, and where it is; examples are values, not descriptions."""
+    if isinstance(value, dict):
+        yield place, value
+        for key, child in value.items():
+            if key not in ("example", "examples"):
+                yield from nodes(child, f"{place}/{key}")
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from nodes(child, f"{place}/{index}")
+
+
+def resolve(reference: str) -> Any:
+    found: Any = DOCUMENT
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part.replace("~1", "/")]
+    return found
+
+
+def examples_of(node: dict[str, Any]) -> list[Any]:
+    """The examples of a schema, of a media type, or of a parameter or header."""
+    examples = node.get("examples", [])
+    named = [example["value"] for example in examples.values()] if isinstance(examples, dict) else examples
+    return [*named, *([node["example"]] if "example" in node else [])]
+
+
+def problems_with(value: Any, described: dict[str, Any]) -> list[str]:
+    validator = OAS31Validator(described | {"components": DOCUMENT["components"]}, format_checker=oas31_format_checker)
+    return [error.message for error in validator.iter_errors(value)]
+
+
+SCHEMAS_WITH_EXAMPLES = [
+    pytest.param(node.get("schema", node), example, id=f"{place}-{index}")
+    for place, node in nodes(DOCUMENT)
+    for index, example in enumerate(examples_of(node))
+]
+
+
+@pytest.mark.parametrize("server_url", [None, "https://chat.example.com"])
+def test_the_document_is_valid_openapi_3_1(server_url: str | None) -> None:
+    OpenAPIV31SpecValidator(openapi(**LIMITS, server_url=server_url)).validate()
+
+
+def test_the_document_holds_what_the_settings_say() -> None:
+    document = openapi(version="7.0.0", max_message_chars=17, max_body_bytes=999, server_url="https://chat.example.com")
+    assert document["info"]["version"] == "7.0.0"
+    assert document["servers"] == [{"url": "https://chat.example.com"}]
+    assert document["components"]["schemas"]["ChatRequest"]["properties"]["message"]["maxLength"] == 17
+    assert "999 bytes" in document["paths"]["/api/v1/chat"]["post"]["requestBody"]["description"]
+
+
+def test_the_document_goes_over_the_wire_unchanged() -> None:
+    assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT == openapi(**LIMITS)
+
+
+def test_every_model_is_a_component() -> None:
+    models = {
+        name
+        for name, model in inspect.getmembers(schema, inspect.isclass)
+        if issubclass(model, BaseModel) and model not in (BaseModel, schema.Incoming, schema.Outgoing)
+    }
+    assert models == SCHEMAS.keys() - {"StreamEvent"}
+
+
+def test_every_reference_resolves_and_every_schema_parameter_and_header_is_used() -> None:
+    references = {node["$ref"] for _, node in nodes(DOCUMENT) if "$ref" in node}
+    assert all(isinstance(resolve(reference), dict) for reference in references)
+    for kind in ("schemas", "parameters", "headers"):
+        assert {f"#/components/{kind}/{name}" for name in DOCUMENT["components"][kind]} <= references
+
+
+def test_every_error_of_the_service_is_in_the_document() -> None:
+    before = {
+        example["value"]["code"]
+        for _, node in nodes(DOCUMENT)
+        for example in node.get("application/problem+json", {}).get("examples", {}).values()
+    }
+    assert before | set(SCHEMAS["ErrorEvent"]["properties"]["code"]["examples"]) == set(every_error())
+
+
+@pytest.mark.parametrize(("described", "example"), SCHEMAS_WITH_EXAMPLES)
+def test_every_example_is_valid(described: dict[str, Any], example: Any) -> None:
+    assert problems_with(example, described) == []
+
+
+def test_every_schema_body_parameter_and_header_has_an_example() -> None:
+    for name in SCHEMAS.keys() - {"StreamEvent"}:
+        assert examples_of(SCHEMAS[name]), name
+    for place, node in nodes(DOCUMENT):
+        if "schema" in node:
+            assert examples_of(node) or examples_of(resolve(node["schema"]["$ref"])), place
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_example_of_a_stream_is_one(name: str) -> None:
+    decoder = EventStreamDecoder()
+    events = list(decoder.feed(STREAMS[name]["value"].encode()))
+    for event in events:
+        assert problems_with(json.loads(event.data), data_schema(event.event)) == []
+    names = [event.event for event in events]
+    assert names[0] == "start"
+    assert [name for name in names if name in ("done", "error")] == names[-1:]
+    assert set(names[1:-1]) == {"message"}
+
+
+def data_schema(event: str) -> dict[str, Any]:
+    """The schema of an event's data, found as a reader of the document finds it."""
+    described = {one["properties"]["event"]["const"]: one for one in SCHEMAS["StreamEvent"]["oneOf"]}
+    content: dict[str, Any] = described[event]["properties"]["data"]["contentSchema"]
+    return content
+
+
+def test_every_event_leads_to_its_component() -> None:
+    components = {name: data_schema(name)["$ref"].rpartition("/")[2] for name in schema.EVENTS}
+    assert components == {"start": "StartEvent", "message": "MessageEvent", "done": "DoneEvent", "error": "ErrorEvent"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("post", "/api/v1/chat", {200, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504}),
+        ("get", "/api/v1/conversations/{conversation_id}", {200, 400, 401, 403, 404, 500, 503}),
+        ("delete", "/api/v1/conversations/{conversation_id}", {204, 400, 401, 403, 404, 500, 503}),
+        ("post", "/api/v1/messages/{message_id}/stop", {204, 400, 401, 403, 404, 500, 503}),
+        ("post", "/api/v1/messages/{message_id}/feedback", {204, 400, 401, 403, 404, 413, 415, 422, 500, 503}),
+        ("get", "/api/v1/ready", {200, 400, 500, 503}),
+        ("get", "/widget.html", {200, 304, 400, 404, 500, 503}),
+    ],
+)
+def test_an_operation_has_these_statuses(method: str, path: str, statuses: set[int]) -> None:
+    assert {int(status) for status in DOCUMENT["paths"][path][method]["responses"]} == statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [(401, "WWW-Authenticate"), (429, "Retry-After"), (503, "Retry-After"), (200, "X-Accel-Buffering")],
+)
+def test_a_response_names_its_headers(status: int, header: str) -> None:
+    response = DOCUMENT["paths"]["/api/v1/chat"]["post"]["responses"][str(status)]
+    assert {"X-Request-ID", header} <= response["headers"].keys()
+
+
+def test_the_document_and_the_routes_are_the_same() -> None:
+    documented = {
+        (method.upper(), re.sub("{.*?}", "{}", path)) for path, item in DOCUMENT["paths"].items() for method in item
+    }
+    routes = chatbot.create_app(Settings()).routes
+    assert all(isinstance(route, Route) for route in routes)
+    served = {
+        (method, re.sub("{.*?}", "{}", route.path))
+        for route in routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    # The text tells of the other two: every GET has a HEAD, and OPTIONS answers preflights of the API.
+    assert {path for method, path in served if method == "HEAD"} == {path for method, path in served if method == "GET"}
+    assert {path for method, path in served if method == "OPTIONS"} == {
+        re.sub("{.*?}", "{}", path) for path, item in DOCUMENT["paths"].items() if "ApiKey" in json.dumps(item)
+    }
+    assert {one for one in served if one[0] not in ("HEAD", "OPTIONS")} == documented

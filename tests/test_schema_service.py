@@ -1,0 +1,116 @@
+"""schemathesis against the running service: what the document says is what the service does, whatever is sent."""
+
+import json
+import re
+import subprocess
+import sys
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from processes import RunningService, running_service
+from upstream import EventStreamDecoder
+from upstreams import local_upstream
+
+ORIGIN = "http://localhost:3000"
+METRICS_TOKEN = "metrics-token"
+SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose upstream answers at once."""
+    directory = tmp_path_factory.mktemp("quick_service")
+    with local_upstream() as upstream:
+        settings = {
+            "OPENAI_BASE_URL": upstream.url("quick"),
+            "OPENAI_API_KEY": "sk-upstream",
+            "METRICS_TOKEN": METRICS_TOKEN,
+        }
+        with running_service(directory, **settings) as running:
+            yield running
+
+
+class Exchanges:
+    """What schemathesis sent and got, by the operation of the document that it met."""
+
+    def __init__(self, document: dict[str, Any], har: dict[str, Any]) -> None:
+        self.statuses: dict[str, set[int]] = defaultdict(set)
+        self.undocumented: set[tuple[str, int, str]] = set()
+        patterns = {path: re.compile(re.sub("{.*?}", "[^/]+", path)) for path in document["paths"]}
+        for entry in har["log"]["entries"]:
+            path = httpx.URL(entry["request"]["url"]).raw_path.decode().partition("?")[0]
+            template = next((known for known, pattern in patterns.items() if pattern.fullmatch(path)), "")
+            operation = document["paths"].get(template, {}).get(entry["request"]["method"].lower())
+            if operation is not None:
+                self._add(f"{entry['request']['method']} {template}", operation, entry["response"])
+
+    def _add(self, name: str, operation: dict[str, Any], response: dict[str, Any]) -> None:
+        status = response["status"]
+        self.statuses[name].add(status)
+        if response["content"]["mimeType"] == "application/problem+json":
+            code = json.loads(response["content"]["text"])["code"]
+            described = operation["responses"].get(str(status), {}).get("content", {})
+            if code not in described.get("application/problem+json", {}).get("examples", {}):
+                self.undocumented.add((name, status, code))
+
+
+def run_schemathesis(service: RunningService, directory: Path, *options: str, config: str = "") -> Exchanges:
+    """All checks, the same requests each time. Fails with its report."""
+    (directory / "schemathesis.toml").write_text(config)
+    har = directory / "exchanges.har"
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(directory / "schemathesis.toml")),
+        *("run", f"{service.url}/openapi.json", "--checks", "all", "--max-examples", "40"),
+        *("--generation-deterministic", "--no-color", "--report", "har", "--report-har-path", str(har)),
+        *("--header", f"X-API-Key: {service.api_key}", "--header", f"Origin: {ORIGIN}", *options),
+    ]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in service.log()
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    return Exchanges(document, json.loads(har.read_text()))
+
+
+def test_the_service_does_what_the_document_says(quick_service: RunningService, tmp_path: Path) -> None:
+    met = run_schemathesis(quick_service, tmp_path, "--header", f"Authorization: Bearer {METRICS_TOKEN}")
+    assert met.undocumented == set()
+    assert met.statuses["POST /api/v1/chat"] >= {200, 400, 401, 404, 415, 422}
+    assert met.statuses["GET /metrics"] >= {200, 401}
+
+
+def test_the_service_does_what_the_document_says_with_what_there_is(service: RunningService, tmp_path: Path) -> None:
+    """The ids that schemathesis makes up are unknown; these are not. In demonstration mode, so `/` is there as well."""
+    conversation_id, message_id = ask(service)
+    forgotten, _ = ask(service)
+    asset = re.search('assets/([^"]+)', httpx.get(f"{service.url}/docs").text)
+    assert asset is not None
+    config = f"""
+        [parameters]
+        "path.conversation_id" = "{conversation_id}"
+        "path.message_id" = "{message_id}"
+        "path.path" = "{asset[1]}"
+        "query.id" = "{service.widget_id}"
+
+        [[operations]]
+        include-operation-id = "forgetConversation"
+        parameters = {{ "path.conversation_id" = "{forgotten}" }}
+    """
+    met = run_schemathesis(service, tmp_path, "--exclude-operation-id", "chat", config=config)
+    assert met.undocumented == set()
+    assert {name for name, statuses in met.statuses.items() if not statuses & {200, 204}} == {"GET /metrics"}
+
+
+def ask(service: RunningService) -> tuple[str, str]:
+    """Ask a question. Returns the ids of its conversation and its turn."""
+    headers = {"X-API-Key": service.api_key, "Origin": ORIGIN}
+    body = {"message": "Hello", "message_id": str(uuid.uuid4())}
+    response = httpx.post(f"{service.url}/api/v1/chat", json=body, headers=headers, timeout=30)
+    start, *_, last = EventStreamDecoder().feed(response.content)
+    assert (start.event, last.event) == ("start", "done")
+    return json.loads(start.data)["conversation_id"], body["message_id"]

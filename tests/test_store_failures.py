@@ -1,0 +1,213 @@
+"""A database that is locked, gone, slow or full: the store says so in time, and works again when it is back."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from databases import begin, connect_postgres, finish, on_postgres
+from databases import store as store
+from databases import tenant as tenant
+from store import Store, StoreError, StoreUnavailable, Tenant
+
+LONGEST_SECONDS = 8.5
+
+
+@asynccontextmanager
+async def _locked(database_url: str) -> AsyncIterator[None]:
+    """The database, held by someone who writes and does not end."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        connection = sqlite3.connect(str(url.database), isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.close()
+    else:
+        other = await connect_postgres(url)
+        await other.execute("BEGIN; LOCK TABLE schema_version, tenants, messages, counters IN ACCESS EXCLUSIVE MODE")
+        yield
+        await other.close()
+
+
+async def test_a_locked_database_is_unavailable_in_time(database_url: str, store: Store, tenant: Tenant) -> None:
+    started = time.monotonic()
+    async with _locked(database_url):
+        results = await asyncio.gather(
+            *(begin(store, tenant) for _ in range(20)),
+            *(store.take("key", 1) for _ in range(20)),
+            store.ping(),
+            return_exceptions=True,
+        )
+
+    assert time.monotonic() - started < LONGEST_SECONDS
+    assert {type(result) for result in results} == {StoreUnavailable}
+    await store.ping()
+    assert await store.take("key", 1) == 0.0
+
+
+async def test_a_lock_that_ends_in_time_is_waited_for(database_url: str, store: Store, tenant: Tenant) -> None:
+    async with _locked(database_url):
+        waiting = asyncio.create_task(begin(store, tenant))
+        await asyncio.wait([waiting], timeout=0.2)
+        assert not waiting.done()
+
+    assert (await waiting).begun
+
+
+async def test_sqlite_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+    store = Store(url)
+    await store.migrate()
+    added, _, api_key = await store.add_tenant("shop")
+
+    async with _locked(url):
+        access = await store.find_access(api_key)
+
+    assert access is not None
+    assert access.tenant == added
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_unavailable_until_it_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(b"not a database " * 100)
+    store = Store(f"sqlite+aiosqlite:///{path}")
+
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await store.ping()
+
+    path.unlink()
+    await store.migrate()
+    await store.ping()
+    await store.close()
+
+
+@pytest.mark.parametrize("path", ["missing/test.db", "."])
+async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path: str) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path / path}")
+
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        await store.find_access("a4_pub_" + "A" * 32)
+    await store.close()
+
+
+async def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(tmp_path: Path) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
+    engine = store._database._engine.sync_engine
+    event.listen(engine, "connect", lambda connection, _: connection.cursor().execute("PRAGMA max_page_count=60"))
+    await store.migrate()
+    tenant, _, _ = await store.add_tenant("shop")
+    begun = await begin(store, tenant)
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        await finish(store, tenant, begun, "x" * 1_000_000)
+
+    assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
+    assert await store.tokens_used_today(tenant.id) == 0
+    assert await finish(store, tenant, begun, "short")
+    await store.close()
+
+
+async def test_a_server_that_refuses_connections_is_unavailable(unused_port: int) -> None:
+    store = Store(f"postgresql+asyncpg://user:secret@127.0.0.1:{unused_port}/x")
+
+    with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
+        await store.ping()
+
+    assert "secret" not in str(caught.value)
+    await store.close()
+
+
+@asynccontextmanager
+async def _silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The URL of a server that takes connections and never answers, and whether one of them was closed."""
+    closed = asyncio.Event()
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0)
+    yield f"postgresql+asyncpg://user@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", closed
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_server_that_never_answers_is_unavailable_in_time() -> None:
+    async with _silent_server() as (url, _):
+        store = Store(url)
+        started = time.monotonic()
+
+        results = await asyncio.gather(*(store.ping() for _ in range(20)), return_exceptions=True)
+
+        assert time.monotonic() - started < LONGEST_SECONDS
+        assert {type(result) for result in results} == {StoreUnavailable}
+        await store.close()
+
+
+async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("database.CONNECT", 0.2)
+    async with _silent_server() as (url, closed):
+        store = Store(url)
+        leaving = asyncio.create_task(store.ping())
+        await asyncio.wait([leaving], timeout=0.1)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+
+        async with asyncio.timeout(2):
+            await closed.wait()
+        await store.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_restarted_server_is_found_again_at_once(database_url: str, store: Store, tenant: Tenant) -> None:
+    await asyncio.gather(*(store.ping() for _ in range(10)))
+
+    on_postgres("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chatbot'")
+
+    assert await store.list_tenants() == [tenant]
+    assert (await begin(store, tenant)).begun
+
+
+async def test_visitors_who_leave_take_no_connection_with_them(store: Store, tenant: Tenant) -> None:
+    for wave in range(10):
+        tasks = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
+        await asyncio.wait(tasks, timeout=wave * 0.004)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert all(begun.begun for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
+    assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_number_beyond_the_database_is_an_error_of_the_family(store: Store, tenant: Tenant) -> None:
+    with pytest.raises(StoreError) as caught:
+        await store.revoke_key("shop", 10**30)
+
+    assert not isinstance(caught.value, StoreUnavailable)
+
+
+async def test_no_error_shows_a_visitors_words(store: Store, tenant: Tenant) -> None:
+    await store.remove_tenant("shop")
+
+    with pytest.raises(StoreError) as caught:
+        await begin(store, tenant, "canary")
+
+    assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port

@@ -1,0 +1,104 @@
+"""Several processes on one database: limits are exact, turns begin and end once, and nothing is lost."""
+
+import asyncio
+import multiprocessing
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+
+from databases import ask, begin, finish
+from databases import store as store
+from databases import tenant as tenant
+from store import Store, Tenant
+
+PROCESSES = 3
+
+
+async def _in_processes(work: Callable[..., Any], *given: Any) -> list[Any]:
+    """The result of `work` in each of several processes, none of which shares anything with this one."""
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return await asyncio.gather(*(loop.run_in_executor(pool, work, *given) for _ in range(PROCESSES)))
+
+
+def _migrate(url: str) -> None:
+    async def run() -> None:
+        store = Store(url)
+        await store.migrate()
+        await store.ping()
+        await store.close()
+
+    asyncio.run(run())
+
+
+def _take(url: str, limit: int, times: int) -> int:
+    """How many were granted."""
+
+    async def run() -> int:
+        store = Store(url)
+        results = await asyncio.gather(*(store.take("key", limit) for _ in range(times)))
+        await store.close()
+        return results.count(0.0)
+
+    return asyncio.run(run())
+
+
+def _ask(url: str, times: int, shared: list[uuid.UUID]) -> tuple[int, int]:
+    """Ask questions of this process's own and some that all processes ask; how many of those began and ended here."""
+
+    async def once(store: Store, tenant: Tenant, message_id: uuid.UUID) -> tuple[bool, bool]:
+        begun = await begin(store, tenant, message_id=message_id)
+        return begun.begun, await finish(store, tenant, begun)
+
+    async def run() -> tuple[int, int]:
+        store = Store(url)
+        tenant = await store.get_tenant("shop")
+        results = await asyncio.gather(*(once(store, tenant, message_id) for message_id in shared))
+        await asyncio.gather(*(ask(store, tenant) for _ in range(times)))
+        await store.close()
+        return sum(begun for begun, _ in results), sum(ended for _, ended in results)
+
+    return asyncio.run(run())
+
+
+def _set_widget(url: str, times: int) -> None:
+    """Change settings that no other process changes, all at once."""
+
+    async def run() -> None:
+        store = Store(url)
+        await asyncio.gather(*(store.set_widget("shop", {uuid.uuid4().hex: "x"}) for _ in range(times)))
+        await store.close()
+
+    asyncio.run(run())
+
+
+async def test_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:
+    await _in_processes(_migrate, database_url)
+
+
+@pytest.mark.parametrize("limit", [40, 1000])
+async def test_processes_share_one_limit(database_url: str, store: Store, limit: int) -> None:
+    granted = await _in_processes(_take, database_url, limit, 100)
+
+    assert sum(granted) == min(limit, 100 * PROCESSES)
+
+
+async def test_processes_lose_no_turn_and_repeat_none(database_url: str, store: Store, tenant: Tenant) -> None:
+    shared = [uuid.uuid4() for _ in range(30)]
+
+    results = await _in_processes(_ask, database_url, 30, shared)
+
+    assert sum(begun for begun, _ in results) == len(shared)
+    assert sum(ended for _, ended in results) == len(shared)
+    assert await store.tokens_used_today(tenant.id) == 13 * (len(shared) + 30 * PROCESSES)
+
+
+async def test_processes_that_read_before_they_write_undo_nothing(
+    database_url: str, store: Store, tenant: Tenant
+) -> None:
+    await _in_processes(_set_widget, database_url, 30)
+
+    assert len((await store.get_widget("shop")).settings) == 30 * PROCESSES

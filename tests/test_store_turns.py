@@ -1,0 +1,367 @@
+"""Conversations: turns begin once, end once, and belong to one tenant."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from databases import ask, begin, finish, used
+from databases import store as store
+from databases import tenant as tenant
+from store import Conflict, ConversationNotFound, MessageIdTaken, Store, StoreError, Tenant
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+HARD_TEXTS = [
+    "line\u2028paragraph\u2029next\u0085line",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 \U0010ffff",
+    "مرحبا \u202eabc\u202c עולם",
+    "e\u0301 ≠ é, \ufeff, \t\r\n\x0b",
+    "'; DROP TABLE messages; -- %s :x $1 ?",
+    "long " * 20_000,
+]
+
+
+async def test_a_first_question_opens_a_conversation(store: Store, tenant: Tenant) -> None:
+    message_id = uuid.uuid4()
+
+    begun = await begin(store, tenant, "Hello?", message_id=message_id, model="small")
+
+    assert begun.begun
+    assert begun.history == []
+    assert (begun.turn.id, begun.turn.question, begun.turn.answer) == (message_id, "Hello?", "")
+    assert (begun.turn.status, begun.turn.model, begun.turn.hidden) == ("running", "small", False)
+    assert begun.turn.created_at.utcoffset() == timedelta()
+    assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
+
+
+async def test_a_finished_turn_keeps_its_answer_and_tokens(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+
+    assert await finish(store, tenant, begun, "Hi.", status="length")
+
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None
+    assert (turn.answer, turn.status, turn.code) == ("Hi.", "length", None)
+    assert (turn.prompt_tokens, turn.completion_tokens) == (9, 4)
+    assert turn.finished_at is not None
+    assert turn.finished_at >= turn.created_at
+
+
+async def test_a_turn_ends_once(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    assert await finish(store, tenant, begun, "first")
+
+    assert not await finish(store, tenant, begun, "second", status="error", code="late")
+
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None
+    assert (turn.answer, turn.status) == ("first", "complete")
+    assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
+    assert await store.tokens_used_today(tenant.id) == 13
+
+
+async def test_many_endings_at_once_leave_one(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+
+    endings = await asyncio.gather(*(finish(store, tenant, begun, f"answer {n}") for n in range(20)))
+
+    assert endings.count(True) == 1
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None
+    assert turn.answer == f"answer {endings.index(True)}"
+    assert await store.tokens_used_today(tenant.id) == 13
+
+
+async def test_the_history_is_the_newest_answered_turns_oldest_first(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    conversation_id = first.turn.conversation_id
+    for number, answer in enumerate(["two", "", "four", "five"], start=2):
+        await ask(store, tenant, str(number), answer, conversation_id=conversation_id)
+
+    begun = await begin(store, tenant, "6", conversation_id=conversation_id)
+    short = await begin(store, tenant, "7", conversation_id=conversation_id, history_turns=2)
+    none = await begin(store, tenant, "8", conversation_id=conversation_id, history_turns=0)
+
+    assert [turn.answer for turn in begun.history] == ["one", "two", "four", "five"]
+    assert [turn.answer for turn in short.history] == ["four", "five"]
+    assert none.history == []
+
+
+async def test_turns_keep_their_order_when_their_times_are_equal(
+    store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = datetime.now(UTC)
+    monkeypatch.setattr("store._now", lambda: moment)
+    first = await ask(store, tenant, "0")
+    for number in range(1, 10):
+        await ask(store, tenant, str(number), conversation_id=first.turn.conversation_id)
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert turns is not None
+    assert {turn.created_at for turn in turns} == {moment}
+    assert [turn.question for turn in turns] == [str(number) for number in range(10)]
+
+
+async def test_a_long_conversation_is_read_from_its_newest_turns(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "0")
+    for number in range(1, 5):
+        await ask(store, tenant, str(number), conversation_id=first.turn.conversation_id)
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id, newest_turns=2)
+
+    assert [turn.question for turn in turns or []] == ["3", "4"]
+
+
+@pytest.mark.parametrize("text", HARD_TEXTS, ids=range(len(HARD_TEXTS)))
+async def test_any_text_comes_back_as_it_was(store: Store, tenant: Tenant, text: str) -> None:
+    begun = await ask(store, tenant, text, text)
+    assert await store.rate_turn(tenant.id, begun.turn.id, "down", text)
+
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+
+    assert turn is not None
+    assert (turn.question, turn.answer, turn.comment) == (text, text, text)
+
+
+async def test_what_no_database_holds_is_replaced_and_the_rest_kept(store: Store, tenant: Tenant) -> None:
+    message_id = uuid.uuid4()
+    begun = await begin(store, tenant, "a\0b\ud800c", message_id=message_id)
+    await finish(store, tenant, begun, "x\0y\udfffz")
+
+    turn = await store.find_turn(tenant.id, message_id)
+    assert turn is not None
+    assert (turn.question, turn.answer) == ("a\ufffdb\ufffdc", "x\ufffdy\ufffdz")
+    assert not (await begin(store, tenant, "a\0b\ud800c", message_id=message_id)).begun
+
+
+# The same request again
+
+
+async def test_the_same_request_again_gives_the_turn_that_is_there(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, "Hello?")
+    running = await begin(store, tenant, "Hello?", message_id=begun.turn.id)
+    await finish(store, tenant, begun, "Hi.")
+    given: dict[str, Any] = {"message_id": begun.turn.id, "conversation_id": begun.turn.conversation_id}
+    ended = await begin(store, tenant, "Hello?", **given)
+
+    assert (running.begun, running.turn) == (False, begun.turn)
+    assert (ended.begun, ended.turn.answer, ended.turn.status) == (False, "Hi.", "complete")
+    assert len(await store.conversation(tenant.id, begun.turn.conversation_id) or []) == 1
+
+
+async def test_of_many_equal_requests_at_once_one_begins(store: Store, tenant: Tenant) -> None:
+    message_id = uuid.uuid4()
+
+    results = await asyncio.gather(*(begin(store, tenant, message_id=message_id) for _ in range(20)))
+
+    assert [result.begun for result in results].count(True) == 1
+    assert len({result.turn.conversation_id for result in results}) == 1
+    turn = results[0].turn
+    assert await store.conversation(tenant.id, turn.conversation_id) == [turn]
+    assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1, "one left without a turn"
+
+
+async def test_of_many_equal_requests_in_a_conversation_one_begins(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant)
+    given: dict[str, Any] = {
+        "message_id": uuid.uuid4(),
+        "conversation_id": first.turn.conversation_id,
+        "regenerate": True,
+    }
+
+    results = await asyncio.gather(*(begin(store, tenant, **given) for _ in range(20)))
+
+    assert [result.begun for result in results].count(True) == 1
+    assert {result.turn.replaces for result in results} == {first.turn.id}
+
+
+async def test_a_message_id_is_good_for_one_question_in_one_conversation(store: Store, tenant: Tenant) -> None:
+    taken = await begin(store, tenant, "Hello?")
+    other = await begin(store, tenant, "Hello?")
+
+    with pytest.raises(MessageIdTaken):
+        await begin(store, tenant, "Something else?", message_id=taken.turn.id)
+    with pytest.raises(MessageIdTaken):
+        await begin(store, tenant, "Hello?", message_id=taken.turn.id, conversation_id=other.turn.conversation_id)
+
+
+async def test_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) -> None:
+    taken = await begin(store, tenant, "Hello?")
+
+    with pytest.raises(MessageIdTaken):
+        await begin(store, tenant, "Something else?", message_id=taken.turn.id)
+
+    assert await store.conversation(tenant.id, taken.turn.conversation_id) == [taken.turn]
+    assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1
+
+
+# Asking again
+
+
+async def test_a_regenerated_answer_takes_the_place_of_the_last(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given = {"conversation_id": first.turn.conversation_id}
+    last = await ask(store, tenant, "2", "two", **given)
+
+    again = await begin(store, tenant, "2", regenerate=True, **given)
+    assert again.turn.replaces == last.turn.id
+    assert [turn.answer for turn in again.history] == ["one"]
+    await finish(store, tenant, again, "deux")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.answer for turn in turns or []] == ["one", "deux"]
+    replaced = await store.find_turn(tenant.id, last.turn.id)
+    assert replaced is not None
+    assert replaced.hidden
+
+
+async def test_a_regenerated_answer_without_text_gives_the_place_back(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given = {"conversation_id": first.turn.conversation_id}
+    failed = await begin(store, tenant, "1", regenerate=True, **given)
+    await finish(store, tenant, failed, "", status="error", code="upstream_unreachable")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.answer for turn in turns or []] == ["one"]
+    ended = await store.find_turn(tenant.id, failed.turn.id)
+    assert ended is not None
+    assert (ended.status, ended.hidden) == ("error", True)
+    assert (await begin(store, tenant, "1", regenerate=True, **given)).turn.replaces == first.turn.id
+
+
+async def test_the_last_text_comes_back_over_several_failed_tries(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    second = await begin(store, tenant, "1", **given)
+    third = await begin(store, tenant, "1", **given)
+
+    await finish(store, tenant, second, "", status="cancelled")
+    running = await store.conversation(tenant.id, first.turn.conversation_id)
+    await finish(store, tenant, third, "", status="cancelled")
+    ended = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [turn.id for turn in running or []] == [third.turn.id]
+    assert [turn.id for turn in ended or []] == [first.turn.id]
+
+
+async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Store, tenant: Tenant) -> None:
+    first = await begin(store, tenant, "1")
+    await finish(store, tenant, first, "", status="error", code="upstream_failed")
+    again = await begin(store, tenant, "1", conversation_id=first.turn.conversation_id, regenerate=True)
+    await finish(store, tenant, again, "", status="error", code="upstream_timeout")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [(turn.id, turn.code) for turn in turns or []] == [(again.turn.id, "upstream_timeout")]
+
+
+async def test_regenerating_where_nothing_was_asked_just_asks(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, "1", regenerate=True)
+
+    assert begun.begun
+    assert begun.turn.replaces is None
+
+
+# Whose it is
+
+
+async def test_a_tenant_sees_nothing_of_another(store: Store, tenant: Tenant) -> None:
+    other, _, _ = await store.add_tenant("other")
+    begun = await ask(store, tenant, "secret", "secret")
+    turn = begun.turn
+
+    assert await store.conversation(other.id, turn.conversation_id) is None
+    assert await store.find_turn(other.id, turn.id) is None
+    assert not await store.rate_turn(other.id, turn.id, "up")
+    assert not await store.delete_conversation(other.id, turn.conversation_id)
+    with pytest.raises(ConversationNotFound):
+        await begin(store, other, "more", conversation_id=turn.conversation_id)
+    with pytest.raises(ConversationNotFound):
+        await begin(store, other, "secret", message_id=turn.id, conversation_id=turn.conversation_id)
+    with pytest.raises(MessageIdTaken):
+        await begin(store, other, "secret", message_id=turn.id)
+
+    kept = await store.conversation(tenant.id, turn.conversation_id)
+    assert [(each.answer, each.rating) for each in kept or []] == [("secret", None)]
+
+
+async def test_a_conversation_must_be_there_to_go_on(store: Store, tenant: Tenant) -> None:
+    with pytest.raises(ConversationNotFound):
+        await begin(store, tenant, conversation_id=uuid.uuid4())
+
+
+async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) -> None:
+    begun = await ask(store, tenant)
+    assert await store.rate_turn(tenant.id, begun.turn.id, "down", "wrong")
+    assert await store.rate_turn(tenant.id, begun.turn.id, "up")
+
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+
+    assert turn is not None
+    assert (turn.rating, turn.comment) == ("up", None)
+    assert not await store.rate_turn(tenant.id, uuid.uuid4(), "up")
+
+
+# Forgetting
+
+
+async def test_a_deleted_conversation_is_gone_and_its_bill_stays(store: Store, tenant: Tenant) -> None:
+    begun = await ask(store, tenant)
+
+    assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+
+    assert not await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    assert await store.conversation(tenant.id, begun.turn.conversation_id) is None
+    assert await store.find_turn(tenant.id, begun.turn.id) is None
+    assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
+
+
+async def test_an_answer_whose_conversation_was_deleted_is_billed(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+
+    assert not await finish(store, tenant, begun)
+
+    assert await store.conversation(tenant.id, begun.turn.conversation_id) is None
+    assert await store.tokens_used_today(tenant.id) == 13
+
+
+async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await store.remove_tenant("shop")
+
+    with pytest.raises(Conflict):
+        await finish(store, tenant, begun)
+    with pytest.raises(Conflict):
+        await begin(store, tenant)
+    with pytest.raises(Conflict):
+        await store.record_usage(used(tenant))
+
+
+async def test_a_purge_takes_what_nobody_used_since(
+    store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.PURGE_BATCH", 2)
+    old = [await ask(store, tenant) for _ in range(5)]
+    moment = datetime.now(UTC)
+    await begin(store, tenant, "more", conversation_id=old[0].turn.conversation_id)
+    fresh = await ask(store, tenant)
+
+    purged = await store.purge(moment)
+
+    assert purged.conversations == 4
+    assert (await store.purge(moment)).conversations == 0
+    kept = [old[0].turn.conversation_id, fresh.turn.conversation_id]
+    assert [len(await store.conversation(tenant.id, each) or []) for each in kept] == [2, 1]
+    assert await store.find_turn(tenant.id, old[1].turn.id) is None
+
+
+async def test_a_time_without_a_zone_is_refused(store: Store, tenant: Tenant) -> None:
+    with pytest.raises(Exception, match="no time zone") as caught:
+        await store.purge(datetime.now())
+
+    assert not isinstance(caught.value, StoreError)

@@ -1,0 +1,520 @@
+"""The upstream: an OpenAI-compatible `chat/completions` endpoint that streams.
+
+`EventStreamDecoder` and `ChatDecoder` are pure: bytes in, events or text out. `Call` does the talking.
+"""
+
+import asyncio
+import json
+import math
+import random
+import re
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any, Literal
+
+import httpx
+
+from errors import (
+    AnswerTooLong,
+    Busy,
+    EmptyAnswer,
+    InvalidAnswer,
+    ServiceError,
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamTimeout,
+)
+
+BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
+LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
+AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
+AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
+MAX_ERROR_BODY_BYTES = 16_384
+UNPACKED_PIECE_BYTES = 65_536
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+Status = Literal["complete", "length", "filtered", "cancelled"]
+
+STATUS_OF_FINISH: dict[str, Status] = {
+    "stop": "complete",
+    "eos": "complete",
+    "eos_token": "complete",
+    "stop_sequence": "complete",
+    "end_turn": "complete",
+    "tool_calls": "complete",
+    "function_call": "complete",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "filtered",
+    "safety": "filtered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """What the provider counted, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an answer ended: `complete`, `length`, `filtered` or `cancelled`, and the provider's count if it gave one."""
+
+    status: Status
+    usage: TokenCount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of an event stream."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class EventStreamDecoder:
+    """Decodes a `text/event-stream` body from bytes, however they are split.
+
+    WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
+    `max_bytes` raises InvalidAnswer.
+    """
+
+    def __init__(self, max_bytes: int = 1_048_576) -> None:
+        self.retry_ms: int | None = None
+        self._max_bytes = max_bytes
+        self._line = bytearray()  # the line that has not ended yet
+        self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
+        self._at_start = True
+        self._data: list[str] = []
+        self._data_bytes = 0
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that end within `data`."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\n" in data or b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            *lines, rest = re.split(rb"\r\n|\n|\r", bytes(self._line) + data)
+            self._line = bytearray(rest)
+            for line in lines:
+                yield from self._read_line(line)
+        else:
+            self._line += data
+        self._check_size(len(self._line))
+
+    def flush(self) -> Iterator[Event]:
+        """The event that the end of the body cut off before its blank line.
+
+        The standard drops it; some providers end their last event so, and its data is complete.
+        """
+        yield from self._read_line(bytes(self._line))
+        self._line.clear()
+        yield from self._dispatch()
+
+    def _read_line(self, line: bytes) -> Iterator[Event]:
+        self._check_size(len(line))
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line:
+            yield from self._dispatch()
+            return
+        name, _, raw_value = line.partition(b":")
+        value = raw_value.removeprefix(b" ").decode("utf-8", "replace")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(raw_value) + 1
+            self._check_size(self._data_bytes)
+        elif name == b"event":
+            self._event = value
+        elif name == b"id" and "\0" not in value:
+            self._id = value
+        elif name == b"retry" and value.isascii() and value.isdigit():
+            self.retry_ms = int(value)
+
+    def _dispatch(self) -> Iterator[Event]:
+        if self._data:
+            yield Event("\n".join(self._data), self._event or "message", self._id)
+            self._data.clear()
+            self._data_bytes = 0
+        self._event = ""
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise InvalidAnswer(f"a line or event of the upstream is longer than {self._max_bytes} bytes")
+
+
+class ChatDecoder:
+    """Decodes the chunks of one streamed chat completion: bytes in, text out.
+
+    OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send. Raises a
+    ServiceError when the provider reports an error or sends what is not a chunk; the text before it was given out.
+    """
+
+    def __init__(self, max_line_bytes: int = 1_048_576) -> None:
+        self.finish_reason: str | None = None
+        self.usage: TokenCount | None = None
+        self.done = False  # `[DONE]` was read: nothing after it counts
+        self._events = EventStreamDecoder(max_line_bytes)
+        self._refused = False
+        self._has_text = False
+        self._half = ""  # the first half of a surrogate pair, whose second half comes in the next delta
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """The pieces of text that end within `data`."""
+        return self._read(self._events.feed(data))
+
+    def close(self) -> Iterator[str]:
+        """What the end of the body completes."""
+        return self._read(self._events.flush())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has said that the answer is over; its usage may still follow."""
+        return self.done or self.finish_reason is not None
+
+    def finish(self) -> Finish:
+        """How the answer ended, once the body has. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
+        reason = self.finish_reason
+        if reason is None and not (self.done and self._has_text):
+            raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
+        status = STATUS_OF_FINISH.get(reason.lower() if reason else "stop")
+        if status is None:
+            raise UpstreamFailed("the upstream ended with a finish_reason that is not a success")
+        if status == "complete" and not self._has_text:
+            if self._refused:
+                status = "filtered"
+            else:
+                raise EmptyAnswer("the upstream ended without any text")
+        return Finish(status, self.usage)
+
+    def _read(self, events: Iterator[Event]) -> Iterator[str]:
+        for event in events:
+            if self.done:
+                return
+            data = event.data.strip()
+            if data == "[DONE]":
+                self.done = True
+            elif data:
+                text = self._read_chunk(data, event.event)
+                if text:
+                    self._has_text = True
+                    yield text
+
+    def _read_chunk(self, data: str, event: str) -> str:
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
+        if not isinstance(chunk, dict):
+            return ""
+        self._read_usage(chunk.get("usage"))
+        if chunk.get("error") or chunk.get("object") == "error" or event == "error":
+            raise UpstreamInterrupted("the upstream reported an error within its stream")
+        return "".join(self._read_choice(choice) for choice in _objects(chunk.get("choices")))
+
+    def _read_choice(self, choice: dict[str, Any]) -> str:
+        if choice.get("index") not in (None, 0):
+            return ""
+        if choice.get("error"):
+            raise UpstreamInterrupted("the upstream reported an error within its stream")
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.finish_reason = reason
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return ""
+        self._refused = self._refused or bool(delta.get("refusal"))
+        return self._whole_characters(_text_of(delta.get("content")))
+
+    def _read_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
+                self.usage = TokenCount(prompt, completion)
+
+    def _whole_characters(self, text: str) -> str:
+        """The text with halves of surrogate pairs joined over deltas, and lone ones replaced (they can't be sent)."""
+        if not self._half and not SURROGATE.search(text):
+            return text
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return text.removesuffix(self._half).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _text_of(content: Any) -> str:
+    """A delta's text: a string, or a list of parts of which those of type text count."""
+    if isinstance(content, str):
+        return content
+    parts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a call may take: seconds, bytes and characters."""
+
+    connect_timeout: float
+    first_text_timeout: float
+    text_timeout: float
+    answer_timeout: float
+    max_line_bytes: int
+    max_answer_chars: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One question to the upstream, asked and read by the task that calls `run`.
+
+    `stop` ends it: at once, or, while a connection is being made, as soon as it is there, because cancelling then
+    would lose the pool's slot for good (httpcore issue 1093). `run` then raises CancelledError.
+    """
+
+    client: httpx.AsyncClient
+    url: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+    bounds: Bounds
+    opened: Callable[[], None]  # called when the upstream has accepted the question
+    relay: Callable[[str], None]  # called with each piece of text
+    stopped: bool = field(default=False, init=False)
+    sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
+    connecting: bool = field(default=False, init=False)
+    _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
+    _task: asyncio.Task[Any] | None = field(default=None, init=False)
+
+    def stop(self) -> None:
+        """End the call. Safe at any time, more than once, from another task."""
+        if not self.stopped:
+            self.stopped = True
+            if self._task is not None and not self.connecting:
+                self._task.cancel()
+
+    async def run(self) -> Finish:
+        """Ask, relay the text, and tell how the answer ended. Raises a ServiceError when it broke."""
+        if self.stopped:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        try:
+            return await self._run()
+        finally:
+            self._task = None  # from here on there is nothing to stop
+
+    async def _run(self) -> Finish:
+        decoder = ChatDecoder(self.bounds.max_line_bytes)
+        until_connected = 4 * self.bounds.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
+        try:
+            async with asyncio.timeout(until_connected + self.bounds.first_text_timeout) as deadline:
+                response = await self._open(deadline)
+                try:
+                    self.opened()
+                    await self._read(response, decoder, deadline)
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.TimeoutException) as error:
+            if not decoder.ended:
+                raise UpstreamTimeout(f"the upstream sent nothing in time ({type(error).__name__})") from None
+        except (httpx.TransportError, httpx.StreamError) as error:
+            if self.stopped:
+                raise asyncio.CancelledError from None
+            if not decoder.ended:
+                raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
+        return decoder.finish()
+
+    async def _open(self, deadline: asyncio.Timeout) -> httpx.Response:
+        """The upstream's response, its head read. Tries again only where no answer can have begun."""
+        for tries_left in (2, 1, 0):
+            request = self.client.build_request(
+                "POST",
+                self.url,
+                json=self.body,
+                headers=self.headers,
+                extensions={"trace": partial(self._trace, deadline)},
+            )
+            self._reused = False
+            try:
+                response = await self.client.send(request, stream=True)
+            except httpx.ConnectError as error:
+                if self.stopped or not tries_left:
+                    raise UpstreamFailed(f"no connection to the upstream ({type(error).__name__})") from None
+                wait = _backoff(tries_left)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if self.stopped or not tries_left or not self._reused:
+                    raise
+                wait = 0.0  # the upstream had closed the idle connection
+            else:
+                refusal = await _refusal(response)
+                if refusal is None:
+                    self.sent = True
+                    return response
+                wait = _backoff(tries_left) if refusal.retry_after is None else refusal.retry_after
+                if not tries_left or wait > LONGEST_RETRY_AFTER or not _worth_another_try(response, refusal):
+                    if isinstance(refusal, Busy):
+                        refusal.retry_after = refusal.retry_after or BUSY_SECONDS
+                    raise refusal
+            finally:
+                self.connecting = False
+            await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    async def _trace(self, deadline: asyncio.Timeout, event: str, info: Mapping[str, Any]) -> None:
+        """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
+        if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
+            self.connecting = True
+        elif event == "http11.send_request_headers.started":
+            self._reused = not self.connecting
+            self.connecting = False
+            if self.stopped:
+                raise asyncio.CancelledError
+            self.sent = True
+            deadline.reschedule(asyncio.get_running_loop().time() + self.bounds.first_text_timeout)
+
+    async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:
+        """Relay the text of the body as it comes. Comments and empty deltas do not put the deadline off."""
+        clock = asyncio.get_running_loop().time
+        last_moment = clock() + self.bounds.answer_timeout
+        characters = 0
+        ended = False
+        async with aclosing(_body(response)) as body:
+            async for data in body:
+                before = characters
+                for text in decoder.feed(data):
+                    characters += len(text)
+                    self._relay_within_bound(text, characters)
+                if decoder.done:
+                    await _exhaust(body)
+                    return
+                if decoder.ended and not ended:
+                    ended = True
+                    deadline.reschedule(min(last_moment, clock() + AFTER_FINISH_SECONDS))
+                elif characters > before and not ended:
+                    deadline.reschedule(min(last_moment, clock() + self.bounds.text_timeout))
+        for text in decoder.close():
+            characters += len(text)
+            self._relay_within_bound(text, characters)
+
+    def _relay_within_bound(self, text: str, characters: int) -> None:
+        if characters > self.bounds.max_answer_chars:
+            raise AnswerTooLong(f"the answer is longer than {self.bounds.max_answer_chars} characters")
+        self.relay(text)
+
+
+async def _exhaust(body: AsyncIterator[bytes]) -> None:
+    """Read on to the end of a body that is all but over, so that its connection can be used again."""
+    try:
+        async with asyncio.timeout(AFTER_DONE_SECONDS):
+            async for _ in body:
+                pass
+    except (TimeoutError, httpx.HTTPError):
+        return  # the connection is closed instead
+
+
+def _backoff(tries_left: int) -> float:
+    return random.uniform(0.1, 0.4) * (3 - tries_left)
+
+
+def _worth_another_try(response: httpx.Response, refusal: ServiceError) -> bool:
+    """Whether the refusal may pass by itself soon: a rate limit or a failure, not an empty purse or a wrong key."""
+    return isinstance(refusal, Busy) or response.status_code in (500, 502, 503, 504)
+
+
+async def _refusal(response: httpx.Response) -> ServiceError | None:
+    """None for a response that is a stream of events; else it is closed, and this says what it means."""
+    content_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if response.status_code == 200:
+        if content_type == "text/event-stream" and encoding in ("identity", "gzip", "x-gzip", ""):
+            return None
+        await response.aclose()
+        return InvalidAnswer(f"the upstream answered {content_type[:50]!r} in encoding {encoding[:20]!r}")
+    try:
+        code = _error_code(await _beginning(response))
+    finally:
+        await response.aclose()
+    reason = f"the upstream answered {response.status_code}" + (f" ({code})" if code else "")
+    if response.status_code == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
+        return Busy(reason, retry_after=_retry_after(response))
+    return UpstreamFailed(reason, retry_after=_retry_after(response) if response.status_code == 503 else None)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """The first bytes of an error's body, as far as they come soon."""
+    beginning = bytearray()
+    try:
+        async with asyncio.timeout(2), aclosing(_body(response)) as body:
+            async for data in body:
+                beginning += data
+                if len(beginning) > MAX_ERROR_BODY_BYTES:
+                    break
+    except (TimeoutError, httpx.HTTPError, ServiceError):
+        return b""  # the status alone has to do
+    return bytes(beginning)
+
+
+def _error_code(body: bytes) -> str | None:
+    """The provider's short word for the error, for the log. Its message stays unread: it can hold anything."""
+    try:
+        error = json.loads(body)["error"]
+        code = error.get("code") or error.get("type")
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    return code if isinstance(code, str) and re.fullmatch("[a-z_]{1,40}", code) else None
+
+
+def _retry_after(response: httpx.Response) -> int | None:
+    """Seconds, from either form of the header (RFC 9110, section 10.2.3), at most an hour."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:6]), 3600)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    return min(max(math.ceil((at - datetime.now(UTC)).total_seconds()), 0), 3600)
+
+
+async def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body, unpacked in bounded pieces if the upstream packed it though it was not asked to."""
+    if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has unpacked
+        async for piece in response.aiter_bytes():
+            yield piece
+        return
+    unpacker = None
+    if response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip"):
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    async for piece in response.aiter_raw():
+        if unpacker is None:
+            yield piece
+        else:
+            for unpacked in _unpack(unpacker, piece):
+                yield unpacked
+
+
+def _unpack(unpacker: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+    while True:
+        try:
+            unpacked = unpacker.decompress(packed, UNPACKED_PIECE_BYTES)
+        except zlib.error:
+            raise InvalidAnswer("the upstream's gzip is broken") from None
+        yield unpacked
+        packed = unpacker.unconsumed_tail
+        if not packed and len(unpacked) < UNPACKED_PIECE_BYTES:
+            return
