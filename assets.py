@@ -1,14 +1,19 @@
 """The files of `static/`: read once, served from memory, packed where the browser takes it."""
 
 import hashlib
-import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKED = {".br": "br", ".gz": "gzip"}  # in the order of preference
-TYPES = {".js": "text/javascript", ".map": "application/json"} | {
-    ending: mimetypes.types_map[ending] for ending in (".css", ".html", ".json", ".png", ".svg", ".txt")
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
 }
 TEXT_TYPES = ("text/", "application/json")
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 TENANT_NAME = "demonstration"
-ORIGINS = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
 WIDGET = {
     "title": "Demonstration",
     "greeting": "Hello! I am a demonstration: no model answers here, but everything else is real. Ask me anything.",

@@ -1,0 +1,140 @@
+/**
+ * Builds ../static/ from scratch. The same sources give the same bytes: names are content hashes, nothing holds a date,
+ * and gzip is made in JavaScript because zlib's output differs between processors.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { brotliCompressSync, constants } from 'node:zlib';
+import { gzipSync } from 'fflate';
+import { build } from 'vite';
+import { minifyCss, minifyTemplates } from './minify-templates.mjs';
+
+const WIDGET = path.resolve(import.meta.dirname, '..');
+const STATIC = path.resolve(WIDGET, '../static');
+/** Licences that ask to be passed on with the code. */
+const LICENCED = ['lit', 'eventsource-parser', 'swagger-ui-dist'];
+
+/** Every file of the output, by its path in it. */
+const files = new Map();
+
+/** Bundles one entry; returns the path of its first chunk. */
+async function bundle(entry, format, name) {
+  const result = await build({
+    root: WIDGET,
+    configFile: false,
+    logLevel: 'warn',
+    base: './',
+    publicDir: false,
+    plugins: [minifyTemplates()],
+    build: {
+      write: false,
+      target: 'es2022',
+      // As a library: pages get the wrapper around import() that preloads what a chunk needs, and ours need nothing.
+      lib: { entry: path.join(WIDGET, 'src', entry), formats: [format], name: 'A4' },
+      reportCompressedSize: false,
+      rolldownOptions: {
+        output: {
+          minify: true,
+          entryFileNames: name,
+          chunkFileNames: 'assets/[name]-[hash].js',
+          comments: { legal: false },
+        },
+      },
+    },
+  });
+  let first;
+  for (const chunk of [result].flat()[0].output) {
+    if (chunk.type !== 'chunk') throw new Error(`${entry} gave ${chunk.fileName}, which is no script.`);
+    if (chunk.isEntry) first = chunk.fileName;
+    files.set(chunk.fileName, Buffer.from(chunk.code));
+  }
+  return first;
+}
+
+/** Puts a file under assets/, named for its content. */
+function asset(name, content) {
+  const hash = createHash('sha256').update(content).digest('base64url').replace(/[-_]/g, '').slice(0, 8);
+  const { name: stem, ext } = path.parse(name);
+  const target = `assets/${stem}-${hash}${ext}`;
+  files.set(target, Buffer.from(content));
+  return target;
+}
+
+async function page(name, references) {
+  const source = await readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
+  const html = source.replace(/\{\{(.+?)\}\}/g, (_, reference) => {
+    if (!references[reference]) throw new Error(`${name} refers to ${reference}, which is not built.`);
+    return references[reference];
+  });
+  files.set(name, Buffer.from(html));
+}
+
+async function licences() {
+  const texts = LICENCED.map(async (name) => {
+    const folder = path.join(WIDGET, 'node_modules', name);
+    const { version } = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8'));
+    return `${name} ${version}\n\n${await readFile(path.join(folder, 'LICENSE'), 'utf8')}`;
+  });
+  return `${(await Promise.all(texts)).join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
+}
+
+function brotli(content) {
+  return brotliCompressSync(content, {
+    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length },
+  });
+}
+
+async function write() {
+  await rm(STATIC, { recursive: true, force: true });
+  await mkdir(path.join(STATIC, 'assets'), { recursive: true });
+  for (const [name, content] of files) {
+    const target = path.join(STATIC, name);
+    await writeFile(target, content);
+    // Pages are filled in by the service, so only it could compress them.
+    if (name.endsWith('.html')) continue;
+    await writeFile(`${target}.br`, brotli(content));
+    await writeFile(`${target}.gz`, gzipSync(content, { level: 9, mtime: 0 }));
+  }
+}
+
+function report(app) {
+  const size = (names) => names.reduce((sum, name) => sum + brotli(files.get(name)).length, 0);
+  const chunks = [...files.keys()].filter((name) => /^assets\/(window|chunk|index)-/.test(name));
+  const first = size(['widget.js', 'widget.html', app]);
+  const lines = [
+    ['widget.js', size(['widget.js'])],
+    ['widget.html', size(['widget.html'])],
+    [app, size([app])],
+    ['until the visitor opens the chat', first],
+    ...chunks.map((name) => [name, size([name])]),
+    ['the whole chat', first + size(chunks)],
+    ...[...files.keys()]
+      .filter((name) => /^assets\/\w\w(-\w+)?-\w+\.js$/.test(name))
+      .map((name) => [name, size([name])]),
+  ];
+  for (const [name, bytes] of lines) console.log(`${String(bytes).padStart(7)} B brotli  ${name}`);
+}
+
+await bundle('loader/main.ts', 'iife', 'widget.js');
+const app = await bundle('app/main.ts', 'es', 'assets/app-[hash].js');
+const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
+const swagger = (name) => readFile(path.join(WIDGET, 'node_modules/swagger-ui-dist', name), 'utf8');
+const withoutMap = (code) => code.replace(/\n?(\/\*|\/\/)# sourceMappingURL=\S+( \*\/)?\s*$/, '\n');
+
+await page('widget.html', { 'app.js': app });
+const icon = asset('icon.svg', await source('icon.svg'));
+await page('demo.html', {
+  'icon.svg': icon,
+  'demo.css': asset('demo.css', minifyCss(await source('demo.css'))),
+  'demo.js': await bundle('pages/demo.ts', 'iife', 'assets/demo-[hash].js'),
+});
+await page('docs.html', {
+  'icon.svg': icon,
+  'docs.js': await bundle('pages/docs.ts', 'iife', 'assets/docs-[hash].js'),
+  'swagger-ui.css': asset('swagger-ui.css', withoutMap(await swagger('swagger-ui.css'))),
+  'swagger-ui-bundle.js': asset('swagger-ui-bundle.js', withoutMap(await swagger('swagger-ui-bundle.js'))),
+});
+asset('licences.txt', await licences());
+await write();
+report(app);

@@ -1,0 +1,52 @@
+/** The demonstration page: buttons that ask, snippets to copy, and a switch that mistreats the page but not the chat. */
+import type {} from '../loader/main.ts';
+
+const HOSTILE = `
+  body * { font-family: cursive !important; rotate: -.6deg !important; color: crimson !important }
+  iframe, div { opacity: .2 !important; position: static !important; border: 9px dotted !important }
+`;
+
+function ask(text: string): void {
+  const widget = window.A4ChatWidget ?? [];
+  // Until the widget has loaded, an array keeps the calls for it.
+  window.A4ChatWidget = widget;
+  if (Array.isArray(widget)) widget.push(['send', text]);
+  else widget.send(text);
+}
+
+async function copy(button: HTMLButtonElement): Promise<void> {
+  const source = document.getElementById(button.dataset.copy ?? '');
+  const label = button.textContent;
+  const copied = await navigator.clipboard?.writeText(source?.textContent ?? '').then(
+    () => true,
+    () => false,
+  );
+  if (!copied) {
+    // Without a clipboard the text is selected, ready for the keyboard.
+    if (source) getSelection()?.selectAllChildren(source);
+    return;
+  }
+  button.textContent = 'Copied';
+  setTimeout(() => {
+    button.textContent = label;
+  }, 1500);
+}
+
+for (const button of document.querySelectorAll<HTMLButtonElement>('[data-ask]')) {
+  button.addEventListener('click', () => ask(button.dataset.ask ?? ''));
+}
+
+for (const button of document.querySelectorAll<HTMLButtonElement>('[data-copy]')) {
+  button.addEventListener('click', () => void copy(button));
+}
+
+for (const element of document.querySelectorAll('[data-origin]')) {
+  element.textContent = new URL('.', location.href).href.replace(/\/$/, '');
+}
+
+const hostile = new CSSStyleSheet();
+hostile.replaceSync(HOSTILE);
+const box = document.querySelector<HTMLInputElement>('#hostile');
+box?.addEventListener('change', () => {
+  document.adoptedStyleSheets = box.checked ? [hostile] : [];
+});

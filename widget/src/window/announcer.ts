@@ -1,0 +1,70 @@
+/** Screen readers notice a change best some time after the last one, and NVDA not at all before this. */
+const GAP = 250;
+const REGIONS = 3;
+const SENTENCE = /[\s\S]*?(?:[.!?…]+(?=\s)|[。！？]+|\n+)/g;
+
+/**
+ * Says things to screen readers, whole sentences and one after the other. The hidden live regions take turns, so that a
+ * region is still there while it is being read and saying the same again is a change.
+ */
+export class Announcer {
+  readonly element = document.createElement('div');
+  #waiting: string[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #turn = 0;
+  #said = 0;
+
+  constructor() {
+    for (let count = 0; count < REGIONS; count += 1) {
+      const region = document.createElement('div');
+      region.setAttribute('aria-live', 'polite');
+      this.element.append(region);
+    }
+  }
+
+  say(text: string): void {
+    this.#waiting.push(text);
+    this.#timer ??= setTimeout(this.#speak, GAP);
+  }
+
+  /** An answer begins: forgets how far the last one was read. */
+  begin(text: string): void {
+    this.#said = 0;
+    this.say(text);
+  }
+
+  /** Says the sentences that are complete by now and were not said yet; at the end also what is left. */
+  follow(answer: string, isEnd: boolean): void {
+    const fresh = answer.slice(this.#said);
+    const { sentences, length } = splitSentences(fresh, isEnd);
+    this.#said += length;
+    for (const sentence of sentences) this.say(sentence);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waiting = [];
+  }
+
+  readonly #speak = (): void => {
+    const regions = this.element.children;
+    const region = regions[this.#turn % REGIONS];
+    this.#turn += 1;
+    const next = regions[this.#turn % REGIONS];
+    if (region) region.textContent = this.#waiting.splice(0).join(' ');
+    if (next) next.textContent = '';
+    this.#timer = undefined;
+  };
+}
+
+/** The sentences in a text and how much of it they take up; an unfinished one waits unless the text has ended. */
+export function splitSentences(text: string, isEnd: boolean): { sentences: string[]; length: number } {
+  const found: string[] = text.match(SENTENCE) ?? [];
+  let length = found.reduce((sum, sentence) => sum + sentence.length, 0);
+  if (isEnd && length < text.length) {
+    found.push(text.slice(length));
+    length = text.length;
+  }
+  return { sentences: found.map((sentence) => sentence.trim()).filter(Boolean), length };
+}

@@ -1,0 +1,344 @@
+import type { ReactiveController, ReactiveControllerHost } from 'lit';
+import type { EventDetail, EventName } from '../protocol.ts';
+import type { ChatEvent, Ending } from './chat-events.ts';
+import type { ChatMemory } from './chat-memory.ts';
+import { type ChatService, ServiceError, type StoredMessage } from './chat-service.ts';
+import { backoff, pause } from './pause.ts';
+import { uuid } from './uuid.ts';
+
+export type ChatStatus = 'idle' | 'restoring' | 'sending' | 'streaming' | 'reconnecting' | 'stopping';
+
+/** `running` until it ended; `lost` when the connection went and did not come back; `empty` when nothing was said. */
+export type TurnStatus = 'running' | Ending | 'empty' | 'error' | 'lost';
+
+/** A question and its answer. */
+export interface Turn {
+  id: string;
+  readonly question: string;
+  answer: string;
+  status: TurnStatus;
+  /** After which event the answer goes on. */
+  position: string | undefined;
+  /** The service has begun to answer, so that it knows the question. */
+  known: boolean;
+  regenerate: boolean;
+  code: string;
+  /** What the service says to visitors about the error; empty when it said nothing. */
+  detail: string;
+  /** When trying again makes sense, in milliseconds of `Date.now()`. */
+  retryAt: number;
+}
+
+export interface ChatObserver {
+  /** An answer has grown; at most once per frame. */
+  onText(turn: Turn): void;
+  onEvent(name: EventName, detail: EventDetail): void;
+}
+
+/** How long a lost connection is looked for. */
+const PATIENCE = 15_000;
+/** How long the service has to end a stopped answer itself. */
+const STOP_GRACE = 2_000;
+/** A question that is older is not asked again after a reload. */
+const PENDING_AGE = 600_000;
+
+/** Owns the conversation. A call that was superseded, by a stop or a new conversation, can change nothing any more. */
+export class ChatController implements ReactiveController {
+  readonly #host: ReactiveControllerHost;
+  readonly #service: ChatService;
+  readonly #memory: ChatMemory;
+  readonly #observer: ChatObserver;
+
+  status: ChatStatus = 'idle';
+  turns: Turn[] = [];
+  restoreFailed = false;
+
+  #call = 0;
+  #abort = new AbortController();
+  #stopping: ReturnType<typeof setTimeout> | undefined;
+  #frame = 0;
+  #queue: string[] = [];
+
+  constructor(host: ReactiveControllerHost, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
+    this.#host = host;
+    this.#service = service;
+    this.#memory = memory;
+    this.#observer = observer;
+    host.addController(this);
+  }
+
+  hostDisconnected(): void {
+    this.#begin();
+  }
+
+  get last(): Turn | undefined {
+    return this.turns.at(-1);
+  }
+
+  get remembered(): boolean {
+    return this.#memory.get().conversationId !== null;
+  }
+
+  /** Asks, or waits for the answer being written to end and asks then. */
+  send(message: string): void {
+    const question = message.trim();
+    if (!question) return;
+    if (this.status !== 'idle') {
+      this.#queue.push(question);
+      return;
+    }
+    const turn = createTurn(uuid(), question);
+    this.turns = [...this.turns, turn];
+    this.#observer.onEvent('message', { id: turn.id, text: question });
+    void this.#run(turn);
+  }
+
+  stop(): void {
+    const turn = this.last;
+    if (turn?.status !== 'running' || this.status === 'stopping') return;
+    const call = this.#call;
+    const end = () => {
+      if (call !== this.#call) return;
+      this.#begin();
+      this.#end(turn, 'cancelled');
+    };
+    this.#queue = [];
+    this.#service.stop(turn.id).catch(end);
+    if (this.status === 'reconnecting') {
+      end();
+      return;
+    }
+    this.#stopping = setTimeout(end, STOP_GRACE);
+    this.#set('stopping');
+  }
+
+  /**
+   * Tries the last answer again. One that was lost on its way is fetched from where it broke, which asks nothing twice;
+   * any other is asked for anew.
+   */
+  retry(): void {
+    const turn = this.last;
+    if (!turn || this.status !== 'idle' || turn.status === 'running') return;
+    if (turn.status !== 'lost') {
+      turn.id = uuid();
+      turn.regenerate = turn.known;
+      turn.answer = '';
+      turn.position = undefined;
+    }
+    void this.#run(turn);
+  }
+
+  newConversation(): void {
+    const turn = this.last;
+    if (turn?.status === 'running') this.#service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
+    this.#begin();
+    this.#queue = [];
+    this.turns = [];
+    this.restoreFailed = false;
+    this.#memory.set({ conversationId: null, pending: null });
+    this.#set('idle');
+  }
+
+  /** Deletes the conversation from the service, too. False when that failed: then it is still there. */
+  async forget(): Promise<boolean> {
+    const { conversationId } = this.#memory.get();
+    try {
+      if (conversationId) await this.#service.forget(conversationId);
+    } catch (error) {
+      if (!(error instanceof ServiceError && error.status === 404)) return false;
+    }
+    this.newConversation();
+    return true;
+  }
+
+  /** Brings back the conversation that this browser remembers, and goes on with an answer that a reload cut off. */
+  async restore(): Promise<void> {
+    const { conversationId, pending } = this.#memory.get();
+    if (!conversationId && !pending) return;
+    const { call, signal } = this.#begin();
+    this.restoreFailed = false;
+    this.#set('restoring');
+    try {
+      if (conversationId) this.turns = toTurns(await this.#service.conversation(conversationId, signal));
+    } catch (error) {
+      if (call !== this.#call) return;
+      if (error instanceof ServiceError && error.status === 404) this.#memory.set({ conversationId: null });
+      else this.restoreFailed = true;
+    }
+    if (call !== this.#call) return;
+    this.#set('idle');
+    if (this.restoreFailed) return;
+
+    let turn = this.last;
+    if (
+      pending &&
+      Date.now() - pending.at < PENDING_AGE &&
+      !this.turns.some((known) => known.id === pending.messageId)
+    ) {
+      turn = createTurn(pending.messageId, pending.message);
+      turn.regenerate = pending.regenerate;
+      this.turns = [...(pending.regenerate ? this.turns.slice(0, -1) : this.turns), turn];
+    }
+    if (turn?.status === 'running') {
+      turn.position = '0';
+      void this.#run(turn);
+    } else {
+      this.#memory.set({ pending: null });
+      this.#next();
+    }
+  }
+
+  async #run(turn: Turn): Promise<void> {
+    const { call, signal } = this.#begin();
+    const superseded = () => call !== this.#call;
+    Object.assign(turn, { status: 'running', code: '', detail: '', retryAt: 0 } satisfies Partial<Turn>);
+    this.#memory.set({
+      pending: { messageId: turn.id, message: turn.question, regenerate: turn.regenerate, at: Date.now() },
+    });
+    this.#set('sending');
+
+    let lostAt: number | undefined;
+    let attempt = 0;
+    for (;;) {
+      try {
+        for await (const event of this.#service.ask(this.#question(turn), turn.position, signal)) {
+          if (superseded()) return;
+          lostAt = undefined;
+          attempt = 0;
+          if (this.#take(turn, event)) return;
+        }
+      } catch (error) {
+        if (superseded()) return;
+        if (error instanceof ServiceError) {
+          if (error.code === 'conversation_not_found' && this.remembered) {
+            this.#memory.set({ conversationId: null });
+            turn.regenerate = false;
+            continue;
+          }
+          // While a lost answer is looked for, a service that restarts answers so: it is worth another look.
+          if (lostAt === undefined || error.status < 500) {
+            this.#fail(turn, error.code, '', error.retryAfter, error.status);
+            return;
+          }
+        }
+      }
+      if (superseded()) return;
+      // The stream ended without its last event, or never came about: the same call again gives what is missing.
+      lostAt ??= Date.now();
+      if (Date.now() - lostAt >= PATIENCE) {
+        this.#end(turn, 'lost');
+        return;
+      }
+      if (this.status !== 'stopping') this.#set('reconnecting');
+      await pause(backoff(attempt), signal);
+      attempt += 1;
+      if (superseded()) return;
+    }
+  }
+
+  #question(turn: Turn) {
+    const { conversationId } = this.#memory.get();
+    return { message: turn.question, conversationId, messageId: turn.id, regenerate: turn.regenerate };
+  }
+
+  /** True when the event was the last one. */
+  #take(turn: Turn, event: ChatEvent): boolean {
+    switch (event.type) {
+      case 'start':
+        turn.known = true;
+        this.#memory.set({ conversationId: event.conversationId });
+        if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
+        return false;
+      case 'message':
+        // What was shown before the connection broke may come again.
+        if (turn.position !== undefined && Number(event.id) <= Number(turn.position)) return false;
+        turn.answer += event.chunk;
+        turn.position = event.id || turn.position;
+        if (this.status !== 'streaming' && this.status !== 'stopping') this.#set('streaming');
+        this.#frame ||= requestAnimationFrame(() => {
+          this.#frame = 0;
+          this.#observer.onText(turn);
+        });
+        return false;
+      case 'done':
+        this.#end(turn, event.status === 'complete' && !turn.answer.trim() ? 'empty' : event.status);
+        return true;
+      case 'error':
+        this.#fail(turn, event.code, event.error, event.retryAfter);
+        return true;
+    }
+  }
+
+  #fail(turn: Turn, code: string, detail: string, retryAfter: number, status = 0): void {
+    turn.code = code === 'unknown' && status ? String(status) : code;
+    turn.detail = detail;
+    turn.retryAt = retryAfter ? Date.now() + retryAfter * 1000 : 0;
+    this.#end(turn, 'error');
+  }
+
+  #end(turn: Turn, status: TurnStatus): void {
+    clearTimeout(this.#stopping);
+    turn.status = status;
+    // A lost answer can still be fetched, now or after a reload.
+    if (status !== 'lost') this.#memory.set({ pending: null });
+    this.#set('idle');
+    if (status === 'error' || status === 'lost')
+      this.#observer.onEvent('error', { id: turn.id, code: turn.code || status });
+    else this.#observer.onEvent('answer', { id: turn.id, text: turn.answer, status });
+    this.#next();
+  }
+
+  #next(): void {
+    const question = this.#queue.shift();
+    if (question) this.send(question);
+  }
+
+  /** Supersedes whatever was under way. */
+  #begin(): { call: number; signal: AbortSignal } {
+    clearTimeout(this.#stopping);
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#call += 1;
+    return { call: this.#call, signal: this.#abort.signal };
+  }
+
+  #set(status: ChatStatus): void {
+    this.status = status;
+    this.#host.requestUpdate();
+  }
+}
+
+function createTurn(id: string, question: string): Turn {
+  return {
+    id,
+    question,
+    answer: '',
+    status: 'running',
+    position: undefined,
+    known: false,
+    regenerate: false,
+    code: '',
+    detail: '',
+    retryAt: 0,
+  };
+}
+
+/** The entries of a conversation, two to a turn, as turns. */
+export function toTurns(messages: readonly StoredMessage[]): Turn[] {
+  const turns = new Map<string, Turn>();
+  for (const message of messages) {
+    if (message.role === 'user') {
+      const turn = createTurn(message.messageId, message.content);
+      turns.set(turn.id, Object.assign(turn, { known: true, status: 'lost' } satisfies Partial<Turn>));
+      continue;
+    }
+    const turn = turns.get(message.messageId);
+    if (!turn) continue;
+    const { content, status, code } = message;
+    turn.status = status === 'complete' && !content.trim() ? 'empty' : status;
+    turn.code = code;
+    // A running answer is sent again from its start.
+    turn.answer = status === 'running' ? '' : content;
+  }
+  return [...turns.values()];
+}

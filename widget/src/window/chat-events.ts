@@ -1,0 +1,79 @@
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
+import { record, text } from '../protocol.ts';
+
+export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
+
+/** What the service sends while it answers. */
+export type ChatEvent =
+  | { type: 'start'; conversationId: string }
+  | { type: 'message'; chunk: string; id: string }
+  | { type: 'done'; status: Ending }
+  | { type: 'error'; code: string; error: string; retryAfter: number };
+
+/** The service sends something every 15 seconds at least; after three times that, the line is dead. */
+const SILENCE = 45_000;
+
+/** The events of one answer, from its bytes as they arrive, split wherever the network split them. */
+export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<ChatEvent> {
+  let events: ChatEvent[] = [];
+  const parser = createParser({
+    onEvent(message) {
+      const event = parseEvent(message);
+      if (event) events.push(event);
+    },
+  });
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  const cancel = () => reader.cancel().catch(() => undefined); // It has failed already: there is nobody left to tell.
+  try {
+    for (;;) {
+      const stalled = setTimeout(cancel, SILENCE);
+      const { done, value } = await reader.read().finally(() => clearTimeout(stalled));
+      if (done) return;
+      parser.feed(decoder.decode(value, { stream: true }));
+      const ready = events;
+      events = [];
+      yield* ready;
+    }
+  } finally {
+    void cancel();
+  }
+}
+
+/** Events that are unknown, or not of the agreed shape, are skipped: a newer service may send more. */
+export function parseEvent(message: EventSourceMessage): ChatEvent | undefined {
+  const data = record(parseJson(message.data));
+  switch (message.event) {
+    case 'start': {
+      const conversationId = text(data?.conversation_id, 200);
+      return conversationId ? { type: 'start', conversationId } : undefined;
+    }
+    case 'message':
+      return typeof data?.chunk === 'string' ? { type: 'message', chunk: data.chunk, id: message.id ?? '' } : undefined;
+    case 'done':
+      return { type: 'done', status: parseEnding(data?.status) };
+    case 'error':
+      return {
+        type: 'error',
+        code: text(data?.code, 100) ?? 'unknown',
+        error: text(data?.error, 1000) ?? '',
+        retryAfter: seconds(data?.retry_after),
+      };
+    default:
+      return undefined;
+  }
+}
+
+export const parseEnding = (status: unknown): Ending =>
+  status === 'length' || status === 'filtered' || status === 'cancelled' ? status : 'complete';
+
+export function parseJson(source: string): unknown {
+  try {
+    return JSON.parse(source);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A wait in seconds, between nothing and a day. */
+export const seconds = (value: unknown): number => Math.min(Math.max(Math.ceil(Number(value)) || 0, 0), 86_400);

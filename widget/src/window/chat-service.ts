@@ -1,0 +1,109 @@
+import { record, text } from '../protocol.ts';
+import { type ChatEvent, parseJson, readEvents, seconds } from './chat-events.ts';
+
+export interface Question {
+  message: string;
+  conversationId: string | null;
+  messageId: string;
+  regenerate: boolean;
+}
+
+export type StoredStatus = 'running' | 'complete' | 'length' | 'filtered' | 'cancelled' | 'error';
+
+/** One entry of a conversation as the service keeps it. */
+export interface StoredMessage {
+  messageId: string;
+  role: 'user' | 'assistant';
+  content: string;
+  status: StoredStatus;
+  code: string;
+}
+
+/** The service said no, before any answer began. */
+export class ServiceError extends Error {
+  override readonly name = 'ServiceError';
+  readonly status: number;
+  readonly code: string;
+  readonly retryAfter: number;
+
+  constructor(status: number, code: string, retryAfter: number) {
+    super(`The service answered ${status} (${code}).`);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+const STATUSES: readonly StoredStatus[] = ['running', 'complete', 'length', 'filtered', 'cancelled', 'error'];
+
+/** The routes of the service that the chat speaks to. It stands beside this page: addresses are relative. */
+export class ChatService {
+  readonly #apiKey: string;
+
+  constructor(apiKey: string) {
+    this.#apiKey = apiKey;
+  }
+
+  async *ask(question: Question, after: string | undefined, signal: AbortSignal): AsyncGenerator<ChatEvent> {
+    const response = await this.#request('chat', {
+      method: 'POST',
+      headers: {
+        Accept: 'text/event-stream',
+        'Content-Type': 'application/json',
+        ...(after !== undefined && { 'Last-Event-ID': after }),
+      },
+      body: JSON.stringify({
+        message: question.message,
+        conversation_id: question.conversationId,
+        message_id: question.messageId,
+        regenerate: question.regenerate,
+      }),
+      signal,
+    });
+    if (response.body) yield* readEvents(response.body);
+  }
+
+  async stop(messageId: string): Promise<void> {
+    await this.#request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
+  }
+
+  async conversation(id: string, signal: AbortSignal): Promise<StoredMessage[]> {
+    const response = await this.#request(`conversations/${encodeURIComponent(id)}`, { signal });
+    const messages = record(parseJson(await response.text()))?.messages;
+    return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.#request(`conversations/${encodeURIComponent(id)}`, { method: 'DELETE' });
+  }
+
+  async #request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+    const response = await fetch(`api/v1/${path}`, {
+      ...init,
+      headers: { ...init.headers, 'X-API-Key': this.#apiKey },
+      credentials: 'omit',
+      cache: 'no-store',
+    });
+    if (response.ok) return response;
+    const problem = record(parseJson(await response.text()));
+    throw new ServiceError(
+      response.status,
+      text(problem?.code, 100) ?? 'unknown',
+      seconds(response.headers.get('Retry-After')),
+    );
+  }
+}
+
+function parseMessage(value: unknown): StoredMessage | undefined {
+  const from = record(value);
+  const messageId = text(from?.message_id, 200);
+  const role = from?.role;
+  if (!messageId || (role !== 'user' && role !== 'assistant') || typeof from?.content !== 'string') return undefined;
+  return {
+    messageId,
+    role,
+    content: from.content,
+    status: STATUSES.find((status) => status === from.status) ?? 'complete',
+    code: text(from.code, 100) ?? '',
+  };
+}

@@ -1,0 +1,69 @@
+import { css } from 'lit';
+
+/** The documented properties may be set from outside; what is unset follows the theme. */
+export const styles = css`
+  :host {
+    --_bg: var(--a4w-bg-color, #fff);
+    --_text: var(--a4w-text-color, #14161a);
+    --_secondary: var(--a4w-secondary-bg, #f3f4f6);
+    --_border: var(--a4w-border-color, #e2e4e9);
+    --_muted: color-mix(in srgb, var(--_text) 68%, var(--_bg));
+    --_focus: color-mix(in srgb, var(--a4w-primary-color) 70%, var(--_text));
+    --_danger: #c4281c;
+    --_radius: var(--a4w-radius, 16px);
+    --_hit: 36px;
+    --_pill: 32px;
+    --_input: 15px;
+    position: fixed; inset: 0; display: flex; flex-direction: column; overflow: hidden;
+    background: var(--_bg); color: var(--_text); color-scheme: light;
+    font: 15px/1.5 var(--a4w-font, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif);
+    text-align: start; -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%; text-size-adjust: 100%;
+  }
+  :host([theme='dark']) {
+    --_bg: var(--a4w-bg-color, #15171b);
+    --_text: var(--a4w-text-color, #eceef1);
+    --_secondary: var(--a4w-secondary-bg, #22252b);
+    --_border: var(--a4w-border-color, #32363e);
+    --_danger: #ff8a7d;
+    color-scheme: dark;
+  }
+  :host([full]) {
+    --_hit: 44px;
+    --_pill: 44px;
+    --_input: 16px;
+    padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
+  }
+  :host(:not([full]))::after {
+    content: ''; position: absolute; inset: 0; border: 1px solid color-mix(in srgb, var(--_text) 9%, transparent);
+    border-radius: 18px; pointer-events: none;
+  }
+  header {
+    display: flex; align-items: center; gap: 12px; padding: 14px 12px 14px 18px; border-bottom: 1px solid var(--_border);
+  }
+  :host(:dir(rtl)) header { padding: 14px 18px 14px 12px; }
+  .avatar {
+    flex: none; display: grid; place-items: center; width: 38px; height: 38px; border-radius: 12px;
+    background: var(--a4w-primary-color); color: var(--a4w-on-primary);
+  }
+  .who { flex: 1; min-width: 0; }
+  h1 {
+    margin: 0; overflow: hidden; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
+    text-overflow: ellipsis; white-space: nowrap;
+  }
+  .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
+  .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
+  .status[data-status='reconnecting']::before { background: #d98a00; }
+  .status:not([data-status='idle'])::before { animation: pulse 1.1s infinite alternate ease-in-out; }
+  @keyframes pulse { to { opacity: .25; } }
+  nav { display: flex; gap: 2px; }
+  message-list { flex: 1; min-height: 0; }
+  footer {
+    display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 6px; min-height: 34px;
+    padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; line-height: 1.5; text-align: center;
+  }
+  footer button { padding: 3px 4px; border-radius: 6px; text-decoration: underline; text-underline-offset: 2px; }
+  :host([full]) footer button { min-height: 44px; padding: 0 8px; }
+  footer button:hover { color: var(--_text); }
+  footer .danger { color: var(--_danger); font-weight: 600; }
+  @media (forced-colors: active) { .avatar { border: 1px solid; } }
+`;

@@ -1,0 +1,24 @@
+import { noChange } from 'lit';
+import { Directive, directive, type ElementPart } from 'lit/directive.js';
+
+/** Brings an element's one text node up to a text that only ever grows, by appending what is new. */
+export function growText(element: Element, text: string): void {
+  const node = element.firstChild instanceof Text ? element.firstChild : element.appendChild(new Text());
+  // A shorter text is another one: the answer was asked for anew.
+  if (node.length > text.length) node.data = text;
+  else if (node.length < text.length) node.appendData(text.slice(node.length));
+}
+
+class GrowingText extends Directive {
+  override update(part: ElementPart, [text]: [string]) {
+    growText(part.element, text);
+    return noChange;
+  }
+
+  render(_text: string): unknown {
+    return noChange;
+  }
+}
+
+/** `<div ${growingText(answer)}></div>`: the text is a text node, whatever is in it. */
+export const growingText = directive(GrowingText);

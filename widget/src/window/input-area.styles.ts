@@ -1,0 +1,29 @@
+import { css } from 'lit';
+
+export const styles = css`
+  :host { display: block; padding: 4px 14px 8px; }
+  form {
+    display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_border);
+    border-radius: calc(var(--_radius) + 6px); background: var(--_bg); box-shadow: 0 1px 3px #0000000d;
+    transition: border-color .15s, box-shadow .15s;
+  }
+  form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
+  textarea {
+    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: 7px 4px 7px 12px; border: 0; outline: 0; resize: none;
+    background: none; color: inherit; font: inherit; font-size: var(--_input); line-height: 24px; overflow-y: auto;
+    scrollbar-width: thin;
+  }
+  textarea:dir(rtl) { padding: 7px 12px 7px 4px; }
+  textarea::placeholder { color: var(--_muted); opacity: 1; }
+  .send {
+    flex: none; width: max(38px, var(--_hit)); height: max(38px, var(--_hit)); border-radius: 50%; background: var(--a4w-primary-color);
+    color: var(--a4w-on-primary);
+  }
+  .send:hover:not([disabled]) { transform: scale(1.05); }
+  .send[disabled] { background: var(--_secondary); color: var(--_muted); }
+  .stop { background: var(--_text); color: var(--_bg); }
+  .stop svg { fill: currentColor; }
+  .count { padding: 4px 12px 0; color: var(--_muted); font-size: 12px; text-align: end; font-variant-numeric: tabular-nums; }
+  .count.over { color: var(--_danger); font-weight: 600; }
+  @media (forced-colors: active) { .send { border: 1px solid ButtonText; } }
+`;

@@ -1,0 +1,33 @@
+import { css } from 'lit';
+
+/** What all elements of the window share: a calm base, icon buttons, and text for screen readers only. */
+export const shared = css`
+  *, ::before, ::after { box-sizing: border-box; }
+  :host([hidden]), [hidden] { display: none !important; }
+  button {
+    all: unset; box-sizing: border-box; display: inline-flex; align-items: center; justify-content: center; gap: 6px;
+    cursor: pointer; font: inherit; -webkit-tap-highlight-color: transparent;
+    transition: background-color .15s, color .15s, border-color .15s, opacity .15s, transform .15s;
+  }
+  button:focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
+  button[disabled] { cursor: default; }
+  svg {
+    flex: none; width: 20px; height: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
+    stroke-linecap: round; stroke-linejoin: round;
+  }
+  .icon { width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
+  .icon:hover { background: var(--_secondary); color: var(--_text); }
+  .pill {
+    min-height: var(--_pill); padding: 5px 12px; border: 1px solid var(--_border); border-radius: 999px;
+    background: var(--_bg); color: var(--_text); font-size: 13px; font-weight: 500;
+  }
+  .pill:hover { background: var(--_secondary); }
+  .pill[disabled] { opacity: .6; }
+  .pill svg { width: 15px; height: 15px; }
+  .hidden {
+    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
+  }
+  @media (prefers-reduced-motion: reduce) {
+    *, ::before, ::after { animation: none !important; transition: none !important; }
+  }
+`;

@@ -1,0 +1,489 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createChat, encode, fakeFetch, fakePage, problem } from './helpers.ts';
+
+const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';
+const START = { conversation_id: CONVERSATION, message_id: 'any' };
+const DONE = { status: 'complete', usage: null };
+
+let page: ReturnType<typeof fakePage>;
+let web: ReturnType<typeof fakeFetch>;
+
+beforeEach(() => {
+  page = fakePage();
+  web = fakeFetch();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+/** A conversation whose first question has got this answer. */
+async function answered(text = 'Yes.') {
+  const made = createChat();
+  made.chat.send('Question?');
+  const pen = (await web.next()).stream();
+  pen.event('start', START);
+  pen.event('message', { chunk: text }, text.length);
+  pen.event('done', DONE);
+  await made.until(() => made.chat.status === 'idle');
+  return made;
+}
+
+describe('an answer', () => {
+  test('is asked for with the key, a fresh id and no conversation, and shown as it arrives', async () => {
+    const { chat, told, until } = createChat();
+    chat.send('  What is this? ');
+    expect(chat.status).toBe('sending');
+    const call = await web.next();
+    expect(call).toMatchObject({ url: 'api/v1/chat', method: 'POST' });
+    expect(call.headers).toMatchObject({ 'X-API-Key': 'a4_pub_test', 'Content-Type': 'application/json' });
+    expect(call.headers).not.toHaveProperty('Last-Event-ID');
+    expect(call.body).toEqual({
+      message: 'What is this?',
+      conversation_id: null,
+      message_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      regenerate: false,
+    });
+    const pen = call.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'A ' }, 2);
+    await until(() => chat.status === 'streaming');
+    pen.event('message', { chunk: 'chat.' }, 7);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ question: 'What is this?', answer: 'A chat.', status: 'complete' });
+    expect(told.map(({ name }) => name)).toEqual(['message', 'answer']);
+  });
+
+  test('is the same however the network splits its bytes', async () => {
+    const whole = new TextEncoder().encode(
+      `: ping\r\n\r\n${encode('start', START)}${encode('message', { chunk: 'Grüße 👋 \u2028' }, 9)}${encode('message', { chunk: 'Ende' }, 13)}${encode('done', DONE)}`,
+    );
+    for (let at = 1; at < whole.length; at += 1) {
+      const { chat, until } = createChat();
+      chat.send('Hi');
+      const pen = (await web.next()).stream();
+      pen.bytes(whole.slice(0, at));
+      pen.bytes(whole.slice(at));
+      await until(() => chat.status === 'idle');
+      expect(chat.last).toMatchObject({ answer: 'Grüße 👋 \u2028Ende', status: 'complete' });
+    }
+  });
+
+  test('is the same when it comes byte by byte', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    const whole = `${encode('start', START)}${encode('message', { chunk: 'Zażółć 🙂' }, 8)}${encode('done', DONE)}`;
+    for (const byte of new TextEncoder().encode(whole)) pen.bytes(new Uint8Array([byte]));
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ answer: 'Zażółć 🙂', status: 'complete' });
+  });
+
+  test.each(['complete', 'length', 'filtered', 'cancelled'])('that ends as %s says so', async (status) => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Text' }, 4);
+    pen.event('done', { status, usage: { prompt_tokens: 1, completion_tokens: 2 } });
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status, answer: 'Text' });
+  });
+
+  test('without any text is told apart from a complete one', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: ' \n' }, 2);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last?.status).toBe('empty');
+  });
+
+  test('that breaks with an error keeps its text and says when to try again', async () => {
+    const { chat, told, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    pen.event('error', { code: 'upstream_interrupted', error: 'The answer was interrupted.', retry_after: 3 });
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status: 'error', answer: 'Half', code: 'upstream_interrupted' });
+    expect(chat.last?.retryAt).toBeGreaterThan(Date.now());
+    expect(told.at(-1)).toMatchObject({ name: 'error', detail: { code: 'upstream_interrupted' } });
+  });
+
+  test('survives events that are unknown or of the wrong shape', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('surprise', { chunk: 'no' }, 1);
+    pen.event('message', { chunk: 5 }, 1);
+    pen.bytes(new TextEncoder().encode('event: message\ndata: {broken\n\n'));
+    pen.event('message', { chunk: 'ok' }, 2);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last?.answer).toBe('ok');
+  });
+
+  test('to the second question belongs to the same conversation', async () => {
+    const { chat } = await answered();
+    chat.send('And then?');
+    expect((await web.next()).body.conversation_id).toBe(CONVERSATION);
+  });
+
+  test('is waited for before the next question is asked', async () => {
+    const { chat, until } = createChat();
+    chat.send('One');
+    chat.send('Two');
+    expect(web.calls).toHaveLength(1);
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: '1' }, 1);
+    pen.event('done', DONE);
+    await until(() => chat.turns.length === 2);
+    expect((await web.next()).body.message).toBe('Two');
+  });
+});
+
+describe('a refusal', () => {
+  test('with Retry-After says when to try again, and a retry is a plain new question', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const first = await web.next();
+    first.respond(problem(429, 'visitor_rate_limited', { 'Retry-After': '7' }));
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status: 'error', code: 'visitor_rate_limited', detail: '' });
+    const wait = (chat.last?.retryAt ?? 0) - Date.now();
+    expect(wait).toBeGreaterThan(6000);
+    expect(wait).toBeLessThanOrEqual(7000);
+    chat.retry();
+    const second = await web.next();
+    expect(second.body).toMatchObject({ message: 'Hi', regenerate: false });
+    expect(second.body.message_id).not.toBe(first.body.message_id);
+  });
+
+  test('without a known code, as from a proxy, goes by its status', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    (await web.next()).respond(new Response('<h1>502 Bad Gateway</h1>', { status: 502 }));
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status: 'error', code: '502', detail: '' });
+  });
+
+  test('of an unknown conversation starts a new one with the same question', async () => {
+    const { chat, memory, until } = await answered();
+    chat.send('Again');
+    const refused = await web.next();
+    refused.respond(problem(404, 'conversation_not_found'));
+    const second = await web.next();
+    expect(second.body).toMatchObject({ message: 'Again', conversation_id: null, regenerate: false });
+    const pen = second.stream();
+    pen.event('start', { ...START, conversation_id: 'new' });
+    pen.event('message', { chunk: 'Fine' }, 4);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(memory.get().conversationId).toBe('new');
+  });
+});
+
+describe('trying again', () => {
+  test('after an answer that began replaces it: a new id, the same question, regenerate', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const first = await web.next();
+    const pen = first.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    pen.event('error', { code: 'interrupted', error: 'x' });
+    await until(() => chat.status === 'idle');
+    chat.retry();
+    expect(chat.last?.answer).toBe('');
+    const second = await web.next();
+    expect(second.body).toMatchObject({ message: 'Hi', conversation_id: CONVERSATION, regenerate: true });
+    expect(second.body.message_id).not.toBe(first.body.message_id);
+    expect(second.headers).not.toHaveProperty('Last-Event-ID');
+    expect(chat.turns).toHaveLength(1);
+  });
+});
+
+describe('a dropped connection', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+
+  test('is taken up after the last piece that came, with no gap and no repeat', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const first = await web.next();
+    const pen = first.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'One ' }, 4);
+    pen.event('message', { chunk: 'two ' }, 8);
+    await until(() => chat.status === 'streaming');
+    pen.end();
+    await until(() => chat.status === 'reconnecting');
+    await vi.advanceTimersByTimeAsync(700);
+    const second = await web.next();
+    expect(second.body).toEqual({ ...first.body, conversation_id: CONVERSATION });
+    expect(second.headers['Last-Event-ID']).toBe('8');
+    const again = second.stream();
+    again.event('start', START);
+    again.event('message', { chunk: 'two ' }, 8);
+    again.event('message', { chunk: 'three' }, 13);
+    again.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ answer: 'One two three', status: 'complete' });
+  });
+
+  test('is taken up at every byte with the same text', async () => {
+    const events = [encode('start', START)];
+    const words = ['Größe ', '🙂 ', 'ist ', 'alles.'];
+    let position = 0;
+    for (const word of words) {
+      position += [...word].length;
+      events.push(encode('message', { chunk: word }, position));
+    }
+    events.push(encode('done', DONE));
+    const whole = new TextEncoder().encode(events.join(''));
+    for (let at = 0; at < whole.length; at += 1) {
+      const { chat, until } = createChat();
+      chat.send('Hi');
+      const pen = (await web.next()).stream();
+      pen.bytes(whole.slice(0, at));
+      pen.break();
+      await until(() => chat.status === 'reconnecting');
+      await vi.advanceTimersByTimeAsync(700);
+      const second = await web.next();
+      const after = Number(second.headers['Last-Event-ID'] ?? 0);
+      const again = second.stream();
+      again.event('start', START);
+      let end = 0;
+      for (const word of words) {
+        end += [...word].length;
+        if (end > after) again.event('message', { chunk: word }, end);
+      }
+      again.event('done', DONE);
+      await until(() => chat.status === 'idle');
+      expect(chat.last).toMatchObject({ answer: words.join(''), status: 'complete' });
+    }
+  });
+
+  test('is looked for at once when the network comes back', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    (await web.next()).fail(new TypeError('Failed to fetch'));
+    await until(() => chat.status === 'reconnecting');
+    page.page.dispatchEvent(new Event('online'));
+    await web.next();
+    expect(web.calls).toHaveLength(2);
+  });
+
+  test('is looked for at once when the visitor comes back', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    (await web.next()).fail(new TypeError('Failed to fetch'));
+    await until(() => chat.status === 'reconnecting');
+    page.document.dispatchEvent(new Event('visibilitychange'));
+    await web.next();
+    expect(web.calls).toHaveLength(2);
+  });
+
+  test('is given up after about fifteen seconds, and a retry takes up the same answer', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const first = await web.next();
+    const pen = first.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    await until(() => chat.status === 'streaming');
+    pen.end();
+    vi.stubGlobal('fetch', () => Promise.reject(new TypeError('Failed to fetch')));
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(chat.status).toBe('idle');
+    expect(chat.last).toMatchObject({ status: 'lost', answer: 'Half' });
+    const later = fakeFetch();
+    chat.retry();
+    const second = await later.next();
+    expect(second.body).toMatchObject({ message_id: first.body.message_id, regenerate: false });
+    expect(second.headers['Last-Event-ID']).toBe('4');
+  });
+
+  test('is still looked for while a restarting service answers 503', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.end();
+    await until(() => chat.status === 'reconnecting');
+    await vi.advanceTimersByTimeAsync(700);
+    (await web.next()).respond(problem(503, 'restarting'));
+    await vi.advanceTimersByTimeAsync(1300);
+    const third = (await web.next()).stream();
+    third.event('start', START);
+    third.event('message', { chunk: 'Here' }, 4);
+    third.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status: 'complete', answer: 'Here' });
+  });
+});
+
+describe('stopping', () => {
+  test('asks the service to stop and keeps the text that came', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const call = await web.next();
+    const pen = call.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    await until(() => chat.status === 'streaming');
+    chat.stop();
+    expect(chat.status).toBe('stopping');
+    const stop = await web.next();
+    expect(stop).toMatchObject({ url: `api/v1/messages/${call.body.message_id}/stop`, method: 'POST' });
+    stop.respond(new Response(null, { status: 204 }));
+    pen.event('done', { status: 'cancelled', usage: null });
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ status: 'cancelled', answer: 'Half' });
+  });
+
+  test('does not wait longer than two seconds for the service', async () => {
+    vi.useFakeTimers();
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const call = await web.next();
+    const pen = call.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    await until(() => chat.status === 'streaming');
+    chat.stop();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(chat.status).toBe('idle');
+    expect(chat.last).toMatchObject({ status: 'cancelled', answer: 'Half' });
+    expect(call.signal?.aborted).toBe(true);
+  });
+});
+
+describe('a late answer', () => {
+  test('cannot come into a newer conversation', async () => {
+    const { chat, until } = createChat();
+    chat.send('Old');
+    const old = (await web.next()).stream();
+    old.event('start', START);
+    old.event('message', { chunk: 'Old ' }, 4);
+    await until(() => chat.status === 'streaming');
+    chat.newConversation();
+    expect(chat.turns).toEqual([]);
+    expect((await web.next()).url).toMatch(/\/stop$/);
+    chat.send('New');
+    const pen = (await web.next()).stream();
+    pen.event('start', { ...START, conversation_id: 'new' });
+    pen.event('message', { chunk: 'New' }, 3);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.turns).toHaveLength(1);
+    expect(chat.last).toMatchObject({ question: 'New', answer: 'New', status: 'complete' });
+  });
+});
+
+describe('after a reload', () => {
+  const stored = (messages: unknown[]) => Response.json({ conversation_id: CONVERSATION, messages });
+  const entry = (role: string, content: string, more = {}) => ({
+    message_id: 'm1',
+    role,
+    content,
+    created_at: '2026-01-01T00:00:00Z',
+    ...more,
+  });
+
+  test('the conversation is there again', async () => {
+    await answered();
+    const { chat, until } = createChat();
+    void chat.restore();
+    const call = await web.next();
+    expect(call).toMatchObject({ url: `api/v1/conversations/${CONVERSATION}`, method: 'GET' });
+    call.respond(stored([entry('user', 'Question?'), entry('assistant', 'Yes.', { status: 'complete' })]));
+    await until(() => chat.status === 'idle');
+    expect(chat.turns).toMatchObject([{ question: 'Question?', answer: 'Yes.', status: 'complete' }]);
+  });
+
+  test('a running answer goes on, from its start', async () => {
+    await answered();
+    const { chat, until } = createChat();
+    void chat.restore();
+    (await web.next()).respond(stored([entry('user', 'Question?'), entry('assistant', 'Ye', { status: 'running' })]));
+    const call = await web.next();
+    expect(call.body).toMatchObject({ message: 'Question?', message_id: 'm1', conversation_id: CONVERSATION });
+    expect(call.headers['Last-Event-ID']).toBe('0');
+    const pen = call.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Yes.' }, 4);
+    pen.event('done', DONE);
+    await until(() => chat.last?.status === 'complete');
+    expect(chat.last?.answer).toBe('Yes.');
+  });
+
+  test('a question that was still on its way is asked with its own id', async () => {
+    const before = createChat();
+    before.chat.send('First words');
+    const lost = await web.next();
+    const { chat } = createChat();
+    void chat.restore();
+    const again = await web.next();
+    expect(again.body).toEqual(lost.body);
+    expect(chat.last?.question).toBe('First words');
+  });
+
+  test('a conversation that the service forgot is forgotten here, too', async () => {
+    await answered();
+    const { chat, memory, until } = createChat();
+    void chat.restore();
+    (await web.next()).respond(problem(404, 'conversation_not_found'));
+    await until(() => chat.status === 'idle');
+    expect(chat.turns).toEqual([]);
+    expect(memory.get().conversationId).toBeNull();
+  });
+
+  test('a conversation that cannot be loaded now is kept for another try', async () => {
+    await answered();
+    const { chat, memory, until } = createChat();
+    void chat.restore();
+    (await web.next()).fail(new TypeError('Failed to fetch'));
+    await until(() => chat.status === 'idle');
+    expect(chat.restoreFailed).toBe(true);
+    expect(memory.get().conversationId).toBe(CONVERSATION);
+  });
+
+  test('a conversation can be deleted from the service and from here', async () => {
+    const { chat, memory } = await answered();
+    const gone = chat.forget();
+    const call = await web.next();
+    expect(call).toMatchObject({ url: `api/v1/conversations/${CONVERSATION}`, method: 'DELETE' });
+    call.respond(new Response(null, { status: 204 }));
+    expect(await gone).toBe(true);
+    expect(chat.turns).toEqual([]);
+    expect(memory.get().conversationId).toBeNull();
+    expect(page.stored.size).toBe(0);
+  });
+});
+
+describe('where storage is denied', () => {
+  test('the loader keeps what has to be remembered', async () => {
+    vi.stubGlobal('localStorage', undefined);
+    let kept = '';
+    const { chat, until } = createChat((value) => {
+      kept = value;
+    });
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'x' }, 1);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(createChat(() => {}, kept).memory.get().conversationId).toBe(CONVERSATION);
+  });
+});

@@ -1,0 +1,141 @@
+import type { ReactiveControllerHost } from 'lit';
+import { vi } from 'vitest';
+import type { EventDetail, EventName } from '../src/protocol.ts';
+import { ChatController, type Turn } from '../src/window/chat-controller.ts';
+import { ChatMemory } from '../src/window/chat-memory.ts';
+import { ChatService } from '../src/window/chat-service.ts';
+
+/** One request that the page made, and the means to answer it. */
+export interface Call {
+  url: string;
+  method: string;
+  headers: Record<string, string>;
+  // biome-ignore lint/suspicious/noExplicitAny: a body is whatever the code under test sent.
+  body: any;
+  signal: AbortSignal | undefined;
+  respond(response: Response): void;
+  fail(error: Error): void;
+  /** Answers with an event stream, and returns its pen. */
+  stream(): Pen;
+}
+
+export interface Pen {
+  event(name: string, data: unknown, id?: number): void;
+  bytes(chunk: Uint8Array): void;
+  end(): void;
+  break(): void;
+}
+
+/** Takes the place of `fetch`; requests wait in `calls` until a test answers them. */
+export function fakeFetch() {
+  const calls: Call[] = [];
+  const waiting: ((call: Call) => void)[] = [];
+  vi.stubGlobal('fetch', (url: string, init: RequestInit = {}) => {
+    return new Promise<Response>((resolve, reject) => {
+      const call: Call = {
+        url,
+        method: init.method ?? 'GET',
+        headers: init.headers as Record<string, string>,
+        body: init.body ? JSON.parse(init.body as string) : undefined,
+        signal: init.signal ?? undefined,
+        respond: resolve,
+        fail: reject,
+        stream: () => {
+          const { response, pen } = eventStream(init.signal ?? undefined);
+          resolve(response);
+          return pen;
+        },
+      };
+      init.signal?.addEventListener('abort', () => reject(new DOMException('Aborted', 'AbortError')));
+      calls.push(call);
+      waiting.shift()?.(call);
+    });
+  });
+  let taken = 0;
+  return {
+    calls,
+    /** The next request, as soon as it is made. */
+    async next(): Promise<Call> {
+      const call = calls[taken] ?? (await new Promise<Call>((resolve) => waiting.push(resolve)));
+      taken += 1;
+      return call;
+    },
+  };
+}
+
+export const encode = (name: string, data: unknown, id?: number): string =>
+  `event: ${name}\n${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+
+export function eventStream(signal?: AbortSignal): { response: Response; pen: Pen } {
+  let controller!: ReadableStreamDefaultController<Uint8Array>;
+  const body = new ReadableStream<Uint8Array>({
+    start(made) {
+      controller = made;
+    },
+  });
+  signal?.addEventListener('abort', () => controller.error(new DOMException('Aborted', 'AbortError')));
+  const bytes = (chunk: Uint8Array) => controller.enqueue(chunk);
+  return {
+    response: new Response(body, { headers: { 'Content-Type': 'text/event-stream' } }),
+    pen: {
+      bytes,
+      event: (name, data, id) => bytes(new TextEncoder().encode(encode(name, data, id))),
+      end: () => controller.close(),
+      break: () => controller.error(new TypeError('network error')),
+    },
+  };
+}
+
+export const problem = (status: number, code: string, headers: Record<string, string> = {}): Response =>
+  new Response(JSON.stringify({ type: 'about:blank', title: 'x', status, detail: 'internal words', code }), {
+    status,
+    headers: { 'Content-Type': 'application/problem+json', ...headers },
+  });
+
+/** What the page gives the controller: storage, events of the network and of visibility, frames. */
+export function fakePage() {
+  const stored = new Map<string, string>();
+  const page = new EventTarget();
+  const document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  vi.stubGlobal('localStorage', {
+    getItem: (key: string) => stored.get(key) ?? null,
+    setItem: (key: string, value: string) => stored.set(key, value),
+    removeItem: (key: string) => stored.delete(key),
+  });
+  vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
+  vi.stubGlobal('document', document);
+  vi.stubGlobal('requestAnimationFrame', (callback: () => void) => {
+    queueMicrotask(callback);
+    return 1;
+  });
+  return { stored, page, document };
+}
+
+export interface Told {
+  name: EventName;
+  detail: EventDetail;
+}
+
+export function createChat(keep: (value: string) => void = () => {}, kept = '') {
+  const told: Told[] = [];
+  const texts: string[] = [];
+  const updates: (() => void)[] = [];
+  const host: ReactiveControllerHost = {
+    addController: () => {},
+    removeController: () => {},
+    requestUpdate: () => {
+      for (const update of updates.splice(0)) update();
+    },
+    updateComplete: Promise.resolve(true),
+  };
+  const memory = new ChatMemory('wgt_1', { kept, keep });
+  const chat = new ChatController(host, new ChatService('a4_pub_test'), memory, {
+    onText: (turn: Turn) => texts.push(turn.answer),
+    onEvent: (name, detail) => told.push({ name, detail }),
+  });
+  /** Resolves when the controller says so: after one of its updates, or at once. */
+  async function until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => updates.push(resolve));
+  }
+  return { chat, memory, told, texts, until };
+}
