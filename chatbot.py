@@ -68,6 +68,7 @@ from errors import (
     MessageIdTaken,
     MessageUnknown,
     MethodNotAllowed,
+    MetricsTokenWrong,
     NotFound,
     OriginNotAllowed,
     RateLimited,
@@ -607,11 +608,9 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics, for whoever has METRICS_TOKEN; without one there are none."""
     token = _service(request).settings.metrics_token
-    if token is None:
-        raise NotFound("METRICS_TOKEN is not set")
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
-        raise KeyMissing("a wrong metrics token", detail="Send METRICS_TOKEN as a bearer token.")
+    if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+        raise MetricsTokenWrong("no token, or a wrong one")
     return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -755,7 +754,7 @@ def _problem(request: Request, error: ServiceError) -> Response:
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status_code == 401:
-        headers["WWW-Authenticate"] = "ApiKey"
+        headers["WWW-Authenticate"] = "Bearer" if isinstance(error, MetricsTokenWrong) else "ApiKey"
     return Response(schema.to_json(problem), error.status_code, headers, "application/problem+json")
 
 

@@ -42,6 +42,12 @@ class KeyInvalid(KeyMissing):
     detail = "The key in X-API-Key is unknown, expired or revoked."
 
 
+class MetricsTokenWrong(ServiceError):
+    status_code = 401
+    code = "metrics_token_wrong"
+    detail = "Send METRICS_TOKEN as a bearer token."
+
+
 class OriginNotAllowed(ServiceError):
     status_code = 403
     code = "origin_not_allowed"
@@ -100,7 +106,7 @@ class ValidationFailed(ServiceError):
 
 
 class MessageIdTaken(ServiceError):
-    status_code = 422
+    status_code = 409
     code = "message_id_taken"
     detail = "This message_id was used for another question. Make a new one for each."
 

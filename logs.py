@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,7 +22,19 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
 
 
-class TextFormatter(logging.Formatter):
+class SafeFormatter(logging.Formatter):
+    """Writes where an error came from and of what type it is, but not its message: that may hold anybody's words."""
+
+    def formatException(self, ei: Any) -> str:
+        error: BaseException | None = ei[1]
+        parts: list[str] = []
+        while error is not None:
+            parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\nthen, while that was handled:\n".join(reversed(parts))
+
+
+class TextFormatter(SafeFormatter):
     """`time LEVEL message name=value …`"""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -29,7 +42,7 @@ class TextFormatter(logging.Formatter):
         return "".join([first, *(f" {name}={value}" for name, value in _extras(record).items()), newline, rest])
 
 
-class JSONFormatter(logging.Formatter):
+class JSONFormatter(SafeFormatter):
     """One JSON object a line: time, level, logger, message, what else the event has, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:

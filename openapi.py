@@ -254,7 +254,7 @@ OPERATIONS = (
         "Metrics for Prometheus",
         "Text format 0.0.4. While METRICS_TOKEN is not set, no token is right.",
         content="text/plain",
-        errors=(*EVERYTHING, errors.KeyMissing),
+        errors=(*EVERYTHING, errors.MetricsTokenWrong),
         security="MetricsToken",
     ),
     Operation(

@@ -32,6 +32,7 @@ from errors import (
 
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
+MOST_TOKENS = 2**31 - 1  # a larger count is nonsense, and does not fit the database
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
 MAX_ERROR_BODY_BYTES = 16_384
@@ -242,7 +243,12 @@ class ChatDecoder:
     def _read_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
             prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
+            if (
+                type(prompt) is int
+                and type(completion) is int
+                and 0 <= min(prompt, completion)
+                and max(prompt, completion) <= MOST_TOKENS
+            ):
                 self.usage = TokenCount(prompt, completion)
 
     def _whole_characters(self, text: str) -> str:

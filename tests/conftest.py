@@ -45,13 +45,13 @@ def serve(database_url: str) -> Serve:
     """Runs the application on a fresh database: `async with serve(max_streams=1) as client`."""
 
     @asynccontextmanager
-    async def run(tenant: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Client]:
+    async def run(name: str = "shop", tenant: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Client]:
         defaults = {"database_url": database_url, "openai_api_key": "sk-upstream", "openai_base_url": fakes.UPSTREAM}
         app = chatbot.create_app(Settings(**(defaults | settings)))
         async with app.router.lifespan_context(app) as state:
             assert state is not None
             chosen = {"origins": [ORIGIN], "rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
-            _, widget, api_key = await state["service"].store.add_tenant("shop", **(chosen | (tenant or {})))
+            _, widget, api_key = await state["service"].store.add_tenant(name, **(chosen | (tenant or {})))
             client = Client(app, dict(state), {"X-API-Key": api_key, "Origin": ORIGIN})
             client.widget_id = widget.id
             yield client

@@ -132,7 +132,7 @@ async def test_a_message_id_cannot_be_used_for_another_question(client: Client, 
     message_id = str(uuid.uuid4())
     await client.ask("Hi", message_id=message_id)
     status, problem, _ = await client.refused(json_body={"message": "Other", "message_id": message_id})
-    assert (status, problem["code"]) == (422, "message_id_taken")
+    assert (status, problem["code"]) == (409, "message_id_taken")
 
 
 async def test_text_that_looks_like_events_stays_text(client: Client, upstream: respx.Route) -> None:

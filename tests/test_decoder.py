@@ -128,7 +128,18 @@ def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
     assert isinstance(decode([b"data: " + b"[" * 100_000 + b"\n\n"])[1], InvalidAnswer)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 1}, {"prompt_tokens": True, "completion_tokens": 1}, 7])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        {"prompt_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": -1, "completion_tokens": 1},
+        {"prompt_tokens": 1, "completion_tokens": 2**31},
+        7,
+    ],
+)
 def test_a_count_that_the_provider_did_not_give_stays_unknown(usage: object) -> None:
     ending = decode([delta("Hi", "stop"), data({"choices": [], "usage": usage}), DONE])[1]
     assert ending == Finish("complete", None)

@@ -21,7 +21,7 @@ async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:
     assert api_key.startswith("a4_pub_")
     assert await store.find_widget(widget.id) == (widget, tenant)
     assert widget.settings == {"title": "Hi"}
-    assert (tenant.rate_per_minute, tenant.visitor_rate_per_minute, tenant.tokens_per_day) == (300, 20, 1_000_000)
+    assert (tenant.rate_per_minute, tenant.visitor_rate_per_minute, tenant.tokens_per_day) == (3000, 600, 1_000_000)
     assert tenant.created_at.utcoffset() == timedelta()
 
 

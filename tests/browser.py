@@ -1,0 +1,263 @@
+"""The widget as a visitor meets it: on a page of another origin, with an upstream that says what it is told."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, ClassVar
+
+from playwright.sync_api import Frame, Locator, Page, expect
+
+from fakes import DONE, counted, data, delta
+from processes import RunningService
+from upstreams import chunked
+
+WIDGET = Path(__file__).parents[1] / "widget"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PATIENCE = 15_000  # milliseconds; a condition that holds is seen long before
+
+expect.set_options(timeout=PATIENCE)
+
+
+def script_tag(service: RunningService, attributes: str = "", *, url: str = "") -> str:
+    return (
+        f'<script src="{url or service.url}/widget.js" async data-api-key="{service.api_key}" '
+        f'data-widget-id="{service.widget_id}" {attributes}></script>'
+    )
+
+
+Visit = Callable[..., "Chat"]
+
+
+class Chat:
+    """One widget on a page, found by roles and labels."""
+
+    def __init__(self, page: Page, widget_id: str) -> None:
+        self.page = page
+        self.console: list[str] = []
+        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
+        self.host = page.locator(f"#a4-chat-widget-{widget_id}")
+        self.iframe = self.host.locator("iframe")
+        self.inside = self.iframe.content_frame
+        self.bubble = self.button("Open chat")
+        self.window = self.inside.get_by_role("dialog")
+        self.log = self.inside.get_by_role("log", name="Conversation")
+        self.field = self.inside.get_by_role("textbox")
+        self.questions = self.log.locator(".question .text")
+        self.answers = self.log.locator(".answer .text")
+
+    def button(self, name: str) -> Locator:
+        return self.inside.get_by_role("button", name=name)
+
+    def open(self) -> None:
+        self.bubble.click()
+        expect(self.field).to_be_focused()
+
+    def ask(self, question: str) -> None:
+        self.field.fill(question)
+        self.field.press("Enter")
+        expect(self.questions.last).to_have_text(question)
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.open()
+
+    @property
+    def frame(self) -> Frame:
+        """The frame itself, to run scripts in."""
+        handle = self.iframe.element_handle()
+        frame = handle.content_frame()
+        assert frame is not None
+        return frame
+
+
+class HostPages:
+    """Pages of somebody's site, each at a path of its own."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._pages: dict[str, tuple[bytes, dict[str, str]]] = {}
+
+    def add(self, *, head: str = "", body: str = "", headers: dict[str, str] | None = None) -> str:
+        """The URL of a new page."""
+        path = f"/{len(self._pages)}"
+        page = f'<!doctype html><html lang="en"><head><title>A shop</title>{head}</head><body><main><h1>A shop</h1></main>{body}</body></html>'
+        self._pages[path] = (page.encode(), headers or {})
+        return self.url + path
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        pages = self._pages
+
+        class Handler(_QuietHandler):
+            def do_GET(self) -> None:
+                body, headers = pages.get(self.path, (b"", {}))
+                self.send_response(200 if self.path in pages else 404)
+                for name, value in {"Content-Type": "text/html; charset=utf-8", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler
+
+
+@dataclass
+class ProviderAnswer:
+    """An answer as the test dictates it."""
+
+    status: int = 200
+    pieces: Queue[bytes | None] = field(default_factory=Queue)
+
+    def say(self, text: str) -> None:
+        self.pieces.put(delta(text))
+
+    def end(self, finish_reason: str = "stop") -> None:
+        self.pieces.put(delta(finish_reason=finish_reason) + counted(9, 4) + DONE)
+        self.pieces.put(None)
+
+    def fail(self) -> None:
+        """In the middle of the stream, as providers do."""
+        self.pieces.put(data({"error": {"code": "server_error", "message": "secret of the provider"}}))
+        self.pieces.put(None)
+
+
+class Provider:
+    """An OpenAI-compatible upstream on a real socket."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[dict[str, Any]] = []
+        self._answers: Queue[ProviderAnswer] = Queue()
+        self._given: list[ProviderAnswer] = []
+
+    def answer(self, *texts: str) -> ProviderAnswer:
+        """The answer to the next question: whole if there are texts, otherwise as the test goes on to say."""
+        answer = ProviderAnswer()
+        for text in texts:
+            answer.say(text)
+        if texts:
+            answer.end()
+        return self._give(answer)
+
+    def refuse(self, status: int) -> None:
+        """Answer the next question by this status."""
+        self._give(ProviderAnswer(status))
+
+    def reset(self) -> None:
+        for answer in self._given:
+            answer.pieces.put(None)
+        self._given.clear()
+        self.asked.clear()
+        self._answers = Queue()
+
+    def _give(self, answer: ProviderAnswer) -> ProviderAnswer:
+        self._given.append(answer)
+        self._answers.put(answer)
+        return answer
+
+    def take(self, question: dict[str, Any]) -> ProviderAnswer:
+        self.asked.append(question)
+        try:
+            return self._answers.get(timeout=PATIENCE / 1000)
+        except Empty:
+            return ProviderAnswer(500)
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        provider = self
+
+        class Handler(_QuietHandler):
+            def do_POST(self) -> None:
+                answer = provider.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                with suppress(OSError):
+                    self._refuse(answer.status) if answer.status != 200 else self._stream(answer)
+
+            def _stream(self, answer: ProviderAnswer) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                while (piece := answer.pieces.get()) is not None:
+                    self.wfile.write(chunked(piece))
+                self.wfile.write(chunked(b""))
+
+            def _refuse(self, status: int) -> None:
+                body = json.dumps({"error": {"message": "secret of the provider"}}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler
+
+
+class _QuietHandler(BaseHTTPRequestHandler):
+    protocol_version: ClassVar[str] = "HTTP/1.1"  # type: ignore[misc]
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve in threads; the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Line:
+    """A network between the visitor and a service that can be cut."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target.removeprefix("http://").split(":")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._cut = False
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break what is connected, and connect no more."""
+        self._cut = True
+        for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._cut = False
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if self._cut:
+                    near.close()
+                    continue
+                far = socket.create_connection((self._target[0], int(self._target[1])))
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=[source, sink], daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)

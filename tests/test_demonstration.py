@@ -1,0 +1,47 @@
+"""Demonstration mode answers through the same client and decoder, and shows what the window can do."""
+
+import httpx
+import pytest
+
+import demo
+from client import Client
+from conftest import Serve
+
+
+@pytest.fixture
+async def demonstration(serve: Serve, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("demo.WORD_SECONDS", 0)
+    monkeypatch.setattr("demo.FIRST_WORD_SECONDS", 0)
+    async with serve(openai_api_key=None, openai_base_url=None) as client:
+        yield client
+
+
+async def test_it_says_what_it_is_and_what_it_was_asked(demonstration: Client) -> None:
+    got = await demonstration.ask("What is <this>?")
+    assert "This is a demonstration" in got.text
+    assert "What is <this>?" in got.text
+    assert got.last.data["status"] == "complete"
+
+
+async def test_it_shows_markdown_and_a_long_answer(demonstration: Client) -> None:
+    markdown = (await demonstration.ask("Show me Markdown")).text
+    assert all(mark in markdown for mark in ("## ", "- ", "```python", "| --- |", "> "))
+    assert len((await demonstration.ask("Give me a long answer")).text) > 3000
+
+
+async def test_it_shows_an_error_in_the_middle_of_an_answer(demonstration: Client) -> None:
+    got = await demonstration.ask("Show me an error")
+    assert got.names == ["start", "message", "error"]
+    assert got.text == demo.BROKEN
+
+
+async def test_it_shows_a_rate_limit(demonstration: Client) -> None:
+    status, problem, headers = await demonstration.refused(json_body={"message": "Show me a rate limit"})
+    assert (status, problem["code"], headers["retry-after"]) == (503, "busy", "15")
+
+
+async def test_its_answers_are_streamed_as_a_provider_streams_them() -> None:
+    async with httpx.AsyncClient(transport=demo.DemonstrationTransport(pace=0)) as client:
+        response = await client.post(demo.URL, json={"messages": [{"role": "user", "content": "Hi"}]})
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.text.endswith("data: [DONE]\n\n")

@@ -1,0 +1,115 @@
+"""What browsers load: each file with the headers that keep it safe, small and fresh."""
+
+import gzip
+import html
+import json
+import re
+
+import pytest
+
+from client import Client
+from conftest import ORIGIN, Serve
+from processes import ROOT
+
+
+async def test_the_loader_can_be_loaded_by_any_page_and_is_packed(client: Client) -> None:
+    plain, body = await client.request("GET", "/widget.js", headers={"Accept-Encoding": "identity"})
+    assert body == (ROOT / "static/widget.js").read_bytes()
+    assert plain.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert plain.headers["access-control-allow-origin"] == "*"
+    assert plain.headers["cross-origin-resource-policy"] == "cross-origin"
+    packed, smaller = await client.request("GET", "/widget.js", headers={"Accept-Encoding": "gzip, br;q=0"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(smaller) == body
+    smallest, _ = await client.request("GET", "/widget.js", headers={"Accept-Encoding": "gzip, deflate, br"})
+    assert smallest.headers["content-encoding"] == "br"
+    assert smallest.headers["vary"] == "Accept-Encoding"
+
+
+async def test_a_page_that_the_browser_has_already_is_not_sent_again(client: Client) -> None:
+    for path in ("/widget.js", f"/widget.html?id={client.widget_id}", "/docs"):
+        first, _ = await client.request("GET", path)
+        again, body = await client.request("GET", path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status, body) == (304, b"")
+
+
+async def test_every_file_that_the_pages_name_is_there_and_never_changes(client: Client) -> None:
+    for page in ("/docs", f"/widget.html?id={client.widget_id}"):
+        _, body = await client.request("GET", page)
+        names = re.findall(r'(?:src|href)="(?:\./)?(assets/[^"]+)"', body.decode())
+        assert names
+        for name in names:
+            response, _ = await client.request("GET", f"/{name}")
+            assert response.status == 200
+            assert "immutable" in response.headers["cache-control"]
+
+
+async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: Client) -> None:
+    response, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
+    policy = response.headers["content-security-policy"]
+    assert f"frame-ancestors {ORIGIN}" in policy
+    assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+    assert facts
+    assert json.loads(html.unescape(facts[1])) == {"id": client.widget_id, "origins": [ORIGIN], "settings": {}}
+
+
+async def test_a_tenants_texts_cannot_break_out_of_the_page(client: Client) -> None:
+    evil = '"><script>alert(1)</script>&quot;\u2028'
+    await client.state["service"].store.set_widget("shop", {"title": evil})
+    _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
+    assert b"<script>alert" not in body
+    facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+    assert facts
+    assert json.loads(html.unescape(facts[1]))["settings"] == {"title": evil}
+
+
+@pytest.mark.parametrize("identifier", ["", "wgt_unknown", "wgt_AAAAAAAAAAAAAAAA", "<script>"])
+async def test_an_unknown_widget_is_a_plain_page_that_nobody_can_frame(client: Client, identifier: str) -> None:
+    response, body = await client.request("GET", f"/widget.html?id={identifier}")
+    assert (response.status, response.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert b"no such widget" in body
+
+
+async def test_the_demonstration_page_is_there_without_a_provider_only(serve: Serve) -> None:
+    async with serve(openai_api_key=None, openai_base_url=None) as client:
+        response, body = await client.request("GET", "/")
+        assert response.status == 200
+        assert "unsafe" not in response.headers["content-security-policy"]
+        key = re.search(rb"a4_pub_[\w-]{32}", body)
+        assert key
+        demonstration = {"X-API-Key": key[0].decode()}
+        assert (await client.refused(headers={**demonstration, "Origin": "https://shop.test"}))[0] == 403
+        local = {**demonstration, "Origin": "http://localhost:5500"}
+        response, _ = await client.request("GET", "/api/v1/conversations/x", headers=local)
+        assert response.status == 404
+
+
+async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(serve: Serve) -> None:
+    async with serve(openai_api_key=None, openai_base_url=None) as client:
+        key = client.state["service"].demonstration[1]
+    async with serve(name="later") as client:
+        status, problem, _ = await client.refused(headers={"X-API-Key": key, "Origin": "http://localhost:5500"})
+    assert (status, problem["code"]) == (401, "key_invalid")
+
+
+async def test_no_demonstration_page_with_a_provider(client: Client) -> None:
+    response, _ = await client.request("GET", "/")
+    assert response.status == 404
+
+
+async def test_metrics_are_for_whoever_has_the_token(serve: Serve) -> None:
+    async with serve() as client:
+        assert (await client.request("GET", "/metrics", headers={"Authorization": "Bearer "}))[0].status == 401
+    async with serve(name="later", metrics_token="m3trics") as guarded:
+        assert (await guarded.request("GET", "/metrics"))[0].status == 401
+        response, body = await guarded.request("GET", "/metrics", headers={"Authorization": "Bearer m3trics"})
+    assert response.status == 200
+    assert b"chatbot_open_answers 0.0" in body
+
+
+async def test_health_touches_nothing_and_ready_asks_the_database(client: Client) -> None:
+    assert await client.get_json("/api/v1/health") == {"status": "ok"}
+    assert await client.get_json("/api/v1/ready") == {"status": "ready"}

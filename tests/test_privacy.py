@@ -1,0 +1,63 @@
+"""Secrets and people's words stay out of the log, of errors and of metrics."""
+
+import json
+import logging
+import uuid
+
+import httpx
+import pytest
+import respx
+
+from conftest import Serve
+from fakes import answer, delta, streamed
+from logs import JSONFormatter, TextFormatter
+
+QUESTION = "canary-question"
+ANSWER = "canary-answer"
+PROVIDER = "canary-provider-text"
+KEY = "sk-canary-provider-key"
+COMMENT = "canary-comment"
+
+
+async def test_no_path_through_the_service_writes_a_secret_or_a_word(
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "chatbot")
+    refusal = {"error": {"message": PROVIDER, "code": "invalid_api_key"}}
+    upstream.mock(
+        side_effect=[
+            streamed(*answer(ANSWER)),
+            streamed(delta(ANSWER), b"data: " + PROVIDER.encode() + b"\n\n"),
+            httpx.Response(401, json=refusal),
+            httpx.Response(400, text=PROVIDER),
+            httpx.ReadError(f"{PROVIDER} {KEY}"),
+            RuntimeError(f"{PROVIDER} {KEY}"),
+        ]
+    )
+    told = ""
+    async with serve(openai_api_key=KEY, metrics_token="m3trics") as client:
+        secret_key = client.headers["X-API-Key"]
+        start = (await client.ask(QUESTION)).events[0].data
+        broken = await client.ask(QUESTION)
+        told += json.dumps(broken.last.data)
+        for _ in range(4):
+            told += json.dumps((await client.refused(json_body={"message": QUESTION}))[1])
+        told += json.dumps(
+            (await client.refused(json_body={"message": QUESTION, "conversation_id": str(uuid.uuid4())}))[1]
+        )
+        await client.refused(headers={"X-API-Key": secret_key[:-1]})
+        await client.request("GET", f"/widget.js?key={secret_key}")
+        feedback = {"rating": "down", "comment": COMMENT}
+        await client.request("POST", f"/api/v1/messages/{start['message_id']}/feedback", json_body=feedback)
+        _, metrics = await client.request("GET", "/metrics", headers={"Authorization": "Bearer m3trics"})
+    for record in caplog.records:
+        record.exc_text = None  # what pytest's own formatter has left there
+    written = "".join(
+        formatter.format(record) for record in caplog.records for formatter in (JSONFormatter(), TextFormatter())
+    )
+    assert written.count('"request"') >= 9
+    for canary in (QUESTION, ANSWER, KEY, COMMENT, secret_key, "198.51.100.7", "upstream.test"):
+        assert canary not in written, canary
+        assert canary not in told
+        assert canary.encode() not in metrics
+    assert PROVIDER not in told

@@ -1,0 +1,47 @@
+"""What the README promises holds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import ROOT
+from settings import Settings
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_of_an_integration_test_passes_as_it_stands(tmp_path: Path) -> None:
+    example = re.search(r"```python\n(import httpx.*?)```", README, re.DOTALL)
+    assert example
+    (tmp_path / "test_example.py").write_text(example[1])
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "-o",
+        f"pythonpath={ROOT}",
+    ]
+    done = subprocess.run([*command, "test_example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    table = README.partition("## Settings")[2].partition("## Manage it")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| *([^|]*?) *\|", table, re.MULTILINE))
+    rows |= dict(zip(["HOST", "PORT"], ["127.0.0.1", "8000"], strict=True))
+    assert set(rows) == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, int | float):
+            assert rows[name.upper()] == str(field.default), name
+
+
+def test_every_file_of_the_service_is_in_the_table() -> None:
+    table = README.partition("## How it is built")[2]
+    assert {path.name for path in ROOT.glob("*.py")} == set(re.findall(r"`(\w+\.py)`", table))

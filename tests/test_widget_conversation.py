@@ -1,0 +1,188 @@
+"""A conversation as a visitor has it, from the closed bubble to the new conversation."""
+
+from playwright.sync_api import expect
+
+from browser import Chat, Provider, Visit
+
+pytest_plugins = ["visitor"]
+
+
+def test_a_visitor_asks_stops_closes_reloads_and_finds_the_conversation(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+
+    answer = provider.answer()
+    chat.ask("Do you ship to Norway?")
+    answer.say("Yes,")
+    expect(chat.answers).to_have_text("Yes,")
+    answer.say(" we")
+    expect(chat.answers).to_have_text("Yes, we")
+    answer.say(" do.")
+    answer.end()
+    expect(chat.answers).to_have_text("Yes, we do.")
+    expect(chat.button("Copy")).to_be_visible()
+
+    answer = provider.answer()
+    chat.ask("How long does it take?")
+    answer.say("About a")
+    expect(chat.answers.last).to_have_text("About a")
+    chat.button("Stop answering").click()
+    expect(chat.log).to_contain_text("Stopped")
+    expect(chat.answers.last).to_have_text("About a")
+
+    provider.answer("Two weeks.")
+    chat.ask("Again, please?")
+    expect(chat.answers.last).to_have_text("Two weeks.")
+
+    def has_everything() -> None:
+        expect(chat.questions).to_have_text(["Do you ship to Norway?", "How long does it take?", "Again, please?"])
+        expect(chat.answers).to_have_text(["Yes, we do.", "About a", "Two weeks."])
+
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    chat.open()
+    has_everything()
+    chat.reload()
+    has_everything()
+    expect(chat.log).to_contain_text("Stopped")
+
+    chat.button("New conversation").click()
+    expect(chat.questions).to_have_count(0)
+    expect(chat.log).to_contain_text("How can I help you")
+    chat.reload()
+    expect(chat.log).to_contain_text("How can I help you")
+    assert chat.console == []
+
+
+def test_the_second_question_is_asked_with_the_first(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("It is Oslo.")
+    chat.ask("What is the capital of Norway?")
+    expect(chat.button("Copy")).to_have_count(1)
+    provider.answer("About 700,000 do.")
+    chat.ask("How many people live there?")
+    expect(chat.button("Copy")).to_have_count(2)
+    assert [(message["role"], message["content"]) for message in provider.asked[1]["messages"][1:]] == [
+        ("user", "What is the capital of Norway?"),
+        ("assistant", "It is Oslo."),
+        ("user", "How many people live there?"),
+    ]
+
+
+def test_a_question_typed_during_an_answer_is_a_draft_until_it_has_ended(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("First?")
+    answer.say("One")
+    expect(chat.answers).to_have_text("One")
+    chat.field.fill("Second?")
+    chat.field.press("Enter")
+    expect(chat.field).to_have_value("Second?")
+    expect(chat.questions).to_have_count(1)
+    answer.end()
+    expect(chat.button("Send message")).to_be_enabled()
+    provider.answer("Two")
+    chat.field.press("Enter")
+    expect(chat.answers).to_have_text(["One", "Two"])
+    expect(chat.field).to_have_value("")
+
+
+def test_closing_and_opening_keeps_the_answer_going_and_the_draft(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("Hi")
+    expect(chat.answers).to_have_text("Hi")
+    chat.field.fill("A draft")
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    answer.say(" there.")
+    answer.end()
+    chat.open()
+    expect(chat.answers).to_have_text("Hi there.")
+    expect(chat.field).to_have_value("A draft")
+
+
+def test_a_page_reloaded_during_an_answer_ends_with_the_whole_of_it(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Tell me everything")
+    answer.say("The beginning")
+    expect(chat.answers).to_have_text("The beginning")
+    chat.page.reload()
+    answer.say(", the middle")
+    chat.open()
+    expect(chat.answers).to_have_text("The beginning, the middle")
+    answer.say(" and the end.")
+    answer.end()
+    expect(chat.answers).to_have_text("The beginning, the middle and the end.")
+    expect(chat.questions).to_have_text(["Tell me everything"])
+    assert len(provider.asked) == 1
+
+
+def test_a_deleted_conversation_is_gone_from_the_service_too(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("Forget me.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("Forget me.")
+    with chat.page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
+        chat.button("Delete conversation").click()
+        chat.inside.get_by_role("button", name="Delete", exact=True).click()
+    assert deleted.value.status == 204
+    expect(chat.questions).to_have_count(0)
+    chat.reload()
+    expect(chat.log).to_contain_text("How can I help you")
+
+
+def test_a_suggestion_asks_its_text(visit: Visit, provider: Provider) -> None:
+    chat = visit("""data-suggestions='["Where is my order?", "Can I return it?"]'""")
+    chat.open()
+    provider.answer("On its way.")
+    chat.button("Where is my order?").click()
+    expect(chat.questions).to_have_text(["Where is my order?"])
+    expect(chat.answers).to_have_text(["On its way."])
+
+
+def test_the_page_drives_the_widget_and_hears_of_what_happens(visit: Visit, provider: Provider) -> None:
+    early = "<script>(window.A4ChatWidget ||= []).push(['on', 'ready', () => { document.title = 'ready' }])</script>"
+    chat = visit(head=early)
+    expect(chat.page).to_have_title("ready")
+    chat.page.evaluate(
+        """() => {
+            window.heard = [];
+            for (const name of ['open', 'close', 'message', 'answer', 'error'])
+                A4ChatWidget.on(name, (detail) => heard.push([name, detail.text ?? detail.code ?? '']));
+        }"""
+    )
+    provider.answer("From the page.")
+    chat.page.evaluate("A4ChatWidget.send('By the page')")
+    expect(chat.answers).to_have_text("From the page.")
+    chat.page.evaluate("A4ChatWidget.toggle()")
+    expect(chat.window).to_be_hidden()
+    chat.page.wait_for_function("heard.length >= 4")
+    assert chat.page.evaluate("heard") == [
+        ["open", ""],
+        ["message", "By the page"],
+        ["answer", "From the page."],
+        ["close", ""],
+    ]
+    chat.page.evaluate("A4ChatWidget.newConversation(); A4ChatWidget.open()")
+    expect(chat.window).to_be_visible()
+    expect(chat.questions).to_have_count(0)
+    chat.page.evaluate("A4ChatWidget.close()")
+    expect(chat.bubble).to_be_visible()
+
+
+def test_a_second_widget_has_its_own_conversation(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("Here.")
+    chat.ask("Only here?")
+    expect(chat.answers).to_have_text("Here.")
+    other = Chat(chat.page.context.new_page(), "")
+    assert other.console == []
