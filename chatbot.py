@@ -26,7 +26,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -52,35 +52,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import demo
+import errors
 import schema
 from answers import Answer, Answers
 from assets import Asset, etag_of, load_assets
-from errors import (
-    BadRequest,
-    BodyTooLarge,
-    BudgetExhausted,
-    ConversationUnknown,
-    DatabaseUnavailable,
-    Interrupted,
-    KeyInvalid,
-    KeyMissing,
-    MalformedJSON,
-    MessageIdTaken,
-    MessageUnknown,
-    MethodNotAllowed,
-    MetricsTokenWrong,
-    NotFound,
-    OriginNotAllowed,
-    RateLimited,
-    Restarting,
-    SecretKeyInBrowser,
-    ServiceError,
-    UnsupportedMediaType,
-    UpstreamFailed,
-    ValidationFailed,
-    VisitorRateLimited,
-    every_error,
-)
 from logs import configure_logging
 from metrics import Metrics
 from openapi import openapi as openapi_document
@@ -88,9 +63,8 @@ from origins import origin_matches
 from settings import Settings, explain
 from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, TenantNotFound, Turn, UsageRow
 from store import MessageIdTaken as MessageIdBelongsToAnother
-from store import Status as TurnStatus
 from store import visitor_id as hash_visitor
-from upstream import Bounds, Call, Finish, TokenCount
+from upstream import Bounds, Call, Circuit, Finish
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).with_name("static")
@@ -113,6 +87,7 @@ class Service:
     settings: Settings
     store: Store
     client: httpx.AsyncClient
+    circuit: Circuit
     answers: Answers
     assets: dict[str, Asset]
     metrics: Metrics
@@ -126,7 +101,9 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
     transport = demo.DemonstrationTransport() if settings.demonstration else None
     limits = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
-    answers = Answers(max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
+    metrics = Metrics()
+    answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
+    metrics.open_answers.set_function(lambda: len(answers))
     async with (
         httpx.AsyncClient(transport=transport, limits=limits, timeout=timeout, trust_env=False) as client,
         _closing(store),
@@ -136,22 +113,24 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             settings=settings,
             store=store,
             client=client,
+            circuit=Circuit(),
             answers=answers,
             assets=load_assets(STATIC),
-            metrics=Metrics(lambda: len(answers)),
+            metrics=metrics,
             shutdown=anyio.Event(),
             demonstration=await _set_up_demonstration(store, settings),
         )
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))
+        keeping = asyncio.create_task(answers.keep(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
         try:
             yield service
         finally:
-            closing.set()
             draining.cancel()
             await answers.drain(0)
-            await asyncio.wait([draining, sweeping])
+            closing.set()
+            await asyncio.wait([draining, keeping, sweeping])
 
 
 @asynccontextmanager
@@ -215,7 +194,7 @@ async def chat(request: Request) -> Response:
     service.answers.join(answer)
     try:
         visitor_is_there = await _opened(request, answer)
-        if not answer.accepted and isinstance(answer.ending, ServiceError):
+        if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
             raise answer.ending
     except BaseException:
         service.answers.leave(answer)
@@ -227,15 +206,15 @@ async def chat(request: Request) -> Response:
 
 
 async def _authenticate(request: Request) -> Access:
-    """Who asks, and whether from where they may. Raises KeyMissing, KeyInvalid, OriginNotAllowed."""
+    """Who asks, and whether from where they may. Raises KeyMissing, KeyInvalid or OriginNotAllowed."""
     given = request.headers.getlist("x-api-key")
     if not given:
-        raise KeyMissing("no key")
+        raise errors.KeyMissing("no key")
     if len(given) > 1:
-        raise BadRequest("X-API-Key was sent twice")
+        raise errors.BadRequest("X-API-Key was sent twice")
     access = await _service(request).store.find_access(given[0])
     if access is None:
-        raise KeyInvalid("the key is not valid")
+        raise errors.KeyInvalid("the key is not valid")
     request.state.tenant = access.tenant.name
     _check_origin(request, access)
     return access
@@ -249,16 +228,16 @@ def _check_origin(request: Request, access: Access) -> None:
     origins = request.headers.getlist("origin")
     if access.key.kind == "secret":
         if origins or "sec-fetch-site" in request.headers:
-            raise SecretKeyInBrowser("a secret key came from a browser")
+            raise errors.SecretKeyInBrowser("a secret key came from a browser")
         return
     if not origins:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise OriginNotAllowed("a cross-site request without an Origin")
+            raise errors.OriginNotAllowed("a cross-site request without an Origin")
         return
     if origins == [_own_origin(request)]:
         return
     if len(origins) > 1 or not origin_matches(origins[0], access.tenant.origins):
-        raise OriginNotAllowed(f"the origin is not listed, and the service's own is {_own_origin(request)}")
+        raise errors.OriginNotAllowed(f"the origin is not listed, and the service's own is {_own_origin(request)}")
     request.state.allowed_origin = origins[0]
 
 
@@ -270,11 +249,11 @@ Body = TypeVar("Body", bound=schema.Incoming)
 
 
 async def _read_body(request: Request, model: type[Body]) -> Body:
-    """The body as a model. Raises UnsupportedMediaType, BodyTooLarge, MalformedJSON or ValidationFailed."""
+    """The body as a model. Raises UnsupportedMediaType, MalformedJSON or ValidationFailed."""
     content_types = request.headers.getlist("content-type")
     essence = content_types[0].partition(";")[0].strip().lower() if len(content_types) == 1 else None
     if essence != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("not plain application/json")
+        raise errors.UnsupportedMediaType("not plain application/json")
     body = await request.body()
     try:
         limits = {"max_message_chars": _service(request).settings.max_message_chars}
@@ -282,8 +261,8 @@ async def _read_body(request: Request, model: type[Body]) -> Body:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(item["type"] == "json_invalid" for item in found):
-        raise MalformedJSON("not JSON")
-    raise ValidationFailed(
+        raise errors.MalformedJSON("not JSON")
+    raise errors.ValidationFailed(
         [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in found]
     )
 
@@ -292,7 +271,7 @@ def _resume_position(request: Request) -> int:
     """How many characters of the answer the reader has already (WHATWG HTML, section 9.2.4, Last-Event-ID)."""
     value = request.headers.get("last-event-id", "")
     if not re.fullmatch("[0-9]{0,9}", value):
-        raise BadRequest("a Last-Event-ID that is not ours", detail="Last-Event-ID must be the id of an event.")
+        raise errors.BadRequest("a Last-Event-ID that is not ours", detail="Last-Event-ID must be the id of an event.")
     return int(value or 0)
 
 
@@ -303,21 +282,25 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
     known = question.message_id and await service.store.find_turn(access.tenant.id, message_id)
     if not known:
         service.answers.check_room()
+        service.circuit.check()
         await _check_limits(request, access)
     model = access.tenant.model or service.settings.openai_model
     try:
         begun = await service.store.begin_turn(
-            access.tenant.id, message_id, question.conversation_id, question.message, question.regenerate, model
+            access.tenant.id,
+            message_id,
+            question.conversation_id,
+            question.message,
+            question.regenerate,
+            model,
+            service.answers.owner,
         )
     except ConversationNotFound:
-        raise ConversationUnknown("no such conversation") from None
+        raise errors.ConversationUnknown("no such conversation") from None
     except MessageIdBelongsToAnother:
-        raise MessageIdTaken("the message_id belongs to another question") from None
-    answer = service.answers.find(message_id)
-    if answer is not None:
-        return answer
+        raise errors.MessageIdTaken("the message_id belongs to another question") from None
     if not begun.begun:
-        return _answer_of(begun.turn)
+        return service.answers.follow(begun.turn)
     return _begin(request, access, begun.turn, begun.history, model)
 
 
@@ -343,6 +326,7 @@ def _begin(request: Request, access: Access, turn: Turn, history: list[Turn], mo
             max_line_bytes=settings.max_line_bytes,
             max_answer_chars=settings.max_answer_chars,
         ),
+        circuit=service.circuit,
         opened=answer.accept,
         relay=answer.append,
     )
@@ -357,7 +341,7 @@ def _begin(request: Request, access: Access, turn: Turn, history: list[Turn], mo
         model=model,
         request_id=request.state.request_id,
     )
-    service.answers.start(answer, call, partial(_record, service, usage, time.monotonic()))
+    service.answers.start(answer, call, usage)
     return answer
 
 
@@ -367,13 +351,13 @@ async def _check_limits(request: Request, access: Access) -> None:
     address = request.client.host if request.client else ""
     visitor = f"visitor:{tenant.id}:{hash_visitor(tenant, address)}"
     if seconds := await store.take(visitor, tenant.visitor_rate_per_minute):
-        raise VisitorRateLimited("the visitor's rate limit", retry_after=ceil(seconds))
+        raise errors.VisitorRateLimited("the visitor's rate limit", retry_after=ceil(seconds))
     if seconds := await store.take(f"tenant:{tenant.id}", tenant.rate_per_minute):
-        raise RateLimited("the tenant's rate limit", retry_after=ceil(seconds))
+        raise errors.RateLimited("the tenant's rate limit", retry_after=ceil(seconds))
     if tenant.tokens_per_day and await store.tokens_used_today(tenant.id) >= tenant.tokens_per_day:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         seconds = (midnight - datetime.now(UTC)).total_seconds()
-        raise BudgetExhausted("the tenant's tokens of the day", retry_after=ceil(seconds))
+        raise errors.BudgetExhausted("the tenant's tokens of the day", retry_after=ceil(seconds))
 
 
 def _upstream_headers(access: Access, settings: Settings) -> dict[str, str]:
@@ -382,7 +366,7 @@ def _upstream_headers(access: Access, settings: Settings) -> dict[str, str]:
     if variable := access.tenant.openai_key_env:
         key = os.environ.get(variable)
         if not key:
-            raise UpstreamFailed(f"the tenant's environment variable {variable} is not set")
+            raise errors.UpstreamFailed(f"the tenant's environment variable {variable} is not set")
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return headers
@@ -394,66 +378,6 @@ def _messages(system_prompt: str, history: list[Turn], question: str) -> list[di
         messages.append({"role": "user", "content": turn.question})
         messages.append({"role": "assistant", "content": turn.answer})
     return [*messages, {"role": "user", "content": question}]
-
-
-async def _record(
-    service: Service, usage: UsageRow, started: float, answer: Answer, ending: Finish | ServiceError
-) -> None:
-    """Close the turn in the database and count it. While the database is away, try again."""
-    tokens = ending.usage if isinstance(ending, Finish) else None
-    status: TurnStatus = ending.status if isinstance(ending, Finish) else "error"
-    code = ending.code if isinstance(ending, ServiceError) else None
-    first_text = answer.first_text_at - started if answer.first_text_at is not None else None
-    usage = replace(
-        usage,
-        outcome=code or status,
-        prompt_tokens=tokens.prompt_tokens if tokens else None,
-        completion_tokens=tokens.completion_tokens if tokens else None,
-        first_text_ms=None if first_text is None else round(first_text * 1000),
-        duration_ms=round((time.monotonic() - started) * 1000),
-    )
-    service.metrics.count_answer(usage.outcome, first_text, tokens)
-    log.log(
-        logging.WARNING if code else logging.INFO,
-        "answer",
-        extra={
-            "request_id": usage.request_id,
-            "message_id": str(answer.message_id),
-            "outcome": usage.outcome,
-            "reason": str(ending) if code else None,
-            "first_text_ms": usage.first_text_ms,
-            "duration_ms": usage.duration_ms,
-            "characters": answer.length,
-        },
-    )
-    while True:
-        try:
-            await service.store.finish_turn(answer.message_id, answer.text(), status, code, usage)
-            return
-        except StoreUnavailable as error:
-            log.warning("an answer is not stored yet", extra={"request_id": usage.request_id, "reason": str(error)})
-        except StoreError:
-            log.exception("an answer was not stored", extra={"request_id": usage.request_id})
-            return
-        await asyncio.sleep(STORE_AGAIN_SECONDS)
-
-
-def _answer_of(turn: Turn) -> Answer:
-    """The answer that the database holds. One still running has lost its process."""
-    ending: Finish | ServiceError
-    if turn.status == "error":
-        ending = every_error().get(turn.code or "", ServiceError)()
-    elif turn.status == "running":
-        ending = Interrupted("another process began it")
-    else:
-        ending = Finish(turn.status, _tokens_of(turn))
-    return Answer.stored(turn.conversation_id, turn.id, turn.answer, ending)
-
-
-def _tokens_of(turn: Turn) -> TokenCount | None:
-    if turn.prompt_tokens is None or turn.completion_tokens is None:
-        return None
-    return TokenCount(turn.prompt_tokens, turn.completion_tokens)
 
 
 async def _opened(request: Request, answer: Answer) -> bool:
@@ -515,8 +439,8 @@ async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGener
             yield ServerSentEvent(comment="ping", sep="\n")
 
 
-def _last_event(ending: Finish | ServiceError) -> ServerSentEvent:
-    if isinstance(ending, ServiceError):
+def _last_event(ending: Finish | errors.ServiceError) -> ServerSentEvent:
+    if isinstance(ending, errors.ServiceError):
         error = schema.ErrorEvent(code=ending.code, error=ending.detail)
         if ending.retry_after is not None:
             error.retry_after = ending.retry_after
@@ -536,14 +460,14 @@ async def conversation(request: Request) -> Response:
     """The turns of a conversation, or, by DELETE, their end."""
     access = await _authenticate(request)
     store, tenant_id = _service(request).store, access.tenant.id
-    conversation_id = _path_id(request, ConversationUnknown)
+    conversation_id = _path_id(request, errors.ConversationUnknown)
     if request.method == "DELETE":
         if not await store.delete_conversation(tenant_id, conversation_id):
-            raise ConversationUnknown("no such conversation")
+            raise errors.ConversationUnknown("no such conversation")
         return Response(status_code=204)
     turns = await store.conversation(tenant_id, conversation_id)
     if turns is None:
-        raise ConversationUnknown("no such conversation")
+        raise errors.ConversationUnknown("no such conversation")
     messages = [message for turn in turns for message in _messages_of(_service(request), turn)]
     return _json(schema.Conversation(conversation_id=conversation_id, messages=messages))
 
@@ -567,24 +491,24 @@ def _messages_of(service: Service, turn: Turn) -> list[schema.ConversationMessag
 async def stop(request: Request) -> Response:
     """Stop an answer. One that has ended already stays as it is."""
     access = await _authenticate(request)
-    message_id = _path_id(request, MessageUnknown)
+    message_id = _path_id(request, errors.MessageUnknown)
     if await _service(request).store.find_turn(access.tenant.id, message_id) is None:
-        raise MessageUnknown("no such message")
-    _service(request).answers.stop(message_id)
+        raise errors.MessageUnknown("no such message")
+    await _service(request).answers.stop(message_id)
     return Response(status_code=204)
 
 
 async def feedback(request: Request) -> Response:
     """Keep what a visitor thinks of an answer."""
     access = await _authenticate(request)
-    message_id = _path_id(request, MessageUnknown)
+    message_id = _path_id(request, errors.MessageUnknown)
     given = await _read_body(request, schema.FeedbackRequest)
     if not await _service(request).store.rate_turn(access.tenant.id, message_id, given.rating, given.comment):
-        raise MessageUnknown("no such message")
+        raise errors.MessageUnknown("no such message")
     return Response(status_code=204)
 
 
-def _path_id(request: Request, unknown: type[NotFound]) -> uuid.UUID:
+def _path_id(request: Request, unknown: type[errors.NotFound]) -> uuid.UUID:
     text = request.path_params["id"]
     if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         raise unknown("not a UUID")
@@ -600,7 +524,7 @@ async def ready(request: Request) -> Response:
     """The process can take questions: its database works and it is not shutting down."""
     service = _service(request)
     if service.shutdown.is_set():
-        raise Restarting("draining", retry_after=1)
+        raise errors.Restarting("draining", retry_after=1)
     await service.store.ping()
     return _json(schema.Ready(status="ready"))
 
@@ -610,7 +534,7 @@ async def metrics(request: Request) -> Response:
     token = _service(request).settings.metrics_token
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
-        raise MetricsTokenWrong("no token, or a wrong one")
+        raise errors.MetricsTokenWrong("no token, or a wrong one")
     return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -618,7 +542,7 @@ async def preflight(request: Request) -> Response:
     """A CORS preflight (WHATWG Fetch). It bears no key, so any tenant's origin may ask; the request itself decides."""
     origins = request.headers.getlist("origin")
     if len(origins) != 1 or not origin_matches(origins[0], await _service(request).store.listed_origins()):
-        raise OriginNotAllowed("a preflight from an origin that no tenant lists")
+        raise errors.OriginNotAllowed("a preflight from an origin that no tenant lists")
     request.state.allowed_origin = origins[0]
     return Response(
         status_code=204,
@@ -654,7 +578,7 @@ async def asset(request: Request) -> Response:
 def _asset(request: Request, name: str, cache_control: str) -> Response:
     asset = _service(request).assets.get(name)
     if asset is None:
-        raise NotFound("no such file")
+        raise errors.NotFound("no such file")
     headers = {
         "Cache-Control": cache_control,
         "ETag": asset.etag,
@@ -693,7 +617,7 @@ async def home(request: Request) -> Response:
     """The demonstration page, in demonstration mode only."""
     demonstration = _service(request).demonstration
     if demonstration is None:
-        raise NotFound("a provider is set: there is no demonstration page")
+        raise errors.NotFound("a provider is set: there is no demonstration page")
     widget_id, api_key = demonstration
     policy = f"{PAGE_POLICY}; frame-ancestors 'none'"
     return _page(request, "demo.html", policy, {"__A4_WIDGET_ID__": widget_id, "__A4_API_KEY__": api_key})
@@ -738,7 +662,7 @@ def _json(model: BaseModel, status_code: int = 200) -> Response:
 # Errors
 
 
-def _problem(request: Request, error: ServiceError) -> Response:
+def _problem(request: Request, error: errors.ServiceError) -> Response:
     """An error as problem+json (RFC 9457)."""
     request.state.error = error
     problem = schema.Problem(
@@ -748,24 +672,24 @@ def _problem(request: Request, error: ServiceError) -> Response:
         detail=error.detail,
         code=error.code,
     )
-    if isinstance(error, ValidationFailed):
+    if isinstance(error, errors.ValidationFailed):
         problem.errors = [schema.FieldError(field=field, message=message) for field, message in error.errors]
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status_code == 401:
-        headers["WWW-Authenticate"] = "Bearer" if isinstance(error, MetricsTokenWrong) else "ApiKey"
+        headers["WWW-Authenticate"] = "Bearer" if isinstance(error, errors.MetricsTokenWrong) else "ApiKey"
     return Response(schema.to_json(problem), error.status_code, headers, "application/problem+json")
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)
+    assert isinstance(error, errors.ServiceError)
     return _problem(request, error)
 
 
 async def _on_store_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreUnavailable):
-        return _problem(request, DatabaseUnavailable(str(error), retry_after=2))
+        return _problem(request, errors.DatabaseUnavailable(str(error), retry_after=2))
     return await _on_unexpected(request, error)
 
 
@@ -773,13 +697,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, a wrong method, a body over the limit."""
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
-        return _problem(request, BodyTooLarge("the body was longer than it may be"))
+        return _problem(request, errors.BodyTooLarge("the body was longer than it may be"))
     if error.status_code == 405:
-        refusal = MethodNotAllowed("no such method here")
+        refusal = errors.MethodNotAllowed("no such method here")
         response = _problem(request, refusal)
         response.headers.update(error.headers or {})
         return response
-    return _problem(request, NotFound("no such path"))
+    return _problem(request, errors.NotFound("no such path"))
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -788,7 +712,7 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     log.error("a request failed", exc_info=error, extra={"request_id": request.state.request_id})
-    response = _problem(request, ServiceError(type(error).__name__))
+    response = _problem(request, errors.ServiceError(type(error).__name__))
     response.headers["X-Request-ID"] = request.state.request_id
     return response
 
@@ -823,15 +747,15 @@ class Edge:
         finally:
             _log_request(request, status, time.monotonic() - started)
 
-    def _refusal(self, request: Request) -> ServiceError | None:
+    def _refusal(self, request: Request) -> errors.ServiceError | None:
         hosts = request.headers.getlist("host")
         if len(hosts) > 1 or (not hosts and request.scope["http_version"] != "1.0"):
-            return BadRequest("no Host, or several")
+            return errors.BadRequest("no Host, or several")
         if hosts and not re.fullmatch(r"[A-Za-z0-9._\-\[\]:]+", hosts[0]):
-            return BadRequest("a malformed Host")
+            return errors.BadRequest("a malformed Host")
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_body_bytes:
-            return BodyTooLarge("the Content-Length is larger than it may be")
+            return errors.BodyTooLarge("the Content-Length is larger than it may be")
         return None
 
 
@@ -855,7 +779,7 @@ def _add_headers(request: Request, headers: MutableHeaders) -> None:
 def _log_request(request: Request, status: int, seconds: float) -> None:
     """One line a request: its route, never its path or query, which may hold a key."""
     route = request.scope["route"].path if "route" in request.scope else "none"
-    error: ServiceError | None = getattr(request.state, "error", None)
+    error: errors.ServiceError | None = getattr(request.state, "error", None)
     service: Service | None = getattr(request.state, "service", None)
     if service is not None:
         service.metrics.requests.labels(route, status).inc()
@@ -915,7 +839,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Middleware(RequestBodyLimitMiddleware, max_body_size=chosen.max_body_bytes),
         ],
         exception_handlers={
-            ServiceError: _on_service_error,
+            errors.ServiceError: _on_service_error,
             StoreError: _on_store_error,
             HTTPException: _on_http_exception,
             ClientDisconnect: _on_disconnect,

@@ -1,16 +1,14 @@
 """What the operator watches, for Prometheus. No label holds a tenant, an id or a text: their number is bounded."""
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from upstream import TokenCount
 
 
 class Metrics:
-    """The counters of one process. `open_answers` is asked when they are read."""
+    """The counters of one process."""
 
-    def __init__(self, open_answers: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "chatbot_requests", "Requests answered, by route and status.", ["route", "status"], registry=self._registry
@@ -25,8 +23,7 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
             registry=self._registry,
         )
-        gauge = Gauge("chatbot_open_answers", "Answers being written now.", registry=self._registry)
-        gauge.set_function(open_answers)
+        self.open_answers = Gauge("chatbot_open_answers", "Answers being written now.", registry=self._registry)
 
     def count_answer(self, outcome: str, first_text: float | None, tokens: TokenCount | None) -> None:
         """An answer that ended: its status or error code, seconds to its first text, and what the provider counted."""

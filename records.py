@@ -80,7 +80,8 @@ class Widget:
 class Turn:
     """A question and its answer. `number` orders the turns of a conversation.
 
-    `code` says why a turn of status `error` broke. `replaces` is the turn that this one was asked in place of; a turn
+    `code` says why a turn of status `error` broke. `beat` grows while the process that writes the answer lives.
+    `replaces` is the turn that this one was asked in place of; a turn
     that was replaced is hidden. Token counts are the provider's, None where it sent none.
     """
 
@@ -91,6 +92,7 @@ class Turn:
     answer: str
     status: Status
     code: str | None
+    beat: int
     model: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -132,6 +134,14 @@ class UsageRow:
     first_text_ms: int | None = None
     duration_ms: int | None = None
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What other processes want of a running turn: `followed` grows as readers there look at it."""
+
+    followed: int
+    stop_asked: bool
 
 
 @dataclass(frozen=True, slots=True)

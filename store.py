@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -59,8 +60,9 @@ from records import (
     UsageRow,
     UsageTotal,
     Widget,
+    Wishes,
 )
-from tables import conversations, counters, keys, messages, storable, tenants, usage, widgets
+from tables import conversations, counters, keys, messages, running, storable, tenants, usage, widgets
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -89,6 +91,7 @@ __all__ = [
     "UsageRow",
     "UsageTotal",
     "Widget",
+    "Wishes",
     "visitor_id",
 ]
 
@@ -188,6 +191,7 @@ class Store:
         question: str,
         regenerate: bool = False,
         model: str | None = None,
+        owner: str | None = None,
         history_turns: int = 20,
     ) -> Begun:
         """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
@@ -206,6 +210,7 @@ class Store:
             "question": question,
             "status": "running",
             "model": model,
+            "owner": owner,
             "replaces": _last_turn(conversation) if regenerate else None,
             "created_at": now,
             "updated_at": now,
@@ -261,6 +266,86 @@ class Store:
                 await _restore_replaced(db, turn)
             await self._insert_usage(db, usage_row)
         return turn is not None
+
+    async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow) -> None:
+        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
+        async with self._database.writing() as db:
+            row = (
+                await db.execute(delete(messages).where(messages.c.id == message_id, running).returning(messages))
+            ).first()
+            if row is not None and (replaced := row.replaces) is not None:
+                await db.execute(update(messages).where(messages.c.id == replaced).values(hidden=False))
+            await self._insert_usage(db, usage_row)
+
+    # Running turns and the processes that write them
+
+    async def checkpoint(self, owner: str, answers: Mapping[uuid.UUID, str]) -> None:
+        """Keep the text so far of some of a process's running turns, and show that the process lives."""
+        async with self._database.writing() as db:
+            mine = and_(messages.c.owner == owner, running)
+            await db.execute(update(messages).where(mine).values(beat=messages.c.beat + 1))
+            if answers:
+                one = update(messages).where(mine, messages.c.id == bindparam("message"))
+                texts = [{"message": message_id, "answer": text} for message_id, text in answers.items()]
+                await db.execute(one.values(answer=bindparam("answer")), texts)
+
+    async def wishes(self, owner: str) -> dict[uuid.UUID, Wishes]:
+        """What other processes want of the turns that this one writes."""
+        query = select(messages.c.id, messages.c.followed, messages.c.stop_asked)
+        async with self._database.reading() as db:
+            rows = await db.execute(query.where(messages.c.owner == owner, running))
+            return {row.id: Wishes(row.followed, row.stop_asked) for row in rows}
+
+    async def follow(self, message_id: uuid.UUID) -> Turn | None:
+        """A turn, after telling the process that writes it, if it still runs, that somebody reads it here."""
+        this = messages.c.id == message_id
+        looked = update(messages).where(this, running).values(followed=messages.c.followed + 1).returning(messages)
+        async with self._database.writing() as db:
+            row = (await db.execute(looked)).first() or (await db.execute(select(messages).where(this))).first()
+        return _read(Turn, row) if row else None
+
+    async def ask_to_stop(self, message_id: uuid.UUID) -> None:
+        """Tell the process that writes a turn to end it."""
+        async with self._database.writing() as db:
+            await db.execute(update(messages).where(messages.c.id == message_id, running).values(stop_asked=True))
+
+    async def beats(self) -> dict[uuid.UUID, int]:
+        """The beats of all running turns: one that stands still has lost its process."""
+        async with self._database.reading() as db:
+            rows = await db.execute(select(messages.c.id, messages.c.beat).where(running))
+            return {row.id: row.beat for row in rows}
+
+    async def abandon(self, message_id: uuid.UUID, beat: int) -> bool:
+        """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile."""
+        now = _now()
+        closed = (
+            update(messages)
+            .where(messages.c.id == message_id, messages.c.beat == beat, running)
+            .values(status="error", code="interrupted", finished_at=now, updated_at=now)
+            .returning(messages)
+        )
+        async with self._database.writing() as db:
+            row = (await db.execute(closed)).first()
+            if row is None:
+                return False
+            turn = _read(Turn, row)
+            await _restore_replaced(db, turn)
+            whose = select(conversations.c.tenant_id).where(conversations.c.id == turn.conversation_id)
+            tenant_id = (await db.execute(whose)).scalar_one()
+            seconds = max((now - turn.created_at).total_seconds(), 0)
+            await self._insert_usage(
+                db,
+                UsageRow(
+                    at=turn.created_at,
+                    tenant_id=tenant_id,
+                    outcome="interrupted",
+                    conversation_id=turn.conversation_id,
+                    message_id=turn.id,
+                    model=turn.model,
+                    duration_ms=round(seconds * 1000),
+                ),
+            )
+        return True
 
     async def record_usage(self, usage_row: UsageRow) -> None:
         """Record a request that no `finish_turn` will, such as a refused one. Raises Conflict as that does."""

@@ -150,11 +150,19 @@ messages = Table(
     Column("hidden", Boolean, nullable=False, default=False),
     Column("rating", Text),
     Column("comment", SafeText),
+    # While it runs: the process that writes it, which counts `beat` up while it lives; how often readers elsewhere have
+    # looked; and whether one of them asked to stop it.
+    Column("owner", Text),
+    Column("beat", Integer, nullable=False, default=0),
+    Column("followed", Integer, nullable=False, default=0),
+    Column("stop_asked", Boolean, nullable=False, default=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("messages_conversation", "conversation_id", "number"),
 )
+running = messages.c.status == "running"
+Index("messages_running", messages.c.owner, sqlite_where=running, postgresql_where=running)
 
 # The bill outlives the conversation, so only the tenant is a foreign key here.
 usage = Table(

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import re
+import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -30,6 +31,8 @@ from errors import (
     UpstreamTimeout,
 )
 
+FAILURES_TO_OPEN = 10
+OPEN_SECONDS = 5.0
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
 MOST_TOKENS = 2**31 - 1  # a larger count is nonsense, and does not fit the database
@@ -284,6 +287,29 @@ class Bounds:
     max_answer_chars: int
 
 
+class Circuit:
+    """Answers for an upstream that is down: after `FAILURES_TO_OPEN` outages in a row nobody waits for the next one.
+
+    Every `OPEN_SECONDS` one question goes through; when it is answered, all do again.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._try_at = 0.0  # time.monotonic()
+
+    def check(self) -> None:
+        """Raises UpstreamFailed while the circuit is open."""
+        now = time.monotonic()
+        if self._failures < FAILURES_TO_OPEN or now >= self._try_at:
+            self._try_at = now + OPEN_SECONDS
+            return
+        raise UpstreamFailed("the upstream failed too often", retry_after=math.ceil(self._try_at - now))
+
+    def count(self, *, outage: bool) -> None:
+        """What became of a question: whether the upstream was out, or answered in whatever way."""
+        self._failures = self._failures + 1 if outage else 0
+
+
 @dataclass(slots=True)
 class Call:
     """One question to the upstream, asked and read by the task that calls `run`.
@@ -297,11 +323,13 @@ class Call:
     headers: Mapping[str, str]
     body: Mapping[str, Any]
     bounds: Bounds
+    circuit: Circuit
     opened: Callable[[], None]  # called when the upstream has accepted the question
     relay: Callable[[str], None]  # called with each piece of text
     stopped: bool = field(default=False, init=False)
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
     connecting: bool = field(default=False, init=False)
+    _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
 
@@ -321,6 +349,8 @@ class Call:
             return await self._run()
         finally:
             self._task = None  # from here on there is nothing to stop
+            if not self.stopped:
+                self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
         decoder = ChatDecoder(self.bounds.max_line_bytes)
@@ -328,6 +358,7 @@ class Call:
         try:
             async with asyncio.timeout(until_connected + self.bounds.first_text_timeout) as deadline:
                 response = await self._open(deadline)
+                self._is_outage = False
                 try:
                     self.opened()
                     await self._read(response, decoder, deadline)
@@ -370,6 +401,7 @@ class Call:
                     self.sent = True
                     return response
                 wait = _backoff(tries_left) if refusal.retry_after is None else refusal.retry_after
+                self._is_outage = response.status_code >= 500
                 if not tries_left or wait > LONGEST_RETRY_AFTER or not _worth_another_try(response, refusal):
                     if isinstance(refusal, Busy):
                         refusal.retry_after = refusal.retry_after or BUSY_SECONDS

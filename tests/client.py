@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,13 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from upstream import EventStreamDecoder
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @dataclass
@@ -175,6 +182,27 @@ class Client:
         async with self.stream("POST", "/api/v1/chat", json_body={"message": message, **fields}, headers=headers) as r:
             assert r.status == 200, await r.body()
             return await r.answer()
+
+    async def until_idle(self) -> None:
+        """Wait until no answer is under way."""
+        await until(lambda: len(self.state["service"].answers) == 0)
+
+    def hold_connections(self) -> asyncio.Event:
+        """Let no connection to the upstream be made until the event is set."""
+        backend = self.state["service"].client._transport._pool._network_backend
+        connect, gate = backend.connect_tcp, asyncio.Event()
+
+        async def connect_later(*arguments: object, **options: object) -> object:
+            await gate.wait()
+            return await connect(*arguments, **options)
+
+        backend.connect_tcp = connect_later
+        return gate
+
+    async def ask_and_leave(self, **fields: object) -> None:
+        """Ask, and leave as soon as this is cancelled or the answer has begun."""
+        async with self.stream("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}):
+            return
 
     async def refused(self, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
         """Send a question that is refused: the status, the problem and the headers."""

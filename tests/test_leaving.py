@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 import respx
 
-from client import Client
+from client import Client, until
 from conftest import Serve
 from fakes import Body, answer, delta, streamed
 from processes import ROOT, running_service
@@ -30,7 +29,7 @@ async def test_a_reader_who_does_not_come_back_ends_the_answer(serve: Serve, ups
             await anext(events)
             await response.leave()
         await asyncio.wait_for(body.closed.wait(), 5)
-        await until_idle(client)
+        await client.until_idle()
         turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
 
@@ -63,11 +62,11 @@ async def test_a_hundred_readers_who_leave_leave_nothing_behind(serve: Serve) ->
                     await response.leave()
 
             await ask_and_leave()  # sse-starlette starts one task for all streams with the first
-            await until_idle(client)
+            await client.until_idle()
             tasks_before = len(asyncio.all_tasks())
             await asyncio.gather(*(ask_and_leave() for _ in range(100)))
             assert await asyncio.to_thread(local.wait_until_open, 0)
-            await until_idle(client)
+            await client.until_idle()
             assert local.asked == 101
             assert len(asyncio.all_tasks()) == tasks_before
             assert await outcomes(client) == {"cancelled": 101}
@@ -77,23 +76,14 @@ async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_c
     """httpcore issue 1093: a request that is cancelled while it connects keeps its place in the pool for good."""
     with local_upstream() as local:
         async with serve(resume_seconds=0, max_streams=5, openai_base_url=local.url("quick")) as client:
-            service = client.state["service"]
-            pool = service.client._transport._pool
-            connect, gate = pool._network_backend.connect_tcp, asyncio.Event()
-
-            async def slow_connect(*arguments: object, **options: object) -> object:
-                await gate.wait()
-                return await connect(*arguments, **options)
-
-            pool._network_backend.connect_tcp = slow_connect
-            leaving = [asyncio.create_task(ask_and_go(client)) for _ in range(5)]
-            await until(lambda: len(service.answers) == 5)
+            connected = client.hold_connections()
+            leaving = [asyncio.create_task(client.ask_and_leave()) for _ in range(5)]
+            await until(lambda: len(client.state["service"].answers) == 5)
             for task in leaving:
                 task.cancel()
             await asyncio.wait(leaving)
-            gate.set()
-            await until_idle(client)
-            assert len(pool.connections) == 0 or all(not c.is_closed() for c in pool.connections)
+            connected.set()
+            await client.until_idle()
             for _ in range(6):
                 assert (await client.ask("Hi")).text == "Quick answer"
 
@@ -141,6 +131,31 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client,
     assert (status, problem["code"]) == (504, "upstream_timeout")
 
 
+async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upstream.OPEN_SECONDS", 0.2)
+    upstream.mock(side_effect=httpx.ReadTimeout("slow"))
+    for _ in range(10):
+        assert (await client.refused())[0] == 504
+    status, problem, headers = await client.refused()
+    assert (status, problem["code"], headers["retry-after"]) == (502, "upstream_failed", "1")
+    assert upstream.call_count == 10
+    upstream.mock(side_effect=lambda request: streamed(*answer("Back")))
+    async with asyncio.timeout(5):
+        while (await client.request("POST", "/api/v1/chat", json_body={"message": "Hi"}))[0].status != 200:
+            await asyncio.sleep(0.01)
+    assert (await client.ask("Hi")).text == "Back"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429])
+async def test_a_refusal_is_no_outage(client: Client, upstream: respx.Route, status: int) -> None:
+    upstream.mock(return_value=httpx.Response(status, headers={"Retry-After": "60"}))
+    for _ in range(12):
+        await client.refused()
+    assert upstream.call_count == 12
+
+
 async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
     async with (
@@ -156,7 +171,7 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         assert (await client.refused())[1]["code"] == "restarting"
         ready, _ = await client.request("GET", "/api/v1/ready")
         assert ready.status == 503
-        await until_idle(client)
+        await client.until_idle()
         turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
         assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
 
@@ -185,22 +200,6 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: P
     done = subprocess.run(command, cwd=tmp_path, env={"PORT": "http"}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.fullmatch(r"chatbot: PORT: .*\n", done.stderr)
-
-
-async def ask_and_go(client: Client) -> None:
-    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}):
-        pass
-
-
-async def until_idle(client: Client) -> None:
-    await until(lambda: len(client.state["service"].answers) == 0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def outcomes(client: Client) -> dict[str, int]:

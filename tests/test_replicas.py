@@ -1,0 +1,148 @@
+"""Two processes on one database: an answer that one writes can be read, resumed and stopped at the other."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import respx
+
+import chatbot
+from client import Client, until
+from conftest import Serve
+from fakes import answer, delta, streamed
+from upstreams import local_upstream
+
+
+@pytest.fixture(autouse=True)
+def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same course of things, in less time."""
+    for name, seconds in {"TICK": 0.02, "BEAT": 0.05, "ABANDONED": 0.5, "FOLLOWED": 0.3}.items():
+        monkeypatch.setattr(f"answers.{name}_SECONDS", seconds)
+
+
+@pytest.fixture
+async def two(serve: Serve) -> AsyncIterator[tuple[Client, Client]]:
+    """Clients of two applications that share a database and nothing else."""
+    async with serve(resume_seconds=0.2) as one:
+        app = chatbot.create_app(one.state["service"].settings)
+        async with app.router.lifespan_context(app) as state:
+            assert state is not None
+            yield one, Client(app, dict(state), one.headers)
+
+
+def question() -> dict[str, str]:
+    return {"message": "A story", "message_id": str(uuid.uuid4())}
+
+
+async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Once upon "), rest, *answer("a time")))
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        seen = await anext(events)
+        await response.leave()
+    async with other.stream("POST", "/api/v1/chat", json_body=asked, headers={"Last-Event-ID": seen.id}) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        rest.set()
+        text = seen.data["chunk"]
+        async for event in events:
+            text += event.data.get("chunk", "")
+    assert text == "Once upon a time"
+    assert event.data["status"] == "complete"
+    assert upstream.call_count == 1
+
+
+async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Only once")))
+    asked = question()
+    answers = await asyncio.gather(*(client.ask("A story", message_id=asked["message_id"]) for client in two * 5))
+    assert {got.text for got in answers} == {"Only once"}
+    assert {got.names[-1] for got in answers} == {"done"}
+    assert upstream.call_count == 1
+
+
+async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_reader(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        await anext(response.events())
+        following = asyncio.create_task(other.ask("A story", message_id=asked["message_id"]))
+        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+        await until(lambda: writing.followed > 0)
+        await response.leave()
+    looked = writing.followed
+    await until(lambda: writing.followed > looked + 10)  # by then `resume_seconds` are over
+    rest.set()
+    assert (await following).text == "Half whole"
+
+
+async def test_an_answer_can_be_stopped_at_the_other_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
+    one, other = two
+    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        events = response.events()
+        await anext(events)
+        stopped, _ = await other.request("POST", f"/api/v1/messages/{asked['message_id']}/stop")
+        assert stopped.status == 204
+        last = [event async for event in events][-1]
+    assert (last.name, last.data["status"]) == ("done", "cancelled")
+
+
+async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    _, other = two
+    store = other.state["service"].store
+    tenant = await store.get_tenant("shop")
+    asked = question()
+    begun = await store.begin_turn(
+        tenant.id, uuid.UUID(asked["message_id"]), None, "A story", owner="a process that died"
+    )
+    await store.checkpoint("a process that died", {begun.turn.id: "Half"})
+    got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 10)
+    assert (got.text, got.names[-1], got.last.data["code"]) == ("Half", "error", "interrupted")
+    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
+    assert [(total.outcome, total.requests) for total in totals] == [("interrupted", 1)]
+    assert not upstream.called
+
+
+async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(serve: Serve) -> None:
+    async with serve() as client:
+        store = client.state["service"].store
+        tenant = await store.get_tenant("shop")
+        begun = await store.begin_turn(tenant.id, uuid.uuid4(), None, "A story", owner="a process that died")
+        async with asyncio.timeout(10):
+            while (turn := await store.find_turn(tenant.id, begun.turn.id)).status == "running":
+                await asyncio.sleep(0.01)
+    assert (turn.status, turn.code) == ("error", "interrupted")
+
+
+async def test_a_question_that_was_never_asked_can_be_asked_again(serve: Serve) -> None:
+    """The visitor left while the upstream was being connected; the same request begins anew."""
+    with local_upstream() as local:
+        async with serve(openai_base_url=local.url("quick")) as client:
+            connected = client.hold_connections()
+            asked = question()
+            leaving = asyncio.create_task(client.ask_and_leave(**asked))
+            await until(lambda: len(client.state["service"].answers) == 1)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            connected.set()
+            await client.until_idle()
+            assert (await client.ask("A story", message_id=asked["message_id"])).text == "Quick answer"
+            assert local.asked == 1
