@@ -11,6 +11,8 @@ import logging
 import time
 import uuid
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -151,6 +153,7 @@ class Answers:
         self._metrics = metrics
         self._max_streams = max_streams
         self._resume_seconds = resume_seconds
+        self._beginning = 0
         self._writings: dict[UUID, Writing] = {}
         self._mirrors: dict[UUID, Mirror] = {}
         self._pulses: dict[UUID, Pulse] = {}
@@ -159,12 +162,18 @@ class Answers:
     def __len__(self) -> int:
         return len(self._writings)
 
-    def check_room(self) -> None:
-        """Raises Restarting or Overloaded when no further answer may begin."""
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Room for one answer to begin. Raises Restarting or Overloaded when there is none."""
         if self.draining:
             raise Restarting("draining", retry_after=1)
-        if len(self._writings) >= self._max_streams:
+        if len(self._writings) + self._beginning >= self._max_streams:
             raise Overloaded(f"{self._max_streams} answers are under way", retry_after=2)
+        self._beginning += 1
+        try:
+            yield
+        finally:
+            self._beginning -= 1
 
     def find(self, message_id: UUID) -> Answer | None:
         """An answer that this process writes."""
@@ -372,7 +381,7 @@ class Answers:
                 writing.kept = writing.answer.length
         beat_is_due = now - self._beat_at > BEAT_SECONDS
         if texts or (self._writings and beat_is_due):
-            await self._store.checkpoint(self.owner, texts)
+            await self._store.checkpoint(list(self._writings), texts)
         if beat_is_due:
             self._beat_at = now
             await self._close_abandoned()

@@ -61,17 +61,15 @@ from metrics import Metrics
 from openapi import openapi as openapi_document
 from origins import origin_matches
 from settings import Settings, explain
-from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, TenantNotFound, Turn, UsageRow
+from store import Access, Begun, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow
 from store import MessageIdTaken as MessageIdBelongsToAnother
 from store import visitor_id as hash_visitor
-from upstream import Bounds, Call, Circuit, Finish
+from upstream import Call, Circuit, Finish
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).with_name("static")
 API = "/api/v1"
-DEMONSTRATION_KEY_DAYS = 1
 SWEEP_SECONDS = 3600
-STORE_AGAIN_SECONDS = 1.0
 KEEPALIVE_CONNECTIONS = 20  # httpx looks through all idle connections for each request
 
 log = logging.getLogger("chatbot")
@@ -92,7 +90,7 @@ class Service:
     assets: dict[str, Asset]
     metrics: Metrics
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
-    demonstration: tuple[str, str] | None = None  # the demonstration's widget id and key
+    demonstration: demo.Demonstration | None
 
 
 @asynccontextmanager
@@ -118,7 +116,7 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             assets=load_assets(STATIC),
             metrics=metrics,
             shutdown=anyio.Event(),
-            demonstration=await _set_up_demonstration(store, settings),
+            demonstration=await demo.set_up(store, wanted=settings.demonstration),
         )
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))
@@ -139,22 +137,6 @@ async def _closing(store: Store) -> AsyncIterator[None]:
         yield
     finally:
         await store.close()
-
-
-async def _set_up_demonstration(store: Store, settings: Settings) -> tuple[str, str] | None:
-    """The demonstration's tenant, for pages of this machine only; it goes when a provider is set."""
-    name = demo.TENANT_NAME
-    try:
-        if not settings.demonstration:
-            await store.remove_tenant(name)
-            return None
-        _, api_key = await store.rotate_keys(name, grace=timedelta(days=DEMONSTRATION_KEY_DAYS))
-        return (await store.get_widget(name)).id, api_key
-    except TenantNotFound:
-        if not settings.demonstration:
-            return None
-        _, widget, api_key = await store.add_tenant(name, demo.WIDGET, origins=demo.ORIGINS)
-        return widget.id, api_key
 
 
 async def _drain_on_shutdown(service: Service) -> None:
@@ -279,15 +261,22 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
     """The answer to a question: a new one, or for a message_id that is known already, the one that there is."""
     service = _service(request)
     message_id = question.message_id or uuid.uuid4()
-    known = question.message_id and await service.store.find_turn(access.tenant.id, message_id)
-    if not known:
-        service.answers.check_room()
+    if question.message_id and await service.store.find_turn(access.tenant.id, message_id):
+        return await _begin(request, access, question, message_id)
+    with service.answers.room():
         service.circuit.check()
         await _check_limits(request, access)
-    model = access.tenant.model or service.settings.openai_model
+        return await _begin(request, access, question, message_id)
+
+
+async def _begin(request: Request, access: Access, question: schema.ChatRequest, message_id: uuid.UUID) -> Answer:
+    """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
+    service, tenant = _service(request), access.tenant
+    headers = _upstream_headers(access, service.settings)
+    model = tenant.model or service.settings.openai_model
     try:
         begun = await service.store.begin_turn(
-            access.tenant.id,
+            tenant.id,
             message_id,
             question.conversation_id,
             question.message,
@@ -301,42 +290,29 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
     if not begun.begun:
         return service.answers.follow(begun.turn)
-    return _begin(request, access, begun.turn, begun.history, model)
-
-
-def _begin(request: Request, access: Access, turn: Turn, history: list[Turn], model: str) -> Answer:
-    """Start asking the upstream, in a task that outlives this request."""
-    service, settings = _service(request), _service(request).settings
-    answer = Answer(turn.conversation_id, turn.id)
+    answer = Answer(begun.turn.conversation_id, message_id)
     call = Call(
         client=service.client,
-        url=demo.URL if settings.demonstration else settings.upstream_url,
-        headers=_upstream_headers(access, settings),
+        url=demo.URL if service.settings.demonstration else service.settings.upstream_url,
+        headers=headers,
         body={
             "model": model,
-            "messages": _messages(access.tenant.system_prompt or settings.system_prompt, history, turn.question),
+            "messages": _messages(tenant.system_prompt or service.settings.system_prompt, begun),
             "stream": True,
             "stream_options": {"include_usage": True},
         },
-        bounds=Bounds(
-            connect_timeout=settings.connect_timeout,
-            first_text_timeout=settings.first_text_timeout,
-            text_timeout=settings.text_timeout,
-            answer_timeout=settings.answer_timeout,
-            max_line_bytes=settings.max_line_bytes,
-            max_answer_chars=settings.max_answer_chars,
-        ),
+        settings=service.settings,
         circuit=service.circuit,
         opened=answer.accept,
         relay=answer.append,
     )
     usage = UsageRow(
         at=datetime.now(UTC),
-        tenant_id=access.tenant.id,
+        tenant_id=tenant.id,
         outcome="running",
         key_id=access.key.id,
-        conversation_id=turn.conversation_id,
-        message_id=turn.id,
+        conversation_id=answer.conversation_id,
+        message_id=message_id,
         origin=request.headers.get("origin"),
         model=model,
         request_id=request.state.request_id,
@@ -372,12 +348,13 @@ def _upstream_headers(access: Access, settings: Settings) -> dict[str, str]:
     return headers
 
 
-def _messages(system_prompt: str, history: list[Turn], question: str) -> list[dict[str, str]]:
+def _messages(system_prompt: str, begun: Begun) -> list[dict[str, str]]:
+    """The conversation as the model sees it. A visitor's words are never part of the system message."""
     messages = [{"role": "system", "content": system_prompt}]
-    for turn in history:
+    for turn in begun.history:
         messages.append({"role": "user", "content": turn.question})
         messages.append({"role": "assistant", "content": turn.answer})
-    return [*messages, {"role": "user", "content": question}]
+    return [*messages, {"role": "user", "content": begun.turn.question}]
 
 
 async def _opened(request: Request, answer: Answer) -> bool:
@@ -618,9 +595,8 @@ async def home(request: Request) -> Response:
     demonstration = _service(request).demonstration
     if demonstration is None:
         raise errors.NotFound("a provider is set: there is no demonstration page")
-    widget_id, api_key = demonstration
-    policy = f"{PAGE_POLICY}; frame-ancestors 'none'"
-    return _page(request, "demo.html", policy, {"__A4_WIDGET_ID__": widget_id, "__A4_API_KEY__": api_key})
+    tokens = {"__A4_WIDGET_ID__": demonstration.widget_id, "__A4_API_KEY__": demonstration.api_key}
+    return _page(request, "demo.html", f"{PAGE_POLICY}; frame-ancestors 'none'", tokens)
 
 
 async def docs(request: Request) -> Response:

@@ -5,9 +5,13 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
+
+from store import Store, TenantNotFound
 
 TENANT_NAME = "demonstration"
 ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
@@ -58,6 +62,29 @@ PARAGRAPH = (
     "you can close the window and open it again while the answer goes on."
 )
 BROKEN = "This is a demonstration of an answer that breaks in the middle, as they do when a provider fails. Everything "
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What the demonstration's page needs to show its widget."""
+
+    widget_id: str
+    api_key: str
+
+
+async def set_up(store: Store, *, wanted: bool) -> Demonstration | None:
+    """Make the demonstration's tenant, for pages of this machine only, with a fresh key; or remove it."""
+    try:
+        if not wanted:
+            await store.remove_tenant(TENANT_NAME)
+            return None
+        _, api_key = await store.rotate_keys(TENANT_NAME, grace=timedelta(days=1))
+        return Demonstration((await store.get_widget(TENANT_NAME)).id, api_key)
+    except TenantNotFound:
+        if not wanted:
+            return None
+        _, widget, api_key = await store.add_tenant(TENANT_NAME, WIDGET, origins=ORIGINS)
+        return Demonstration(widget.id, api_key)
 
 
 class DemonstrationTransport(httpx.AsyncBaseTransport):

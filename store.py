@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -279,13 +279,12 @@ class Store:
 
     # Running turns and the processes that write them
 
-    async def checkpoint(self, owner: str, answers: Mapping[uuid.UUID, str]) -> None:
-        """Keep the text so far of some of a process's running turns, and show that the process lives."""
+    async def checkpoint(self, alive: Sequence[uuid.UUID], answers: Mapping[uuid.UUID, str]) -> None:
+        """Show that the turns in `alive` are being written, and keep the text so far of those in `answers`."""
         async with self._database.writing() as db:
-            mine = and_(messages.c.owner == owner, running)
-            await db.execute(update(messages).where(mine).values(beat=messages.c.beat + 1))
+            await db.execute(update(messages).where(messages.c.id.in_(alive), running).values(beat=messages.c.beat + 1))
             if answers:
-                one = update(messages).where(mine, messages.c.id == bindparam("message"))
+                one = update(messages).where(messages.c.id == bindparam("message"), running)
                 texts = [{"message": message_id, "answer": text} for message_id, text in answers.items()]
                 await db.execute(one.values(answer=bindparam("answer")), texts)
 

@@ -30,6 +30,7 @@ from errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
+from settings import Settings
 
 FAILURES_TO_OPEN = 10
 OPEN_SECONDS = 5.0
@@ -275,18 +276,6 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a call may take: seconds, bytes and characters."""
-
-    connect_timeout: float
-    first_text_timeout: float
-    text_timeout: float
-    answer_timeout: float
-    max_line_bytes: int
-    max_answer_chars: int
-
-
 class Circuit:
     """Answers for an upstream that is down: after `FAILURES_TO_OPEN` outages in a row nobody waits for the next one.
 
@@ -322,7 +311,7 @@ class Call:
     url: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
-    bounds: Bounds
+    settings: Settings
     circuit: Circuit
     opened: Callable[[], None]  # called when the upstream has accepted the question
     relay: Callable[[str], None]  # called with each piece of text
@@ -353,10 +342,10 @@ class Call:
                 self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
-        decoder = ChatDecoder(self.bounds.max_line_bytes)
-        until_connected = 4 * self.bounds.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
+        decoder = ChatDecoder(self.settings.max_line_bytes)
+        until_connected = 4 * self.settings.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
         try:
-            async with asyncio.timeout(until_connected + self.bounds.first_text_timeout) as deadline:
+            async with asyncio.timeout(until_connected + self.settings.first_text_timeout) as deadline:
                 response = await self._open(deadline)
                 self._is_outage = False
                 try:
@@ -421,12 +410,12 @@ class Call:
             if self.stopped:
                 raise asyncio.CancelledError
             self.sent = True
-            deadline.reschedule(asyncio.get_running_loop().time() + self.bounds.first_text_timeout)
+            deadline.reschedule(asyncio.get_running_loop().time() + self.settings.first_text_timeout)
 
     async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:
         """Relay the text of the body as it comes. Comments and empty deltas do not put the deadline off."""
         clock = asyncio.get_running_loop().time
-        last_moment = clock() + self.bounds.answer_timeout
+        last_moment = clock() + self.settings.answer_timeout
         characters = 0
         ended = False
         async with aclosing(_body(response)) as body:
@@ -442,14 +431,14 @@ class Call:
                     ended = True
                     deadline.reschedule(min(last_moment, clock() + AFTER_FINISH_SECONDS))
                 elif characters > before and not ended:
-                    deadline.reschedule(min(last_moment, clock() + self.bounds.text_timeout))
+                    deadline.reschedule(min(last_moment, clock() + self.settings.text_timeout))
         for text in decoder.close():
             characters += len(text)
             self._relay_within_bound(text, characters)
 
     def _relay_within_bound(self, text: str, characters: int) -> None:
-        if characters > self.bounds.max_answer_chars:
-            raise AnswerTooLong(f"the answer is longer than {self.bounds.max_answer_chars} characters")
+        if characters > self.settings.max_answer_chars:
+            raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
         self.relay(text)
 
 

@@ -198,3 +198,27 @@ async def test_no_more_answers_begin_than_the_process_may_write(serve: Serve, up
         assert (await anext(one.events())).name == "start"
         status, problem, headers = await client.refused()
         assert (status, problem["code"], headers["retry-after"]) == (503, "overloaded", "2")
+
+
+async def test_a_burst_does_not_begin_more_answers_than_the_process_may_write(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    upstream.mock(side_effect=lambda request: streamed(delta("Half"), asyncio.Event()))
+
+    async def ask(client: Client) -> int:
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+            return response.status
+
+    async with serve(max_streams=3) as client:
+        statuses = await asyncio.gather(*(ask(client) for _ in range(20)))
+    assert sorted(statuses) == [200] * 3 + [503] * 17
+
+
+async def test_a_tenant_whose_key_variable_is_not_set_gets_a_clear_refusal_and_no_turn(
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(tenant={"openai_key_env": "NOT_SET"}) as client:
+        status, problem, _ = await client.refused()
+        assert await client.state["service"].store.beats() == {}
+    assert (status, problem["code"]) == (502, "upstream_failed")
+    assert any("NOT_SET" in str(vars(record).get("reason")) for record in caplog.records)

@@ -113,7 +113,7 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     begun = await store.begin_turn(
         tenant.id, uuid.UUID(asked["message_id"]), None, "A story", owner="a process that died"
     )
-    await store.checkpoint("a process that died", {begun.turn.id: "Half"})
+    await store.checkpoint([begun.turn.id], {begun.turn.id: "Half"})
     got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 10)
     assert (got.text, got.names[-1], got.last.data["code"]) == ("Half", "error", "interrupted")
     totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
