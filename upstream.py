@@ -431,7 +431,9 @@ class Call:
                     ended = True
                     deadline.reschedule(min(last_moment, clock() + AFTER_FINISH_SECONDS))
                 elif characters > before and not ended:
-                    deadline.reschedule(min(last_moment, clock() + self.settings.text_timeout))
+                    quiet_until = min(last_moment, clock() + self.settings.text_timeout)
+                    if abs(quiet_until - (deadline.when() or 0)) > self.settings.text_timeout / 20:  # not at each token
+                        deadline.reschedule(quiet_until)
         for text in decoder.close():
             characters += len(text)
             self._relay_within_bound(text, characters)
