@@ -1,17 +1,22 @@
-FROM python:3.11.14-slim-bookworm AS packages
-WORKDIR /packages
-COPY requirements.txt .
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-compile -r requirements.txt
-
-FROM python:3.11.14-slim-bookworm
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin chatbot \
-    && install -d -o chatbot -g chatbot /data
-COPY --from=packages /venv /venv
+# What runs is made here: the packages without pip, and everything compiled, because the image's files are never written to.
+FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /app
+COPY requirements.txt /venv/
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir -r /venv/requirements.txt
 COPY *.py ./
 COPY static static
+# Readable whatever the umask of the checkout was.
+RUN chmod -R a+rX . && python -m compileall -q .
+
+FROM python:3.11.14-slim-bookworm
+# /data is for any user: a tmpfs in its place takes on its mode, and some platforms choose the user themselves.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin chatbot \
+    && install -d -m 1777 -o chatbot -g chatbot /data
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
@@ -19,8 +24,8 @@ ENV PATH=/venv/bin:$PATH \
 USER 10001
 VOLUME /data
 EXPOSE 8000
-# The health check asks over the loopback with the interpreter that is there anyway: no curl in the image.
+# The health check asks over the loopback, past any proxy, with the interpreter that is there anyway: no curl in the image.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/api/v1/health', timeout=2)"]
+    CMD ["python", "-Ic", "import os, http.client as h; c = h.HTTPConnection('127.0.0.1', os.environ['PORT'], timeout=2); c.request('GET', '/api/v1/health'); raise SystemExit(c.getresponse().status != 200)"]
 STOPSIGNAL SIGTERM
 CMD ["python", "chatbot.py"]

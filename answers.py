@@ -9,9 +9,8 @@ the turns of processes that do not.
 import asyncio
 import logging
 import time
-import uuid
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -107,12 +106,13 @@ class Writing:
 
     answer: Answer
     call: Call
+    writer: str  # who it is to the database
     usage: UsageRow
     began: float  # time.monotonic()
     task: asyncio.Task[None] | None = None
     readers: int = 0
     cut: ServiceError | None = None  # why the service itself ended it
-    unread: bool = False  # whether it was stopped because nobody reads it
+    given_up: bool = False  # whether it was stopped because nobody reads it
     deadline: asyncio.TimerHandle | None = None  # when it is, unless a reader comes back
     followed: int = 0  # how often readers elsewhere have looked
     followed_at: float = float("-inf")  # when that was last seen to grow
@@ -147,7 +147,6 @@ class Answers:
     """
 
     def __init__(self, store: Store, metrics: Metrics, *, max_streams: int, resume_seconds: float) -> None:
-        self.owner = uuid.uuid4().hex  # this process, in the database
         self.draining = False
         self._store = store
         self._metrics = metrics
@@ -180,12 +179,12 @@ class Answers:
         writing = self._writings.get(message_id)
         return writing.answer if writing else None
 
-    def start(self, answer: Answer, call: Call, usage: UsageRow) -> None:
+    def start(self, answer: Answer, call: Call, writer: str, usage: UsageRow) -> None:
         """Write `answer` by `call`. `usage` is recorded with its outcome before the readers hear of the end."""
-        writing = self._writings[answer.message_id] = Writing(answer, call, usage, time.monotonic())
+        writing = self._writings[answer.message_id] = Writing(answer, call, writer, usage, time.monotonic())
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
-    def follow(self, turn: Turn) -> Answer:
+    def answer_of(self, turn: Turn) -> Answer:
         """The answer of a turn that is there already: under way here, under way elsewhere, or ended."""
         if writing := self._writings.get(turn.id):
             return writing.answer
@@ -211,6 +210,8 @@ class Answers:
         if writing is not None and writing.deadline is not None:
             writing.deadline.cancel()
             writing.deadline = None
+        if writing is not None and writing.given_up and writing.call.resume():
+            writing.given_up = False
 
     def leave(self, answer: Answer) -> None:
         """Count a reader out; without readers the answer is stopped, at once if it was not even asked for yet."""
@@ -219,9 +220,9 @@ class Answers:
         if reading is not None:
             reading.readers -= 1
         if writing is not None and writing.readers == 0 and answer.ending is None:
-            self._wait_for_readers(writing, self._resume_seconds if writing.call.sent else 0)
+            self._stop_later(writing, self._resume_seconds if writing.call.sent else 0)
 
-    def _wait_for_readers(self, writing: Writing, seconds: float) -> None:
+    def _stop_later(self, writing: Writing, seconds: float) -> None:
         if seconds:
             loop = asyncio.get_running_loop()
             writing.deadline = loop.call_later(seconds, self._stop_unless_followed, writing)
@@ -230,9 +231,9 @@ class Answers:
 
     def _stop_unless_followed(self, writing: Writing) -> None:
         if time.monotonic() - writing.followed_at < FOLLOWED_SECONDS:
-            self._wait_for_readers(writing, FOLLOWED_SECONDS)
+            self._stop_later(writing, FOLLOWED_SECONDS)
         else:
-            writing.unread = True
+            writing.given_up = True
             writing.call.stop()
 
     async def stop(self, message_id: UUID) -> None:
@@ -248,21 +249,37 @@ class Answers:
         if writing.call.connecting:  # it ends when it is connected; the readers need not wait for that
             writing.answer.end(Finish("cancelled"))
 
+    async def forget(self, conversation_id: UUID) -> None:
+        """Stop what is being written in a conversation that was deleted, and wait until it has ended."""
+        writings = [writing for writing in self._writings.values() if writing.answer.conversation_id == conversation_id]
+        for writing in writings:
+            self._stop_here(writing)
+        await _ended(writings, STORING_SECONDS)
+
     async def drain(self, seconds: float) -> None:
         """Begin no more answers, give those under way their time, then end what is left as `restarting`."""
         self.draining = True
-        await self._ended(seconds)
-        for writing in self._writings.values():
+        await _ended([*self._writings.values(), *self._mirrors.values()], seconds)
+        left = [writing for writing in self._writings.values() if writing.cut is None]
+        mirrors = list(self._mirrors.values())
+        for writing in left:
             writing.cut = Restarting("the service was shut down")
             writing.call.stop()
-        await self._ended(LAST_WRITES_SECONDS)
-        for message_id in self._writings:
-            log.error("an answer is not stored: the database did not take it", extra={"message_id": str(message_id)})
+        for mirror in mirrors:
+            mirror.answer.end(Restarting("the service was shut down"))
+        await _ended([*left, *mirrors], LAST_WRITES_SECONDS)
+        if left:
+            await self._store_cut(left)
 
-    async def _ended(self, seconds: float) -> None:
-        tasks = [writing.task for writing in self._writings.values() if writing.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+    async def _store_cut(self, writings: list[Writing]) -> None:
+        """All at once: one by one would take too long."""
+        cut = [writing for writing in writings if isinstance(writing.answer.ending, Restarting)]
+        texts = {writing.answer.message_id: writing.answer.text() for writing in cut}
+        try:
+            async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await self._store.cut_turns(Restarting.code, texts, [writing.usage for writing in cut])
+        except (StoreError, TimeoutError) as error:
+            log.error("answers are not stored", extra={"answers": len(texts), "reason": str(error)})
 
     # Writing
 
@@ -277,20 +294,29 @@ class Answers:
         except Exception:
             log.exception("an answer failed", extra={"request_id": writing.usage.request_id})
             ending = ServiceError("unexpected")
-        recording = asyncio.create_task(self._record(writing, ending))
         try:
-            await asyncio.wait([recording], timeout=STORING_SECONDS)
-            writing.answer.end(ending)
-            await recording
+            await self._end(writing, ending)
         finally:
-            del self._writings[writing.answer.message_id]
+            if self._writings.get(writing.answer.message_id) is writing:
+                del self._writings[writing.answer.message_id]
 
-    async def _record(self, writing: Writing, ending: Finish | ServiceError) -> None:
-        """Count the answer and close its turn in the database; while that is away, try again."""
+    async def _end(self, writing: Writing, ending: Finish | ServiceError) -> None:
+        """Count and store the answer, and tell its readers."""
+        status, code = _status_of(ending)
+        writing.usage = self._count(writing, ending)
+        if ending is writing.cut:  # `drain` stores it, with all the others
+            writing.answer.end(ending)
+            return
+        storing = asyncio.create_task(self._store_turn(writing, status, code))
+        await asyncio.wait([storing], timeout=STORING_SECONDS)
+        writing.answer.end(ending)
+        await storing
+
+    def _count(self, writing: Writing, ending: Finish | ServiceError) -> UsageRow:
+        """Count and log an ended answer, and fill in its usage row."""
         answer = writing.answer
         tokens = ending.usage if isinstance(ending, Finish) else None
-        status: TurnStatus = ending.status if isinstance(ending, Finish) else "error"
-        code = ending.code if isinstance(ending, ServiceError) else None
+        status, code = _status_of(ending)
         first_text = answer.first_text_at - writing.began if answer.first_text_at is not None else None
         usage = replace(
             writing.usage,
@@ -302,12 +328,17 @@ class Answers:
         )
         self._metrics.count_answer(usage.outcome, first_text, tokens)
         _log_answer(usage, answer, ending)
+        return usage
+
+    async def _store_turn(self, writing: Writing, status: TurnStatus, code: str | None) -> None:
+        """Close the turn in the database; while that is away, try again."""
+        answer, usage, writer = writing.answer, writing.usage, writing.writer
         while True:
             try:
-                if writing.unread and not writing.call.sent:
-                    await self._store.discard_turn(answer.message_id, usage)
+                if writing.given_up and not writing.call.sent:
+                    await self._store.discard_turn(answer.message_id, usage, writer)
                 else:
-                    await self._store.finish_turn(answer.message_id, answer.text(), status, code, usage)
+                    await self._store.finish_turn(answer.message_id, answer.text(), status, code, usage, writer)
                 return
             except StoreUnavailable as error:
                 log.warning("an answer is not stored yet", extra={"request_id": usage.request_id, "reason": str(error)})
@@ -320,32 +351,37 @@ class Answers:
 
     async def _mirror(self, mirror: Mirror, beat: int) -> None:
         """Follow an answer that another process writes, by what it keeps in the database."""
-        answer, pulse = mirror.answer, Pulse(beat)
+        pulse = Pulse(beat)
         try:
-            while True:
+            while mirror.answer.ending is None:
                 await asyncio.sleep(TICK_SECONDS)
                 if mirror.readers == 0:
                     return
                 try:
-                    turn = await self._store.follow(answer.message_id)
-                    if turn is not None and turn.status == "running" and turn.beat == pulse.beat and pulse.is_gone:
-                        await self._store.abandon(turn.id, turn.beat)
-                        continue
+                    pulse = await self._look(mirror.answer, pulse)
                 except StoreUnavailable as error:
                     log.warning("an answer elsewhere cannot be followed", extra={"reason": str(error)})
-                    continue
-                if turn is None:
-                    answer.end(Interrupted("the turn was deleted"))
-                    return
-                if turn.beat != pulse.beat:
-                    pulse = Pulse(turn.beat)
-                if len(turn.answer) > answer.length:
-                    answer.append(turn.answer[answer.length :])
-                if turn.status != "running":
-                    answer.end(ending_of(turn))
-                    return
+        except Exception as error:
+            log.exception("an answer elsewhere cannot be followed")
+            mirror.answer.end(Interrupted(type(error).__name__))
         finally:
-            del self._mirrors[answer.message_id]
+            del self._mirrors[mirror.answer.message_id]
+
+    async def _look(self, answer: Answer, pulse: Pulse) -> Pulse:
+        """Take over what the database has more of an answer. Returns the pulse of the process that writes it."""
+        turn = await self._store.look_at(answer.message_id)
+        if turn is None:
+            answer.end(Interrupted("the turn was deleted"))
+            return pulse
+        if len(turn.answer) > answer.length:
+            answer.append(turn.answer[answer.length :])
+        if turn.status != "running":
+            answer.end(ending_of(turn))
+        elif turn.beat != pulse.beat:
+            return Pulse(turn.beat)
+        elif pulse.is_gone:
+            await self._store.abandon(turn.id, turn.beat)
+        return pulse
 
     async def keep(self, closing: asyncio.Event) -> None:
         """Look after the answers until `closing` is set."""
@@ -354,34 +390,38 @@ class Answers:
                 if self._writings:
                     await self._hear_wishes()
                 await self._checkpoint()
-            except StoreError as error:
+            except StoreUnavailable as error:
                 log.warning("answers under way are not kept", extra={"reason": str(error)})
+            except Exception:
+                log.exception("answers under way are not kept")
             try:
                 await asyncio.wait_for(closing.wait(), TICK_SECONDS)
             except TimeoutError:
                 continue
 
     async def _hear_wishes(self) -> None:
-        for message_id, wishes in (await self._store.wishes(self.owner)).items():
-            writing = self._writings.get(message_id)
-            if writing is None:
-                continue
-            if wishes.stop_asked:
+        writings = dict(self._writings)
+        wishes = await self._store.wishes(list(writings))
+        for message_id, writing in writings.items():
+            wish = wishes.get(message_id)
+            if wish is None or wish.stop_asked:
                 self._stop_here(writing)
-            if wishes.followed != writing.followed:
-                writing.followed, writing.followed_at = wishes.followed, time.monotonic()
+            elif wish.followed != writing.followed:
+                writing.followed, writing.followed_at = wish.followed, time.monotonic()
 
     async def _checkpoint(self) -> None:
         now = time.monotonic()
-        texts = {}
+        kept = {}
         for writing in self._writings.values():
             needed = writing.readers == 0 or now - writing.followed_at < FOLLOWED_SECONDS
             if needed and writing.answer.length > writing.kept:
-                texts[writing.answer.message_id] = writing.answer.text()
-                writing.kept = writing.answer.length
+                kept[writing.answer.message_id] = writing.answer.text()
         beat_is_due = now - self._beat_at > BEAT_SECONDS
-        if texts or (self._writings and beat_is_due):
-            await self._store.checkpoint(list(self._writings), texts)
+        alive = list(self._writings) if beat_is_due else []
+        if kept or alive:
+            await self._store.checkpoint(alive, kept)
+            for message_id in kept.keys() & self._writings.keys():
+                self._writings[message_id].kept = len(kept[message_id])
         if beat_is_due:
             self._beat_at = now
             await self._close_abandoned()
@@ -405,6 +445,16 @@ def ending_of(turn: Turn) -> Finish | ServiceError:
         return every_error().get(turn.code or "", ServiceError)()
     counted = turn.prompt_tokens is not None and turn.completion_tokens is not None
     return Finish(turn.status, TokenCount(turn.prompt_tokens or 0, turn.completion_tokens or 0) if counted else None)
+
+
+def _status_of(ending: Finish | ServiceError) -> tuple[TurnStatus, str | None]:
+    return (ending.status, None) if isinstance(ending, Finish) else ("error", ending.code)
+
+
+async def _ended(reading: Sequence[Writing | Mirror], seconds: float) -> None:
+    tasks = [each.task for each in reading if each.task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
 
 
 def _log_answer(usage: UsageRow, answer: Answer, ending: Finish | ServiceError) -> None:

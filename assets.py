@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 PACKED = {".br": "br", ".gz": "gzip"}  # in the order of preference
 TYPES = {
@@ -15,7 +16,6 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain",
 }
-TEXT_TYPES = ("text/", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,19 @@ def load_assets(directory: Path) -> dict[str, Asset]:
     if not paths:
         raise FileNotFoundError(f"{directory} has no files: the widget was not built")
     bodies = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
-    return {name: _asset(name, bodies) for name in bodies if Path(name).suffix not in PACKED}
+    return {name: asset_of(name, bodies[name], bodies) for name in bodies if Path(name).suffix not in PACKED}
 
 
-def _asset(name: str, bodies: Mapping[str, bytes]) -> Asset:
+def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyType({})) -> Asset:
+    """An asset of this name; its packed forms are among `others`, by name and ending."""
     media_type = TYPES.get(Path(name).suffix, "application/octet-stream")
-    if media_type.startswith(TEXT_TYPES):
+    if media_type.startswith("text/"):
         media_type += "; charset=utf-8"
     return Asset(
-        body=bodies[name],
+        body=body,
         media_type=media_type,
-        etag=etag_of(bodies[name]),
-        packed={coding: bodies[name + ending] for ending, coding in PACKED.items() if name + ending in bodies},
+        etag=etag_of(body),
+        packed={coding: others[name + ending] for ending, coding in PACKED.items() if name + ending in others},
     )
 
 

@@ -24,7 +24,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,13 +55,13 @@ import demo
 import errors
 import schema
 from answers import Answer, Answers
-from assets import Asset, etag_of, load_assets
+from assets import Asset, asset_of, etag_of, load_assets
 from logs import configure_logging
 from metrics import Metrics
 from openapi import openapi as openapi_document
 from origins import origin_matches
 from settings import Settings, explain
-from store import Access, Begun, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow
+from store import Access, Begun, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow, is_repeat
 from store import MessageIdTaken as MessageIdBelongsToAnother
 from store import visitor_id as hash_visitor
 from upstream import Call, Circuit, Finish
@@ -70,7 +70,9 @@ VERSION = "0.1.0"
 STATIC = Path(__file__).with_name("static")
 API = "/api/v1"
 SWEEP_SECONDS = 3600
-KEEPALIVE_CONNECTIONS = 20  # httpx looks through all idle connections for each request
+# httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
+# idle ones in a time that grows with their square.
+KEEPALIVE_CONNECTIONS = 100
 
 log = logging.getLogger("chatbot")
 
@@ -90,6 +92,7 @@ class Service:
     assets: dict[str, Asset]
     metrics: Metrics
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
+    drained: anyio.Event  # no answer is under way any more, and none begins
     demonstration: demo.Demonstration | None
 
 
@@ -113,9 +116,10 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             client=client,
             circuit=Circuit(),
             answers=answers,
-            assets=load_assets(STATIC),
+            assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _openapi(settings))},
             metrics=metrics,
             shutdown=anyio.Event(),
+            drained=anyio.Event(),
             demonstration=await demo.set_up(store, wanted=settings.demonstration),
         )
         closing = asyncio.Event()
@@ -126,15 +130,16 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             yield service
         finally:
             draining.cancel()
-            await answers.drain(0)
+            if not service.drained.is_set():
+                await answers.drain(0)
             closing.set()
             await asyncio.wait([draining, keeping, sweeping])
 
 
 @asynccontextmanager
-async def _closing(store: Store) -> AsyncIterator[None]:
+async def _closing(store: Store) -> AsyncIterator[Store]:
     try:
-        yield
+        yield store
     finally:
         await store.close()
 
@@ -143,6 +148,7 @@ async def _drain_on_shutdown(service: Service) -> None:
     await service.shutdown.wait()
     log.info("draining", extra={"answers": len(service.answers)})
     await service.answers.drain(service.settings.drain_seconds)
+    service.drained.set()
 
 
 async def _sweep(service: Service, closing: asyncio.Event) -> None:
@@ -150,8 +156,9 @@ async def _sweep(service: Service, closing: asyncio.Event) -> None:
     days = service.settings.retention_days
     while days and not closing.is_set():
         try:
-            purged = await service.store.purge(datetime.now(UTC) - timedelta(days=days))
-            log.info("purged", extra={"conversations": purged.conversations})
+            before = datetime.now(UTC) - timedelta(days=days)
+            while not closing.is_set() and (conversations := await service.store.purge_some(before)):
+                log.info("purged", extra={"conversations": conversations})
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
         with suppress(TimeoutError):
@@ -261,8 +268,11 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
     """The answer to a question: a new one, or for a message_id that is known already, the one that there is."""
     service = _service(request)
     message_id = question.message_id or uuid.uuid4()
-    if question.message_id and await service.store.find_turn(access.tenant.id, message_id):
-        return await _begin(request, access, question, message_id)
+    known = await service.store.find_turn(access.tenant.id, message_id) if question.message_id else None
+    if known is not None:
+        if not is_repeat(known, question.conversation_id, question.message):
+            raise errors.MessageIdTaken("the message_id belongs to another question")
+        return service.answers.answer_of(known)
     with service.answers.room():
         service.circuit.check()
         await _check_limits(request, access)
@@ -274,6 +284,7 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
     service, tenant = _service(request), access.tenant
     headers = _upstream_headers(access, service.settings)
     model = tenant.model or service.settings.openai_model
+    writer = uuid.uuid4().hex
     try:
         begun = await service.store.begin_turn(
             tenant.id,
@@ -282,14 +293,14 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
             question.message,
             question.regenerate,
             model,
-            service.answers.owner,
+            writer,
         )
     except ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
     except MessageIdBelongsToAnother:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
     if not begun.begun:
-        return service.answers.follow(begun.turn)
+        return service.answers.answer_of(begun.turn)
     answer = Answer(begun.turn.conversation_id, message_id)
     call = Call(
         client=service.client,
@@ -317,7 +328,7 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
         model=model,
         request_id=request.state.request_id,
     )
-    service.answers.start(answer, call, usage)
+    service.answers.start(answer, call, writer, usage)
     return answer
 
 
@@ -441,6 +452,7 @@ async def conversation(request: Request) -> Response:
     if request.method == "DELETE":
         if not await store.delete_conversation(tenant_id, conversation_id):
             raise errors.ConversationUnknown("no such conversation")
+        await _service(request).answers.forget(conversation_id)
         return Response(status_code=204)
     turns = await store.conversation(tenant_id, conversation_id)
     if turns is None:
@@ -606,11 +618,14 @@ async def docs(request: Request) -> Response:
 
 async def openapi_json(request: Request) -> Response:
     """The OpenAPI document."""
-    settings = _service(request).settings
+    return _asset(request, "openapi.json", "no-cache")
+
+
+def _openapi(settings: Settings) -> bytes:
     document = openapi_document(
         version=VERSION, max_message_chars=settings.max_message_chars, max_body_bytes=settings.max_body_bytes
     )
-    return Response(json.dumps(document), media_type="application/json", headers={"Cache-Control": "no-cache"})
+    return json.dumps(document).encode()
 
 
 def _page(request: Request, name: str, policy: str, tokens: dict[str, str]) -> Response:
@@ -666,7 +681,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 async def _on_store_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreUnavailable):
         return _problem(request, errors.DatabaseUnavailable(str(error), retry_after=2))
-    return await _on_unexpected(request, error)
+    return _on_unexpected(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -686,11 +701,9 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+def _on_unexpected(request: Request, error: Exception) -> Response:
     log.error("a request failed", exc_info=error, extra={"request_id": request.state.request_id})
-    response = _problem(request, errors.ServiceError(type(error).__name__))
-    response.headers["X-Request-ID"] = request.state.request_id
-    return response
+    return _problem(request, errors.ServiceError(type(error).__name__))
 
 
 class Edge:
@@ -707,12 +720,12 @@ class Edge:
         request = Request(scope)
         started = time.monotonic()
         request.state.request_id = _request_id(request.headers)
-        status = 500
+        status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 _add_headers(request, MutableHeaders(scope=message))
             await send(message)
 
@@ -720,6 +733,10 @@ class Edge:
             refusal = self._refusal(request)
             app = _problem(request, refusal) if refusal else self._app
             await app(scope, receive, send_with_headers)
+        except Exception as error:
+            if has_begun:
+                raise
+            await _on_unexpected(request, error)(scope, receive, send_with_headers)
         finally:
             _log_request(request, status, time.monotonic() - started)
 
@@ -730,7 +747,7 @@ class Edge:
         if hosts and not re.fullmatch(r"[A-Za-z0-9._\-\[\]:]+", hosts[0]):
             return errors.BadRequest("a malformed Host")
         length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        if re.fullmatch("[0-9]+", length) and int(length) > self._max_body_bytes:
             return errors.BodyTooLarge("the Content-Length is larger than it may be")
         return None
 
@@ -819,7 +836,6 @@ def create_app(settings: Settings | None = None) -> Starlette:
             StoreError: _on_store_error,
             HTTPException: _on_http_exception,
             ClientDisconnect: _on_disconnect,
-            Exception: _on_unexpected,
         },
         lifespan=lifespan,
     )
@@ -840,30 +856,47 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._app = app
-        self._leaving: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         service: Service | None = getattr(self._app.state, "service", None)
-        if service is None or service.shutdown.is_set():  # not up yet, or the operator insists
+        if service is None or service.drained.is_set():
             super().handle_exit(sig, frame)
             return
-        service.shutdown.set()
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(self._leave, loop, service, partial(super().handle_exit, sig, frame))
+        if service.shutdown.is_set():  # whoever insists waits for no answer; each still gets its last event
+            loop.call_soon_threadsafe(self._start, service.answers.drain(0))
+        else:
+            service.shutdown.set()
+            loop.call_soon_threadsafe(self._start, self._leave(service, partial(super().handle_exit, sig, frame)))
 
-    def _leave(self, loop: asyncio.AbstractEventLoop, service: Service, leave: Callable[[], None]) -> None:
-        self._leaving = loop.create_task(service.answers.drain(service.settings.drain_seconds))
-        self._leaving.add_done_callback(lambda _: leave())
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _leave(self, service: Service, leave: Callable[[], None]) -> None:
+        await service.drained.wait()
+        leave()
+
+
+async def _prepare(settings: Settings) -> None:
+    """Make the tables before anything else, so that a database that is not there is one clear line."""
+    async with _closing(Store(settings.database_url)) as store:
+        await store.migrate()
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting, 1 without a usable database."""
     try:
         settings = Settings()
     except ValidationError as error:
         print(f"chatbot: {explain(error)}", file=sys.stderr)
         return 2
     configure_logging(settings.log_format)
+    try:
+        asyncio.run(_prepare(settings))
+    except StoreError as error:
+        print(f"chatbot: DATABASE_URL: {error}", file=sys.stderr)
+        return 1
     app = create_app(settings)
     config = uvicorn.Config(
         app,

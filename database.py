@@ -36,7 +36,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = _parse_url(url)
+        parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.insert: Callable[[Table], sqlite.Insert | postgresql.Insert]
         self._turn_to_write: AbstractAsyncContextManager[object]
@@ -115,22 +115,23 @@ def _one_family() -> Iterator[None]:
         # SQLSTATE classes 22 and 42 are ours to mend: a value or a query that can never succeed.
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
-        raise StoreUnavailable(f"The database cannot be used: {error.orig}") from error
+        raise StoreUnavailable(f"The database cannot be used: {str(error.orig).partition(chr(10))[0]}") from error
     except OverflowError as error:
         raise StoreError("A number is too large for the database.") from error
     except (PoolTimeout, OSError) as error:
         raise StoreUnavailable(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
 
-def _parse_url(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """A database URL that this can use. Raises ValueError, without the URL in it: it may hold a password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise ValueError("The database URL is malformed.") from None  # the message would show the password
+        raise ValueError("is not a database URL") from None  # the message would show the password
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
-        raise ValueError("The database URL must begin with sqlite+aiosqlite:// or postgresql+asyncpg://.")
+        raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
     if parsed.drivername == "sqlite+aiosqlite" and parsed.database in (None, "", ":memory:"):
-        raise ValueError("The database URL must name a file, such as sqlite+aiosqlite:///chatbot.db.")
+        raise ValueError("must name a file, such as sqlite+aiosqlite:///chatbot.db")
     return parsed
 
 

@@ -39,7 +39,14 @@ class TextFormatter(SafeFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         first, newline, rest = super().format(record).partition("\n")
-        return "".join([first, *(f" {name}={value}" for name, value in _extras(record).items()), newline, rest])
+        return "".join(
+            [
+                first,
+                *(f" {name}={' '.join(str(value).split())}" for name, value in _extras(record).items()),
+                newline,
+                rest,
+            ]
+        )
 
 
 class JSONFormatter(SafeFormatter):

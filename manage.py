@@ -355,7 +355,9 @@ def _origin(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    return _matching(text, r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, dots, hyphens or underscores")
+    if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= 100:
+        raise argparse.ArgumentTypeError("must be 1 to 100 printable characters, without spaces at its ends")
+    return text
 
 
 def _variable(text: str) -> str:

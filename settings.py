@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from database import parse_url
+
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_SYSTEM_PROMPT = (
     "You are the assistant on a website. Answer its visitors' questions briefly, kindly and correctly. "
@@ -21,8 +23,7 @@ def _http_url(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
-    if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-        raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+    parse_url(value)
     return value
 
 

@@ -92,9 +92,11 @@ __all__ = [
     "UsageTotal",
     "Widget",
     "Wishes",
+    "is_repeat",
     "visitor_id",
 ]
 
+INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 PURGE_BATCH = 500
 COUNTER_DAYS = 2
 
@@ -191,7 +193,7 @@ class Store:
         question: str,
         regenerate: bool = False,
         model: str | None = None,
-        owner: str | None = None,
+        writer: str | None = None,
         history_turns: int = 20,
     ) -> Begun:
         """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
@@ -210,7 +212,7 @@ class Store:
             "question": question,
             "status": "running",
             "model": model,
-            "owner": owner,
+            "writer": writer,
             "replaces": _last_turn(conversation) if regenerate else None,
             "created_at": now,
             "updated_at": now,
@@ -231,12 +233,19 @@ class Store:
             return Begun(turn, await _history(db, turn, history_turns), begun=True)
 
     async def finish_turn(
-        self, message_id: uuid.UUID, answer: str, status: Status, code: str | None, usage_row: UsageRow
+        self,
+        message_id: uuid.UUID,
+        answer: str,
+        status: Status,
+        code: str | None,
+        usage_row: UsageRow,
+        writer: str | None = None,
     ) -> bool:
-        """Close a running turn and record what it used; its token counts are those of `usage_row`.
+        """Close a turn that `writer` began and record what it used; its token counts are those of `usage_row`.
 
-        Returns whether the turn was still running. If it was closed before, nothing is written, so that a call whose
-        outcome is not known can be made again. If its conversation was deleted meanwhile, only the usage is written.
+        Returns whether that was still to do. If the turn was closed before, nothing is written, so that a call whose
+        outcome is not known can be made again; only `interrupted`, which others can but suppose, gives way. If the
+        conversation was deleted meanwhile, only the usage is written.
 
         Raises Conflict when the tenant was removed.
         """
@@ -258,23 +267,37 @@ class Store:
                 .where(conversations.c.id == select(messages.c.conversation_id).where(this).scalar_subquery())
                 .values(updated_at=now)
             )
-            closing = update(messages).where(this, messages.c.status == "running").values(values)
-            turn = await _first(db, Turn, closing.returning(messages))
+            is_open = and_(this, _written_by(writer), or_(running, messages.c.code == INTERRUPTED))
+            turn = await _first(db, Turn, update(messages).where(is_open).values(values).returning(messages))
             if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
                 return False
             if turn is not None:
                 await _restore_replaced(db, turn)
+            await db.execute(delete(usage).where(usage.c.message_id == message_id, usage.c.outcome == INTERRUPTED))
             await self._insert_usage(db, usage_row)
         return turn is not None
 
-    async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow) -> None:
-        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
+    async def cut_turns(self, code: str, answers: Mapping[uuid.UUID, str], usage_rows: Sequence[UsageRow]) -> None:
+        """Close many running turns at once as broken, when their process leaves. Nobody counted their tokens."""
+        now = _now()
+        one = update(messages).where(messages.c.id == bindparam("message"), running)
+        closing = one.values(answer=bindparam("text"), status="error", code=code, finished_at=now, updated_at=now)
         async with self._database.writing() as db:
-            row = (
-                await db.execute(delete(messages).where(messages.c.id == message_id, running).returning(messages))
-            ).first()
-            if row is not None and (replaced := row.replaces) is not None:
-                await db.execute(update(messages).where(messages.c.id == replaced).values(hidden=False))
+            texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
+            await db.execute(closing, texts)
+            for message_id in (message_id for message_id, text in answers.items() if not text):
+                turn = await _first(db, Turn, select(messages).where(messages.c.id == message_id))
+                if turn is not None:
+                    await _restore_replaced(db, turn)
+            await db.execute(insert(usage), [asdict(row) for row in usage_rows])
+
+    async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
+        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
+        mine = and_(messages.c.id == message_id, _written_by(writer), running)
+        async with self._database.writing() as db:
+            turn = await _first(db, Turn, delete(messages).where(mine).returning(messages))
+            if turn is not None and turn.replaces is not None:
+                await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=False))
             await self._insert_usage(db, usage_row)
 
     # Running turns and the processes that write them
@@ -282,20 +305,22 @@ class Store:
     async def checkpoint(self, alive: Sequence[uuid.UUID], answers: Mapping[uuid.UUID, str]) -> None:
         """Show that the turns in `alive` are being written, and keep the text so far of those in `answers`."""
         async with self._database.writing() as db:
-            await db.execute(update(messages).where(messages.c.id.in_(alive), running).values(beat=messages.c.beat + 1))
+            if alive:
+                beat = update(messages).where(messages.c.id.in_(alive), running)
+                await db.execute(beat.values(beat=messages.c.beat + 1))
             if answers:
                 one = update(messages).where(messages.c.id == bindparam("message"), running)
-                texts = [{"message": message_id, "answer": text} for message_id, text in answers.items()]
-                await db.execute(one.values(answer=bindparam("answer")), texts)
+                texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
+                await db.execute(one.values(answer=bindparam("text")), texts)
 
-    async def wishes(self, owner: str) -> dict[uuid.UUID, Wishes]:
-        """What other processes want of the turns that this one writes."""
+    async def wishes(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wishes]:
+        """What other processes want of these turns; one that is missing was deleted."""
         query = select(messages.c.id, messages.c.followed, messages.c.stop_asked)
         async with self._database.reading() as db:
-            rows = await db.execute(query.where(messages.c.owner == owner, running))
+            rows = await db.execute(query.where(messages.c.id.in_(message_ids)))
             return {row.id: Wishes(row.followed, row.stop_asked) for row in rows}
 
-    async def follow(self, message_id: uuid.UUID) -> Turn | None:
+    async def look_at(self, message_id: uuid.UUID) -> Turn | None:
         """A turn, after telling the process that writes it, if it still runs, that somebody reads it here."""
         this = messages.c.id == message_id
         looked = update(messages).where(this, running).values(followed=messages.c.followed + 1).returning(messages)
@@ -320,7 +345,7 @@ class Store:
         closed = (
             update(messages)
             .where(messages.c.id == message_id, messages.c.beat == beat, running)
-            .values(status="error", code="interrupted", finished_at=now, updated_at=now)
+            .values(status="error", code=INTERRUPTED, finished_at=now, updated_at=now)
             .returning(messages)
         )
         async with self._database.writing() as db:
@@ -337,7 +362,7 @@ class Store:
                 UsageRow(
                     at=turn.created_at,
                     tenant_id=tenant_id,
-                    outcome="interrupted",
+                    outcome=INTERRUPTED,
                     conversation_id=turn.conversation_id,
                     message_id=turn.id,
                     model=turn.model,
@@ -409,16 +434,17 @@ class Store:
 
         Usage stays until its tenant is removed: it is the bill, and holds neither text nor addresses.
         """
-        deleted = batch = await self._purge_some(before)
+        deleted = batch = await self.purge_some(before)
         while batch == PURGE_BATCH:
-            batch = await self._purge_some(before)
+            batch = await self.purge_some(before)
             deleted += batch
         past = (_now() - timedelta(days=COUNTER_DAYS)).timestamp()
         async with self._database.writing() as db:
             result = await db.execute(delete(counters).where(counters.c.started < past))
         return Purged(conversations=deleted, counters=result.rowcount)
 
-    async def _purge_some(self, before: datetime) -> int:
+    async def purge_some(self, before: datetime) -> int:
+        """One small step of `purge`: how many conversations it deleted, at most `PURGE_BATCH`."""
         some = select(conversations.c.id).where(conversations.c.updated_at < before).limit(PURGE_BATCH)
         async with self._database.writing() as db:
             result = await db.execute(delete(conversations).where(conversations.c.id.in_(some)))
@@ -632,6 +658,10 @@ async def _widget(db: AsyncConnection, name: str, lock: bool = False) -> Widget:
     return widget
 
 
+def _written_by(writer: str | None) -> ColumnElement[bool]:
+    return messages.c.writer.is_not_distinct_from(writer)
+
+
 def _turns_of(tenant_id: int) -> Select[*tuple[Any, ...]]:
     return select(messages).join_from(messages, conversations).where(conversations.c.tenant_id == tenant_id)
 
@@ -657,16 +687,17 @@ async def _touch_conversation(db: AsyncConnection, tenant_id: int, conversation_
         raise ConversationNotFound("The tenant has no such conversation.")
 
 
+def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
+    """Whether a request with a turn's message id is the one that began it."""
+    return turn.question == storable(question) and conversation_id in (None, turn.conversation_id)
+
+
 async def _repeated(
     db: AsyncConnection, tenant_id: int, message_id: uuid.UUID, conversation_id: uuid.UUID | None, question: str
 ) -> Turn:
     """The turn of this id, if it is the same request's."""
     turn = await _first(db, Turn, _turns_of(tenant_id).where(messages.c.id == message_id))
-    if (
-        turn is None
-        or turn.question != storable(question)
-        or (conversation_id is not None and turn.conversation_id != conversation_id)
-    ):
+    if turn is None or not is_repeat(turn, conversation_id, question):
         raise MessageIdTaken("This message id belongs to another request.")
     return turn
 

@@ -150,9 +150,9 @@ messages = Table(
     Column("hidden", Boolean, nullable=False, default=False),
     Column("rating", Text),
     Column("comment", SafeText),
-    # While it runs: the process that writes it, which counts `beat` up while it lives; how often readers elsewhere have
-    # looked; and whether one of them asked to stop it.
-    Column("owner", Text),
+    # While it runs: who writes it, which counts `beat` up while it lives; how often readers elsewhere have looked; and
+    # whether one of them asked to stop it.
+    Column("writer", Text),
     Column("beat", Integer, nullable=False, default=0),
     Column("followed", Integer, nullable=False, default=0),
     Column("stop_asked", Boolean, nullable=False, default=False),
@@ -162,7 +162,7 @@ messages = Table(
     Index("messages_conversation", "conversation_id", "number"),
 )
 running = messages.c.status == "running"
-Index("messages_running", messages.c.owner, sqlite_where=running, postgresql_where=running)
+Index("messages_running", messages.c.id, sqlite_where=running, postgresql_where=running)
 
 # The bill outlives the conversation, so only the tenant is a foreign key here.
 usage = Table(

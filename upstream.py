@@ -37,6 +37,7 @@ OPEN_SECONDS = 5.0
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
 MOST_TOKENS = 2**31 - 1  # a larger count is nonsense, and does not fit the database
+STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; one that breaks later was read
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
 MAX_ERROR_BODY_BYTES = 16_384
@@ -288,11 +289,13 @@ class Circuit:
 
     def check(self) -> None:
         """Raises UpstreamFailed while the circuit is open."""
-        now = time.monotonic()
-        if self._failures < FAILURES_TO_OPEN or now >= self._try_at:
-            self._try_at = now + OPEN_SECONDS
-            return
-        raise UpstreamFailed("the upstream failed too often", retry_after=math.ceil(self._try_at - now))
+        wait = self._try_at - time.monotonic()
+        if self._failures >= FAILURES_TO_OPEN and wait > 0:
+            raise UpstreamFailed("the upstream failed too often", retry_after=math.ceil(wait))
+
+    def enter(self) -> None:
+        """A question is asked now: while the circuit is open, the next one waits again."""
+        self._try_at = time.monotonic() + OPEN_SECONDS
 
     def count(self, *, outage: bool) -> None:
         """What became of a question: whether the upstream was out, or answered in whatever way."""
@@ -320,6 +323,7 @@ class Call:
     connecting: bool = field(default=False, init=False)
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
+    _sent_at: float = field(default=0.0, init=False)
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
 
     def stop(self) -> None:
@@ -329,13 +333,24 @@ class Call:
             if self._task is not None and not self.connecting:
                 self._task.cancel()
 
+    def resume(self) -> bool:
+        """Take a `stop` back, for a reader who returns. True if that was in time: it is still being connected."""
+        if self.connecting:
+            self.stopped = False
+        return self.connecting
+
     async def run(self) -> Finish:
         """Ask, relay the text, and tell how the answer ended. Raises a ServiceError when it broke."""
         if self.stopped:
             raise asyncio.CancelledError
         self._task = asyncio.current_task()
+        self.circuit.enter()
         try:
             return await self._run()
+        except ServiceError:
+            if self.stopped and not self.sent:
+                raise asyncio.CancelledError from None
+            raise
         finally:
             self._task = None  # from here on there is nothing to stop
             if not self.stopped:
@@ -356,8 +371,11 @@ class Call:
         except (TimeoutError, httpx.TimeoutException) as error:
             if not decoder.ended:
                 raise UpstreamTimeout(f"the upstream sent nothing in time ({type(error).__name__})") from None
-        except (httpx.TransportError, httpx.StreamError) as error:
-            if self.stopped:
+        except asyncio.CancelledError:
+            if not (self.stopped and decoder.ended):
+                raise  # otherwise the answer was over before it was stopped
+        except (httpx.TransportError, httpx.StreamError, OSError) as error:
+            if self.stopped and not decoder.ended:
                 raise asyncio.CancelledError from None
             if not decoder.ended:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
@@ -381,7 +399,8 @@ class Call:
                     raise UpstreamFailed(f"no connection to the upstream ({type(error).__name__})") from None
                 wait = _backoff(tries_left)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if self.stopped or not tries_left or not self._reused:
+                stale = self._reused and time.monotonic() - self._sent_at < STALE_SECONDS
+                if self.stopped or tries_left < 2 or not stale:
                     raise
                 wait = 0.0  # the upstream had closed the idle connection
             else:
@@ -405,7 +424,7 @@ class Call:
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
             self.connecting = True
         elif event == "http11.send_request_headers.started":
-            self._reused = not self.connecting
+            self._reused, self._sent_at = not self.connecting, time.monotonic()
             self.connecting = False
             if self.stopped:
                 raise asyncio.CancelledError

@@ -88,6 +88,63 @@ async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_c
                 assert (await client.ask("Hi")).text == "Quick answer"
 
 
+async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_the_answer(serve: Serve) -> None:
+    with local_upstream() as local:
+        async with serve(openai_base_url=local.url("quick")) as client:
+            connected = client.hold_connections()
+            message_id = str(uuid.uuid4())
+            leaving = asyncio.create_task(client.ask_and_leave(message_id=message_id))
+            await until(lambda: any(w.call.connecting for w in client.state["service"].answers._writings.values()))
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            back = asyncio.create_task(client.ask("Hi", message_id=message_id))
+            await until(lambda: any(w.readers for w in client.state["service"].answers._writings.values()))
+            connected.set()
+            assert (await back).text == "Quick answer"
+            assert local.asked == 1
+
+
+async def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(
+    client: Client, upstream: respx.Route
+) -> None:
+    body = Body([delta("Private"), asyncio.Event()])
+    upstream.mock(side_effect=[httpx.Response(200, stream=body), streamed(*answer("New"))])
+    question = {"message": "Hi", "message_id": str(uuid.uuid4())}
+    async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
+        events = response.events()
+        start = (await anext(events)).data
+        await anext(events)
+        deleted, _ = await client.request("DELETE", f"/api/v1/conversations/{start['conversation_id']}")
+        assert deleted.status == 204
+        assert body.closed.is_set()
+        assert [event.data["status"] async for event in events] == ["cancelled"]
+    assert (await client.ask("Hi", message_id=question["message_id"])).text == "New"
+    await client.until_idle()
+    gone, _ = await client.request("GET", f"/api/v1/conversations/{start['conversation_id']}")
+    assert gone.status == 404
+    assert await outcomes(client) == {"cancelled": 1, "complete": 1}
+
+
+async def test_a_hundred_open_answers_are_all_stored_when_the_service_stops(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    upstream.mock(side_effect=lambda request: streamed(delta("Half"), asyncio.Event()))
+
+    async def read_to_the_end(client: Client) -> str:
+        return (await client.ask("Hi")).last.data["code"]
+
+    async with serve(drain_seconds=0) as client:
+        readers = [asyncio.create_task(read_to_the_end(client)) for _ in range(100)]
+        writings = client.state["service"].answers._writings
+        await until(lambda: len(writings) == 100 and all(w.answer.length for w in writings.values()))
+        client.state["service"].shutdown.set()
+        assert set(await asyncio.gather(*readers)) == {"restarting"}
+        await client.until_idle()
+        await client.state["service"].drained.wait()
+        assert await outcomes(client) == {"restarting": 100}
+        assert await client.state["service"].store.beats() == {}
+
+
 async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visitors_problem(serve: Serve) -> None:
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:

@@ -111,7 +111,7 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     tenant = await store.get_tenant("shop")
     asked = question()
     begun = await store.begin_turn(
-        tenant.id, uuid.UUID(asked["message_id"]), None, "A story", owner="a process that died"
+        tenant.id, uuid.UUID(asked["message_id"]), None, "A story", writer="a process that died"
     )
     await store.checkpoint([begun.turn.id], {begun.turn.id: "Half"})
     got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 10)
@@ -125,7 +125,7 @@ async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(
     async with serve() as client:
         store = client.state["service"].store
         tenant = await store.get_tenant("shop")
-        begun = await store.begin_turn(tenant.id, uuid.uuid4(), None, "A story", owner="a process that died")
+        begun = await store.begin_turn(tenant.id, uuid.uuid4(), None, "A story", writer="a process that died")
         async with asyncio.timeout(10):
             while (turn := await store.find_turn(tenant.id, begun.turn.id)).status == "running":
                 await asyncio.sleep(0.01)
@@ -146,3 +146,55 @@ async def test_a_question_that_was_never_asked_can_be_asked_again(serve: Serve) 
             await client.until_idle()
             assert (await client.ask("A story", message_id=asked["message_id"])).text == "Quick answer"
             assert local.asked == 1
+
+
+async def test_a_reader_of_an_answer_that_another_process_writes_is_told_of_a_shutdown(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        await anext(response.events())
+        following = asyncio.create_task(other.ask("A story", message_id=asked["message_id"]))
+        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+        await until(lambda: writing.followed > 0)
+        await other.state["service"].answers.drain(0)
+        assert (await following).last.data["code"] == "restarting"
+
+
+async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        events = response.events()
+        start = (await anext(events)).data
+        store = other.state["service"].store
+        for message_id, beat in (await store.beats()).items():
+            assert await store.abandon(message_id, beat)
+        rest.set()
+        assert [event async for event in events][-1].data["status"] == "complete"
+    turns = await one.get_json(f"/api/v1/conversations/{start['conversation_id']}")
+    assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("One two", "complete")
+    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
+    assert [(total.outcome, total.requests, total.completion_tokens) for total in totals] == [("complete", 1, 4)]
+
+
+async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
+    two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
+
+    async def broken(*arguments: object) -> None:
+        raise RuntimeError("a fault of our own")
+
+    asked = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        await anext(response.events())
+        monkeypatch.setattr(other.state["service"].store, "look_at", broken)
+        assert (await other.ask("A story", message_id=asked["message_id"])).last.data["code"] == "interrupted"

@@ -120,8 +120,8 @@ async def test_many_that_start_at_once_migrate_once(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("chatbot.db", "malformed"),
-        ("postgresql+asyncpg://user:secret@host:port/x", "malformed"),
+        ("chatbot.db", "is not a database URL"),
+        ("postgresql+asyncpg://user:secret@host:port/x", "is not a database URL"),
         ("sqlite:///chatbot.db", "must begin with"),
         ("postgresql+psycopg://user:secret@host/x", "must begin with"),
         ("sqlite+aiosqlite://", "must name a file"),

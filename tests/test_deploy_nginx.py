@@ -1,0 +1,226 @@
+"""The service behind a real nginx with deploy/nginx.conf: what passes, what does not, and who is taken for whom."""
+
+import os
+import random
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from processes import ROOT, RunningService, running_service
+from upstreams import LocalUpstream, local_upstream
+
+CONFIGURATION = (ROOT / "deploy/nginx.conf").read_text()
+NAME = "chat.example.com"
+MAIN = """
+daemon off;
+master_process off;
+pid {0}/nginx.pid;
+events {{}}
+http {{
+    access_log {0}/access.log;
+    client_body_temp_path {0}/body;
+    proxy_temp_path {0}/proxy;
+    fastcgi_temp_path {0}/fastcgi;
+    uwsgi_temp_path {0}/uwsgi;
+    scgi_temp_path {0}/scgi;
+    include {0}/site.conf;
+}}
+"""
+
+
+class Proxy:
+    """An nginx with a service behind it, and the certificate that its visitors trust."""
+
+    def __init__(self, directory: Path, service: RunningService, upstream: LocalUpstream) -> None:
+        self.service = service
+        self.upstream = upstream
+        self.port = _free_port()
+        self.origin = f"https://{NAME}:{self.port}"
+        self.certificate = _certificate(directory)
+
+    @contextmanager
+    def visitor(self, address: str = "127.0.0.1", origin: str = "") -> Iterator[httpx.Client]:
+        """A visitor at an address of this machine, whose page is the service's own unless `origin` says otherwise."""
+        headers = {
+            "Host": f"{NAME}:{self.port}",
+            "Origin": origin or self.origin,
+            "X-API-Key": self.service.api_key,
+        }
+        trust = ssl.create_default_context(cafile=self.certificate)
+        transport = httpx.HTTPTransport(verify=trust, local_address=address)
+        with httpx.Client(transport=transport, base_url=f"https://127.0.0.1:{self.port}", headers=headers) as client:
+            yield client
+
+    def ask(self, client: httpx.Client, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """Ask a question and leave with the first word of its answer: the status, and the error's code if it is one."""
+        with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}, headers=headers) as response:
+            if response.status_code == 200:
+                return 200, ""
+            return response.status_code, httpx.Response(200, content=response.read()).json()["code"]
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # Debian's users do not have these on their PATH
+    nginx, openssl = shutil.which("nginx", path=path), shutil.which("openssl", path=path)
+    if nginx is None or openssl is None:
+        pytest.skip("nginx and openssl are not both installed")
+    directory = tmp_path_factory.mktemp("nginx")
+    with local_upstream() as upstream:
+        settings = {"OPENAI_BASE_URL": upstream.url("endless"), "RESUME_SECONDS": "0", "METRICS_TOKEN": "token"}
+        with running_service(directory, "https://www.example.com", **settings) as service:
+            proxy = Proxy(directory, service, upstream)
+            _configure(directory, proxy)
+            with _running(nginx, directory, proxy.port):
+                yield proxy
+
+
+def _certificate(directory: Path) -> Path:
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem")]
+    names = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1", "-days", "1"]
+    subprocess.run([*command, *files, *names], check=True, capture_output=True)
+    return directory / "certificate.pem"
+
+
+def _configure(directory: Path, proxy: Proxy) -> None:
+    """The file as it is, but for the ports, the certificate and where a user may write."""
+    site = CONFIGURATION
+    for ours, here in {
+        "listen 443 ": f"listen 127.0.0.1:{proxy.port} ",
+        "/etc/ssl/chat.example.com.pem": f"{directory}/certificate.pem",
+        "/etc/ssl/chat.example.com.key": f"{directory}/key.pem",
+        "http://127.0.0.1:8000;": f"{proxy.service.url};",
+    }.items():
+        assert site.count(ours) == 1, ours
+        site = site.replace(ours, here)
+    (directory / "site.conf").write_text(site)
+    (directory / "nginx.conf").write_text(MAIN.format(directory))
+
+
+@contextmanager
+def _running(nginx: str, directory: Path, port: int) -> Iterator[None]:
+    command = [nginx, "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf"]
+    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    process = subprocess.Popen(command)
+    try:
+        while not _listens(port):
+            assert process.poll() is None, (directory / "error.log").read_text()
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    """Below those that connections are given, so that none takes it in the meantime."""
+    while _listens(port := random.randrange(20_000, 32_000)):
+        pass
+    return port
+
+
+def test_words_arrive_while_the_answer_goes_on_and_whoever_leaves_ends_it(proxy: Proxy) -> None:
+    with proxy.visitor() as client:
+        with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            pieces = response.iter_raw()
+            received = [next(pieces) for _ in range(5)]
+            assert proxy.upstream.open == 1
+        assert max(map(len, received)) < 1000  # no buffer was filled first
+        assert proxy.upstream.wait_until_open(0)
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("", (200, "")),
+        ("https://www.example.com", (200, "")),
+        ("http://" + NAME, (403, "origin_not_allowed")),
+        ("https://" + NAME, (403, "origin_not_allowed")),
+        ("https://evil.test", (403, "origin_not_allowed")),
+    ],
+)
+def test_the_services_own_origin_is_the_public_one(proxy: Proxy, origin: str, expected: tuple[int, str]) -> None:
+    with proxy.visitor(origin=origin) as client:
+        assert proxy.ask(client) == expected
+
+
+def test_each_visitor_has_a_limit_of_his_own_and_cannot_pass_for_another(proxy: Proxy) -> None:
+    proxy.service.manage("tenant", "set", "shop", "--visitor-rate-per-minute", "1")
+    try:
+        with proxy.visitor("127.0.0.2") as one, proxy.visitor("127.0.0.3") as other:
+            assert proxy.ask(one) == (200, "")
+            forged = {"X-Forwarded-For": "198.51.100.9"}
+            assert proxy.ask(one, forged) == (429, "visitor_rate_limited")
+            assert proxy.ask(other) == (200, "")
+    finally:
+        proxy.service.manage("tenant", "set", "shop", "--visitor-rate-per-minute", "0")
+
+
+def test_a_body_over_the_limit_does_not_reach_the_service(proxy: Proxy) -> None:
+    headers = {"Content-Type": "application/json"}
+    with proxy.visitor() as client:
+        largest = client.post("/api/v1/chat", content=b"x" * 65_536, headers=headers)
+        larger = client.post("/api/v1/chat", content=b"x" * 65_537, headers=headers)
+    assert (largest.status_code, largest.json()["code"]) == (400, "malformed_json")
+    assert larger.status_code == 413
+    assert "nginx" in larger.text
+
+
+def test_metrics_are_not_public_even_with_the_token(proxy: Proxy) -> None:
+    token = {"Authorization": "Bearer token"}
+    assert httpx.get(f"{proxy.service.url}/metrics", headers=token).status_code == 200
+    with proxy.visitor() as client:
+        for path in ("/metrics", "//metrics", "/%6detrics"):
+            assert client.get(path, headers=token).status_code == 404
+
+
+def test_a_request_has_one_id_in_both_logs_which_the_visitor_does_not_choose(proxy: Proxy) -> None:
+    with proxy.visitor() as client:
+        response = client.get("/api/v1/health", headers={"X-Request-ID": "chosen-by-the-visitor"})
+    request_id = response.headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", request_id)
+    deadline = time.monotonic() + 10
+    while f"request_id={request_id}" not in proxy.service.log():  # the service logs a request after its response
+        assert time.monotonic() < deadline
+
+
+def test_assets_come_packed_and_are_kept(proxy: Proxy) -> None:
+    with proxy.visitor() as client:
+        packed = client.get("/widget.js", headers={"Accept-Encoding": "gzip"})
+        plain = client.get("/widget.js", headers={"Accept-Encoding": "identity"})
+        kept = client.get("/widget.js", headers={"If-None-Match": packed.headers["etag"]})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.content == plain.content
+    assert kept.status_code == 304
+
+
+def test_browsers_are_offered_http_2(proxy: Proxy) -> None:
+    trust = ssl.create_default_context(cafile=proxy.certificate)
+    trust.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+        with trust.wrap_socket(connection, server_hostname=NAME) as secured:
+            assert secured.selected_alpn_protocol() == "h2"
+
+
+def test_what_the_readme_shows_is_in_the_file() -> None:
+    shown = re.search(r"```nginx\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown
+    lines = {line.strip() for line in CONFIGURATION.splitlines()}
+    assert {line.strip() for line in shown[1].splitlines()} <= lines
