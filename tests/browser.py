@@ -1,16 +1,19 @@
 """The widget as a visitor meets it: on a page of another origin, with an upstream that says what it is told."""
 
 import json
+import os
+import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
+import pytest
 from playwright.sync_api import Frame, Locator, Page, expect
 
 from fakes import DONE, counted, data, delta
@@ -18,11 +21,21 @@ from processes import RunningService
 from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 15_000  # milliseconds; a condition that holds is seen long before
+PATIENCE = 10_000  # milliseconds, for what comes about long before
 
 expect.set_options(timeout=PATIENCE)
+
+
+def skip_unless_required(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def add_tenant(service: RunningService, name: str, *options: str, origin: str = "") -> RunningService:
+    """The same service as another tenant of it sees it."""
+    added = service.manage("tenant", "add", name, "--origin", origin or service.origin, *options)
+    return replace(service, widget_id=added["widget_id"], api_key=added["api_key"])
 
 
 def script_tag(service: RunningService, attributes: str = "", *, url: str = "") -> str:
@@ -30,9 +43,6 @@ def script_tag(service: RunningService, attributes: str = "", *, url: str = "") 
         f'<script src="{url or service.url}/widget.js" async data-api-key="{service.api_key}" '
         f'data-widget-id="{service.widget_id}" {attributes}></script>'
     )
-
-
-Visit = Callable[..., "Chat"]
 
 
 class Chat:
@@ -53,7 +63,7 @@ class Chat:
         self.questions = self.log.locator(".question .text")
         self.answers = self.log.locator(".answer .text")
 
-    def button(self, name: str) -> Locator:
+    def button(self, name: str | re.Pattern[str]) -> Locator:
         return self.inside.get_by_role("button", name=name)
 
     def open(self) -> None:
@@ -78,6 +88,21 @@ class Chat:
         return frame
 
 
+class Visit(Protocol):
+    """Opens a page of somebody's site with the widget on it: `chat = visit('data-title="Shop"')`."""
+
+    def __call__(
+        self,
+        attributes: str = "",
+        *,
+        service: RunningService | None = None,
+        url: str = "",
+        head: str = "",
+        body: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> Chat: ...
+
+
 class HostPages:
     """Pages of somebody's site, each at a path of its own."""
 
@@ -88,7 +113,10 @@ class HostPages:
     def add(self, *, head: str = "", body: str = "", headers: dict[str, str] | None = None) -> str:
         """The URL of a new page."""
         path = f"/{len(self._pages)}"
-        page = f'<!doctype html><html lang="en"><head><title>A shop</title>{head}</head><body><main><h1>A shop</h1></main>{body}</body></html>'
+        page = (
+            f'<!doctype html><html lang="en"><head><title>A shop</title><link rel="icon" href="data:,">{head}</head>'
+            f"<body><main><h1>A shop</h1></main>{body}</body></html>"
+        )
         self._pages[path] = (page.encode(), headers or {})
         return self.url + path
 

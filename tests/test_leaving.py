@@ -131,7 +131,7 @@ async def test_a_hundred_open_answers_are_all_stored_when_the_service_stops(
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), asyncio.Event()))
 
     async def read_to_the_end(client: Client) -> str:
-        return (await client.ask("Hi")).last.data["code"]
+        return str((await client.ask("Hi")).last.data["code"])
 
     async with serve(drain_seconds=0) as client:
         readers = [asyncio.create_task(read_to_the_end(client)) for _ in range(100)]

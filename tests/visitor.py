@@ -4,24 +4,17 @@ The browser lives as long as a test module: Playwright's synchronous API keeps a
 asynchronous tests of other modules could not start theirs.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browser import PATIENCE, Chat, HostPages, Line, Provider, Visit, script_tag, serving
+from browser import PATIENCE, Chat, HostPages, Line, Provider, Visit, script_tag, serving, skip_unless_required
 from processes import RunningService, running_service
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-
-def skip_unless_required(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +73,17 @@ def visit(context: BrowserContext, host_pages: HostPages, shop: RunningService) 
     """Opens a host page with the widget on it: `chat = visit('data-title="Shop"')`."""
 
     def open_page(
-        attributes: str = "", *, head: str = "", body: str = "", headers: dict[str, str] | None = None
+        attributes: str = "",
+        *,
+        service: RunningService | None = None,
+        url: str = "",
+        head: str = "",
+        body: str = "",
+        headers: dict[str, str] | None = None,
     ) -> Chat:
-        tag = script_tag(shop, attributes)
-        chat = Chat(context.new_page(), shop.widget_id)
+        service = service or shop
+        tag = script_tag(service, attributes, url=url)
+        chat = Chat(context.new_page(), service.widget_id)
         chat.page.goto(host_pages.add(head=head, body=body + tag, headers=headers))
         return chat
 

@@ -13,6 +13,7 @@ export interface Config {
 /** What is read of the script element; a test needs no more. */
 export type ScriptTag = Pick<HTMLScriptElement, 'src' | 'dataset'>;
 
+const SETTINGS = ['title', 'greeting', 'placeholder', 'color', 'position', 'theme', 'locale'];
 export const DEFAULT_Z_INDEX = 2147483000;
 
 /**
@@ -46,14 +47,8 @@ export function readConfig(tag: ScriptTag | null | undefined, fallback: unknown)
     zIndex: Number.parseInt(get('zIndex'), 10) || DEFAULT_Z_INDEX,
     // The app checks these: here they are only handed on.
     settings: {
-      title: get('title'),
-      greeting: get('greeting'),
-      placeholder: get('placeholder'),
-      color: get('color'),
-      position: get('position'),
-      theme: get('theme'),
+      ...Object.fromEntries(SETTINGS.map((name) => [name, get(name)])),
       suggestions: parseList(data.suggestions ?? given.suggestions),
-      locale: get('locale'),
     } as Settings,
   };
 }

@@ -19,7 +19,6 @@ export interface Frame {
   isOpen(): boolean;
   /** Moves the keyboard into the widget. */
   focus(): void;
-  destroy(): void;
 }
 
 const MARGIN = 16;
@@ -29,15 +28,11 @@ const FULL = '(max-width:480px),(max-height:480px) and (orientation:landscape)';
 const DARK = '(prefers-color-scheme:dark)';
 const CALM = '(prefers-reduced-motion:reduce)';
 
-/** The start of both elements' style: nothing of the host page's own applies. */
+/** How both elements begin: nothing of the host page's own applies. */
 const BARE = 'all:initial;display:block;color-scheme:light;';
 
-/** Through the CSSOM, which no Content-Security-Policy refuses; inline and important, which no sheet of the page beats. */
-function setStyle(element: HTMLElement, css: string): void {
-  element.style.cssText = css.replace(/;/g, '!important;');
-}
-
-export function createFrame(config: Config, receive: (message: ToLoader) => void): Frame {
+/** The frame in its element on the page, until `signal` takes both away. */
+export function createFrame(config: Config, signal: AbortSignal, receive: (message: ToLoader) => void): Frame {
   const host = document.createElement('div');
   host.id = `a4-chat-widget-${config.widgetId}`;
   const frame = document.createElement('iframe');
@@ -48,7 +43,11 @@ export function createFrame(config: Config, receive: (message: ToLoader) => void
   );
   frame.allow = 'clipboard-write';
   frame.src = `${config.apiUrl}/widget.html?id=${config.widgetId}`;
-  host.attachShadow({ mode: 'open' }).append(frame);
+  const root = host.attachShadow({ mode: 'open' });
+  root.append(frame);
+  // In a shadow tree an important rule wins over all of the page's, and no Content-Security-Policy refuses this sheet.
+  const sheet = new CSSStyleSheet();
+  root.adoptedStyleSheets = [sheet];
 
   const full = matchMedia(FULL);
   const dark = matchMedia(DARK);
@@ -80,14 +79,13 @@ export function createFrame(config: Config, receive: (message: ToLoader) => void
       box = `bottom:${MARGIN}px;${side}:${MARGIN}px;width:min(400px,100vw - ${2 * MARGIN}px);height:min(640px,100vh - ${2 * MARGIN}px);`;
     }
     const shown = ready ? 'visibility:visible;' : 'visibility:hidden;pointer-events:none;';
-    setStyle(host, `${BARE}position:fixed;z-index:${config.zIndex};${box}${shown}`);
     const shape = fills
       ? ''
       : 'border-radius:18px;box-shadow:0 0 0 1px #0000000f,0 4px 12px #0000001a,0 16px 48px #0000002e;';
-    setStyle(
-      frame,
-      `${BARE}width:100%;height:100%;border:0;background:none;${shown}${open ? shape : 'filter:drop-shadow(0 4px 10px #00000040);'}`,
-    );
+    const css =
+      `:host{${BARE}position:fixed;z-index:${config.zIndex};${box}${shown}}` +
+      `iframe{${BARE}width:100%;height:100%;border:0;${shown}${open ? shape : 'filter:drop-shadow(0 4px 10px #00000040);'}}`;
+    sheet.replaceSync(css.replace(/;/g, '!important;'));
   }
 
   function animate(frames: Keyframe[], duration: number): Animation | undefined {
@@ -160,38 +158,31 @@ export function createFrame(config: Config, receive: (message: ToLoader) => void
     port?.postMessage({ type: 'view', focus: false, ...view() } satisfies ToApp);
   }
 
-  // Pages that replace their body, or clear it, get the host element back.
+  // Beside the body, whose styles, replacements and modal dialogs do not concern it. What clears the page gets it back.
   const observer = new MutationObserver(attach);
   function attach(): void {
-    if (host.isConnected || !document.body) return;
-    document.body.append(host);
-    observer.disconnect();
-    observer.observe(page, { childList: true });
-    observer.observe(document.body, { childList: true });
+    if (!host.isConnected) page.append(host);
   }
 
-  frame.addEventListener('load', onLoad);
-  full.addEventListener('change', onView);
-  dark.addEventListener('change', onView);
-  visualViewport?.addEventListener('resize', onScreen);
-  visualViewport?.addEventListener('scroll', onScreen);
+  const until = { signal };
+  frame.addEventListener('load', onLoad, until);
+  full.addEventListener('change', onView, until);
+  dark.addEventListener('change', onView, until);
+  visualViewport?.addEventListener('resize', onScreen, until);
+  visualViewport?.addEventListener('scroll', onScreen, until);
+  signal.addEventListener('abort', () => {
+    observer.disconnect();
+    port?.close();
+    host.remove();
+  });
   place();
   attach();
+  observer.observe(page, { childList: true });
 
   return {
     post: (message) => port?.postMessage(message),
     isOpen: () => open,
     focus: () => frame.focus(),
-    destroy() {
-      observer.disconnect();
-      frame.removeEventListener('load', onLoad);
-      full.removeEventListener('change', onView);
-      dark.removeEventListener('change', onView);
-      visualViewport?.removeEventListener('resize', onScreen);
-      visualViewport?.removeEventListener('scroll', onScreen);
-      port?.close();
-      host.remove();
-    },
   };
 }
 

@@ -20,11 +20,11 @@ const PATIENCE = 3000;
 
 function start(config: Config): void {
   const events = createEvents();
-  const waiting: Call[] = config.open ? [['open']] : [];
+  const waiting: Call[] = [];
   const abort = new AbortController();
   let frame: Frame | undefined;
   let isReady = false;
-  let open = false;
+  let { open } = config;
 
   function perform(call: Call): void {
     if (!frame || !isReady) {
@@ -40,8 +40,8 @@ function start(config: Config): void {
     } else if (name === 'close' || (name === 'toggle' && frame.isOpen())) {
       frame.post({ type: 'close' });
     } else {
-      // Only the page that has the keyboard may hand it on; a window that opens by itself must not take it.
-      const focus = document.hasFocus() && navigator.userActivation?.hasBeenActive !== false;
+      // Only for what the visitor has just done: a window that opens by itself must not take the keyboard.
+      const focus = document.hasFocus() && navigator.userActivation?.isActive !== false;
       if (focus) frame.focus();
       frame.post({ type: 'open', focus });
     }
@@ -49,10 +49,10 @@ function start(config: Config): void {
 
   function mount(): void {
     if (frame || abort.signal.aborted || document.getElementById(`a4-chat-widget-${config.widgetId}`)) return;
-    frame = createFrame(config, (message) => {
+    frame = createFrame(config, abort.signal, (message) => {
       if (message.type === 'ready') {
         isReady = true;
-        // A frame that a page moved starts anew: it comes back as it was.
+        // Without the focus, which the visitor has elsewhere. A frame that a page moved starts anew, and comes back as it was.
         if (open) frame?.post({ type: 'open', focus: false });
         for (const call of waiting.splice(0)) perform(call);
         events.emit('ready', {});
@@ -66,7 +66,6 @@ function start(config: Config): void {
 
   const api = createApi(events, perform, () => {
     abort.abort();
-    frame?.destroy();
     if (window.A4ChatWidget === api) delete window.A4ChatWidget;
   });
 

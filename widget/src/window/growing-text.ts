@@ -1,12 +1,11 @@
 import { noChange } from 'lit';
 import { Directive, directive, type ElementPart } from 'lit/directive.js';
 
-/** Brings an element's one text node up to a text that only ever grows, by appending what is new. */
+/** Brings an element's one text node up to a text that mostly only grows, by appending what is new. */
 export function growText(element: Element, text: string): void {
   const node = element.firstChild instanceof Text ? element.firstChild : element.appendChild(new Text());
-  // A shorter text is another one: the answer was asked for anew.
-  if (node.length > text.length) node.data = text;
-  else if (node.length < text.length) node.appendData(text.slice(node.length));
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.length));
+  else node.data = text;
 }
 
 class GrowingText extends Directive {

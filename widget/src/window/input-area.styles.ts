@@ -1,7 +1,7 @@
 import { css } from 'lit';
 
 export const styles = css`
-  :host { display: block; padding: 4px 14px 8px; }
+  :host { --_size: max(38px, var(--_hit)); --_pad: calc(var(--_size) / 2 - 12px); display: block; padding: 4px 14px 8px; }
   form {
     display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_border);
     border-radius: calc(var(--_radius) + 6px); background: var(--_bg); box-shadow: 0 1px 3px #0000000d;
@@ -9,14 +9,13 @@ export const styles = css`
   }
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
-    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: 7px 4px 7px 12px; border: 0; outline: 0; resize: none;
+    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0; resize: none;
     background: none; color: inherit; font: inherit; font-size: var(--_input); line-height: 24px; overflow-y: auto;
     scrollbar-width: thin;
   }
-  textarea:dir(rtl) { padding: 7px 12px 7px 4px; }
   textarea::placeholder { color: var(--_muted); opacity: 1; }
   .send {
-    flex: none; width: max(38px, var(--_hit)); height: max(38px, var(--_hit)); border-radius: 50%; background: var(--a4w-primary-color);
+    flex: none; width: var(--_size); height: var(--_size); border-radius: 50%; background: var(--a4w-primary-color);
     color: var(--a4w-on-primary);
   }
   .send:hover:not([disabled]) { transform: scale(1.05); }

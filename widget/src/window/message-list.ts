@@ -1,5 +1,4 @@
 import { html, LitElement, nothing, type PropertyValues } from 'lit';
-import { repeat } from 'lit/directives/repeat.js';
 import { define } from '../app/dom.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import type { ChatStatus, Turn } from './chat-controller.ts';
@@ -90,7 +89,7 @@ export class MessageList extends LitElement {
       <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
         @scroll=${this.#onScroll}>
         ${this.restoreFailed ? this.#renderRestoreFailed() : nothing}
-        ${turns.length ? repeat(turns, (turn) => turn, this.#renderTurn) : this.#renderEmpty()}
+        ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
       </div>
       ${
         following
@@ -138,8 +137,8 @@ export class MessageList extends LitElement {
           <div class="text" dir="auto" ?hidden=${!turn.answer} ${growingText(turn.answer)}></div>
           ${live && !turn.answer ? html`<typing-indicator></typing-indicator>` : nothing}
           ${live && turn.answer && this.status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
-          ${live ? nothing : this.#renderEnd(turn)}
           ${!live && turn.answer ? this.#renderActions(turn) : nothing}
+          ${live ? nothing : this.#renderEnd(turn)}
         </div>
       </div>
     `;

@@ -1,0 +1,126 @@
+"""What axe-core finds in every state of the chat, which shall be nothing, and what assistive technology is told."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Frame, expect
+
+from browser import WIDGET, Provider, Visit, skip_unless_required
+
+pytest_plugins = ["visitor"]
+
+AXE = WIDGET / "node_modules" / "axe-core" / "axe.min.js"
+# The frame holds one region of somebody's page, and has no headings or landmarks of its own to order.
+RUN = """async () => {
+    const found = await axe.run(document, {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+        rules: { region: { enabled: false }, 'page-has-heading-one': { enabled: false } },
+    });
+    return found.violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html + node.failureSummary)]);
+}"""
+
+Check = Callable[[Frame], None]
+
+
+@pytest.fixture
+def check() -> Iterator[Check]:
+    """Asserts that axe-core has nothing to say about a frame."""
+    if not AXE.exists():
+        skip_unless_required("axe-core is not installed: npm --prefix widget ci")
+    source = AXE.read_text()
+
+    def run(frame: Frame) -> None:
+        frame.evaluate(source)
+        # Colours count when they have come to rest.
+        frame.wait_for_function(
+            "() => document.getAnimations().every((animation) => animation.effect.getTiming().iterations === Infinity)"
+        )
+        found: list[Any] = frame.evaluate(RUN)
+        assert found == []
+
+    yield run
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check: Check, theme: str) -> None:
+    chat = visit(f"""data-theme="{theme}" data-suggestions='["Where is it?"]'""")
+    expect(chat.bubble).to_be_visible()
+    check(chat.frame)
+    check(chat.page.main_frame)
+
+    chat.open()
+    check(chat.frame)
+    check(chat.page.main_frame)
+
+    answer = provider.answer()
+    chat.ask("A question?")
+    answer.say("An answer that")
+    expect(chat.answers).to_have_text("An answer that")
+    check(chat.frame)
+    answer.say(" is complete.")
+    answer.end()
+    expect(chat.button("Copy")).to_be_visible()
+    check(chat.frame)
+
+    provider.refuse(401)
+    chat.ask("Another?")
+    expect(chat.button("Try again")).to_be_visible()
+    check(chat.frame)
+
+    chat.button("Delete conversation").click()
+    expect(chat.button("Keep")).to_be_visible()
+    check(chat.frame)
+
+
+def test_an_answer_is_announced_in_whole_sentences_with_its_beginning_and_its_end(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(
+        """() => {
+            window.said = [];
+            const roots = [document];
+            for (const root of roots) roots.push(...[...root.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?? []));
+            for (const root of roots)
+                for (const region of root.querySelectorAll('[aria-live=polite]'))
+                    new MutationObserver(() => region.textContent && said.push(region.textContent))
+                        .observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    answer = provider.answer()
+    chat.ask("Hello?")
+    chat.frame.wait_for_function("() => said.join(' ').includes('Answering…')")
+    answer.say("A first sentence. And a sec")
+    chat.frame.wait_for_function("() => said.join(' ').includes('A first sentence.')")
+    assert "And a" not in " ".join(chat.frame.evaluate("said"))
+    answer.say("ond one.")
+    answer.end()
+    chat.frame.wait_for_function("() => said.join(' ').includes('complete.')")
+    assert " ".join(chat.frame.evaluate("said")) == ("Answering… A first sentence. And a second one. Answer complete.")
+
+
+def test_motion_stops_for_those_who_asked_for_that(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    chat = visit()
+    chat.page.emulate_media(reduced_motion="reduce")
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("Calm")
+    expect(chat.answers).to_have_text("Calm")
+    assert chat.frame.evaluate("document.getAnimations().length") == 0
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+    assert chat.page.evaluate("document.getAnimations().length") == 0
+
+
+def test_the_window_can_be_read_in_forced_colors(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.page.emulate_media(forced_colors="active")
+    chat.open()
+    provider.answer("Seen.")
+    chat.ask("Seen?")
+    expect(chat.answers).to_have_text("Seen.")
+    bubble = chat.questions.locator("..")
+    expect(bubble).to_have_css("border-top-style", "solid")

@@ -1,0 +1,150 @@
+"""What a visitor sees when something breaks, and the way on from there."""
+
+import re
+
+import httpx
+from playwright.sync_api import BrowserContext, expect
+
+from browser import Line, Provider, Visit, add_tenant
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+
+def test_a_provider_that_refuses_is_said_in_plain_words_and_asked_again(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.refuse(401)
+    chat.ask("Hello?")
+    expect(chat.log).to_contain_text("The assistant is not available right now.")
+    expect(chat.log).not_to_contain_text("secret of the provider")
+    provider.answer("Hello again.")
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text("Hello again.")
+    expect(chat.questions).to_have_text(["Hello?"])
+    expect(chat.button("Try again")).to_have_count(0)
+
+
+def test_an_answer_that_breaks_keeps_its_text_until_it_is_tried_again(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("Half an ans")
+    expect(chat.answers).to_have_text("Half an ans")
+    answer.fail()
+    expect(chat.log).to_contain_text("The answer was interrupted.")
+    expect(chat.answers).to_have_text("Half an ans")
+    expect(chat.log).not_to_contain_text("secret of the provider")
+    provider.answer("A whole answer.")
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text("A whole answer.")
+    chat.reload()
+    expect(chat.answers).to_have_text(["A whole answer."])
+
+
+def test_an_empty_answer_is_said_to_be_one(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer().end()
+    chat.ask("Hello?")
+    expect(chat.log).to_contain_text("No answer came back.")
+    expect(chat.button("Try again")).to_be_enabled()
+
+
+def test_an_answer_cut_at_its_maximum_length_can_go_on(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("So long")
+    answer.end("length")
+    expect(chat.log).to_contain_text("cut off at its maximum length")
+    provider.answer(" and thanks.")
+    chat.button("Continue").click()
+    expect(chat.questions).to_have_text(["Hello?", "Please continue."])
+    expect(chat.answers).to_have_text(["So long", "and thanks."])
+
+
+def test_a_rate_limit_counts_down_to_when_trying_again_makes_sense(
+    context: BrowserContext, shop: RunningService, visit: Visit, provider: Provider
+) -> None:
+    context.clock.install()
+    chat = visit(service=add_tenant(shop, "limited", "--visitor-rate-per-minute", "1"))
+    chat.open()
+    provider.answer("Once.")
+    chat.ask("Once?")
+    expect(chat.answers).to_have_text("Once.")
+    chat.ask("Twice?")
+    expect(chat.log).to_contain_text("Please wait a moment.")
+    expect(chat.button(re.compile(r"^Try again in \d+ s$"))).to_be_disabled()
+    context.clock.fast_forward("01:01")
+    expect(chat.button("Try again")).to_be_enabled()
+
+
+def test_a_connection_that_drops_is_found_again_without_a_gap_or_a_repeat(
+    visit: Visit, line: Line, provider: Provider
+) -> None:
+    chat = visit(url=line.url)
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("One ")
+    expect(chat.answers).to_have_text("One")
+    line.cut()
+    expect(chat.window).to_contain_text("Reconnecting…")
+    answer.say("two ")
+    line.mend()
+    expect(chat.answers).to_have_text("One two")
+    answer.say("three.")
+    answer.end()
+    expect(chat.answers).to_have_text("One two three.")
+    expect(chat.window).to_contain_text("Ready to help")
+    assert len(provider.asked) == 1
+
+
+def test_a_stop_while_the_connection_is_gone_still_stops(visit: Visit, line: Line, provider: Provider) -> None:
+    chat = visit(url=line.url)
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("One ")
+    expect(chat.answers).to_have_text("One")
+    line.cut()
+    expect(chat.window).to_contain_text("Reconnecting…")
+    chat.button("Stop answering").click()
+    expect(chat.log).to_contain_text("Stopped")
+
+
+def test_the_earlier_messages_that_do_not_load_can_be_asked_for_again(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("Hi.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("Hi.")
+    broken = "**/api/v1/conversations/*"
+    chat.page.route(broken, lambda route: route.abort())
+    chat.reload()
+    expect(chat.log).to_contain_text("could not be loaded")
+    chat.page.unroute(broken)
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text("Hi.")
+
+
+def test_a_conversation_that_the_service_has_forgotten_begins_anew(
+    visit: Visit, shop: RunningService, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("Hi.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("Hi.")
+    with chat.page.expect_request("**/api/v1/conversations/*") as restoring:
+        chat.reload()
+    expect(chat.answers).to_have_text("Hi.")
+    assert httpx.delete(restoring.value.url, headers={"X-API-Key": shop.api_key}).status_code == 204
+    provider.answer("Hi again.")
+    chat.ask("Hello again?")
+    expect(chat.answers.last).to_have_text("Hi again.")
+    chat.reload()
+    expect(chat.answers).to_have_text(["Hi again."])

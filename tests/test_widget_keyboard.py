@@ -1,0 +1,175 @@
+"""The chat by the keyboard alone, with an input method, and on a phone."""
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, expect
+
+from browser import Chat, Provider, Visit
+
+pytest_plugins = ["visitor"]
+
+
+def test_everything_works_by_keyboard_and_escape_gives_the_focus_back(visit: Visit, provider: Provider) -> None:
+    chat = visit(body='<a href="#next">A link of the page</a>')
+    chat.bubble.wait_for()
+    chat.page.keyboard.press("Tab")
+    expect(chat.page.get_by_role("link")).to_be_focused()
+    chat.page.keyboard.press("Tab")
+    expect(chat.bubble).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(chat.field).to_be_focused()
+
+    provider.answer("By keys.")
+    chat.page.keyboard.type("No mouse?")
+    chat.page.keyboard.press("Enter")
+    expect(chat.answers).to_have_text("By keys.")
+    expect(chat.field).to_be_focused()
+
+    chat.page.keyboard.press("Escape")
+    expect(chat.window).to_be_hidden()
+    expect(chat.bubble).to_be_focused()
+    chat.page.keyboard.press("Space")
+    expect(chat.field).to_be_focused()
+
+
+def test_every_control_that_has_the_focus_shows_it(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("An answer.")
+    chat.ask("A question?")
+    expect(chat.answers).to_have_text("An answer.")
+    seen = set()
+    for _ in range(8):
+        chat.page.keyboard.press("Tab")
+        focused = _focused(chat)
+        if focused is None:
+            break
+        assert focused["shown"], f"{focused['name']} does not show that it has the focus"
+        seen.add(focused["name"])
+    chat.field.focus()
+    for _ in range(8):
+        chat.page.keyboard.press("Shift+Tab")
+        focused = _focused(chat)
+        if focused is None:
+            break
+        assert focused["shown"], f"{focused['name']} does not show that it has the focus"
+        seen.add(focused["name"])
+    assert seen >= {"Close chat", "New conversation", "Conversation", "Copy", "Delete conversation"}
+
+
+def _focused(chat: Chat) -> dict[str, str] | None:
+    """The element in the chat that has the focus: its name, and whether a line or a shadow marks it."""
+    found: dict[str, str] | None = chat.frame.evaluate(
+        """() => {
+            let element = document.hasFocus() ? document.activeElement : null;
+            while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+            if (!element || element === document.body) return null;
+            const marked = (node) => {
+                const style = getComputedStyle(node);
+                return style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+            };
+            const name = element.ariaLabel ?? element.textContent.trim();
+            return { name, shown: marked(element) || marked(element.closest('form') ?? element) };
+        }"""
+    )
+    return found
+
+
+def test_shift_and_enter_breaks_the_line(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    chat.page.keyboard.type("One")
+    chat.page.keyboard.press("Shift+Enter")
+    chat.page.keyboard.type("Two")
+    expect(chat.field).to_have_value("One\nTwo")
+    provider.answer("Both.")
+    chat.page.keyboard.press("Enter")
+    expect(chat.answers).to_have_text("Both.")
+    assert provider.asked[0]["messages"][-1]["content"] == "One\nTwo"
+
+
+@pytest.mark.parametrize(
+    ("composing", "ended_before"),
+    [(True, False), (False, True)],
+    ids=["composition ends after the key", "composition ends before the key, as in Safari"],
+)
+def test_the_enter_that_accepts_a_word_of_an_input_method_sends_nothing(
+    visit: Visit, provider: Provider, composing: bool, ended_before: bool
+) -> None:
+    chat = visit()
+    chat.open()
+    field = chat.field
+    field.dispatch_event("compositionstart")
+    field.fill("東京")
+    if ended_before:
+        field.dispatch_event("compositionend", {"data": "東京"})
+    field.dispatch_event("keydown", {"key": "Enter", "keyCode": 229, "isComposing": composing})
+    if not ended_before:
+        field.dispatch_event("compositionend", {"data": "東京"})
+    expect(field).to_have_value("東京")
+    expect(chat.questions).to_have_count(0)
+    provider.answer("はい。")
+    field.press("Enter")
+    expect(chat.questions).to_have_text(["東京"])
+    expect(chat.answers).to_have_text("はい。")
+
+
+def test_escape_that_leaves_an_input_method_does_not_close(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": True})
+    expect(chat.window).to_be_visible()
+
+
+def test_white_space_alone_and_too_much_text_are_not_sent(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.field.fill("  \n ")
+    expect(chat.button("Send message")).to_be_disabled()
+    chat.field.press("Enter")
+    expect(chat.questions).to_have_count(0)
+    chat.field.fill("x" * 3990)
+    expect(chat.inside.get_by_text("10 characters left")).to_be_visible()
+    chat.field.fill("x" * 4001)
+    expect(chat.inside.get_by_text("1 characters too many")).to_be_visible()
+    chat.field.press("Enter")
+    expect(chat.questions).to_have_count(0)
+
+
+def test_a_window_that_the_page_opens_by_itself_leaves_the_focus_where_it_is(visit: Visit) -> None:
+    chat = visit("data-open", body="<input autofocus aria-label='Search'>")
+    expect(chat.window).to_be_visible()
+    expect(chat.page.get_by_label("Search")).to_be_focused()
+
+
+def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
+    chat = visit()
+    chat.page.set_viewport_size({"width": 390, "height": 844})
+    chat.open()
+    expect(chat.iframe).to_have_css("border-radius", "0px")
+    assert _box(chat.host) == (0, 0, 390, 844)
+    for name in ("Close chat", "Send message"):
+        _, _, width, height = _box(chat.button(name))
+        assert min(width, height) >= 44, f"{name} is too small for a finger"
+    expect(chat.window).to_have_attribute("aria-modal", "true")
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+    left, top, width, height = _box(chat.host)
+    assert (left + width, top + height) == (374, 828)
+    assert max(width, height) <= 64
+
+
+def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit) -> None:
+    chat = visit()
+    chat.page.set_viewport_size({"width": 427, "height": 267})
+    chat.open()
+    left, top, width, height = _box(chat.host)
+    assert left >= 0 and top >= 0 and left + width <= 427 and top + height <= 267
+    expect(chat.field).to_be_in_viewport()
+
+
+def _box(locator: Locator) -> tuple[float, float, float, float]:
+    box = locator.bounding_box()
+    assert box is not None
+    return box["x"], box["y"], box["width"], box["height"]

@@ -1,0 +1,111 @@
+"""Nothing that an answer, a page or a frame sends makes the widget do more than it should."""
+
+from playwright.sync_api import BrowserContext, expect
+
+from browser import HostPages, Provider, Visit, add_tenant
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+MARKUP = """<img src="http://tracker.invalid/1" onerror="window.owned = 1"><script>window.owned = 2</script>
+<a href="https://example.com">a link</a> https://example.com/ [a](javascript:window.owned=3) ![i](http://tracker.invalid/2)
+<style>* { display: none }</style> <iframe src="http://tracker.invalid/3"></iframe> &lt;b&gt; ${7*7} {{7*7}}"""
+
+
+def test_markup_and_links_in_an_answer_stay_text(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    hosts: set[str] = set()
+    context.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask(MARKUP)
+    for character in MARKUP:
+        answer.say(character)
+    answer.end()
+    expect(chat.button("Copy")).to_be_visible()
+    assert chat.answers.evaluate("(element) => element.textContent") == MARKUP
+    assert chat.questions.evaluate("(element) => element.textContent") == MARKUP
+    for text in (chat.answers, chat.questions):
+        assert text.evaluate("(element) => element.childElementCount") == 0
+    assert chat.frame.evaluate("[typeof owned, document.links.length, document.scripts.length]") == ["undefined", 0, 1]
+    assert hosts == {"localhost", "127.0.0.1"}
+
+    chat.reload()
+    assert chat.answers.evaluate("(element) => element.textContent + element.childElementCount") == MARKUP + "0"
+    assert hosts == {"localhost", "127.0.0.1"}
+    assert chat.console == []
+
+
+def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop: RunningService) -> None:
+    page = context.new_page()
+    console: list[str] = []
+    page.on("console", lambda message: console.append(message.text))
+    page.goto(f"{shop.url}/widget.html?id={shop.widget_id}")
+    expect(page.locator("body")).to_have_text(
+        "This page is a part of a chat widget; it works only inside a website that embeds it."
+    )
+    assert page.evaluate("document.body.childElementCount") == 0
+    assert console == []
+
+
+def test_messages_that_a_page_forges_change_nothing(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate(
+        """(host) => {
+            const frame = host.shadowRoot.firstElementChild.contentWindow;
+            const init = { type: 'a4:init', apiKey: 'evil', widgetId: 'evil', settings: { title: 'Evil' },
+                view: { open: true, full: true, dark: true }, lang: 'de', kept: '' };
+            const messages = [init, { type: 'open', focus: true }, { type: 'send', text: 'Evil' },
+                { type: 'layout', open: true, focus: true }, { type: 'view', open: true }, null, 7, 'a4:init'];
+            for (const message of messages) {
+                window.postMessage(message, '*');
+                frame.postMessage(message, '*');
+                frame.postMessage(message, '*', [new MessageChannel().port2]);
+            }
+        }""",
+        chat.host.element_handle(),
+    )
+    chat.open()
+    expect(chat.window).to_have_accessible_name("Chat")
+    expect(chat.questions).to_have_count(0)
+    assert provider.asked == []
+    provider.answer("The right key.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("The right key.")
+
+
+def test_a_frame_of_another_site_in_the_page_reaches_nothing(
+    visit: Visit, context: BrowserContext, host_pages: HostPages
+) -> None:
+    attack = """<script>
+        const init = { type: 'a4:init', apiKey: 'evil', widgetId: 'evil', settings: { title: 'Evil' }, view: {} };
+        const targets = [parent, top, ...Array.from({ length: parent.length }, (_, index) => parent[index])];
+        for (const target of targets) {
+            for (const message of [init, { type: 'layout', open: true }, { type: 'ready', width: 480, height: 480 }])
+                target.postMessage(message, '*', [new MessageChannel().port2]);
+        }
+        parent.postMessage(`attacked ${targets.length}`, '*');
+    </script>"""
+    evil = host_pages.add(body=attack).replace("localhost", "127.0.0.1")
+    listen = "addEventListener('message', ({ data }) => { if (/attacked/.test(data)) document.title = data })"
+    chat = visit(head=f"<script>{listen}</script>")
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("(src) => document.body.append(Object.assign(document.createElement('iframe'), { src }))", evil)
+    # The frame itself is the only one that the page lists: the widget's is in a shadow tree.
+    expect(chat.page).to_have_title("attacked 3")
+    expect(chat.bubble).to_be_visible()
+    assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
+
+
+def test_a_page_inside_a_page_that_is_not_listed_gets_no_widget(
+    context: BrowserContext, host_pages: HostPages, visit: Visit, shop: RunningService
+) -> None:
+    """`frame-ancestors` asks every page around, so nobody can put a listed page into a trap of their own."""
+    exact = add_tenant(shop, "exact", origin=host_pages.url)
+    chat = visit(service=exact)
+    expect(chat.bubble).to_be_visible()
+    trap = host_pages.add(body=f'<iframe src="{chat.page.url}" width="900" height="700"></iframe>')
+    page = context.new_page()
+    with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+        page.goto(trap.replace("localhost", "127.0.0.1"))
