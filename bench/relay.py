@@ -26,7 +26,7 @@ from processes import RunningService, running_service  # noqa: E402
 from upstreams import HEAD, chunked  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
-BARE = '''
+BARE = """
 import contextlib, os, httpx, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
@@ -42,12 +42,13 @@ async def chat(request):
 
 @contextlib.asynccontextmanager
 async def lifespan(app):
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=2000, max_keepalive_connections=20)) as client:
+    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=20)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
         yield {"client": client}
 
-uvicorn.run(Starlette(routes=[Route("/api/v1/chat", chat, methods=["POST"])], lifespan=lifespan), port=0, log_level="info",
-            access_log=False, loop="uvloop", http="httptools")
-'''
+app = Starlette(routes=[Route("/api/v1/chat", chat, methods=["POST"])], lifespan=lifespan)
+uvicorn.run(app, port=0, log_level="info", access_log=False, loop="uvloop", http="httptools")
+"""
 
 
 @dataclass
@@ -64,7 +65,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_kilobytes(pid: int) -> int:
-    return int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in line).split()[1])
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if "VmRSS" in line).split()[1])
 
 
 async def serve_upstream(tokens: int, gate: asyncio.Event) -> asyncio.Server:
@@ -87,7 +89,9 @@ async def serve_upstream(tokens: int, gate: asyncio.Event) -> asyncio.Server:
     return await asyncio.start_server(handle, "127.0.0.1", 0, backlog=2000)
 
 
-async def one_round(url: str, headers: dict[str, str], pid: int, streams: int, tokens: int, gate: asyncio.Event) -> Cost:
+async def one_round(
+    url: str, headers: dict[str, str], pid: int, streams: int, tokens: int, gate: asyncio.Event
+) -> Cost:
     gate.clear()
     memory_before = resident_kilobytes(pid)
     begun = asyncio.Semaphore(0)
@@ -116,7 +120,7 @@ async def run(streams: int, tokens: int, rounds: int) -> None:
     gate = asyncio.Event()
     async with await serve_upstream(tokens, gate) as upstream:
         base = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1"
-        async with targets(base) as (service, bare, bare_url):
+        async with Targets(base) as (service, bare, bare_url):
             ours, theirs = [], []
             for _ in range(rounds + 1):  # the first warms up
                 key = {"X-API-Key": service.api_key}
@@ -133,7 +137,7 @@ async def run(streams: int, tokens: int, rounds: int) -> None:
     print(json.dumps(figures, indent=2))
 
 
-class targets:
+class Targets:
     """The service and the bare relay, running."""
 
     def __init__(self, base: str) -> None:
