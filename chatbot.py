@@ -19,7 +19,6 @@ import hmac
 import html
 import json
 import logging
-import os
 import re
 import sys
 import time
@@ -30,7 +29,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from math import ceil
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -50,26 +48,28 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import demo
 import errors
 import schema
 from answers import Answer, Answers
 from assets import Asset, asset_of, etag_of, load_assets
+from limits import check_limits
 from logs import configure_logging
 from metrics import Metrics
 from openapi import openapi as openapi_document
 from origins import origin_matches
 from settings import Settings, explain
-from store import Access, Begun, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow, is_repeat
+from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow, is_repeat
 from store import MessageIdTaken as MessageIdBelongsToAnother
-from store import visitor_id as hash_visitor
-from upstream import Call, Circuit, Finish
+from upstream import Call, Circuit, Finish, question_body, question_headers
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).with_name("static")
 API = "/api/v1"
 SWEEP_SECONDS = 3600
+ABORT = "chatbot.abort"
 # httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
 # idle ones in a time that grows with their square.
 KEEPALIVE_CONNECTIONS = 100
@@ -87,6 +87,7 @@ class Service:
     settings: Settings
     store: Store
     client: httpx.AsyncClient
+    fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
     circuit: Circuit
     answers: Answers
     assets: dict[str, Asset]
@@ -101,12 +102,14 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
     store = Store(settings.database_url)
     transport = demo.DemonstrationTransport() if settings.demonstration else None
     limits = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
+    fresh = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
     metrics = Metrics()
     answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
     metrics.open_answers.set_function(lambda: len(answers))
     async with (
         httpx.AsyncClient(transport=transport, limits=limits, timeout=timeout, trust_env=False) as client,
+        httpx.AsyncClient(transport=transport, limits=fresh, timeout=timeout, trust_env=False) as fresh_client,
         _closing(store),
     ):
         await store.migrate()
@@ -114,6 +117,7 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             settings=settings,
             store=store,
             client=client,
+            fresh_client=fresh_client,
             circuit=Circuit(),
             answers=answers,
             assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _openapi(settings))},
@@ -159,6 +163,7 @@ async def _sweep(service: Service, closing: asyncio.Event) -> None:
             before = datetime.now(UTC) - timedelta(days=days)
             while not closing.is_set() and (conversations := await service.store.purge_some(before)):
                 log.info("purged", extra={"conversations": conversations})
+            await service.store.purge_counters()
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
         with suppress(TimeoutError):
@@ -275,14 +280,14 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
         return service.answers.answer_of(known)
     with service.answers.room():
         service.circuit.check()
-        await _check_limits(request, access)
+        await check_limits(service.store, access.tenant, request.client.host if request.client else "")
         return await _begin(request, access, question, message_id)
 
 
 async def _begin(request: Request, access: Access, question: schema.ChatRequest, message_id: uuid.UUID) -> Answer:
     """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
     service, tenant = _service(request), access.tenant
-    headers = _upstream_headers(access, service.settings)
+    headers = question_headers(service.settings, tenant.openai_key_env)
     model = tenant.model or service.settings.openai_model
     writer = uuid.uuid4().hex
     try:
@@ -304,14 +309,15 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
     answer = Answer(begun.turn.conversation_id, message_id)
     call = Call(
         client=service.client,
+        fresh_client=service.fresh_client,
         url=demo.URL if service.settings.demonstration else service.settings.upstream_url,
         headers=headers,
-        body={
-            "model": model,
-            "messages": _messages(tenant.system_prompt or service.settings.system_prompt, begun),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        },
+        body=question_body(
+            model,
+            tenant.system_prompt or service.settings.system_prompt,
+            [(turn.question, turn.answer) for turn in begun.history],
+            question.message,
+        ),
         settings=service.settings,
         circuit=service.circuit,
         opened=answer.accept,
@@ -330,42 +336,6 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
     )
     service.answers.start(answer, call, writer, usage)
     return answer
-
-
-async def _check_limits(request: Request, access: Access) -> None:
-    """The visitor's limit first: one visitor does not use up what all of them have."""
-    store, tenant = _service(request).store, access.tenant
-    address = request.client.host if request.client else ""
-    visitor = f"visitor:{tenant.id}:{hash_visitor(tenant, address)}"
-    if seconds := await store.take(visitor, tenant.visitor_rate_per_minute):
-        raise errors.VisitorRateLimited("the visitor's rate limit", retry_after=ceil(seconds))
-    if seconds := await store.take(f"tenant:{tenant.id}", tenant.rate_per_minute):
-        raise errors.RateLimited("the tenant's rate limit", retry_after=ceil(seconds))
-    if tenant.tokens_per_day and await store.tokens_used_today(tenant.id) >= tenant.tokens_per_day:
-        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        seconds = (midnight - datetime.now(UTC)).total_seconds()
-        raise errors.BudgetExhausted("the tenant's tokens of the day", retry_after=ceil(seconds))
-
-
-def _upstream_headers(access: Access, settings: Settings) -> dict[str, str]:
-    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "User-Agent": f"chatbot/{VERSION}"}
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    if variable := access.tenant.openai_key_env:
-        key = os.environ.get(variable)
-        if not key:
-            raise errors.UpstreamFailed(f"the tenant's environment variable {variable} is not set")
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    return headers
-
-
-def _messages(system_prompt: str, begun: Begun) -> list[dict[str, str]]:
-    """The conversation as the model sees it. A visitor's words are never part of the system message."""
-    messages = [{"role": "system", "content": system_prompt}]
-    for turn in begun.history:
-        messages.append({"role": "user", "content": turn.question})
-        messages.append({"role": "assistant", "content": turn.answer})
-    return [*messages, {"role": "user", "content": begun.turn.question}]
 
 
 async def _opened(request: Request, answer: Answer) -> bool:
@@ -407,6 +377,9 @@ class AnswerStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             log.info("a reader was too slow", extra={"request_id": scope["state"]["request_id"]})
+            abort = scope.get("extensions", {}).get(ABORT)
+            if abort is not None:
+                abort()  # closing would wait until the reader has read what is buffered for it
         finally:
             self._leave()
             await self._events.aclose()
@@ -850,6 +823,15 @@ def __getattr__(name: str) -> Starlette:
     raise AttributeError(name)
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with a way for the application to break a connection off: `scope["extensions"][ABORT]()`."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        extensions: dict[str, Any] = {ABORT: self.transport.abort}
+        self.scope["extensions"] = extensions
+
+
 class Server(uvicorn.Server):
     """uvicorn, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins."""
 
@@ -902,7 +884,7 @@ def main() -> int:
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=Protocol,
         loop="uvloop",
         log_config=None,
         access_log=False,

@@ -2,13 +2,14 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import aiosqlite
 import asyncpg  # type: ignore[import-untyped]
-from sqlalchemy import Connection, Table, event, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Double, Table, cast, event, func, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -64,6 +65,15 @@ class Database:
             if not self.is_sqlite:
                 await db.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             await db.run_sync(upgrade)
+
+    def clock(self) -> ColumnElement[float]:
+        """Seconds on a clock that all processes on this database share, and that setting one's own does not move.
+
+        A server has one of its own. A file is shared on one machine, whose processes share its monotonic clock.
+        """
+        if self.is_sqlite:
+            return literal(time.monotonic(), Double)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
     async def ping(self) -> None:
         """Return if the database can be used, which includes writing to it.

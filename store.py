@@ -8,7 +8,6 @@ import hashlib
 import ipaddress
 import re
 import secrets
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from sqlalchemy import (
     ColumnElement,
+    Double,
     Executable,
     Row,
     ScalarSelect,
@@ -30,6 +30,8 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
+    not_,
     or_,
     select,
     update,
@@ -152,20 +154,23 @@ class Store:
     async def take(self, scope: str, limit: int, window: float = 60, now: float | None = None) -> float:
         """Use one of the `limit` that `scope` has in each window of `window` seconds, at most a day.
 
-        Returns 0.0 if it was granted, else the seconds until the window ends. A limit of 0 means none. `now` is in
-        seconds since 1970; a clock that was set back restarts the window and frees nothing.
+        Returns 0.0 if it was granted, else the seconds until the window ends. A limit of 0 means none. `now`, in
+        seconds, is the database's clock if not given: all processes share it, and setting one's own does not move it.
         """
         if limit == 0:
             return 0.0
-        now = time.time() if now is None else now
+        clock = self._database.clock() if now is None else literal(now, Double)
         started, used = counters.c.started, counters.c.used
-        over, ahead = started <= now - window, started > now
+        over, ahead = started <= clock - window, started > clock
         statement = (
             self._database.insert(counters)
-            .values(scope=scope, started=now, used=1)
+            .values(scope=scope, started=clock, used=1)
             .on_conflict_do_update(
                 index_elements=["scope"],
-                set_={"started": case((or_(over, ahead), now), else_=started), "used": case((over, 1), else_=used + 1)},
+                set_={
+                    "started": case((or_(over, ahead), clock), else_=started),
+                    "used": case((over, 1), else_=used + 1),
+                },
                 where=or_(over, ahead, used < limit),
             )
             .returning(used)
@@ -174,8 +179,8 @@ class Store:
             granted = await db.scalar(statement)
             if granted is not None and granted <= limit:
                 return 0.0
-            began = await db.scalar(select(started).where(counters.c.scope == scope))
-        return max((now if began is None else began) + window - now, 0.001)
+            left = await db.scalar(select(started + window - clock).where(counters.c.scope == scope))
+        return max(window if left is None else left, 0.001)
 
     async def tokens_used_today(self, tenant_id: int) -> int:
         """The tokens that the tenant's answers took since midnight UTC."""
@@ -438,10 +443,18 @@ class Store:
         while batch == PURGE_BATCH:
             batch = await self.purge_some(before)
             deleted += batch
-        past = (_now() - timedelta(days=COUNTER_DAYS)).timestamp()
+        return Purged(conversations=deleted, counters=await self.purge_counters())
+
+    async def purge_counters(self) -> int:
+        """Delete the counters of past days and windows. Returns how many there were."""
+        seconds = COUNTER_DAYS * 86_400
+        is_day = counters.c.scope.startswith("tokens:")
+        past_day = and_(is_day, counters.c.started < _now().timestamp() - seconds)
+        clock = self._database.clock()
+        past_window = and_(not_(is_day), or_(counters.c.started < clock - seconds, counters.c.started > clock))
         async with self._database.writing() as db:
-            result = await db.execute(delete(counters).where(counters.c.started < past))
-        return Purged(conversations=deleted, counters=result.rowcount)
+            result = await db.execute(delete(counters).where(or_(past_day, past_window)))
+        return result.rowcount
 
     async def purge_some(self, before: datetime) -> int:
         """One small step of `purge`: how many conversations it deleted, at most `PURGE_BATCH`."""

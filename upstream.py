@@ -6,11 +6,12 @@
 import asyncio
 import json
 import math
+import os
 import random
 import re
 import time
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -277,6 +278,32 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def question_headers(settings: Settings, key_variable: str | None) -> dict[str, str]:
+    """The headers of a question, with the key of the variable that the tenant names, or else the service's own.
+
+    Raises UpstreamFailed when the variable is not set.
+    """
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "User-Agent": "chatbot"}
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if key_variable:
+        key = os.environ.get(key_variable)
+        if not key:
+            raise UpstreamFailed(f"the tenant's environment variable {key_variable} is not set")
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def question_body(model: str, system_prompt: str, history: Iterable[tuple[str, str]], question: str) -> dict[str, Any]:
+    """A question with the questions and answers before it. A visitor's words are never part of the system message."""
+    messages = [{"role": "system", "content": system_prompt}]
+    for earlier, answer in history:
+        messages.append({"role": "user", "content": earlier})
+        messages.append({"role": "assistant", "content": answer})
+    messages.append({"role": "user", "content": question})
+    return {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}}
+
+
 class Circuit:
     """Answers for an upstream that is down: after `FAILURES_TO_OPEN` outages in a row nobody waits for the next one.
 
@@ -311,6 +338,7 @@ class Call:
     """
 
     client: httpx.AsyncClient
+    fresh_client: httpx.AsyncClient  # for another try, when the connections that stood idle may all be closed
     url: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
@@ -383,8 +411,9 @@ class Call:
 
     async def _open(self, deadline: asyncio.Timeout) -> httpx.Response:
         """The upstream's response, its head read. Tries again only where no answer can have begun."""
+        client = self.client
         for tries_left in (2, 1, 0):
-            request = self.client.build_request(
+            request = client.build_request(
                 "POST",
                 self.url,
                 json=self.body,
@@ -393,7 +422,7 @@ class Call:
             )
             self._reused = False
             try:
-                response = await self.client.send(request, stream=True)
+                response = await client.send(request, stream=True)
             except httpx.ConnectError as error:
                 if self.stopped or not tries_left:
                     raise UpstreamFailed(f"no connection to the upstream ({type(error).__name__})") from None
@@ -403,6 +432,7 @@ class Call:
                 if self.stopped or tries_left < 2 or not stale:
                     raise
                 wait = 0.0  # the upstream had closed the idle connection
+                client = self.fresh_client
             else:
                 refusal = await _refusal(response)
                 if refusal is None:
@@ -554,6 +584,7 @@ async def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         else:
             for unpacked in _unpack(unpacker, piece):
                 yield unpacked
+                await asyncio.sleep(0)  # a little may unpack to very much, and others want their turn
 
 
 def _unpack(unpacker: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:

@@ -228,7 +228,7 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         assert (await client.refused())[1]["code"] == "restarting"
         ready, _ = await client.request("GET", "/api/v1/ready")
         assert ready.status == 503
-        await client.until_idle()
+        await client.state["service"].drained.wait()
         turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
         assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
 
