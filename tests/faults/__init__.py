@@ -1,0 +1,1 @@
+"""Faults of the upstream, of visitors, of the database and of replicas, played against real service processes."""

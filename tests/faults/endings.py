@@ -1,0 +1,330 @@
+"""The end of processes, and the database's faults."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+
+from faults.faulty import FaultyUpstream, faulty_upstream, words
+from faults.machine import House, NotAllowed, house, until
+from faults.play import Play, fault, many
+from faults.readers import Told, ask, fetch, follow
+
+UNAVAILABLE = {"database_unavailable"}
+LONG = {"ANSWER_TIMEOUT": "120", "FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20", "RESUME_SECONDS": "10"}
+# The short form does not wait for as long as a process must be silent before it counts as gone.
+HURRY = {"FAULTS_HURRY": "answers.BEAT_SECONDS=0.1 answers.ABANDONED_SECONDS=0.6 answers.TICK_SECONDS=0.1"}
+
+
+# Processes
+
+
+@fault("sigterm-mid-stream", "100 streams, 0 silent truncations; exit within the grace + 2 s; all stored")
+async def sigterm_mid_stream(play: Play) -> None:
+    count = play.count(100, 20)
+    grace = 0.5 if play.short else 3.0
+    async with (
+        faulty_upstream() as upstream,
+        house(play.directory, upstream.url(), LONG | {"DRAIN_SECONDS": str(grace)}) as here,
+    ):
+        reading = 0
+
+        def on_text(text: str) -> None:
+            nonlocal reading
+            reading += 1
+
+        def question(number: int) -> str:
+            return f"words 30 {grace / 60} {number}" if number % 2 else f"endless 0.05 {number}"
+
+        asking = [
+            asyncio.create_task(ask(here.url, here.key, question(number), on_text=on_text)) for number in range(count)
+        ]
+        play.require(await until(lambda: upstream.answering == count and reading >= count, 20), "they did not begin")
+        started = time.monotonic()
+        here.first.send_signal(signal.SIGTERM)
+        draining = await until(lambda: _is(here.url, "/api/v1/ready", 503), 2)
+        play.require(draining, "/ready did not turn 503")
+        refused = await ask(here.url, here.key, "quick late")
+        play.require(refused.ending == "restarting", f"a new question was told {refused.ending}")
+        ended = await here.first.ended(grace + 10)
+        seconds = time.monotonic() - started
+        play.measure(f"exit after {seconds:.1f} s with a grace of {grace} s")
+        play.require(ended and seconds < grace + 2, f"it took {seconds:.1f} s to end")
+        told = await asyncio.gather(*asking)
+        play.require_endings(told, {"complete", "restarting"}, clean=False)
+        silent = sum(not (one.whole and one.finals == 1) for one in told)
+        play.measure(f"{silent} silent truncations")
+        play.require(not silent, f"{silent} streams ended without exactly one last event")
+        short = [one for one in told if one.ending == "complete"]
+        play.require(all(one.text == words(30) for one in short), "a complete answer lost text")
+        play.require(len(short) == count // 2, f"{len(short)} of {count // 2} answers were given time to end")
+        turns = await here.turns()
+        play.require(turns == Counter(one.ending for one in told), f"turns {turns}")
+        play.require("Traceback" not in here.first.log(), "a traceback in the log")
+
+
+async def _is(url: str, path: str, status: int) -> bool:
+    return (await fetch(url, path))[0] == status
+
+
+@fault("sigkill-mid-stream", "100 streams, 0 shown as complete, 0 rows running after 60 s; readers are told elsewhere")
+async def sigkill_mid_stream(play: Play) -> None:
+    """One replica of two dies; then a process alone, which is started again."""
+    count = play.count(100, 10)
+    settings = LONG | (HURRY if play.short else {})
+    async with faulty_upstream() as upstream:
+        both = house(play.subdirectory("two"), upstream.url(), settings, replicas=2)
+        alone = house(play.subdirectory("one"), upstream.url(), settings)
+        async with both as two, alone as one:
+            await asyncio.gather(_kill(play, two, count, "other replica"), _kill(play, one, count, "next start"))
+
+
+async def _kill(play: Play, here: House, count: int, closer: str) -> None:
+    victim = here.first
+    reading: set[int] = set()
+
+    async def read(number: int) -> Told:
+        question = f"endless 0.05 {closer} {number}"
+        message_id = f"00000000-0000-4000-8000-{number:012d}"
+        return await ask(
+            victim.url, here.key, question, message_id=message_id, on_text=lambda text: reading.add(number)
+        )
+
+    asking = [asyncio.create_task(read(number)) for number in range(count)]
+    play.require(await until(lambda: len(reading) == count, 20), "they did not begin")
+    victim.send_signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    told = await asyncio.gather(*asking)
+    play.require(all(not one.whole and not one.finals for one in told), "a killed answer looked whole")
+    await victim.ended()
+    if closer == "next start":
+        await victim.start()
+    url = here.replicas[-1].url
+    back = await follow(
+        cycle([url]), here.key, f"endless 0.05 {closer} 0", message_id=f"00000000-0000-4000-8000-{0:012d}", seconds=60
+    )
+    play.measure(f"{closer}: who came back was told {back.ending}")
+    play.require(back.ending == "interrupted", f"{closer}: who came back was told {back.ending}")
+    play.require(not back.gaps and not back.repeats, f"{back.gaps} gaps, {back.repeats} repeats")
+
+    async def closed() -> bool:
+        return await here.running() == 0
+
+    all_closed = await until(closed, 60 - (time.monotonic() - killed_at), every=0.2)
+    turns, audited = await here.turns(), await here.audited()
+    play.measure(f"{closer}: {turns} after {time.monotonic() - killed_at:.0f} s")
+    play.require(all_closed, f"{closer}: {turns.get('running')} rows are running after 60 s")
+    play.require(turns == {"interrupted": count}, f"{closer}: turns {turns}")
+    play.require(audited == {"interrupted": count}, f"{closer}: usage {audited} of {count} interrupted answers")
+
+
+# The database
+
+
+@fault("db-locked", "500 requests, 0 hangs > 10 s, 0 unaudited answers; an answer under way reaches its reader")
+async def db_locked(play: Play) -> None:
+    count, locked_seconds = play.count(500, 20), 0.8 if play.short else 30.0
+    limit = 10
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG) as here:
+        limited = await here.add_tenant("limited", rate_per_minute=limit)
+        words_count = 30
+        pause = locked_seconds / words_count / 2
+        begun = [
+            asyncio.create_task(ask(here.url, here.key, f"words {words_count} {pause} {n}"))
+            for n in range(play.count(20, 4))
+        ]
+        play.require(await until(lambda: upstream.answering == len(begun), 10), "they did not begin")
+        locker = _locked(play.directory / "chatbot.db")
+        with locker:
+            unlock = asyncio.get_running_loop().call_later(locked_seconds, locker.release)
+            started = time.monotonic()
+            not_ready = asyncio.create_task(fetch(here.url, "/api/v1/ready"))
+            asking = asyncio.create_task(many(count, 50, lambda n: ask(here.url, here.key, f"quick {n}")))
+            of_limited = asyncio.create_task(
+                many(play.count(100, 20), 10, lambda n: ask(here.url, limited, f"quick limited {n}"))
+            )
+            under_way = await asyncio.gather(*begun)
+            status, _ = await not_ready
+            told, limited_told = await asyncio.gather(asking, of_limited)
+            unlock.cancel()
+        play.require(play.short or status == 503, f"/ready said {status}")
+        everyone = told + limited_told
+        play.require_endings(told, {"complete"} | UNAVAILABLE, clean=False)
+        slowest = max(one.seconds for one in everyone)
+        play.measure(f"slowest {slowest:.1f} s")
+        play.require(slowest < 10, f"a request hung for {slowest:.1f} s")
+        whole = sum(one.text == words(words_count) and one.ending == "complete" for one in under_way)
+        play.measure(f"{whole} of {len(begun)} answers under way reached their readers")
+        play.require(whole == len(begun), f"only {whole} of {len(begun)} answers under way reached their readers")
+        play.require(await here.until_idle(), "answers are still open")
+        answered = sum(one.ending == "complete" for one in everyone) + whole
+        turns, audited = await here.turns(), await here.audited()
+        play.measure(f"{answered} answered, {audited.get('complete', 0)} audited")
+        play.require(turns == {"complete": answered}, f"{answered} were answered; turns {turns}")
+        play.require(audited.get("complete") == answered, f"{answered} were answered; usage {audited}")
+        granted = sum(one.ending == "complete" for one in limited_told)
+        windows = 1 + (time.monotonic() - started) // 60
+        play.require(granted <= limit * windows, f"{granted} of a limit of {limit} were granted")
+
+
+class _locked:
+    """Holds the database as BEGIN EXCLUSIVE does, until `release` or the end of the block."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN EXCLUSIVE")
+
+    def release(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+        self._connection.close()
+
+
+@fault("db-gone", "PostgreSQL stopped: 503, /ready 503, back < 5 s after it; 0 answers without a limit's decision")
+async def db_gone(play: Play) -> None:
+    gone_seconds = 0.6 if play.short else 12.0
+    server = play.postgres_server()
+    url = play.postgres_url("gone")
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG, database_url=url) as here:
+        length = 30
+        under_way = [
+            asyncio.create_task(ask(here.url, here.key, f"words {length} {gone_seconds / length / 2} {n}"))
+            for n in range(play.count(20, 4))
+        ]
+        play.require(await until(lambda: upstream.answering == len(under_way), 10), "they did not begin")
+        await asyncio.to_thread(server.stop)
+        stopped = time.monotonic()
+        calls = upstream.calls
+        told: list[Told] = []
+        statuses: Counter[int] = Counter()
+
+        async def visit() -> None:
+            while time.monotonic() < stopped + gone_seconds:
+                told.append(await ask(here.url, here.key, "quick"))
+                statuses[(await fetch(here.url, "/api/v1/ready"))[0]] += 1
+
+        await asyncio.gather(*(visit() for _ in range(10)))
+        read = await asyncio.gather(*under_way)
+        play.require_endings(told, UNAVAILABLE)
+        slowest = max(one.seconds for one in told)
+        play.measure(f"/ready {dict(statuses)}, slowest {slowest:.1f} s")
+        play.require(set(statuses) == {503}, f"/ready said {dict(statuses)}")
+        play.require(slowest < 10, f"a request hung for {slowest:.1f} s")
+        play.require(upstream.calls == calls, f"{upstream.calls - calls} questions were asked without a decision")
+        whole = sum(one.text == words(length) and one.ending == "complete" for one in read)
+        play.measure(f"{whole} of {len(read)} answers under way reached their readers")
+        play.require(whole == len(read), f"only {whole} of {len(read)} answers under way reached their readers")
+        await asyncio.to_thread(server.start)
+        started = time.monotonic()
+
+        recovered = await _answers_again(here, 5) and await until(lambda: _is(here.url, "/api/v1/ready", 200), 1)
+        play.measure(f"back after {time.monotonic() - started:.1f} s")
+        play.require(recovered and time.monotonic() - started < 5, "it took longer than 5 s to recover")
+
+        async def all_stored() -> bool:
+            return await here.running() == 0 and await here.first.open_answers() == 0
+
+        play.require(await until(all_stored, 10), f"turns {await here.turns()}")
+        turns = await here.turns()
+        play.require(set(turns) == {"complete"}, f"turns {turns}")
+        play.require(await here.audited() == turns, f"turns {turns}, usage {await here.audited()}")
+
+
+@fault("disk-full", "0 corruptions in 50 runs; 503 meanwhile; recovers by itself")
+async def disk_full(play: Play) -> None:
+    with _small_disk(play.subdirectory("disk")) as disk:
+        database = disk / "chatbot.db"
+        url = f"sqlite+aiosqlite:///{database}"
+        async with (
+            faulty_upstream() as upstream,
+            house(play.directory, upstream.url(), LONG, database_url=url) as here,
+        ):
+            told: list[Told] = []
+            corruptions = slow = 0
+            runs = play.count(50, 1)
+            for run in range(runs):
+                told += await _fill_while_asking(here, upstream, disk / "filler", run)
+                corruptions += await asyncio.to_thread(_integrity, database) != "ok"
+                slow += not await _answers_again(here, 5)
+            play.measure(f"{corruptions} corruptions in {runs} runs")
+            play.require_endings(told, {"complete"} | UNAVAILABLE, clean=False)
+            play.require(any(one.ending in UNAVAILABLE for one in told), "the disk was never full")
+            play.require(not corruptions, f"{corruptions} corruptions")
+            play.require(not slow, f"{slow} times it took longer than 5 s to recover")
+            play.require(await here.until_idle(), "answers are still open")
+            play.require(await here.running() == 0, f"{await here.running()} rows are left running")
+            complete = sum(one.ending == "complete" for one in told)
+            stored = (await here.turns())["complete"]
+            play.measure(f"{complete} answered, {stored} stored")
+            play.require(stored >= complete, f"{complete - stored} answers are not stored")
+
+
+async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path, run: int) -> list[Told]:
+    """Ask while the disk becomes full and when it is; then it is emptied again."""
+    long = "q" * 3000
+
+    async def slowly(number: int) -> Told:
+        return await ask(here.url, here.key, f"words 40 0.005 {run}-{number} {long}")
+
+    async def quickly(number: int) -> Told:
+        return await ask(here.url, here.key, f"quick {run}-{number} {long}")
+
+    asked = upstream.calls
+    asking = asyncio.create_task(many(10, 5, slowly))
+    await until(lambda: upstream.calls > asked, 5)
+    _fill(filler)
+    told = await asking + await many(5, 5, quickly)
+    filler.unlink()
+    return told
+
+
+async def _answers_again(here: House, seconds: float) -> bool:
+    async def answers() -> bool:
+        return (await ask(here.url, here.key, "quick back")).ending == "complete"
+
+    return await until(answers, seconds, every=0.1)
+
+
+@contextmanager
+def _small_disk(path: Path) -> Iterator[Path]:
+    if os.getuid() != 0:
+        raise NotAllowed("only root can mount a small disk")
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", path], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        raise NotAllowed("this machine lets nobody mount a small disk") from None
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def _fill(path: Path) -> None:
+    """Take the whole disk."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (65_536, 4096, 1):
+            try:
+                while file.write(b"f" * size):
+                    pass
+            except OSError:
+                continue
+
+
+def _integrity(database: Path) -> str:
+    connection = sqlite3.connect(database, timeout=20)
+    try:
+        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+    finally:
+        connection.close()

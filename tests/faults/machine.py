@@ -1,0 +1,397 @@
+"""The stage that faults are played on: service processes on one database, and what can be measured of them."""
+
+import asyncio
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from faults.readers import fetch
+from processes import ROOT
+from store import Store
+
+WATCHED = Path(__file__).with_name("watched.py")
+METRICS_TOKEN = "of-the-measurer"
+START_SECONDS = 30
+MIB = 1024 * 1024
+POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))[-1:]
+
+# Deadlines short enough to be met in a test. Each has the same meaning as its long default.
+SHORT_DEADLINES = {
+    "CONNECT_TIMEOUT": "1",
+    "FIRST_TEXT_TIMEOUT": "0.8",
+    "TEXT_TIMEOUT": "0.8",
+    "READ_TIMEOUT": "0.8",
+    "ANSWER_TIMEOUT": "2",
+    "SEND_TIMEOUT": "1",
+    "RESUME_SECONDS": "0.2",
+}
+MEASURED_DEADLINES = SHORT_DEADLINES | {
+    "FIRST_TEXT_TIMEOUT": "3",
+    "TEXT_TIMEOUT": "3",
+    "READ_TIMEOUT": "3",
+    "ANSWER_TIMEOUT": "10",
+    "SEND_TIMEOUT": "5",
+}
+
+
+class Unmeasurable(Exception):
+    """This machine lacks what the fault needs; the message says what."""
+
+
+class NotAllowed(Unmeasurable):
+    """Nothing can be installed that would help: this user may not do it here."""
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20, every: float = 0.02) -> bool:
+    """Wait until the condition holds. False when it did not in time."""
+    ends = time.monotonic() + seconds
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return True
+        if time.monotonic() > ends:
+            return False
+        await asyncio.sleep(every)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a process holds: bytes of memory, sockets to readers and to upstreams, tasks and open answers."""
+
+    memory: int
+    reader_sockets: int
+    upstream_sockets: int
+    tasks: int
+
+
+@dataclass
+class Replica:
+    """One service process."""
+
+    directory: Path
+    environment: dict[str, str]
+    name: str
+    url: str = ""
+    _process: subprocess.Popen[bytes] | None = None
+    _starts: int = 0
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / f"{self.name}.{self._starts}.log"
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    async def start(self) -> None:
+        """Start, or start again, and wait until it answers."""
+        self._starts += 1
+        report = self.directory / f"{self.name}.report"
+        environment = self.environment | {"FAULTS_REPORT": str(report)}
+        with open(self.log_path, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(WATCHED)], cwd=self.directory, env=environment, stdout=log, stderr=log
+            )
+        if not await until(self._is_up, START_SECONDS):
+            raise RuntimeError(f"{self.name} did not start:\n{self.log()}")
+
+    def _is_up(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} did not start:\n{self.log()}")
+        found = re.search(r"running on (http://\S+)", self.log())
+        if found is None:
+            return False
+        self.url = found[1]
+        return True
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, seconds: float = 60) -> bool:
+        return await until(lambda: self.process.poll() is not None, seconds)
+
+    async def stop(self) -> None:
+        """SIGTERM; SIGKILL when that is not heard, which is a fault of its own."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)  # the second one: without waiting for open answers
+        if not await self.ended(20):
+            self._process.kill()
+            self._process.wait()
+            raise RuntimeError(f"{self.name} did not end on SIGTERM:\n{self.log()[-2000:]}")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def memory(self) -> int:
+        """Bytes resident now."""
+        return self._status("VmRSS")
+
+    def peak_memory(self) -> int:
+        """Bytes resident at most, since the start or `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
+        if found is None:
+            raise RuntimeError(f"/proc/{self.pid}/status has no {name}")
+        return int(found[1]) * 1024
+
+    def sockets(self) -> Counter[str]:
+        """The process's TCP sockets: to `reader`s, and to other ports by their number."""
+        return Counter("reader" if own == self.port else str(other) for own, other, _ in self._connections())
+
+    def connecting(self, port: int) -> set[int]:
+        """Its connections to a port that are being made: their own ports."""
+        return {own for own, other, state in self._connections() if other == port and state == SYN_SENT}
+
+    def _connections(self) -> Iterator[tuple[int, int, str]]:
+        """The port here, the port there and the state of each TCP socket that does not listen."""
+        inodes = set()
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                target = os.readlink(descriptor)
+            except FileNotFoundError:
+                continue  # closed while they were listed
+            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+        for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes and fields[3] != LISTEN:
+                yield int(fields[1][-4:], 16), int(fields[2][-4:], 16), fields[3]
+
+    async def open_answers(self) -> int:
+        return int(await self.metric("chatbot_open_answers") or 0)
+
+    async def metric(self, name: str) -> float | None:
+        """One number of /metrics, by its whole name with labels."""
+        status, body = await fetch(self.url, "/metrics", {"Authorization": f"Bearer {METRICS_TOKEN}"})
+        found = re.search(rf"^{re.escape(name)} (\S+)$", body.decode(), re.MULTILINE) if status == 200 else None
+        return float(found[1]) if found else None
+
+    async def weigh(self, upstream_port: int) -> Weight:
+        """What the process holds after a garbage collection."""
+        report = self.directory / f"{self.name}.report"
+        report.unlink(missing_ok=True)
+        self.send_signal(signal.SIGUSR1)
+        if not await until(report.exists, 10):
+            raise RuntimeError(f"{self.name} does not report")
+        sockets = self.sockets()
+        tasks = int(report.read_text())
+        return Weight(self.memory(), sockets["reader"], sockets[str(upstream_port)], tasks)
+
+
+LISTEN = "0A"
+SYN_SENT = "02"
+
+
+@dataclass
+class House:
+    """Service processes on one database, with one tenant."""
+
+    database_url: str
+    replicas: list[Replica]
+    key: str = ""
+    tenant_id: int = 0
+    _store: Store | None = None
+    _engine: Any = field(default=None)
+
+    @property
+    def first(self) -> Replica:
+        return self.replicas[0]
+
+    @property
+    def url(self) -> str:
+        return self.first.url
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise RuntimeError("the house is not open")
+        return self._store
+
+    def urls(self) -> list[str]:
+        return [replica.url for replica in self.replicas]
+
+    async def add_tenant(self, name: str, **limits: int) -> str:
+        """Another tenant; its key. Limits that are not given are none."""
+        none: dict[str, int] = {"rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
+        settings: Any = none | limits
+        tenant, _, key = await self.store.add_tenant(name, origins=["http://localhost:*"], **settings)
+        self.tenant_id = self.tenant_id or tenant.id
+        return key
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, past the service."""
+        async with self._engine.connect() as db:
+            return [tuple(row) for row in await db.execute(text(query))]
+
+    async def turns(self) -> dict[str, int]:
+        """The turns by their status, those that broke by their code."""
+        found = await self.rows("SELECT status, code, count(*) FROM messages GROUP BY status, code")
+        return {code or status: number for status, code, number in found}
+
+    async def audited(self) -> dict[str, int]:
+        """The usage rows by their outcome."""
+        found = await self.rows("SELECT outcome, count(*) FROM usage GROUP BY outcome")
+        return {str(outcome): int(number) for outcome, number in found}
+
+    async def running(self) -> int:
+        return (await self.turns()).get("running", 0)
+
+    async def until_idle(self, seconds: float = 20) -> bool:
+        """Wait until no process writes an answer. False when one still did at the end."""
+
+        async def idle() -> bool:
+            alive = [replica for replica in self.replicas if replica.process.poll() is None]
+            return sum([await replica.open_answers() for replica in alive]) == 0
+
+        return await until(idle, seconds, every=0.1)
+
+
+@asynccontextmanager
+async def house(
+    directory: Path, upstream_url: str, settings: Mapping[str, str], *, replicas: int = 1, database_url: str = ""
+) -> AsyncIterator[House]:
+    """Start `replicas` processes with these variables, on a new SQLite file if no database is given."""
+    database_url = database_url or f"sqlite+aiosqlite:///{directory}/chatbot.db"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "OPENAI_API_KEY": "sk-of-the-upstream",
+        "OPENAI_BASE_URL": upstream_url,
+        "METRICS_TOKEN": METRICS_TOKEN,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(ROOT),
+        **settings,
+    }
+    processes = [
+        Replica(directory, environment | {"PORT": str(free_port())}, f"replica{number}") for number in range(replicas)
+    ]
+    open_house = House(database_url, processes)
+    open_house._store = Store(database_url)
+    open_house._engine = create_async_engine(database_url, poolclass=NullPool)
+    try:
+        await open_house.store.migrate()
+        open_house.key = await open_house.add_tenant("shop")
+        await asyncio.gather(*(replica.start() for replica in open_house.replicas))
+        yield open_house
+    finally:
+        await asyncio.gather(*(replica.stop() for replica in open_house.replicas))
+        await open_house.store.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and no outgoing connection takes: a reader that connects must not meet itself."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@contextmanager
+def silent_address() -> Iterator[socket.socket]:
+    """A socket that listens, but whose queue is full: whoever connects hears nothing, as behind a firewall."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+    fillers: list[socket.socket] = []
+    try:
+        while True:
+            filler = socket.socket()
+            fillers.append(filler)
+            filler.settimeout(0.3)
+            try:
+                filler.connect(listening.getsockname())
+            except TimeoutError:
+                break
+        yield listening
+    finally:
+        listening.close()
+        for filler in fillers:
+            filler.close()
+
+
+class Postgres:
+    """A PostgreSQL server of our own, on loopback, that can be stopped and started."""
+
+    def __init__(self, directory: Path) -> None:
+        if not POSTGRES_BIN:
+            raise Unmeasurable("PostgreSQL is not installed")
+        self._bin = POSTGRES_BIN[0]
+        self.directory = directory
+        self.port = free_port()
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> None:
+        if os.getuid() == 0:
+            shutil.chown(self.directory, "postgres")
+        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._run("pg_ctl", "-w", "-l", str(self.directory / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def new_database(self, name: str) -> str:
+        """The URL of an empty database."""
+        self._run("createdb", "-h", str(self.directory), "-p", str(self.port), "-U", "postgres", name, data=False)
+        return self.url(name)
+
+    def _run(self, program: str, *arguments: str, data: bool = True) -> None:
+        command = [str(self._bin / program), *(["-D", str(self.directory)] if data else []), *arguments]
+        if os.getuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        done = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr.decode()}")
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as directory:
+        server = Postgres(Path(directory))
+        server.create()
+        try:
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,150 @@
+"""How a fault is played: its name, the number it is judged by, what was measured, and what fell short."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from faults.faulty import FaultyUpstream
+from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Unmeasurable, until
+from faults.readers import Told, ask
+
+KEEPALIVE_CONNECTIONS = 20  # idle connections to the upstream that a process may keep
+WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
+
+
+@dataclass
+class Play:
+    """One run of one fault."""
+
+    directory: Path
+    short: bool = False
+    most: int | None = None  # no count is larger
+    postgres: Callable[[], Postgres] | None = None  # the server that all share, where there is one
+    measured: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def count(self, full: int, short: int) -> int:
+        """How often something is done: in full, or in the short form."""
+        chosen = short if self.short else full
+        return min(chosen, self.most) if self.most else chosen
+
+    @property
+    def deadlines(self) -> dict[str, str]:
+        return SHORT_DEADLINES if self.short else MEASURED_DEADLINES
+
+    @property
+    def answer_seconds(self) -> float:
+        return float(self.deadlines["ANSWER_TIMEOUT"])
+
+    def measure(self, text: str) -> None:
+        self.measured.append(text)
+
+    def require(self, holds: bool, otherwise: str) -> None:
+        """A condition of passing; `otherwise` says what was found instead."""
+        if not holds:
+            self.failures.append(otherwise)
+
+    def postgres_server(self) -> Postgres:
+        """The PostgreSQL server. Raises Unmeasurable where there is none."""
+        if self.postgres is None:
+            raise Unmeasurable("there is no PostgreSQL")
+        return self.postgres()
+
+    def postgres_url(self, name: str) -> str:
+        """The URL of a new database on it."""
+        return self.postgres_server().new_database(f"{name}_{uuid.uuid4().hex[:8]}")
+
+    def subdirectory(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir()
+        return path
+
+    def require_endings(self, told: list[Told], allowed: set[str], *, clean: bool = True) -> None:
+        """Every visitor was told one of these endings, once and in a form that is whole."""
+        endings = Counter(one.ending for one in told)
+        self.measure(", ".join(f"{count} {ending}" for ending, count in endings.most_common()))
+        self.require(set(endings) <= allowed, f"endings {dict(endings)}")
+        if clean:
+            unclean = sum(not one.is_clean_error for one in told)
+            self.require(not unclean, f"{unclean} of {len(told)} errors were not clean")
+
+    @asynccontextmanager
+    async def back_to_start(self, house: House, upstream: FaultyUpstream) -> AsyncIterator[None]:
+        """Memory, sockets and tasks of every process are afterwards where they were, after a first answer."""
+        before = []
+        for replica in house.replicas:
+            await ask(replica.url, house.key, "quick warm-up")
+            await house.until_idle()
+            before.append(await replica.weigh(upstream.port))
+        yield
+        self.require(await house.until_idle(), "answers are still open")
+        for replica, start in zip(house.replicas, before, strict=True):
+            if replica.process.poll() is not None:
+                continue
+
+            async def settled(replica: Any = replica, start: Any = start) -> bool:
+                now = await replica.weigh(upstream.port)
+                return bool(
+                    now.tasks <= start.tasks
+                    and now.reader_sockets <= start.reader_sockets
+                    and now.upstream_sockets <= KEEPALIVE_CONNECTIONS
+                )
+
+            await until(settled, 10, every=0.2)
+            end = await replica.weigh(upstream.port)
+            grown = end.memory - start.memory
+            self.measure(
+                f"{replica.name} after: {grown / MIB:+.1f} MiB, {end.reader_sockets} reader sockets, "
+                f"{end.upstream_sockets} idle upstream sockets, tasks {start.tasks} -> {end.tasks}"
+            )
+            self.require(end.tasks <= start.tasks, f"{end.tasks - start.tasks} tasks are left in {replica.name}")
+            self.require(
+                end.reader_sockets <= start.reader_sockets, f"{end.reader_sockets} sockets to readers are left"
+            )
+            self.require(
+                end.upstream_sockets <= KEEPALIVE_CONNECTIONS,
+                f"{end.upstream_sockets} sockets to the upstream are left",
+            )
+            self.require(grown < WORN_IN_BYTES, f"{replica.name} grew by {grown / MIB:.1f} MiB")
+
+
+Player = Callable[[Play], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, the number that it is judged by, and the function that plays it."""
+
+    id: str
+    number: str
+    play: Player
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(id: str, number: str) -> Callable[[Player], Player]:
+    def add(function: Player) -> Player:
+        FAULTS[id] = Fault(id, number, function)
+        return function
+
+    return add
+
+
+Result = TypeVar("Result")
+
+
+async def many(count: int, at_once: int, do: Callable[[int], Awaitable[Result]]) -> list[Result]:
+    """Do something `count` times, so many at once."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(number: int) -> Result:
+        async with places:
+            return await do(number)
+
+    return await asyncio.gather(*(one(number) for number in range(count)))

@@ -1,0 +1,110 @@
+"""A TCP proxy between a reader and the service that cuts connections at given bytes of the answer, as trains do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from faults.faulty import reset
+
+Manner = Literal["reset", "close"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Cut the connection when so many bytes of the answer have passed."""
+
+    after_bytes: int
+    manner: Manner
+
+
+class CuttingProxy:
+    """Passes bytes between readers and the services at `targets`, one after the other by turns.
+
+    `cuts` says how each connection goes, in order; those beyond pass whole.
+    """
+
+    def __init__(self, targets: Iterator[str], cuts: Iterable[Cut]) -> None:
+        self.url = ""
+        self.connections = 0
+        self.cuts_made = 0
+        self._targets = targets
+        self._cuts = iter(cuts)
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        cut = next(self._cuts, None)
+        target = urlsplit(next(self._targets))
+        try:
+            from_service, to_service = await asyncio.open_connection(target.hostname, target.port)
+        except OSError:
+            reset(writer)
+            return
+        asking = asyncio.create_task(_pass(reader, to_service))
+        self._writers.add(writer)
+        try:
+            await self._pass_answer(from_service, writer, cut)
+        except OSError:
+            reset(writer)  # the service, or the reader, went by itself
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            reset(to_service)
+            writer.close()
+            self._writers.discard(writer)
+
+    async def _pass_answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut | None) -> None:
+        passed = 0
+        while data := await reader.read(65_536):
+            if cut is not None and passed + len(data) >= cut.after_bytes:
+                writer.write(data[: cut.after_bytes - passed])
+                await writer.drain()
+                self.cuts_made += 1
+                if cut.manner == "reset":
+                    reset(writer)
+                return
+            passed += len(data)
+            writer.write(data)
+            await writer.drain()
+
+    async def hang_up(self) -> None:
+        """Break what is open, and wait until it has noticed."""
+        async with asyncio.timeout(30):
+            while self._writers:
+                for writer in self._writers:
+                    writer.transport.abort()
+                await asyncio.sleep(0.01)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass what a reader sends until it goes; then the service's side is closed too."""
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def cutting_proxy(targets: Iterator[str], cuts: Iterable[Cut] = ()) -> AsyncIterator[CuttingProxy]:
+    proxy = CuttingProxy(targets, cuts)
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    proxy.url = "http://{}:{}".format(*server.sockets[0].getsockname())
+    try:
+        yield proxy
+    finally:
+        server.close()
+        await proxy.hang_up()
+
+
+def by_turns(urls: Callable[[], list[str]]) -> Iterator[str]:
+    """The addresses one after the other, for ever, as they are when they are needed."""
+    number = 0
+    while True:
+        known = urls()
+        yield known[number % len(known)]
+        number += 1

@@ -1,0 +1,299 @@
+"""Visitors over raw sockets: they ask, read events, leave in the middle, come back, and notice gaps and repeats."""
+
+import asyncio
+import json
+import socket
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from client import ReceivedEvent
+from faults.faulty import reset
+from upstream import EventStreamDecoder
+
+COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again
+
+
+@dataclass
+class Told:
+    """What one request told its visitor."""
+
+    status: int = 0  # 0: not even a status line
+    headers: dict[str, str] = field(default_factory=dict)
+    events: list[ReceivedEvent] = field(default_factory=list)
+    problem: Any = None
+    whole: bool = False  # the response came to the end that HTTP promised
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        return "".join(event.data["chunk"] for event in self.events if event.name == "message")
+
+    @property
+    def finals(self) -> int:
+        return sum(event.name in ("done", "error") for event in self.events)
+
+    @property
+    def message_id(self) -> str:
+        return str(self.events[0].data["message_id"])
+
+    @property
+    def ending(self) -> str:
+        """`complete` and the other states, an error's code, or `cut off`."""
+        if self.status == 0:
+            return "cut off"
+        if self.status != 200:
+            return str(self.problem["code"]) if self.problem else f"status {self.status}"
+        last = self.events[-1] if self.events else None
+        if last is not None and last.name == "done":
+            return str(last.data["status"])
+        if last is not None and last.name == "error":
+            return str(last.data["code"])
+        return "cut off"
+
+    @property
+    def is_clean_error(self) -> bool:
+        """Exactly one error that a visitor understands: problem+json, or an `error` event as the last of the stream."""
+        if self.status == 200:
+            return self.whole and self.finals == 1 and self.events[-1].name == "error"
+        return self.whole and self.status >= 500 and self.headers.get("content-type") == "application/problem+json"
+
+    @property
+    def everything_said(self) -> str:
+        """All that a visitor could see of it."""
+        return json.dumps([self.problem, [event.data for event in self.events], self.headers])
+
+
+async def ask(
+    url: str,
+    key: str,
+    question: str,
+    *,
+    message_id: str | None = None,
+    after: str = "",
+    leave_after: int | None = None,
+    seconds: float = 150,
+    on_text: Callable[[str], None] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Told:
+    """Ask and read to the end, or leave, with a RST, after so many pieces of text. A hang raises TimeoutError."""
+    told = Told()
+    started = time.monotonic()
+    sent = {"X-API-Key": key, "Content-Type": "application/json", **(headers or {})}
+    if after:
+        sent["Last-Event-ID"] = after
+    async with asyncio.timeout(seconds):
+        try:
+            reader, writer = await send(url, "POST", "/api/v1/chat", sent, _question(question, message_id))
+        except OSError:
+            return told
+        pieces = 0
+        try:
+            await _read_head(reader, told)
+            if told.status != 200:
+                told.problem = json.loads(b"".join([part async for part in _body(reader, told)]) or b"null")
+                return told
+            async with aclosing(_events(reader, told)) as events:
+                async for event in events:
+                    told.events.append(event)
+                    if event.name == "message":
+                        pieces += 1
+                        if on_text is not None:
+                            on_text(event.data["chunk"])
+                    if pieces == leave_after:
+                        reset(writer)
+                        return told
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # `whole` says it
+        finally:
+            told.seconds = time.monotonic() - started
+            writer.close()
+    return told
+
+
+async def send(
+    url: str, method: str, path: str, headers: dict[str, str], body: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection and send one request."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(_request(url, method, path, headers, body))
+    return reader, writer
+
+
+def _request(url: str, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
+    fields = {"Host": urlsplit(url).netloc, "Content-Length": str(len(body)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def _question(question: str, message_id: str | None = None) -> bytes:
+    return json.dumps({"message": question, "message_id": message_id}).encode()
+
+
+async def _connect(url: str) -> socket.socket:
+    """A connection that buffers as little as a real network does: on loopback, the kernel takes megabytes."""
+    address = urlsplit(url)
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (address.hostname, address.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def fetch(url: str, path: str, headers: dict[str, str] | None = None, seconds: float = 30) -> tuple[int, bytes]:
+    """GET: the status and the body. Status 0 when nobody is there."""
+    told = Told()
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await send(url, "GET", path, {**(headers or {}), "Connection": "close"})
+            try:
+                await _read_head(reader, told)
+                return told.status, b"".join([part async for part in _body(reader, told)])
+            finally:
+                writer.close()
+    except (OSError, asyncio.IncompleteReadError):
+        return 0, b""
+
+
+class Pulse:
+    """Asks for `/api/v1/health` again and again, on one connection, and keeps how long each answer took."""
+
+    def __init__(self, url: str) -> None:
+        self.seconds: list[float] = []
+        self._url = url
+
+    async def run(self) -> None:
+        reader, writer = await send(self._url, "GET", "/api/v1/health", {})
+        request = f"GET /api/v1/health HTTP/1.1\r\nHost: {urlsplit(self._url).netloc}\r\n\r\n".encode()
+        try:
+            while True:
+                started = time.monotonic()
+                told = Told()
+                await _read_head(reader, told)
+                await reader.readexactly(int(told.headers["content-length"]))
+                self.seconds.append(time.monotonic() - started)
+                await asyncio.sleep(0.005)
+                writer.write(request)
+        finally:
+            writer.close()
+
+    async def another(self) -> None:
+        """Wait for one answer more: the one that was waited for longest may be under way."""
+        known = len(self.seconds)
+        async with asyncio.timeout(30):
+            while len(self.seconds) == known:
+                await asyncio.sleep(0.005)
+
+    def worst(self, percent: float) -> float:
+        """The time that so many percent of the answers stayed within."""
+        ordered = sorted(self.seconds)
+        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+async def _read_head(reader: asyncio.StreamReader, told: Told) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    told.status = int(first.split()[1])
+    told.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+
+
+async def _body(reader: asyncio.StreamReader, told: Told) -> AsyncIterator[bytes]:
+    """The body's bytes, those of a chunk that was cut off too."""
+    if "content-length" in told.headers:
+        yield await reader.readexactly(int(told.headers["content-length"]))
+        told.whole = True
+        return
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        try:
+            data = await reader.readexactly(size + 2)
+        except asyncio.IncompleteReadError as error:
+            yield error.partial[:size]
+            raise
+        yield data[:size]
+    await reader.readexactly(2)
+    told.whole = True
+
+
+async def _events(reader: asyncio.StreamReader, told: Told) -> AsyncGenerator[ReceivedEvent, None]:
+    decoder = EventStreamDecoder()
+    async for data in _body(reader, told):
+        for event in decoder.feed(data):
+            yield ReceivedEvent(event.event, json.loads(event.data), event.id)
+
+
+@dataclass
+class Followed:
+    """What a visitor who comes back has in the end."""
+
+    text: str = ""
+    ending: str = "never began"
+    requests: int = 0
+    gaps: int = 0
+    repeats: int = 0
+    refused: list[str] = field(default_factory=list)  # codes of the answers that were not streams
+
+
+async def follow(
+    targets: Iterator[str],
+    key: str,
+    question: str,
+    *,
+    seconds: float = 60,
+    message_id: str | None = None,
+) -> Followed:
+    """Ask, and come back with the same `message_id` from the last event seen until the answer has its end.
+
+    `seconds` is the patience of the visitor, who is told the last ending when it is over.
+    """
+    followed = Followed()
+    message_id = message_id or str(uuid.uuid4())
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        followed.requests += 1
+        after = str(len(followed.text)) if followed.text else ""
+        told = await ask(next(targets), key, question, message_id=message_id, after=after)
+        for event in told.events:
+            if event.name == "message":
+                _put_together(followed, event)
+        followed.ending = told.ending
+        if told.whole and told.status == 200 and told.ending != "restarting":
+            return followed
+        if told.status not in (0, 200):
+            followed.refused.append(told.ending)
+            if told.status not in (429, 503):
+                return followed
+        await asyncio.sleep(COMES_BACK_SECONDS)
+    return followed
+
+
+def _put_together(followed: Followed, event: ReceivedEvent) -> None:
+    chunk: str = event.data["chunk"]
+    begins = int(event.id) - len(chunk)
+    followed.gaps += begins > len(followed.text)
+    followed.repeats += begins < len(followed.text)
+    followed.text += chunk
+
+
+async def read_slowly(url: str, key: str, question: str) -> None:
+    """A visitor who takes one byte a second, until the service has enough of that and resets the connection."""
+    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    sock = await _connect(url)
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(sock, _request(url, "POST", "/api/v1/chat", headers, _question(question)))
+        while await loop.sock_recv(sock, 1):
+            await asyncio.sleep(1)
+    except ConnectionError:
+        return
+    finally:
+        sock.close()

@@ -1,0 +1,250 @@
+"""Several processes on one database: answers that readers follow across them, limits that they share, restarts."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+from faults.faulty import FaultyUpstream, faulty_upstream, words
+from faults.machine import House, Unmeasurable, house, until
+from faults.play import Play, fault, many
+from faults.proxy import Cut, cutting_proxy
+from faults.readers import Followed, ask, follow
+
+HEAD_BYTES = 300  # less than a response's head and its `start` event take
+EVENT_BYTES = 50  # less than one word's event takes
+CLOCK = Path(__file__).with_name("clock.py")
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+RESUMING = {"RESUME_SECONDS": "10", "ANSWER_TIMEOUT": "60", "FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20"}
+
+
+# Answers that outlive their readers
+
+
+@fault("cut-and-resume", "1,000 answers cut 1 to 3 times: 1,000 whole texts, 1,000 upstream calls, no gap, no repeat")
+async def cut_and_resume(play: Play) -> None:
+    await _cut_and_resume(play, play.count(1000, 20), replicas=1)
+
+
+@fault("cut-and-resume-sqlite", "the same with two processes on one SQLite file, coming back to the other one")
+async def cut_and_resume_sqlite(play: Play) -> None:
+    await _cut_and_resume(play, play.count(1000, 6), replicas=2)
+
+
+@fault("cut-and-resume-postgresql", "the same with two replicas on PostgreSQL, coming back to the other one")
+async def cut_and_resume_postgresql(play: Play) -> None:
+    await _cut_and_resume(play, play.count(1000, 6), replicas=2, database_url=play.postgres_url("resume"))
+
+
+async def _cut_and_resume(play: Play, count: int, *, replicas: int, database_url: str = "") -> None:
+    length, pause = (20, 0.02) if play.short else (40, 0.05)
+    chance = random.Random(3)
+    async with (
+        faulty_upstream() as upstream,
+        house(play.directory, upstream.url(), RESUMING, replicas=replicas, database_url=database_url) as here,
+        play.back_to_start(here, upstream),
+    ):
+        warmed_up = upstream.calls
+        cuts_made = 0
+
+        async def one(number: int) -> Followed:
+            nonlocal cuts_made
+            cuts = _cuts(chance, length)
+            async with cutting_proxy(_in_turn(here, number), cuts) as proxy:
+                followed = await follow(cycle([proxy.url]), here.key, f"words {length} {pause} {number}", seconds=60)
+                cuts_made += proxy.cuts_made
+                return followed
+
+        followed = await many(count, 100, one)
+        _require_whole(play, followed, words(length))
+        play.measure(f"{cuts_made} cuts")
+        play.require(cuts_made >= count, f"only {cuts_made} cuts were made")
+        calls = upstream.calls - warmed_up
+        play.measure(f"{calls} upstream calls")
+        play.require(calls == count, f"{calls} upstream calls")
+        turns = await here.turns()
+        play.require(turns == {"complete": count + replicas}, f"turns {turns}")
+
+
+def _in_turn(here: House, number: int) -> Iterator[str]:
+    urls = here.urls()
+    return cycle(urls[number % len(urls) :] + urls[: number % len(urls)])
+
+
+def _cuts(chance: random.Random, length: int) -> list[Cut]:
+    """One to three cuts. The first is within what any response has, so it happens; a later one may find less left."""
+    ranges = [HEAD_BYTES + EVENT_BYTES * length, *[HEAD_BYTES + EVENT_BYTES * length // 3] * 2]
+    return [Cut(chance.randint(1, most), chance.choice(["reset", "close"])) for most in ranges[: chance.randint(1, 3)]]
+
+
+def _require_whole(play: Play, followed: list[Followed], text: str) -> None:
+    whole = sum(one.text == text and one.ending == "complete" for one in followed)
+    gaps, repeats = sum(one.gaps for one in followed), sum(one.repeats for one in followed)
+    play.measure(f"{whole} whole texts, {gaps} gaps, {repeats} repeats")
+    others = {one.ending for one in followed} - {"complete"}
+    play.require(whole == len(followed), f"{len(followed) - whole} texts are not whole {others or ''}")
+    play.require(not gaps and not repeats, f"{gaps} gaps and {repeats} repeats")
+
+
+@fault("same-request-twice", "200 requests sent to two processes at the same moment: 200 upstream calls, 400 whole")
+async def same_request_twice(play: Play) -> None:
+    """Judged by the issue rather than by the list of faults: a unique row decides."""
+    count = play.count(200, 10)
+    async with (
+        faulty_upstream() as upstream,
+        house(play.directory, upstream.url(), RESUMING, replicas=2) as here,
+    ):
+        text = words(10)
+
+        async def one(number: int) -> list[Followed]:
+            question = f"words 10 0.05 {number}"
+            message_id = f"00000000-0000-4000-8000-{number:012d}"
+            return await asyncio.gather(
+                *(follow(cycle([url]), here.key, question, message_id=message_id) for url in here.urls())
+            )
+
+        followed = [one for pair in await many(count, 20, one) for one in pair]
+        _require_whole(play, followed, text)
+        play.measure(f"{upstream.calls} upstream calls")
+        play.require(upstream.calls == count, f"{upstream.calls} upstream calls")
+
+
+@fault("rolling-restart", "two replicas restarted in turn under load: no answer is lost")
+async def rolling_restart(play: Play) -> None:
+    settings = RESUMING | {"DRAIN_SECONDS": "10"}
+    async with (
+        faulty_upstream() as upstream,
+        house(play.directory, upstream.url(), settings, replicas=2) as here,
+    ):
+        length, pause = (10, 0.02) if play.short else (40, 0.05)
+        followed: list[Followed] = []
+        restarted = asyncio.Event()
+
+        async def visit(visitor: int) -> None:
+            number = 0
+            while not restarted.is_set():
+                question = f"words {length} {pause} {visitor}-{number}"
+                followed.append(await follow(_in_turn(here, visitor + number), here.key, question))
+                number += 1
+
+        visitors = [asyncio.create_task(visit(number)) for number in range(play.count(40, 6))]
+        try:
+            for replica in here.replicas:
+                await _until_asked(upstream, len(visitors))
+                replica.send_signal(signal.SIGTERM)
+                play.require(await replica.ended(15), f"{replica.name} did not end")
+                await replica.start()
+            await _until_asked(upstream, len(visitors))
+        finally:
+            restarted.set()
+            await asyncio.gather(*visitors)
+        _require_whole(play, followed, words(length))
+        refused = sorted({code for one in followed for code in one.refused})
+        play.measure(f"{len(followed)} answers, {sum(one.requests > 1 for one in followed)} asked again, {refused}")
+        twice = sum(times > 1 for times in upstream.asked.values())
+        play.require(not twice, f"{twice} questions were asked more than once")
+        play.require(await here.until_idle(), "answers are still open")
+        play.require(await here.running() == 0, f"{await here.running()} rows are left running")
+
+
+async def _until_asked(upstream: FaultyUpstream, more: int) -> None:
+    """Wait until so many more questions were asked: the load is there."""
+    asked = upstream.calls
+    await until(lambda: upstream.calls >= asked + more, 20)
+
+
+# Limits that they share
+
+
+@fault("two-replicas-limit", "10 runs x 2, 3, 5 replicas: accepted == L")
+async def two_replicas_limit(play: Play) -> None:
+    databases = {"sqlite": ""}
+    if not play.short:
+        databases["postgresql"] = play.postgres_url("limit")
+    for name, database_url in databases.items():
+        sizes = (2,) if play.short else (2, 3, 5)
+        runs = play.count(10, 2)
+        limit = 20
+        async with (
+            faulty_upstream() as upstream,
+            house(
+                play.subdirectory(name), upstream.url(), RESUMING, replicas=max(sizes), database_url=database_url
+            ) as here,
+        ):
+            accepted: dict[int, list[int]] = {size: [] for size in sizes}
+            for size in sizes:
+                for run in range(runs):
+                    key = await here.add_tenant(f"limited-{size}-{run}", rate_per_minute=limit)
+                    accepted[size].append(await _accepted(here, key, limit, size))
+            right = sum(counts.count(limit) for counts in accepted.values())
+            play.measure(f"{name}: {right} of {runs * len(sizes)} runs accepted exactly {limit}")
+            play.require(right == runs * len(sizes), f"{name}: accepted {accepted} of a limit of {limit}")
+
+
+async def _accepted(here: House, key: str, limit: int, size: int) -> int:
+    urls = here.urls()[:size]
+    told = await many(3 * limit, 3 * limit, lambda n: ask(urls[n % size], key, f"quick {n}"))
+    other = {one.ending for one in told} - {"complete", "rate_limited"}
+    if other:
+        raise RuntimeError(f"told {other}")
+    return sum(one.ending == "complete" for one in told)
+
+
+@fault("clock-jump", "+1 h, -1 h, +1 d during load: at most L in each of 1,000 windows; none blocked > 1 window")
+async def clock_jump(play: Play) -> None:
+    """Limits are taken by a process whose wall clock jumps, on SQLite, and on PostgreSQL, which has its own clock."""
+    if FAKETIME is None:
+        raise Unmeasurable("libfaketime is not installed")
+    urls = {"sqlite": f"sqlite+aiosqlite:///{play.directory}/clock.db"}
+    if not play.short:
+        urls["postgresql"] = play.postgres_url("clock")
+    await asyncio.gather(*(_jump(play, name, url) for name, url in urls.items()))
+
+
+async def _jump(play: Play, name: str, url: str) -> None:
+    windows, window, limit = play.count(1000, 5), 0.4 if play.short else 0.2, 5
+    clock = play.directory / f"{name}.clock"
+    clock.write_text("+0")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    arguments = [sys.executable, str(CLOCK), url, str(clock), str(limit), str(window), str(windows)]
+    process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"clock.py ended with {process.returncode}")
+    most, over, wait = _judge_windows([tuple(pair) for pair in json.loads(output)], limit, window)
+    play.measure(f"{name}: at most {most} of {limit} in a window, {over} windows over, longest wait {wait:.2f} s")
+    play.require(most >= limit, f"{name}: the limit was never reached: nothing was tried")
+    play.require(not over, f"{name}: {over} of {windows} windows granted more than {limit} (at most {most})")
+    play.require(wait < 2.5 * window, f"{name}: nothing was granted for {wait:.2f} s")
+
+
+def _judge_windows(grants: list[tuple[float, float]], limit: int, window: float) -> tuple[int, int, float]:
+    """Of (asked at, granted at): the most in one window, how many windows had too many, and the longest wait.
+
+    A window begins with a grant. What was asked and granted within it counts; what was granted on its edge may belong
+    to the next one.
+    """
+    most = over = place = 0
+    while place < len(grants):
+        ends = grants[place][0] + window
+        inside = place
+        while inside < len(grants) and grants[inside][1] < ends:
+            inside += 1
+        within = max(inside - place, 1)
+        most, over = max(most, within), over + (within > limit)
+        place += within
+    longest = max((later[0] - earlier[1] for earlier, later in zip(grants, grants[1:], strict=False)), default=0.0)
+    return most, over, longest

@@ -1,0 +1,48 @@
+"""A short form of every fault, against real service processes; `python tests/faults/run.py` plays the full counts."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cases import CASES
+from faults import endings, replicas, transport, visitors
+from faults.machine import NotAllowed, Postgres, Unmeasurable, postgres
+from faults.play import FAULTS, Play
+
+MODULES = (transport, visitors, endings, replicas)  # importing them is what fills FAULTS
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres | None]:
+    """A server that these tests may stop, or None where PostgreSQL is not installed."""
+    try:
+        with postgres() as server:
+            yield server
+    except Unmeasurable:
+        yield None
+
+
+@pytest.mark.parametrize("id", FAULTS)
+def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None) -> None:
+    """The fault does no more harm than its number allows."""
+    play = Play(tmp_path, short=True, postgres=(lambda: postgres_server) if postgres_server else None)
+    try:
+        asyncio.run(FAULTS[id].play(play))
+    except Unmeasurable as reason:
+        if os.environ.get("CI") == "true" and not isinstance(reason, NotAllowed):
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+    assert not play.failures, "; ".join([*play.failures, "measured:", *play.measured])
+
+
+def test_every_fault_of_the_list_is_played() -> None:
+    """No fault that the team was given is missing."""
+    path = CASES / "faults.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    given = {fault["id"] for fault in json.loads(path.read_text())["faults"]}
+    assert given <= set(FAULTS)

@@ -1,0 +1,161 @@
+"""Faults of visitors: they leave while the upstream is connected, in the middle of an answer, or hardly read."""
+
+import asyncio
+import time
+
+from faults.faulty import faulty_upstream
+from faults.machine import MIB, Replica, house, silent_address, until
+from faults.play import Play, fault, many
+from faults.readers import Told, ask, read_slowly
+
+# One that sse-starlette keeps for all streams from the first of them on, and one of a timer that runs now and then.
+SPARE_TASKS = 2
+
+
+@fault("client-drops-during-connect", "10,000 drops, then 100/100 normal requests answer")
+async def client_drops_during_connect(play: Play) -> None:
+    at_once = play.count(100, 30)
+    enough = play.count(10_000, 60)
+    with silent_address() as silent:
+        port = silent.getsockname()[1]
+        url = f"http://127.0.0.1:{port}/quick/v1"
+        settings = play.deadlines | {"CONNECT_TIMEOUT": "1" if play.short else "4"}
+        async with house(play.directory, url, settings) as here:
+            before = await here.first.weigh(port)
+            dropped = 0
+            asked = 0
+            while dropped < enough and asked < 2 * enough:
+                dropped += await _leave_while_connecting(here.first, here.key, port, at_once, asked)
+                asked += at_once
+            play.measure(f"{asked} asked, {dropped} left while connecting")
+            play.require(dropped >= enough, f"only {dropped} left while the upstream was connected")
+            play.require(await here.until_idle(), "answers are still open")
+            async with faulty_upstream(sock=silent.dup()) as upstream:
+                told = await many(play.count(100, 20), 10, lambda n: ask(here.url, here.key, f"After {n}"))
+                play.require_endings(told, {"complete"}, clean=False)
+                await here.until_idle()
+
+                async def settled() -> bool:
+                    return (await here.first.weigh(upstream.port)).tasks <= before.tasks + SPARE_TASKS
+
+                await until(settled, 10, every=0.1)
+                after = await here.first.weigh(upstream.port)
+                grown = after.memory - before.memory
+                play.measure(f"{grown / MIB:+.1f} MiB, tasks {before.tasks} -> {after.tasks}")
+                play.require(after.tasks <= before.tasks + SPARE_TASKS, f"{after.tasks - before.tasks} tasks are left")
+                play.require(grown < 40 * MIB, f"memory grew by {grown / MIB:.1f} MiB")
+            play.require(await here.running() == 0, f"{await here.running()} rows are left running")
+
+
+async def _leave_while_connecting(replica: Replica, key: str, port: int, count: int, wave: int) -> int:
+    """So many visitors ask, and go when a connection is being made for each. How many connections that were."""
+    earlier = replica.connecting(port)
+    seen: set[int] = set()
+    asking = [asyncio.create_task(ask(replica.url, key, f"Hello {wave} {number}")) for number in range(count)]
+
+    def all_connect() -> bool:
+        seen.update(replica.connecting(port) - earlier)
+        return len(seen) >= count
+
+    await until(all_connect, 3, every=0.02)
+    for task in asking:
+        task.cancel()
+    await asyncio.wait(asking)
+    return min(len(seen), count)
+
+
+@fault("client-drops-mid-stream", "1,000 drops after 5 chunks: upstream closed < 1 s, 1,000 rows, 0 sockets left")
+async def client_drops_mid_stream(play: Play) -> None:
+    count = play.count(1000, 60)
+    settings = play.deadlines | {"RESUME_SECONDS": "0", "ANSWER_TIMEOUT": "60"}
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
+        async with play.back_to_start(here, upstream):
+            left_at: dict[int, float] = {}
+
+            async def leave(number: int) -> None:
+                told = await ask(here.url, here.key, f"endless 0.01 {number}", leave_after=5)
+                left_at[number] = time.monotonic()
+                play.require(told.ending == "cut off", f"it ended before: {told.ending}")
+
+            await many(count, 50, leave)
+            play.require(await until(lambda: not upstream.answering, 10), f"{upstream.answering} upstreams are open")
+        slowest = max(upstream.ended[f"endless 0.01 {number}"] - at for number, at in left_at.items())
+        play.measure(f"upstream closed at most {slowest:.2f} s after")
+        play.require(slowest < 1, f"an upstream was closed {slowest:.2f} s after")
+        audited, turns = await here.audited(), await here.turns()
+        play.measure(f"{audited.get('cancelled', 0)} rows")
+        play.require(audited == {"cancelled": count, "complete": 1}, f"recorded {audited}")
+        play.require(turns == {"cancelled": count, "complete": 1}, f"turns {turns}")
+
+
+@fault("slow-reader", "200 who read 1 byte/s: ended by the send timeout; RSS growth < 100 MiB; normal p99 < 1 s")
+async def slow_reader(play: Play) -> None:
+    count = play.count(200, 20)
+    question = "flood 8000 0.05 20" if play.short else "flood 4000 0.4 35"  # more than is buffered on the way
+    settings = play.deadlines | {"ANSWER_TIMEOUT": "60"}
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
+        await ask(here.url, here.key, "quick warm-up")
+        before = here.first.memory()
+        here.first.forget_peak()
+        started = time.monotonic()
+        slow = [asyncio.create_task(read_slowly(here.url, here.key, f"{question} {n}")) for n in range(count)]
+        times: list[float] = []
+        began = await until(lambda: upstream.calls > count, 20)
+        play.require(began, f"only {upstream.calls - 1} began")
+        while upstream.answering and time.monotonic() < started + 55:
+            told = await ask(here.url, here.key, f"quick {len(times)}")
+            play.require(told.ending == "complete", f"a normal visitor was told {told.ending}")
+            times.append(told.seconds)
+            await asyncio.sleep(0.02)
+        play.measure(f"upstreams closed after {time.monotonic() - started:.1f} s")
+        play.require(not upstream.answering, f"{upstream.answering} upstreams are still open")
+        p99 = sorted(times)[int(len(times) * 0.99)] if times else float("inf")
+        play.measure(f"{len(times)} normal visitors, p99 {p99 * 1000:.0f} ms")
+        play.require(p99 < 1, f"normal visitors waited {p99:.2f} s")
+        play.require(await here.until_idle(), "answers are still open")
+        audited = await here.audited()
+        play.measure(f"{audited.get('cancelled', 0)} cancelled")
+        play.require(audited.get("cancelled") == count, f"{audited} instead of {count} cancelled")
+        growth = here.first.peak_memory() - before
+        play.measure(f"RSS {growth / MIB:+.1f} MiB at the peak")
+        play.require(growth < 100 * MIB, f"RSS grew by {growth / MIB:.1f} MiB")
+        gone = await until(lambda: here.first.sockets()["reader"] == 0, 1 if play.short else 10)
+        play.require(gone, f"{here.first.sockets()['reader']} sockets to readers are left")
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
+
+
+@fault("comes-back-while-connecting", "100 who drop while the upstream is connected and come back at once: 100 answers")
+async def comes_back_while_connecting(play: Play) -> None:
+    """Judged by the issue rather than by the list of faults: a dropped connection costs nothing."""
+    count = play.count(100, 20)
+    with silent_address() as silent:
+        port = silent.getsockname()[1]
+        url = f"http://127.0.0.1:{port}/quick/v1"
+        async with house(play.directory, url, play.deadlines | {"CONNECT_TIMEOUT": "10"}) as here:
+            ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(count)]
+
+            def visit(number: int) -> asyncio.Task[Told]:
+                return asyncio.create_task(ask(here.url, here.key, f"Hello {number}", message_id=ids[number]))
+
+            async def connecting() -> bool:
+                return len(here.first.connecting(port)) >= count
+
+            first = [visit(number) for number in range(count)]
+            play.require(await until(connecting, 10), "they were not being connected")
+            for task in first:
+                task.cancel()
+            await asyncio.wait(first)
+            asked = 'chatbot_requests_total{route="/api/v1/chat",status="499"}'
+
+            async def noticed() -> bool:
+                return (await here.first.metric(asked) or 0) >= count
+
+            play.require(await until(noticed, 10), "the service did not notice that they left")
+            again = [visit(number) for number in range(count)]
+            async with faulty_upstream(sock=silent.dup()) as upstream:
+                told = await asyncio.gather(*again)
+                play.require_endings(told, {"complete"}, clean=False)
+                twice = sum(times > 1 for times in upstream.asked.values())
+                play.require(not twice, f"{twice} questions were asked more than once")
