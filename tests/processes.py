@@ -60,20 +60,33 @@ def running_service(directory: Path, origin: str = "http://localhost:*", **setti
         **settings,
     }
     tenant = manage(directory, environment, "tenant", "add", "shop", "--origin", origin, *NO_LIMITS)
-    with open(directory / "log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "chatbot.py")], cwd=directory, env=environment, stderr=log
-        )
-    try:
-        url = _wait_for_url(process, directory / "log")
+    with _process(directory, environment) as (process, url):
         yield RunningService(process, url, directory, environment, origin, tenant["widget_id"], tenant["api_key"])
+
+
+@contextmanager
+def restarted(service: RunningService) -> Iterator[None]:
+    """The service again, after its process has ended."""
+    with _process(service.directory, service.environment):
+        yield
+
+
+@contextmanager
+def _process(directory: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    path = directory / "log"
+    with open(path, "ab") as log:
+        begins = log.tell()
+        command = [sys.executable, str(ROOT / "chatbot.py")]
+        process = subprocess.Popen(command, cwd=directory, env=environment, stderr=log)
+    try:
+        yield process, _wait_for_url(process, path, begins)
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path, begins: int) -> str:
     while process.poll() is None:
-        if found := re.search(r"running on (http://\S+)", log.read_text()):
+        if found := re.search(r"running on (http://\S+)", log.read_text()[begins:]):
             return found[1]
     raise RuntimeError(f"the service did not start:\n{log.read_text()}")

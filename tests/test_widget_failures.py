@@ -1,12 +1,14 @@
 """What a visitor sees when something breaks, and the way on from there."""
 
 import re
+import socket
+from pathlib import Path
 
 import httpx
 from playwright.sync_api import BrowserContext, expect
 
 from browser import Line, Provider, Visit, add_tenant
-from processes import RunningService
+from processes import RunningService, restarted, running_service
 
 pytest_plugins = ["visitor"]
 
@@ -148,3 +150,29 @@ def test_a_conversation_that_the_service_has_forgotten_begins_anew(
     expect(chat.answers.last).to_have_text("Hi again.")
     chat.reload()
     expect(chat.answers).to_have_text(["Hi again."])
+
+
+def test_a_service_that_restarts_during_an_answer_lets_it_end_and_goes_on_afterwards(
+    visit: Visit, provider: Provider, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = {"PORT": str(free.getsockname()[1]), "OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
+    with running_service(tmp_path, **settings) as service:
+        chat = visit(service=service)
+        chat.open()
+        answer = provider.answer()
+        chat.ask("Tell me all of it")
+        answer.say("The first half ")
+        expect(chat.answers.last).to_contain_text("The first half")
+        service.process.terminate()
+        answer.say("and the second half.")
+        answer.end()
+        expect(chat.answers.last).to_contain_text("The first half and the second half.")
+        service.process.wait(timeout=20)
+        with restarted(service):
+            provider.answer("Still here.")
+            chat.ask("Are you still there?")
+            expect(chat.answers.last).to_contain_text("Still here.")
+            chat.reload()
+            expect(chat.answers.first).to_contain_text("The first half and the second half.")
