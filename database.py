@@ -1,6 +1,7 @@
 """Connections to SQLite and PostgreSQL: transactions, timeouts, and one family of errors for both."""
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,7 @@ BUSY = 3
 CONNECT = 3
 STATEMENT = 4
 
+WAL_TRIES = 20
 POOL_SIZE = 8
 MIGRATION_LOCK = 0x6134_6368_6174
 
@@ -59,12 +61,23 @@ class Database:
         Raises SchemaMismatch when the database is newer than this code.
         """
         if self.is_sqlite:
-            async with self.reading() as db:
-                await db.exec_driver_sql("PRAGMA journal_mode=WAL")
+            await self._use_wal()
         async with self.writing_unhurried() as db:
             if not self.is_sqlite:
                 await db.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             await db.run_sync(upgrade)
+
+    async def _use_wal(self) -> None:
+        """Several that do this at once on a new file refuse each other at once, without SQLite's usual patience."""
+        for tries_left in reversed(range(WAL_TRIES)):
+            try:
+                async with self.reading() as db:
+                    await db.exec_driver_sql("PRAGMA journal_mode=WAL")
+                return
+            except StoreUnavailable:
+                if not tries_left:
+                    raise
+            await asyncio.sleep(random.uniform(0.02, 0.1))
 
     def clock(self) -> ColumnElement[float]:
         """Seconds on a clock that all processes on this database share, and that setting one's own does not move.

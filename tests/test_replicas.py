@@ -25,7 +25,7 @@ def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def two(serve: Serve) -> AsyncIterator[tuple[Client, Client]]:
     """Clients of two applications that share a database and nothing else."""
-    async with serve(resume_seconds=0.2) as one:
+    async with serve(resume_seconds=1) as one:
         app = chatbot.create_app(one.state["service"].settings)
         async with app.router.lifespan_context(app) as state:
             assert state is not None
@@ -85,7 +85,7 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
         await until(lambda: writing.followed > 0)
         await response.leave()
     looked = writing.followed
-    await until(lambda: writing.followed > looked + 10)  # by then `resume_seconds` are over
+    await until(lambda: writing.followed > looked + 80)  # by then `resume_seconds` are over
     rest.set()
     assert (await following).text == "Half whole"
 
