@@ -1,11 +1,15 @@
 """Connections to SQLite and PostgreSQL: transactions, timeouts, and one family of errors for both."""
 
 import asyncio
+import os
 import random
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiosqlite
@@ -14,16 +18,19 @@ from sqlalchemy import ColumnElement, Connection, Double, Table, cast, event, fu
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from records import Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tables import newest_version, schema_version, upgrade, version_of
 
-# Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest.
+# Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest,
+# and one that commits at last DEADLINE + COMMIT.
 DEADLINE = 5
 BUSY = 3
+COMMIT = 3
 CONNECT = 3
 STATEMENT = 4
 
@@ -41,6 +48,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._path = Path(str(parsed.database)) if self.is_sqlite else None
         self.insert: Callable[[Table], sqlite.Insert | postgresql.Insert]
         self._turn_to_write: AbstractAsyncContextManager[object]
         if self.is_sqlite:
@@ -60,7 +68,9 @@ class Database:
 
         Raises SchemaMismatch when the database is newer than this code.
         """
-        if self.is_sqlite:
+        if self._path:
+            with _one_family():
+                self._path.touch()
             await self._use_wal()
         async with self.writing_unhurried() as db:
             if not self.is_sqlite:
@@ -112,16 +122,20 @@ class Database:
                 yield db
 
     @asynccontextmanager
-    async def writing(self, deadline: float | None = DEADLINE) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, hurried: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; committed at the end, rolled back by an exception."""
         with _one_family():
-            async with asyncio.timeout(deadline), self._turn_to_write, self._writer.begin() as db:
+            deadline = DEADLINE if hurried else None
+            async with asyncio.timeout(deadline) as timeout, self._turn_to_write, self._writer.begin() as db:
                 yield db
+                # Only its end tells whether a commit was made: one that has begun is given time of its own.
+                if hurried:
+                    timeout.reschedule(asyncio.get_running_loop().time() + COMMIT)
 
     @asynccontextmanager
     async def writing_unhurried(self) -> AsyncIterator[AsyncConnection]:
         """A transaction for an operator's work, which may take as long as there is data."""
-        async with self.writing(deadline=None) as db:
+        async with self.writing(hurried=False) as db:
             if not self.is_sqlite:
                 await db.execute(text("SET LOCAL statement_timeout = 0"))
             yield db
@@ -153,7 +167,7 @@ def parse_url(url: str) -> URL:
         raise ValueError("is not a database URL") from None  # the message would show the password
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
         raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-    if parsed.drivername == "sqlite+aiosqlite" and parsed.database in (None, "", ":memory:"):
+    if parsed.drivername == "sqlite+aiosqlite" and re.match(r"$|:memory:|file:", parsed.database or ""):
         raise ValueError("must name a file, such as sqlite+aiosqlite:///chatbot.db")
     return parsed
 
@@ -169,13 +183,19 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         connect_args={"async_creator_fn": _open_file, "timeout": BUSY, "isolation_level": None},
     )
     event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "checkout", partial(_require_same_file, Path(str(url.database))))
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
 
 
-async def _open_file(*given: Any, **options: Any) -> aiosqlite.Connection:
-    """Open a SQLite file. If that fails, see the driver's thread out: it would complain when it outlives the loop."""
-    connection = aiosqlite.connect(*given, **options)
+async def _open_file(path: str, **options: Any) -> aiosqlite.Connection:
+    """Open a SQLite file that is there; `migrate` alone makes one, so that a disk that is gone is not hidden by it.
+
+    If that fails, see the driver's thread out: it would complain when it outlives the loop.
+    """
+    if not os.path.exists(path):
+        raise sqlite3.OperationalError("unable to open database file")
+    connection = aiosqlite.connect(path, **options)
     connection._thread.daemon = True
     try:
         return await connection
@@ -190,6 +210,13 @@ def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
     # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of one.
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _require_same_file(path: Path, _connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Give up a connection whose file was removed or replaced: what it wrote nobody would find again."""
+    found = path.stat()
+    if record.info.setdefault("file", (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
+        raise DisconnectionError("The file is another one now.")
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+import database
 from databases import begin, connect_postgres, finish, on_postgres
 from databases import store as store
 from databases import tenant as tenant
@@ -94,6 +96,66 @@ async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path:
 
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
         await store.find_access("a4_pub_" + "A" * 32)
+    await store.close()
+
+
+async def test_a_file_that_is_taken_away_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
+    """Connections that are open would otherwise go on with a file that nobody finds any more."""
+    path, elsewhere = tmp_path / "test.db", tmp_path / "elsewhere.db"
+    store = Store(f"sqlite+aiosqlite:///{path}")
+    await store.migrate()
+    tenant, _, api_key = await store.add_tenant("shop")
+    path.rename(elsewhere)
+
+    with pytest.raises(StoreUnavailable):
+        await store.find_access(api_key)
+    with pytest.raises(StoreUnavailable):
+        await begin(store, tenant)
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    assert not path.exists()
+
+    elsewhere.rename(path)
+    await store.ping()
+    assert (await begin(store, tenant)).begun
+    await store.close()
+
+
+async def test_a_file_that_is_replaced_is_the_database_from_then_on(tmp_path: Path) -> None:
+    path, restored = tmp_path / "test.db", tmp_path / "restored.db"
+    store, other = Store(f"sqlite+aiosqlite:///{path}"), Store(f"sqlite+aiosqlite:///{restored}")
+    await store.migrate()
+    await store.add_tenant("lost")
+    await other.migrate()
+    await other.add_tenant("restored")
+    await other.close()
+    restored.rename(path)
+    for log in ("test.db-wal", "test.db-shm"):
+        (tmp_path / log).unlink(missing_ok=True)
+
+    assert [tenant.name for tenant in await store.list_tenants()] == ["restored"]
+    await store.close()
+
+
+async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A turn that was begun but reported as failed would stand as running, with nobody who writes it."""
+    store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
+    await store.migrate()
+    tenant, _, _ = await store.add_tenant("shop")
+    commit = aiosqlite.Connection.commit
+    over = asyncio.Event()
+
+    async def slowly(connection: aiosqlite.Connection) -> None:
+        asyncio.get_running_loop().call_later(database.DEADLINE + 0.1, over.set)
+        await over.wait()
+        await commit(connection)
+
+    monkeypatch.setattr(database, "DEADLINE", 0.2)
+    monkeypatch.setattr(aiosqlite.Connection, "commit", slowly)
+
+    assert (await begin(store, tenant)).begun
     await store.close()
 
 

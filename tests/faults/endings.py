@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -194,9 +194,21 @@ class _locked:
 
 @fault("db-gone", "PostgreSQL stopped: 503, /ready 503, back < 5 s after it; 0 answers without a limit's decision")
 async def db_gone(play: Play) -> None:
-    gone_seconds = 0.6 if play.short else 12.0
     server = play.postgres_server()
-    url = play.postgres_url("gone")
+    await _play_gone(play, play.postgres_url("gone"), server.stop, server.start)
+
+
+@fault("db-gone-sqlite", "the SQLite file taken away: the same")
+async def db_gone_sqlite(play: Play) -> None:
+    path = play.directory / "chatbot.db"
+    elsewhere = path.with_name("elsewhere.db")
+    await _play_gone(
+        play, f"sqlite+aiosqlite:///{path}", lambda: path.rename(elsewhere), lambda: elsewhere.rename(path)
+    )
+
+
+async def _play_gone(play: Play, url: str, take_away: Callable[[], object], bring_back: Callable[[], object]) -> None:
+    gone_seconds = 0.6 if play.short else 12.0
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG, database_url=url) as here:
         length = 30
         under_way = [
@@ -204,7 +216,7 @@ async def db_gone(play: Play) -> None:
             for n in range(play.count(20, 4))
         ]
         play.require(await until(lambda: upstream.answering == len(under_way), 10), "they did not begin")
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(take_away)
         stopped = time.monotonic()
         calls = upstream.calls
         told: list[Told] = []
@@ -226,7 +238,7 @@ async def db_gone(play: Play) -> None:
         whole = sum(one.text == words(length) and one.ending == "complete" for one in read)
         play.measure(f"{whole} of {len(read)} answers under way reached their readers")
         play.require(whole == len(read), f"only {whole} of {len(read)} answers under way reached their readers")
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(bring_back)
         started = time.monotonic()
 
         recovered = await _answers_again(here, 5) and await until(lambda: _is(here.url, "/api/v1/ready", 200), 1)

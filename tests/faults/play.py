@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chatbot import KEEPALIVE_CONNECTIONS
 from faults.faulty import FaultyUpstream
 from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Unmeasurable, until
 from faults.readers import Told, ask
 
-KEEPALIVE_CONNECTIONS = 20  # idle connections to the upstream that a process may keep
 WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
 
 
