@@ -105,6 +105,26 @@ def test_a_connection_that_drops_is_found_again_without_a_gap_or_a_repeat(
     assert len(provider.asked) == 1
 
 
+def test_a_network_that_is_off_for_a_while_costs_nothing(
+    context: BrowserContext, visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("One ")
+    expect(chat.answers).to_have_text("One")
+    context.set_offline(True)
+    expect(chat.window).to_contain_text("Reconnecting…")
+    answer.say("two ")
+    context.set_offline(False)
+    expect(chat.answers).to_have_text("One two")
+    answer.say("three.")
+    answer.end()
+    expect(chat.answers).to_have_text("One two three.")
+    assert len(provider.asked) == 1
+
+
 def test_a_stop_while_the_connection_is_gone_still_stops(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()

@@ -313,6 +313,25 @@ describe('a dropped connection', () => {
     expect(second.headers['Last-Event-ID']).toBe('4');
   });
 
+  test('is waited for as long as there is no network at all', async () => {
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Half' }, 4);
+    await until(() => chat.status === 'streaming');
+    page.navigator.onLine = false;
+    page.page.dispatchEvent(new Event('offline'));
+    await until(() => chat.status === 'reconnecting');
+    vi.stubGlobal('fetch', () => Promise.reject(new TypeError('Failed to fetch')));
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(chat.status).toBe('reconnecting');
+    const later = fakeFetch();
+    page.navigator.onLine = true;
+    page.page.dispatchEvent(new Event('online'));
+    expect((await later.next()).headers['Last-Event-ID']).toBe('4');
+  });
+
   test('is still looked for while a restarting service answers 503', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');

@@ -97,18 +97,21 @@ export function fakePage() {
   const stored = new Map<string, string>();
   const page = new EventTarget();
   const document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  const navigator = { onLine: true };
   vi.stubGlobal('localStorage', {
     getItem: (key: string) => stored.get(key) ?? null,
     setItem: (key: string, value: string) => stored.set(key, value),
     removeItem: (key: string) => stored.delete(key),
   });
   vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
+  vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page));
   vi.stubGlobal('document', document);
+  vi.stubGlobal('navigator', navigator);
   vi.stubGlobal('requestAnimationFrame', (callback: () => void) => {
     queueMicrotask(callback);
     return 1;
   });
-  return { stored, page, document };
+  return { stored, page, document, navigator };
 }
 
 export interface Told {

@@ -224,6 +224,8 @@ export class ChatController implements ReactiveController {
       }
       if (superseded()) return;
       // The stream ended without its last event, or never came about: the same call again gives what is missing.
+      // Patience is for the service; without a network it is not tried.
+      if (!navigator.onLine) lostAt = undefined;
       lostAt ??= Date.now();
       if (Date.now() - lostAt >= PATIENCE) {
         this.#end(turn, 'lost');

@@ -25,6 +25,8 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
   const reader = body.getReader();
   const decoder = new TextDecoder();
   const cancel = () => reader.cancel().catch(() => undefined); // It has failed already: there is nobody left to tell.
+  // A connection that the network left without a word would be silent for long.
+  addEventListener('offline', cancel);
   try {
     for (;;) {
       const stalled = setTimeout(cancel, SILENCE);
@@ -36,6 +38,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
       yield* ready;
     }
   } finally {
+    removeEventListener('offline', cancel);
     void cancel();
   }
 }
