@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     max_body_bytes: Count = 65_536
     max_answer_chars: Count = 200_000
     max_line_bytes: Count = 1_048_576
+    max_json_depth: Count = 64
     max_streams: Count = 1000
 
     connect_timeout: Seconds = 5

@@ -43,6 +43,7 @@ AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finis
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
 MAX_ERROR_BODY_BYTES = 16_384
 UNPACKED_PIECE_BYTES = 65_536
+STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Status = Literal["complete", "length", "filtered", "cancelled"]
@@ -170,7 +171,8 @@ class ChatDecoder:
     ServiceError when the provider reports an error or sends what is not a chunk; the text before it was given out.
     """
 
-    def __init__(self, max_line_bytes: int = 1_048_576) -> None:
+    def __init__(self, max_line_bytes: int = 1_048_576, max_json_depth: int = 64) -> None:
+        self._max_json_depth = max_json_depth
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
         self.done = False  # `[DONE]` was read: nothing after it counts
@@ -221,6 +223,8 @@ class ChatDecoder:
                     yield text
 
     def _read_chunk(self, data: str, event: str) -> str:
+        if _is_deeper(data, self._max_json_depth):
+            raise InvalidAnswer(f"the upstream sent JSON nested deeper than {self._max_json_depth} levels")
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -385,7 +389,7 @@ class Call:
                 self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
-        decoder = ChatDecoder(self.settings.max_line_bytes)
+        decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
         until_connected = 4 * self.settings.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
         try:
             async with asyncio.timeout(until_connected + self.settings.first_text_timeout) as deadline:
@@ -543,6 +547,18 @@ async def _beginning(response: httpx.Response) -> bytes:
     except (TimeoutError, httpx.HTTPError, ServiceError):
         return b""  # the status alone has to do
     return bytes(beginning)
+
+
+def _is_deeper(data: str, levels: int) -> bool:
+    """Whether JSON is nested deeper. Most chunks are known to be flat by the number of their brackets."""
+    if data.count("[") + data.count("{") <= levels:
+        return False
+    depth = 0
+    for token in STRING_OR_BRACKET.finditer(data):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth > levels:
+            return True
+    return False
 
 
 def _error_code(body: bytes) -> str | None:

@@ -128,6 +128,23 @@ def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
     assert isinstance(decode([b"data: " + b"[" * 100_000 + b"\n\n"])[1], InvalidAnswer)
 
 
+@pytest.mark.parametrize(("inner", "refused"), [(7, False), (8, True)])
+def test_json_may_be_nested_as_deep_as_the_bound_says(inner: int, refused: bool) -> None:
+    decoder = ChatDecoder(max_json_depth=8)
+    event = b'data: {"choices":[{"delta":{"content":"ok"}}],"extra":' + b"[" * inner + b"]" * inner + b"}\n\n"
+    if refused:
+        with pytest.raises(InvalidAnswer, match="nested deeper than 8"):
+            list(decoder.feed(event))
+    else:
+        assert list(decoder.feed(event)) == ["ok"]
+
+
+def test_brackets_in_a_text_are_no_nesting() -> None:
+    decoder = ChatDecoder(max_json_depth=8)
+    text = "[{" * 50 + '\\" [['
+    assert list(decoder.feed(delta(text))) == [text]
+
+
 @pytest.mark.parametrize(
     "usage",
     [
