@@ -1,0 +1,2 @@
+export { createMarkdown, type MarkdownLabels } from './render.ts';
+export { styles as markdownStyles } from './styles.ts';
