@@ -1,48 +1,32 @@
-/**
- * Splits Markdown into the blocks of one level (CommonMark 0.31, with the tables and task lists of GFM). What is inside a
- * quote or a list item stays source, to be split when it is drawn.
- */
+import { parseInline } from './inline.ts';
+import { element, type MarkdownLabels, type TreeElement } from './tree.ts';
+
+/** One block of a level; of a list an item, of a table a row. */
 export interface Block {
-  /** `p`, `h1` to `h6`, `pre`, `hr`, `blockquote`, `li`, `tr`. */
-  tag: string;
-  /** li: its marker. pre: the language. tr: `th` or `td`. p: the label, if it is a note or a source. */
-  mark: string;
-  /** Source of the content, without the markers of the block itself. */
-  text: string;
-  /** Where the block begins in the source. */
+  node: TreeElement;
+  /** Where it begins in the source. */
   at: number;
+  /** What items of one list share, or rows of one table: the last character of the marker, or `|`. */
+  group: string;
   /** A blank line stands before it. */
   apart: boolean;
-  /** More source could still become part of it. */
-  open: boolean;
-  /** tr: `center`, `right`, `left` or nothing for each column. */
-  align: string[];
+  /** Of an item: its number. */
+  number: number;
+  /** Of a row: the classes of its columns. Of the head of a table there is none. */
+  columns: string[] | undefined;
 }
 
-const FENCE = /^( {0,3})(`{3,}(?!.*`)|~{3,})[ \t]*(\S*)/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
-const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
-const QUOTE = /^ {0,3}> ?/;
-const ITEM = /^( {0,3})([-+*]|\d{1,9}[.)])([ \t]+|$)/;
-const CODE = /^( {4}| {0,3}\t)/;
-const NOTE = /^ {0,3}\[\^?([^\]]{1,99})\]:[ \t]+(?=\S)/;
-const ROW = /^ {0,3}\|/;
-const DELIMITERS = /^[ \t]*\|?([ \t]*:?-+:?[ \t]*\|)*([ \t]*:?-+:?[ \t]*)?$/;
-const UNDERLINE = /^ {0,3}(=+|-+)[ \t]*$/;
-/** Lines that no paragraph goes on with. */
-const START = /^ {0,3}(#{1,6}([ \t]|$)|[>|]|`{3,}(?!.*`)|~{3}|([-+*]|1[.)])[ \t]+\S|([-*_])([ \t]*\4){2,}[ \t]*$)/;
-/** Nothing but markers, or the begin of a fence: only what follows will say what it is. */
-const UNDECIDED = /^[\s>*+_=~`|:#\d.()[\]^xX-]*(`{3}[^`]*|~{3}.*)?$/;
+/** 1: indent; 2, 3: a heading; 4, 5: a fence and its language; 6: a rule; 7, 8: a list item; 9: a quote; 10: a row. */
+const BLOCK =
+  /^( {0,3})(?:(#{1,6})(?:\s+(.*))?$|(`{3,}(?!.*`)|~{3,})\s*(\S*)|([-*_])(?:\s*\6){2,}\s*$|([-+*]|\d{1,9}[.)])(\s+|$)|(>) ?|(\|))/;
+const NOTE = /^ {0,3}\[\^?([^\]]{1,99})\]:\s+(?=\S)/;
+const CODE = /^( {4}|\t)/;
+const DELIMITERS = /^\s*\|?(\s*:?-+:?\s*\|)*(\s*:?-+:?\s*)?$/;
+const UNDERLINE = /^ {0,3}(=+|-+)\s*$/;
 /** So many levels of quotes and lists are told apart. */
 const DEEPEST = 12;
 
-/** The part of a growing source that can be drawn without guessing what its last line will be. */
-export function decided(source: string): string {
-  const line = source.lastIndexOf('\n') + 1;
-  return UNDECIDED.test(source.slice(line)) ? source.slice(0, line) : source;
-}
-
-export const cells = (row: string): string[] =>
+const cells = (row: string): string[] =>
   row
     .trim()
     .replace(/\\\|/g, '\0')
@@ -51,124 +35,160 @@ export const cells = (row: string): string[] =>
     .map((cell) => cell.replace(/\0/g, '|').trim());
 
 const dedent = (line: string, columns: number): string =>
-  line.replace(/^[ \t]+/, (space) => space.replace(/\t/g, '    ').slice(columns));
+  columns ? line.replace(/^\s+/, (space) => space.replace(/\t/g, '    ').slice(columns)) : line;
+const isIndented = (line: string, columns: number): boolean => /^\s/.test(dedent(` ${line}`, columns));
+
+/** Lines that no paragraph goes on with. */
+function interrupts(line: string): boolean {
+  const match = BLOCK.exec(line);
+  return !!match && (!match[7] || (/^1?\D$/.test(match[7]) && line > match[0]));
+}
 
 /**
- * The blocks of `source` from where `last` begins, or of all of it. In a `growing` source, a row at its end is taken for
- * the head of a table.
+ * The blocks of `source` from where `last` begins, or of all of it (CommonMark 0.31, with the tables and task lists of GFM).
+ * In a `growing` source, what is half written at its end is taken for what it will be.
  */
-export function parseBlocks(source: string, last: Block | undefined, growing: boolean, depth: number): Block[] {
+export function parseBlocks(
+  source: string,
+  growing: boolean,
+  labels: MarkdownLabels,
+  last?: Block,
+  depth = 0,
+): Block[] {
   let at = last?.at ?? 0;
-  let align = last?.mark === 'td' ? last.align : undefined;
+  let columns = last?.columns;
   const lines = source.slice(at).split('\n');
   const blocks: Block[] = [];
+  let first = 0;
+  /** The first line that isn't part of the block. */
+  let i = 0;
+
   const line = (index: number) => lines[index] ?? '';
   const blank = (index: number) => !line(index).trim();
   const isHead = (index: number) => {
     const head = line(index);
     const next = line(index + 1);
-    if (growing && !next && index > lines.length - 3) return ROW.test(head);
-    return /-/.test(next) && /\|/.test(head) && DELIMITERS.test(next) && cells(next).length === cells(head).length;
+    return growing && !next && index > lines.length - 3
+      ? /^ {0,3}\|/.test(head)
+      : /-/.test(next) && /\|/.test(head) && DELIMITERS.test(next) && cells(next).length === cells(head).length;
   };
+  const goOn = (belongs: () => boolean | undefined) => {
+    while (i < lines.length && belongs()) i++;
+  };
+  const content = (change: (text: string, index: number) => string) => lines.slice(first, i).map(change).join('\n');
+  const open = () => growing && i > lines.length - 2 && !line(i);
+  const mark = (): Record<string, string> => (open() ? { 'data-growing': '' } : {});
+  const inline = (text: string) => parseInline(text, open(), labels.showImage);
+  const inner = (text: string) => grouped(parseBlocks(text, open(), labels, undefined, depth + 1), labels);
+  const code = (text: string, language = '') =>
+    element(
+      'div',
+      [
+        element('div', [element('span', [language]), element('button', [labels.copyCode], { type: 'button' })]),
+        element('pre', [element('code', [text], mark())], { tabindex: '0' }),
+      ],
+      { class: 'code' },
+    );
 
-  for (let first = 0, i = 0; i < lines.length; ) {
+  while (i < lines.length) {
     const start = line(i++);
-    const content: string[] = [];
-    const fenced = FENCE.exec(start);
-    const heading = HEADING.exec(start);
-    const item = depth < DEEPEST && ITEM.exec(start);
-    let tag = 'p';
-    let mark = '';
-    let text: string | undefined;
-    if (blank(first)) {
-      tag = '';
-      align = undefined;
-    } else if (align && (ROW.test(start) || !START.test(start))) {
-      tag = 'tr';
-      mark = 'td';
-    } else if (isHead(first)) {
-      tag = 'tr';
-      mark = 'th';
-      align = cells(line(i++)).map((cell) => (/:$/.test(cell) ? (cell[0] === ':' ? 'center' : 'right') : ''));
+    const apart = first ? blank(first - 1) : !!last?.apart;
+    let group = '';
+    let node: TreeElement | undefined;
+    const [, indent = '', hashes, title = '', fence, language, rule, marker, space = '', quote, row] =
+      BLOCK.exec(start) ?? [];
+
+    if (blank(first)) columns = undefined;
+    else if ((columns && (row || !interrupts(start))) || isHead(first)) {
+      const tag = columns ? 'td' : 'th';
+      const texts = cells(start);
+      group = columns ? '|' : '||';
+      columns ??= cells(line(i++)).map((cell) => (/:$/.test(cell) ? (cell[0] === ':' ? 'center' : 'right') : ''));
+      const classes = columns;
+      node = element(
+        'tr',
+        (classes.length > 1 || !open() ? classes : texts).map((_, index) =>
+          element(tag, inline(texts[index] ?? ''), classes[index] ? { class: classes[index] } : {}),
+        ),
+      );
     } else {
-      align = undefined;
-      if (fenced) {
-        const [, indent = '', fence = '', language = ''] = fenced;
-        tag = 'pre';
-        mark = language;
-        for (; i < lines.length; i++) {
-          const end = line(i)
-            .replace(/^ {0,3}/, '')
-            .trimEnd();
-          if (end.startsWith(fence) && !end.replaceAll(fence.charAt(0), '')) break;
-          content.push(indent ? dedent(line(i), indent.length) : line(i));
-        }
-        text = content.join('\n');
+      columns = undefined;
+      if (hashes) node = element(`h${hashes.length}`, inline(title.trim().replace(/(^|\s)#+$/, '')), mark());
+      else if (fence) {
+        goOn(() => {
+          const end = line(i).trim();
+          return !end.startsWith(fence) || !!end.replaceAll(fence.charAt(0), '') || CODE.test(line(i));
+        });
+        first++;
+        node = code(
+          content((text) => dedent(text, indent.length)),
+          language,
+        );
+        first--;
         i++;
-      } else if (heading) {
-        tag = `h${heading[1]?.length}`;
-        text = (heading[2] ?? '').trim().replace(/(^|[ \t])#+$/, '');
-      } else if (RULE.test(start)) {
-        tag = 'hr';
-      } else if (CODE.test(start)) {
-        tag = 'pre';
-        while (i < lines.length && (blank(i) || CODE.test(line(i)))) i++;
+      } else if (rule) node = element('hr');
+      else if (quote && depth < DEEPEST) {
+        goOn(() => /^ {0,3}>/.test(line(i)) || !(blank(i) || BLOCK.test(line(i))));
+        node = element('blockquote', inner(content((text) => text.replace(/^ {0,3}> ?/, ''))));
+      } else if (marker && depth < DEEPEST) {
+        const width = indent.length + marker.length + ((space.length < 5 && space.length) || 1);
+        // Two columns are enough to belong to an item: models rarely count the width of a number.
+        goOn(() => blank(i) || isIndented(line(i), indent.length + 2) || !(blank(i - 1) || BLOCK.test(line(i))));
         while (blank(i - 1)) i--;
-        text = lines
-          .slice(first, i)
-          .map((code) => code.replace(CODE, ''))
-          .join('\n');
-      } else if (depth < DEEPEST && QUOTE.test(start)) {
-        tag = 'blockquote';
-        while (i < lines.length && (QUOTE.test(line(i)) || (!blank(i) && !START.test(line(i)) && !ITEM.test(line(i)))))
-          i++;
-        text = lines
-          .slice(first, i)
-          .map((quoted) => quoted.replace(QUOTE, ''))
-          .join('\n');
-      } else if (item) {
-        const [whole, indent = '', marker = '', space = ''] = item;
-        const width =
-          space.length < 5
-            ? Math.max(whole.length, indent.length + marker.length + 1)
-            : whole.length - space.length + 1;
-        tag = 'li';
-        mark = marker;
-        content.push(start.slice(width));
-        for (; i < lines.length; i++) {
-          const next = line(i);
-          // Two columns are enough to belong to an item: models rarely count the width of a number.
-          if (blank(i) || dedent(next, 0).search(/\S/) > indent.length + 1) content.push(dedent(next, width));
-          else if (blank(i - 1) || START.test(next) || ITEM.test(next)) break;
-          else content.push(next);
-        }
-        while (i > first + 1 && blank(i - 1)) i--;
-        text = content.slice(0, i - first).join('\n');
+        const text = content((text, index) => (index ? dedent(text, width) : text.slice(width)));
+        const task = /^\[([ xX])\]\s+/.exec(text);
+        const kind = `${apart ? 'apart ' : ''}${task ? `task ${task[1]}` : ''}`.trim();
+        group = marker.slice(-1);
+        node = element('li', inner(text.slice(task?.[0].length)), kind ? { class: kind } : {});
+      } else if (CODE.test(start)) {
+        goOn(() => blank(i) || CODE.test(line(i)));
+        while (blank(i - 1)) i--;
+        node = code(content((text) => text.replace(CODE, '')));
       } else {
         const note = NOTE.exec(start);
-        mark = note?.[1] ?? '';
-        for (; i < lines.length && !blank(i); i++) {
-          if (UNDERLINE.test(line(i)) && !mark) {
-            tag = /=/.test(line(i)) ? 'h1' : 'h2';
-            break;
-          }
-          if (START.test(line(i)) || isHead(i) || (mark && NOTE.test(line(i)))) break;
+        goOn(
+          () =>
+            !(blank(i) || UNDERLINE.test(line(i)) || interrupts(line(i)) || isHead(i) || (note && NOTE.test(line(i)))),
+        );
+        const text = content(String);
+        const underline = UNDERLINE.exec(line(i))?.[1];
+        if (note) {
+          const label = element('sup', note.slice(1));
+          node = element('p', [label, ' ', ...inline(text.slice(note[0].length))], { ...mark(), class: 'note' });
+        } else {
+          if (underline) i++;
+          node = element(underline ? (underline[0] === '=' ? 'h1' : 'h2') : 'p', inline(text), mark());
         }
-        text = lines.slice(first, i).join('\n').slice(note?.[0].length);
-        if (tag !== 'p') i++;
       }
     }
-    const block = {
-      tag,
-      mark,
-      text: text ?? start,
-      at,
-      apart: first > 0 && blank(first - 1),
-      open: i > lines.length - 2 && !line(i),
-      align: align ?? [],
-    };
-    if (tag) blocks.push(block);
+    if (node) {
+      const number = Number.parseInt(marker ?? '1', 10);
+      blocks.push({ node, at, group, apart, number, columns: group === '|' ? columns : undefined });
+    }
     while (first < i) at += line(first++).length + 1;
   }
   return blocks;
+}
+
+/** Items and rows in their lists and tables. */
+export function grouped(blocks: Block[], labels: MarkdownLabels): TreeElement[] {
+  const nodes: TreeElement[] = [];
+  let list: TreeElement | undefined;
+  let key = '';
+  for (const { node, group, number } of blocks) {
+    if (list && group && group === key) list.nodes.push(node);
+    else if (group) {
+      const table = group === '||';
+      const ordered = /[.)]/.test(group);
+      list = element(
+        table ? 'table' : ordered ? 'ol' : 'ul',
+        [node],
+        ordered && number !== 1 ? { start: `${number}` } : {},
+      );
+      const name: Record<string, string> = labels.table ? { role: 'group', 'aria-label': labels.table } : {};
+      nodes.push(table ? element('div', [list], { class: 'table', tabindex: '0', ...name }) : list);
+    } else nodes.push(node);
+    key = group.slice(-1);
+  }
+  return nodes;
 }

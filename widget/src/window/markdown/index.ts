@@ -1,2 +1,3 @@
-export { createMarkdown, type MarkdownLabels } from './render.ts';
+export { createMarkdown } from './render.ts';
 export { styles as markdownStyles } from './styles.ts';
+export type { MarkdownLabels } from './tree.ts';
