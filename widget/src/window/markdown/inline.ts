@@ -8,7 +8,7 @@ interface Frame {
 
 /** 1, 2: ticks and the code between them. 3, 4: a character reference. 5: an address. 6: the number of a citation. */
 const TOKEN =
-  /\\?\n|<br ?\/?>|\\[!-/:-@[-`{-~]|(`+)(?!`)([\s\S]{0,4000}?[^`])\1(?!`)|`+|!?\[|]|\*+|_+|~~|&(?:#(x[\da-f]{1,5}|\d{1,6})|(amp|lt|gt|quot|apos|nbsp));|<?((?:https?:\/\/|mailto:|www\.)[^\s<>`\]]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)>?|【(\d+)[^】\n]{0,80}(?:】|$)/g;
+  /\\?\n|<br ?\/?>|\\[!-/:-@[-`{-~]|(`+)(?!`)([\s\S]{0,4000}?[^`])\1(?!`)|`+|!?\[|]|\*+|_+|~+|&(?:#(x[\da-f]{1,5}|\d{1,6})|(amp|lt|gt|quot|apos|nbsp));|<?((?:https?:\/\/|mailto:|www\.)[^\s<>`\]]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)>?|【(\d+)[^】\n]{0,80}(?:】|$)/g;
 /** What follows the text of a link: 1, 2: the address; 3: nothing if the text ends before it does. */
 const TARGET =
   /\(\s*(?:<([^<>\n]*)>?|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(?:\s+(?:"[^"]*(?:"|$)|'[^']*(?:'|$)))?\s*(\)|$)/y;
@@ -88,6 +88,9 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     if (stack.length > DEEPEST) for (const { mark, nodes } of stack.splice(1, 1)) add(frame(0).nodes, [mark, ...nodes]);
   };
 
+  const image = (address: string | undefined, label: string) =>
+    link(address, [showImage + (label && `: ${label.slice(0, 200)}`)], 'image');
+
   const endLink = () => {
     const at = stack.findLastIndex(({ mark }) => mark.endsWith('['));
     if (at < 0) return push(']');
@@ -100,17 +103,13 @@ export function parseInline(source: string, open: boolean, showImage: string): T
       end = TARGET.lastIndex;
       stack.pop();
       const address = target[3] && (target[1] ?? target[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1');
-      const alt = label && `: ${label.slice(0, 200)}`;
-      push(...(mark === '[' ? link(address, nodes) : link(address, [showImage + alt], 'image')));
+      push(...(mark === '[' ? link(address, nodes) : image(address, label)));
     } else if (/^(\d+|\^.+)$/.test(label)) {
       stack.pop();
       push(element('sup', [label.replace('^', '')]));
-    } else {
-      // At the end, an address may follow.
-      const half = open && end === text.length;
-      if (half) frame(at).mark = '';
+    } else if (!open || end < text.length) {
       collapse(at);
-      if (!half) push(']');
+      push(']');
     }
   };
 
@@ -129,7 +128,7 @@ export function parseInline(source: string, open: boolean, showImage: string): T
       left = rest -= left;
     }
     if (half || !rest) return;
-    if (opens && rest < 4) begin(run.slice(0, rest));
+    if (opens && rest < 4 && run !== '~') begin(run.slice(0, rest));
     else push(run.slice(0, rest));
   };
 
@@ -175,10 +174,11 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     // Whatever has begun goes on to the end.
     while (stack.length > 1) {
       const { mark, nodes } = frame(-1);
-      if (mark.endsWith('[') || !nodes.length) {
-        frame(-1).mark = '';
-        collapse(stack.length - 1);
-      } else wrap(mark.length > 1 ? 2 : 1);
+      if (/[*_~]/.test(mark) && nodes.length) wrap(Math.min(2, mark.length));
+      else {
+        stack.pop();
+        push(...(mark === '![' ? image(undefined, plain(nodes)) : nodes));
+      }
     }
   }
   collapse(1);
