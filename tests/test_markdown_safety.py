@@ -36,7 +36,7 @@ const ATTRIBUTES = {
   strong: [], em: [], del: [], sup: [], small: [], br: [], a: ['href', 'target', 'rel'], button: ['type'],
 };
 const VALUES = {
-  class: /^(md|code|table|note|image|center|right|(apart ?)?(task( [xX])?)?)$/, dir: /^auto$/, 'data-growing': /^$/,
+  class: /^(md|code|table|note|image|center|right|(apart ?)?(task( done)?)?)$/, dir: /^auto$/, 'data-growing': /^$/,
   start: /^[0-9]+$/, tabindex: /^0$/, role: /^group$/, 'aria-label': /^Table$/, type: /^button$/,
   href: /^(https?:\\/\\/|mailto:)/, target: /^_blank$/, rel: /^noopener noreferrer nofollow$/,
 };

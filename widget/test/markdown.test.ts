@@ -67,7 +67,7 @@ const CASES: Record<string, [markdown: string, html: string][]> = {
     ['3. a\n4. b', '<ol start="3"><li><p>a</p></li><li><p>b</p></li></ol>'],
     ['1. a\n  - b\n2. c', '<ol><li><p>a</p><ul><li><p>b</p></li></ul></li><li><p>c</p></li></ol>'],
     ['1. a\n\n   more\n\n2. b', '<ol><li><p>a</p><p>more</p></li><li class="apart"><p>b</p></li></ol>'],
-    ['- [x] done\n- [ ] open', '<ul><li class="task x"><p>done</p></li><li class="task"><p>open</p></li></ul>'],
+    ['- [x] done\n- [ ] open', '<ul><li class="task done"><p>done</p></li><li class="task"><p>open</p></li></ul>'],
     [
       '1. Run:\n   ```sh\n   ls\n\n     -l\n   ```\n2. b',
       '<ol><li><p>Run:</p><pre sh>ls\n\n  -l</pre></li><li><p>b</p></li></ol>',

@@ -137,7 +137,7 @@ export function parseBlocks(
         while (blank(i - 1)) i--;
         const text = content((text, index) => (index ? dedent(text, width) : text.slice(width)));
         const task = /^\[([ xX])\]\s+/.exec(text);
-        const kind = `${apart ? 'apart ' : ''}${task ? `task ${task[1]}` : ''}`.trim();
+        const kind = `${apart ? 'apart ' : ''}${task ? `task ${task[1]?.trim() && 'done'}` : ''}`.trim();
         group = marker.slice(-1);
         node = element('li', inner(text.slice(task?.[0].length)), kind ? { class: kind } : {});
       } else if (CODE.test(start)) {
