@@ -2,8 +2,8 @@
 
     python bench/markdown.py [--rounds N] [--characters N]
 
-An answer of 12,000 characters (headings, lists, tables, code, links) comes at 200 tokens a second, four characters each,
-and is drawn once per frame in a column of 360 px that stays at its end. CPU is that of the renderer's process, as
+An answer of 12,000 characters (headings, lists, tables, code, links) comes at 200 tokens a second, four characters
+each, and is drawn once per frame in a column of 360 px that stays at its end. CPU is that of the renderer's process, as
 Chromium counts it, so that a busy machine slows the run but hardly the figures. Needs node, Playwright and Chromium.
 """
 

@@ -255,6 +255,11 @@ describe('Markdown', () => {
     '~~',
     '#',
     '【',
+    '[`a` ',
+    '*`a` ',
+    'a\n\n',
+    '- a\n',
+    '|a|\n',
   ])('neither loses nor piles up 20,000 times %j', (piece) => {
     const nodes = parse(piece.repeat(20_000));
     expect(depth(nodes)).toBeLessThan(120);

@@ -36,7 +36,6 @@ const cells = (row: string): string[] =>
 
 const dedent = (line: string, columns: number): string =>
   columns ? line.replace(/^\s+/, (space) => space.replace(/\t/g, '    ').slice(columns)) : line;
-const isIndented = (line: string, columns: number): boolean => /^\s/.test(dedent(` ${line}`, columns));
 
 /** Lines that no paragraph goes on with. */
 function interrupts(line: string): boolean {
@@ -75,7 +74,8 @@ export function parseBlocks(
   const goOn = (belongs: () => boolean | undefined) => {
     while (i < lines.length && belongs()) i++;
   };
-  const content = (change: (text: string, index: number) => string) => lines.slice(first, i).map(change).join('\n');
+  const content = (change: (text: string, index: number) => string, from = first) =>
+    lines.slice(from, i).map(change).join('\n');
   const open = () => growing && i > lines.length - 2 && !line(i);
   const mark = (): Record<string, string> => (open() ? { 'data-growing': '' } : {});
   const inline = (text: string) => parseInline(text, open(), labels.showImage);
@@ -119,12 +119,8 @@ export function parseBlocks(
           const end = line(i).trim();
           return !end.startsWith(fence) || !!end.replaceAll(fence.charAt(0), '') || CODE.test(line(i));
         });
-        first++;
-        node = code(
-          content((text) => dedent(text, indent.length)),
-          language,
-        );
-        first--;
+        const text = content((text) => dedent(text, indent.length), first + 1);
+        node = code(text, language);
         i++;
       } else if (rule) node = element('hr');
       else if (quote && depth < DEEPEST) {
@@ -133,7 +129,8 @@ export function parseBlocks(
       } else if (marker && depth < DEEPEST) {
         const width = indent.length + marker.length + ((space.length < 5 && space.length) || 1);
         // Two columns are enough to belong to an item: models rarely count the width of a number.
-        goOn(() => blank(i) || isIndented(line(i), indent.length + 2) || !(blank(i - 1) || BLOCK.test(line(i))));
+        const belongs = (text: string) => /^\s/.test(dedent(` ${text}`, indent.length + 2));
+        goOn(() => blank(i) || belongs(line(i)) || !(blank(i - 1) || BLOCK.test(line(i))));
         while (blank(i - 1)) i--;
         const text = content((text, index) => (index ? dedent(text, width) : text.slice(width)));
         const task = /^\[([ xX])\]\s+/.exec(text);

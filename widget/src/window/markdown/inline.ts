@@ -8,7 +8,7 @@ interface Frame {
 
 /** 1, 2: ticks and the code between them. 3, 4: a character reference. 5: an address. 6: the number of a citation. */
 const TOKEN =
-  /\\?\n|<br ?\/?>|\\[!-/:-@[-`{-~]|(`+)(?!`)([\s\S]{0,4000}?[^`])\1(?!`)|`+|!?\[|]|\*+|_+|~+|&(?:#(x[\da-f]{1,5}|\d{1,6})|(amp|lt|gt|quot|apos|nbsp));|<?((?:https?:\/\/|mailto:|www\.)[^\s<>`\]]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)>?|【(\d+)[^】\n]{0,80}(?:】|$)/g;
+  /\\?\n|<br ?\/?>|\\[!-/:-@[-`{-~]|(`+)(?!`)([\s\S]{0,4000}?[^`])\1(?!`)|`+|!?\[|]|\*+|_+|~+|&(?:#(x[\da-f]{1,5}|\d{1,6})|(amp|lt|gt|quot|apos|nbsp));|<?((?:https?:\/\/|mailto:|\bwww\.)[^\s<>`\]]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)>?|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/g;
 /** What follows the text of a link: 1, 2: the address; 3: nothing if the text ends before it does. */
 const TARGET =
   /\(\s*(?:<([^<>\n]*)>?|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(?:\s+(?:"[^"]*(?:"|$)|'[^']*(?:'|$)))?\s*(\)|$)/y;
@@ -36,11 +36,12 @@ const unlinked = (nodes: Tree[]): Tree[] =>
 
 /**
  * A link to an http, https or mail address as the browser itself reads it, with the real host unless the text begins with it;
- * otherwise the mere text. An address that is still being written leads nowhere.
+ * otherwise the mere text. An address that is still being written leads nowhere. An image is a link with a label.
  */
-function link(address: string | undefined, nodes: Tree[], kind?: string): Tree[] {
-  const text = unlinked(nodes);
-  const attributes: Record<string, string> = kind ? { class: kind } : {};
+function link(address: string | undefined, nodes: Tree[], image = ''): Tree[] {
+  const alt = image && plain(nodes).slice(0, 200);
+  const text = image ? [image + (alt && `: ${alt}`)] : unlinked(nodes);
+  const attributes: Record<string, string> = image ? { class: 'image' } : {};
   if (address !== undefined) {
     let url: URL;
     try {
@@ -67,33 +68,32 @@ export function parseInline(source: string, open: boolean, showImage: string): T
   let end = 0;
 
   const frame = (at: number) => stack.at(at) as Frame;
-  const push = (...added: Tree[]) => add(frame(-1).nodes, added);
+  const push = (nodes: Tree[], to = frame(-1)) => add(to.nodes, nodes);
   /** What didn't become an element is text. */
   const collapse = (height: number) => {
     while (stack.length > height) {
       const { mark, nodes } = stack.pop() as Frame;
-      push(mark, ...nodes);
+      push([mark, ...nodes]);
     }
-  };
-  /** Makes an element of the last frame, for two of its marks or for one. */
-  const wrap = (marks: number) => {
-    const last = frame(-1);
-    const { mark, nodes } = last;
-    last.mark = mark.slice(marks);
-    last.nodes = [element(mark[0] === '~' ? 'del' : marks > 1 ? 'strong' : 'em', nodes)];
-    if (!last.mark) collapse(stack.length - 1);
   };
   const begin = (mark: string) => {
     stack.push({ mark, nodes: [] });
-    if (stack.length > DEEPEST) for (const { mark, nodes } of stack.splice(1, 1)) add(frame(0).nodes, [mark, ...nodes]);
+    if (stack.length > DEEPEST) for (const { mark, nodes } of stack.splice(1, 1)) push([mark, ...nodes], frame(0));
   };
-
-  const image = (address: string | undefined, label: string) =>
-    link(address, [showImage + (label && `: ${label.slice(0, 200)}`)], 'image');
+  /** Makes an element of the last frame, for so many of its marks at most; returns for how many. */
+  const wrap = (most: number): number => {
+    const last = frame(-1);
+    const { mark, nodes } = last;
+    const marks = Math.min(2, most, mark.length);
+    last.mark = mark.slice(marks);
+    last.nodes = [element(mark[0] === '~' ? 'del' : marks > 1 ? 'strong' : 'em', nodes)];
+    if (!last.mark) collapse(stack.length - 1);
+    return marks;
+  };
 
   const endLink = () => {
     const at = stack.findLastIndex(({ mark }) => mark.endsWith('['));
-    if (at < 0) return push(']');
+    if (at < 0) return push([']']);
     collapse(at + 1);
     const { mark, nodes } = frame(at);
     const label = plain(nodes);
@@ -103,82 +103,76 @@ export function parseInline(source: string, open: boolean, showImage: string): T
       end = TARGET.lastIndex;
       stack.pop();
       const address = target[3] && (target[1] ?? target[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1');
-      push(...(mark === '[' ? link(address, nodes) : image(address, label)));
+      push(link(address, nodes, mark === '[' ? '' : showImage));
     } else if (/^(\d+|\^.+)$/.test(label)) {
       stack.pop();
-      push(element('sup', [label.replace('^', '')]));
+      push([element('sup', [label.replace('^', '')])]);
     } else if (!open || end < text.length) {
       collapse(at);
-      push(']');
+      push([']']);
     }
   };
 
   const emphasise = (run: string, before: string, after: string, half: boolean) => {
-    const word = run[0] === '_' ? /[\p{L}\p{N}_]/u : /^$/;
-    const opens = /\S/.test(after) && !word.test(before);
-    let left = /\S/.test(before) && !word.test(after) ? run.length : 0;
+    const isWord = (character: string) => run[0] === '_' && /[\p{L}\p{N}]/u.test(character);
+    const opens = /\S/.test(after) && !isWord(before);
     let rest = run.length;
-    while (left) {
+    while (rest && /\S/.test(before) && !isWord(after)) {
       // What could open as well, or become longer, ends only what is like it: `*a**b**c*`.
       const at = stack.findLastIndex(({ mark }) => mark[0] === run[0] && (mark.length === rest || !(opens || half)));
-      left = at < 0 ? 0 : Math.min(2, rest, frame(at).mark.length);
-      if (!left) break;
+      if (at < 0) break;
       collapse(at + 1);
-      wrap(left);
-      left = rest -= left;
+      rest -= wrap(rest);
     }
     if (half || !rest) return;
     if (opens && rest < 4 && run !== '~') begin(run.slice(0, rest));
-    else push(run.slice(0, rest));
+    else push([run.slice(0, rest)]);
   };
 
   for (;;) {
     TOKEN.lastIndex = end;
     const match = TOKEN.exec(text);
-    push(text.slice(end, match?.index));
+    push([text.slice(end, match?.index)]);
     if (!match) break;
-    const [token, ticks, code, number, name, address, citation] = match;
+    const [token, ticks, code = '', number, name = '', address, citation] = match;
     const { index } = match;
     const first = token.charAt(0);
     end = index + token.length;
     const half = open && end === text.length;
 
-    if (token.endsWith('\n') || token.startsWith('<br')) push(element('br'));
-    else if (first === '\\') push(token.charAt(1));
-    else if (ticks) push(element('code', [(code ?? '').replace(/\n/g, ' ').replace(/^ (.*[^ ].*) $/, '$1')]));
-    else if (first === '`') {
-      const code = open && text.slice(end).replace(/^ |`+$/g, '');
-      if (open) end = text.length;
-      if (code) push(element('code', [code]));
-      else if (!open) push(token);
+    if (token.endsWith('\n') || token.startsWith('<br')) push([element('br')]);
+    else if (first === '\\') push([token.charAt(1)]);
+    else if (ticks) push([element('code', [code.replace(/\n/g, ' ').replace(/^ (?=.*[^ ])(.*) $/, '$1')])]);
+    else if (first === '`' && open) {
+      const code = text.slice(end).replace(/^ |`+$/g, '');
+      if (code) push([element('code', [code])]);
+      end = text.length;
     } else if (first === ']') endLink();
     else if (token.endsWith('[')) begin(token);
-    else if (number || name) push(name ? (ENTITIES[name] ?? '') : String.fromCodePoint(Number(`0${number}`) || 0xfffd));
-    else if (citation) push(element('sup', [citation]));
+    else if (number) push([String.fromCodePoint(Number(`0${number}`) || 0xfffd)]);
+    else if (citation) push([element('sup', [citation])]);
     else if (address) {
-      const closed = first === '<';
       let { length } = address;
-      // A full stop or a bracket behind an address isn't part of it, unless the bracket was opened in it.
-      let extra = address.split(')').length - address.split('(').length;
-      while (!closed && /[?!.,:;*_~'")]/.test(address.charAt(length - 1))) {
-        if (address[length - 1] === ')' && extra-- < 1) break;
-        length--;
+      if (first !== '<') {
+        // A full stop or a bracket behind an address isn't part of it, unless the bracket was opened in it.
+        let extra = address.split(')').length - address.split('(').length;
+        while (/[?!.,:;*_~'")]/.test(address.charAt(length - 1)) && (address[length - 1] !== ')' || extra-- > 0))
+          length--;
+        end = index + length;
       }
       const shown = address.slice(0, length);
-      const scheme = /^\w+:/.test(shown) ? '' : first === 'w' ? 'https://' : 'mailto:';
-      if (!closed) end = index + length;
-      push(...link(half ? undefined : scheme + shown, [shown]));
-    } else emphasise(token, text[index - 1] ?? ' ', text[end] ?? ' ', half);
+      const scheme = /^\w+:/.test(shown) ? '' : shown.startsWith('www') ? 'https://' : 'mailto:';
+      push(link(half ? undefined : scheme + shown, [shown]));
+    } else if (/[*_~]/.test(first)) emphasise(token, text.charAt(index - 1), text.charAt(end), half);
+    else push([ENTITIES[name] ?? token]);
   }
-  if (open) {
-    // Whatever has begun goes on to the end.
-    while (stack.length > 1) {
-      const { mark, nodes } = frame(-1);
-      if (/[*_~]/.test(mark) && nodes.length) wrap(Math.min(2, mark.length));
-      else {
-        stack.pop();
-        push(...(mark === '![' ? image(undefined, plain(nodes)) : nodes));
-      }
+  // In an open text, whatever has begun goes on to the end.
+  while (open && stack.length > 1) {
+    const { mark, nodes } = frame(-1);
+    if (/[*_~]/.test(mark) && nodes.length) wrap(2);
+    else {
+      stack.pop();
+      push(mark === '![' ? link(undefined, nodes, showImage) : nodes);
     }
   }
   collapse(1);

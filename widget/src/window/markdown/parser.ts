@@ -17,7 +17,8 @@ export function createParser(labels: MarkdownLabels) {
     if (!done && UNDECIDED.test(next.slice(line))) next = next.slice(0, line);
     if (!next.startsWith(source)) blocks = [];
     source = next;
-    blocks.push(...parseBlocks(source, !done, labels, blocks.pop()));
+    const last = blocks.pop();
+    blocks = blocks.concat(parseBlocks(source, !done, labels, last));
     const nodes = grouped(blocks, labels);
     for (const { attributes } of nodes) attributes.dir = 'auto';
     return nodes;
