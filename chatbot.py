@@ -1,6 +1,7 @@
 """The chat service: checks a tenant's key, asks an OpenAI-compatible endpoint and relays its answer as it comes.
 
     POST   /api/v1/chat                     a question; the answer as Server-Sent Events
+    GET    /api/v1/conversations            the conversations of a visitor with a signed token
     GET    /api/v1/conversations/{id}       the turns of a conversation
     DELETE /api/v1/conversations/{id}       forget it
     POST   /api/v1/messages/{id}/stop       stop an answer
@@ -55,13 +56,14 @@ import errors
 import schema
 from answers import Answer, Answers
 from assets import Asset, asset_of, etag_of, load_assets
+from identity import Identity, system_message, verify
 from limits import check_limits
 from logs import configure_logging
 from metrics import Metrics
 from openapi import openapi as openapi_document
-from origins import origin_matches
+from origins import frame_ancestors, origin_matches
 from settings import Settings, explain
-from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, Turn, UsageRow, is_repeat
+from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, Tenant, Turn, UsageRow, is_repeat
 from store import MessageIdTaken as MessageIdBelongsToAnother
 from upstream import Call, Circuit, Finish, question_body, question_headers
 
@@ -175,6 +177,17 @@ def _service(request: Request) -> Service:
     return service
 
 
+@dataclass(frozen=True, slots=True)
+class Caller(Access):
+    """What the key opens, and who asks if the tenant's backend says so."""
+
+    identity: Identity | None
+
+    @property
+    def subject(self) -> str | None:
+        return self.identity.subject if self.identity else None
+
+
 # The chat
 
 
@@ -199,8 +212,11 @@ async def chat(request: Request) -> Response:
     return AnswerStream(service, answer, after)
 
 
-async def _authenticate(request: Request) -> Access:
-    """Who asks, and whether from where they may. Raises KeyMissing, KeyInvalid or OriginNotAllowed."""
+async def _authenticate(request: Request) -> Caller:
+    """Who asks, and whether from where they may.
+
+    Raises KeyMissing, KeyInvalid, OriginNotAllowed, or UserTokenMissing and its kind.
+    """
     given = request.headers.getlist("x-api-key")
     if not given:
         raise errors.KeyMissing("no key")
@@ -211,22 +227,26 @@ async def _authenticate(request: Request) -> Access:
         raise errors.KeyInvalid("the key is not valid")
     request.state.tenant = access.tenant.name
     _check_origin(request, access)
-    return access
+    return Caller(access.tenant, access.key, await _identify(request, access.tenant))
 
 
 def _check_origin(request: Request, access: Access) -> None:
     """A browser's page must be the service's own, as the widget's is, or one of the tenant's origins.
 
-    Servers send no Origin; the secret key is for them, and never for a browser.
+    Servers send no Origin; the secret key is for them, and never for a browser. Only browsers send Sec-Fetch-Site
+    (W3C Fetch Metadata), which no page can set; a GET within one origin bears that and no Origin.
     """
     origins = request.headers.getlist("origin")
+    site = request.headers.get("sec-fetch-site")
     if access.key.kind == "secret":
-        if origins or "sec-fetch-site" in request.headers:
+        if origins or site is not None:
             raise errors.SecretKeyInBrowser("a secret key came from a browser")
         return
+    if not origins and site is None:
+        raise errors.SecretKeyRequired("a public key without an Origin")
     if not origins:
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise errors.OriginNotAllowed("a cross-site request without an Origin")
+        if site != "same-origin" or request.method not in ("GET", "HEAD"):
+            raise errors.OriginNotAllowed("a browser's request without the Origin that it needs")
         return
     if origins == [_own_origin(request)]:
         return
@@ -236,7 +256,22 @@ def _check_origin(request: Request, access: Access) -> None:
 
 
 def _own_origin(request: Request) -> str:
-    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+    """The address that the visitor's browser has for the service: no page can make it send another's as Host."""
+    scheme = request.url.scheme
+    default_port = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return f"{scheme}://{request.headers.get('host', '').lower().removesuffix(default_port)}"
+
+
+async def _identify(request: Request, tenant: Tenant) -> Identity | None:
+    """The visitor whom the tenant's backend has signed for. None without a token, where the tenant requires none."""
+    tokens = request.headers.getlist("x-user-token")
+    if not tokens:
+        if tenant.require_identity:
+            raise errors.UserTokenMissing("no user token")
+        return None
+    if len(tokens) > 1:
+        raise errors.UserTokenInvalid("X-User-Token was sent twice")
+    return verify(tokens[0], tenant, {tenant.name, *await _service(request).store.widget_ids(tenant.id)})
 
 
 Body = TypeVar("Body", bound=schema.Incoming)
@@ -269,11 +304,13 @@ def _resume_position(request: Request) -> int:
     return int(value or 0)
 
 
-async def _find_or_begin(request: Request, access: Access, question: schema.ChatRequest) -> Answer:
+async def _find_or_begin(request: Request, access: Caller, question: schema.ChatRequest) -> Answer:
     """The answer to a question: a new one, or for a message_id that is known already, the one that there is."""
     service = _service(request)
     message_id = question.message_id or uuid.uuid4()
-    known = await service.store.find_turn(access.tenant.id, message_id) if question.message_id else None
+    known = None
+    if question.message_id:
+        known = await service.store.find_turn(access.tenant.id, message_id, access.subject)
     if known is not None:
         if not is_repeat(known, question.conversation_id, question.message):
             raise errors.MessageIdTaken("the message_id belongs to another question")
@@ -284,7 +321,7 @@ async def _find_or_begin(request: Request, access: Access, question: schema.Chat
         return await _begin(request, access, question, message_id)
 
 
-async def _begin(request: Request, access: Access, question: schema.ChatRequest, message_id: uuid.UUID) -> Answer:
+async def _begin(request: Request, access: Caller, question: schema.ChatRequest, message_id: uuid.UUID) -> Answer:
     """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
     service, tenant = _service(request), access.tenant
     headers = question_headers(service.settings, tenant.openai_key_env)
@@ -299,6 +336,7 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
             question.regenerate,
             model,
             writer,
+            subject=access.subject,
         )
     except ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
@@ -314,9 +352,10 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
         headers=headers,
         body=question_body(
             model,
-            tenant.system_prompt or service.settings.system_prompt,
+            system_message(tenant.system_prompt or service.settings.system_prompt, access.identity),
             [(turn.question, turn.answer) for turn in begun.history],
             question.message,
+            question.context,
         ),
         settings=service.settings,
         circuit=service.circuit,
@@ -333,6 +372,8 @@ async def _begin(request: Request, access: Access, question: schema.ChatRequest,
         origin=request.headers.get("origin"),
         model=model,
         request_id=request.state.request_id,
+        subject=access.subject,
+        claims=access.identity.claims if access.identity else None,
     )
     service.answers.start(answer, call, writer, usage)
     return answer
@@ -417,17 +458,34 @@ def _event(name: str, data: BaseModel, id: str | None = None) -> ServerSentEvent
 # The other endpoints of the API
 
 
+async def conversations(request: Request) -> Response:
+    """The conversations of a visitor with a signed token, wherever they were held."""
+    access = await _authenticate(request)
+    if access.subject is None:
+        raise errors.UserTokenMissing("a list of conversations without a user token")
+    found = await _service(request).store.conversations(access.tenant.id, access.subject, schema.MAX_LISTED)
+    listed = [
+        schema.ConversationSummary(id=one.id, title=_title(one.question), updated_at=one.updated_at) for one in found
+    ]
+    return _json(schema.ConversationList(conversations=listed))
+
+
+def _title(question: str) -> str:
+    title = " ".join(question.split())
+    return title if len(title) <= schema.MAX_TITLE_CHARS else f"{title[: schema.MAX_TITLE_CHARS - 1]}…"
+
+
 async def conversation(request: Request) -> Response:
     """The turns of a conversation, or, by DELETE, their end."""
     access = await _authenticate(request)
     store, tenant_id = _service(request).store, access.tenant.id
     conversation_id = _path_id(request, errors.ConversationUnknown)
     if request.method == "DELETE":
-        if not await store.delete_conversation(tenant_id, conversation_id):
+        if not await store.delete_conversation(tenant_id, conversation_id, access.subject):
             raise errors.ConversationUnknown("no such conversation")
         await _service(request).answers.forget(conversation_id)
         return Response(status_code=204)
-    turns = await store.conversation(tenant_id, conversation_id)
+    turns = await store.conversation(tenant_id, conversation_id, subject=access.subject)
     if turns is None:
         raise errors.ConversationUnknown("no such conversation")
     messages = [message for turn in turns for message in _messages_of(_service(request), turn)]
@@ -454,7 +512,7 @@ async def stop(request: Request) -> Response:
     """Stop an answer. One that has ended already stays as it is."""
     access = await _authenticate(request)
     message_id = _path_id(request, errors.MessageUnknown)
-    if await _service(request).store.find_turn(access.tenant.id, message_id) is None:
+    if await _service(request).store.find_turn(access.tenant.id, message_id, access.subject) is None:
         raise errors.MessageUnknown("no such message")
     await _service(request).answers.stop(message_id)
     return Response(status_code=204)
@@ -465,7 +523,9 @@ async def feedback(request: Request) -> Response:
     access = await _authenticate(request)
     message_id = _path_id(request, errors.MessageUnknown)
     given = await _read_body(request, schema.FeedbackRequest)
-    if not await _service(request).store.rate_turn(access.tenant.id, message_id, given.rating, given.comment):
+    if not await _service(request).store.rate_turn(
+        access.tenant.id, message_id, given.rating, given.comment, access.subject
+    ):
         raise errors.MessageUnknown("no such message")
     return Response(status_code=204)
 
@@ -510,7 +570,7 @@ async def preflight(request: Request) -> Response:
         status_code=204,
         headers={
             "Access-Control-Allow-Methods": "GET, POST, DELETE",
-            "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, X-API-Key",
+            "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, X-API-Key, X-User-Token",
             "Access-Control-Max-Age": "600",
         },
     )
@@ -566,11 +626,10 @@ async def widget_html(request: Request) -> Response:
         return Response(text, 404, media_type="text/plain; charset=utf-8", headers=headers)
     widget, tenant = found
     facts = {"id": widget.id, "origins": tenant.origins, "settings": widget.settings}
-    ancestors = " ".join(tenant.origins) or "'none'"
     return _page(
         request,
         "widget.html",
-        f"{PAGE_POLICY}; {TRUSTED_TYPES}; frame-ancestors {ancestors}",
+        f"{PAGE_POLICY}; {TRUSTED_TYPES}; frame-ancestors {frame_ancestors(tenant.origins)}",
         {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False)},
     )
 
@@ -642,8 +701,14 @@ def _problem(request: Request, error: errors.ServiceError) -> Response:
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status_code == 401:
-        headers["WWW-Authenticate"] = "Bearer" if isinstance(error, errors.MetricsTokenWrong) else "ApiKey"
+        headers["WWW-Authenticate"] = _challenge(error)
     return Response(schema.to_json(problem), error.status_code, headers, "application/problem+json")
+
+
+def _challenge(error: errors.ServiceError) -> str:
+    if isinstance(error, errors.MetricsTokenWrong):
+        return "Bearer"
+    return "UserToken" if isinstance(error, errors.UserTokenMissing) else "ApiKey"
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
@@ -735,11 +800,12 @@ def _add_headers(request: Request, headers: MutableHeaders) -> None:
     headers["X-Request-ID"] = request.state.request_id
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+    if request.url.path.startswith(API):
+        headers.add_vary_header("Origin")
     origin = getattr(request.state, "allowed_origin", None)
     if origin is not None:
         headers["Access-Control-Allow-Origin"] = origin
         headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
-        headers.add_vary_header("Origin")
 
 
 def _log_request(request: Request, status: int, seconds: float) -> None:
@@ -769,6 +835,7 @@ def _log_request(request: Request, status: int, seconds: float) -> None:
 
 api_routes = [
     Route(f"{API}/chat", chat, methods=["POST"]),
+    Route(f"{API}/conversations", conversations, methods=["GET"]),
     Route(f"{API}/conversations/{{id}}", conversation, methods=["GET", "DELETE"]),
     Route(f"{API}/messages/{{id}}/stop", stop, methods=["POST"]),
     Route(f"{API}/messages/{{id}}/feedback", feedback, methods=["POST"]),

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from store import Store, TenantNotFound
+from upstream import PAGE_FACTS, QUESTION_FOLLOWS
 
 TENANT_NAME = "demonstration"
 ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
@@ -96,6 +97,8 @@ class DemonstrationTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(await request.aread())
         question = str(body["messages"][-1]["content"])
+        if question.startswith(PAGE_FACTS):
+            question = question.partition(f"\n{QUESTION_FOLLOWS}\n")[2]
         wish = question.lower()
         if "rate limit" in wish:
             error = {"error": {"code": "rate_limit_exceeded", "message": "Demonstration of a rate limit."}}

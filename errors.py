@@ -42,6 +42,22 @@ class KeyInvalid(KeyMissing):
     detail = "The key in X-API-Key is unknown, expired or revoked."
 
 
+class UserTokenMissing(ServiceError):
+    status_code = 401
+    code = "user_token_missing"
+    detail = "Send the visitor's signed token in the header X-User-Token."
+
+
+class UserTokenInvalid(UserTokenMissing):
+    code = "user_token_invalid"
+    detail = "The token in X-User-Token is not a valid one for this site."
+
+
+class UserTokenExpired(UserTokenInvalid):
+    code = "user_token_expired"
+    detail = "The token in X-User-Token has expired. Please reload the page."
+
+
 class MetricsTokenWrong(ServiceError):
     status_code = 401
     code = "metrics_token_wrong"
@@ -52,6 +68,13 @@ class OriginNotAllowed(ServiceError):
     status_code = 403
     code = "origin_not_allowed"
     detail = "This origin is not on the tenant's list."
+
+
+class SecretKeyRequired(OriginNotAllowed):
+    code = "secret_key_required"
+    detail = (
+        "A call without an Origin comes from no page. Servers use a secret key (a4_sec_…), not a page's public one."
+    )
 
 
 class SecretKeyInBrowser(OriginNotAllowed):

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from origins import parse_origin
+from identity import parse_public_key
+from origins import ANY_ORIGIN, parse_origin
 from settings import Settings, explain
 from store import Key, Store, StoreError, Tenant, TenantSettings, UsageTotal, Widget
 
@@ -31,7 +32,9 @@ GRACE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LARGEST_NUMBER = 2**31 - 1
 
 TENANT_OPTIONS = ("rate_per_minute", "visitor_rate_per_minute", "tokens_per_day")
-TENANT_TEXTS = ("model", "system_prompt", "openai_key_env")
+TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "identity_secret_env", "identity_public_key")
+IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
+MAX_IDENTITY_CLAIMS = 20
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
 
 
@@ -65,12 +68,15 @@ def _fail(message: str) -> int:
 
 
 async def _add_tenant(store: Store, args: argparse.Namespace) -> None:
-    tenant, widget, api_key = await store.add_tenant(args.name, _widget_changes(args), **_tenant_changes(args))
+    changes = _tenant_changes(args)
+    _check_identity(changes)
+    tenant, widget, api_key = await store.add_tenant(args.name, _widget_changes(args), **changes)
     snippet = _snippet(args.url, api_key, widget.id)
     if args.json:
         _print_json({"tenant": tenant.name, "widget_id": widget.id, "api_key": api_key, "snippet": snippet})
         return
-    print(f"The tenant {tenant.name!r} may run on {', '.join(tenant.origins)}.")
+    places = "any website" if ANY_ORIGIN in tenant.origins else ", ".join(tenant.origins)
+    print(f"The tenant {tenant.name!r} may run on {places}.")
     print(f"\nPaste this into the pages of the site, anywhere in their HTML:\n\n{snippet}\n")
     print(f"The address in src, {args.url}, must be the service's public one; --url sets it.")
     print("This key is shown once: only its hash is kept. `key rotate` makes another.")
@@ -90,7 +96,9 @@ async def _show_tenant(store: Store, args: argparse.Namespace) -> None:
 
 
 async def _set_tenant(store: Store, args: argparse.Namespace) -> None:
-    tenant = await store.set_tenant(args.name, **_tenant_changes(args))
+    changes = _tenant_changes(args)
+    _check_identity(cast(TenantSettings, asdict(await store.get_tenant(args.name)) | changes))
+    tenant = await store.set_tenant(args.name, **changes)
     _print_tenant(tenant, await store.set_widget(args.name, _widget_changes(args)), args.json)
 
 
@@ -120,7 +128,20 @@ def _tenant_changes(args: argparse.Namespace) -> TenantSettings:
     changes |= {name: getattr(args, name) or None for name in TENANT_TEXTS if getattr(args, name) is not None}
     if args.origins:
         changes["origins"] = list(dict.fromkeys(args.origins))
+    if any(changes.get(way) for way in IDENTITY_WAYS):  # one takes the place of the other
+        changes = dict.fromkeys(IDENTITY_WAYS) | changes
+    if args.identity_claims is not None:
+        changes["identity_claims"] = list(dict.fromkeys(name for name in args.identity_claims if name))
+    if args.require_identity is not None:
+        changes["require_identity"] = args.require_identity
     return cast(TenantSettings, changes)
+
+
+def _check_identity(settings: TenantSettings) -> None:
+    if settings.get("require_identity") and not any(settings.get(way) for way in IDENTITY_WAYS):
+        raise ValueError("--require-identity needs --identity-secret-env or --identity-public-key-file")
+    if len(settings.get("identity_claims", [])) > MAX_IDENTITY_CLAIMS:
+        raise ValueError(f"--identity-claim may be given {MAX_IDENTITY_CLAIMS} times at most")
 
 
 def _widget_changes(args: argparse.Namespace) -> dict[str, Any]:
@@ -162,11 +183,13 @@ async def _revoke_key(store: Store, args: argparse.Namespace) -> None:
 
 
 async def _list_keys(store: Store, args: argparse.Namespace) -> None:
-    facts = [_key_facts(key) for key in await store.list_keys(args.name)]
+    last_used = await store.keys_last_used(args.name)
+    facts = [{**_key_facts(key), "last_used_at": last_used.get(key.id)} for key in await store.list_keys(args.name)]
     if args.json:
         _print_json(facts)
     else:
-        _print_table(("id", "kind", "hint", "state", "created_at", "expires_at", "revoked_at"), facts)
+        columns = ("id", "kind", "hint", "state", "created_at", "expires_at", "revoked_at", "last_used_at")
+        _print_table(columns, facts)
 
 
 def _print_new_key(key: Key, api_key: str, as_json: bool) -> None:
@@ -298,12 +321,12 @@ def _add_tenant_commands(commands: Any) -> None:
 
 def _add_key_commands(commands: Any) -> None:
     add = _command(commands, "add", _add_key, "make one more key")
-    rotate = _command(commands, "rotate", _rotate_keys, "make a new key; the old ones work for a while")
-    revoke = _command(commands, "revoke", _revoke_key, "make a key invalid now")
+    rotate = _command(commands, "rotate", _rotate_keys, "make a new key; the old ones of its kind work for a while")
+    revoke = _command(commands, "revoke", _revoke_key, "make a key invalid: the next request with it is refused")
     listing = _command(commands, "list", _list_keys, "the keys of a tenant")
     for parser in (add, rotate, revoke, listing):
         _add_name(parser)
-    add.add_argument("--expires", type=_future, metavar="DATE", help="when it stops working (UTC)")
+    add.add_argument("--expires", type=_future, metavar="DATE", help="when it stops working (UTC), such as 2026-12-31")
     rotate.add_argument(
         "--grace", type=_grace, default=timedelta(hours=24), help="how long: 24h (default), 30m, 7d, 0s"
     )
@@ -330,13 +353,56 @@ def _add_json(*parsers: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, origin_required: bool) -> None:
     add = parser.add_argument
-    add("--origin", type=_origin, action="append", dest="origins", required=origin_required, metavar="URL")
+    where = parser.add_mutually_exclusive_group(required=origin_required)
+    where.add_argument(
+        "--origin",
+        type=_origin,
+        action="append",
+        dest="origins",
+        metavar="URL",
+        help="a site that may show the widget, by its scheme, host and port: https://www.example.com; "
+        "https://*.example.com is every name one level below example.com",
+    )
+    where.add_argument(
+        "--any-origin",
+        action="append_const",
+        const=ANY_ORIGIN,
+        dest="origins",
+        help="every website there is may show the widget and spend what the limits leave: for public demonstrations",
+    )
     add("--rate-per-minute", type=_number, metavar="N", help="answers for all visitors together; 0 is no limit")
     add("--visitor-rate-per-minute", type=_number, metavar="N", help="answers for one visitor; 0 is no limit")
     add("--tokens-per-day", type=_number, metavar="N", help="prompts and answers; 0 is no limit")
     add("--model", type=_text)
     add("--system-prompt-file", type=_file, dest="system_prompt", metavar="FILE")
     add("--openai-key-env", type=_variable, metavar="VARIABLE", help="the environment variable with the provider's key")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--identity-secret-env",
+        type=_variable,
+        metavar="VARIABLE",
+        help="the environment variable with the secret that your server signs user tokens with (HS256)",
+    )
+    way.add_argument(
+        "--identity-public-key-file",
+        type=_public_key,
+        dest="identity_public_key",
+        metavar="FILE",
+        help="or the Ed25519 public key, as PEM, of what it signs them with (EdDSA); an empty text takes it away",
+    )
+    add(
+        "--identity-claim",
+        type=_claim,
+        action="append",
+        dest="identity_claims",
+        metavar="NAME",
+        help="a claim of user tokens that the model may know and the usage shows; may be given several times",
+    )
+    add(
+        "--require-identity",
+        action=argparse.BooleanOptionalAction,
+        help="refuse every call without a valid user token",
+    )
     add("--title", type=_text)
     add("--greeting", type=_text)
     add("--placeholder", type=_text)
@@ -394,6 +460,17 @@ def _file(path: str) -> str:
         raise argparse.ArgumentTypeError(f"cannot read {path!r}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise argparse.ArgumentTypeError(f"{path!r} is not UTF-8 text") from None
+
+
+def _public_key(path: str) -> str:
+    try:
+        return parse_public_key(_file(path)) if path else ""
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} {error}") from None
+
+
+def _claim(text: str) -> str:
+    return _matching(text, r"[A-Za-z0-9_.:/-]{0,64}", "the name of a claim, such as plan")
 
 
 def _number(text: str) -> int:

@@ -19,9 +19,14 @@ A question goes in; the answer comes back as it is written, as Server-Sent Event
 **Key.** What belongs to a tenant needs its key in `X-API-Key`. A public key (`a4_pub_…`) stands in the page; its guards
 are the origins, the limits and the budget. A secret key (`a4_sec_…`) is for servers and refused from browsers.
 
-**Origin.** Browsers send `Origin` by themselves. It must be the service's own, which the widget's is, or one of the
-tenant's; `Access-Control-Allow-Origin`, `Access-Control-Expose-Headers` and `Vary` then let the page read the response.
+**Origin.** Browsers send `Origin` by themselves, but for a GET within one origin, which has `Sec-Fetch-Site` instead.
+It must be the service's own, which the widget's is, or one of the tenant's; a call without either needs a secret key.
+`Access-Control-Allow-Origin`, `Access-Control-Expose-Headers` and `Vary` let a tenant's page read the response.
 `OPTIONS` answers the preflight: 204, or 403 for an origin that no tenant lists.
+
+**Visitor.** `X-User-Token` may bear a JWT that the tenant's backend has signed (HS256 or EdDSA, `sub` and `exp` at most
+a day ahead). Conversations then belong to its `sub`, on every device; a tenant can require one. A token that is sent
+must be valid.
 
 **Errors.** What fails before the answer begins is `application/problem+json` (RFC 9457): `code` is stable, `detail` is
 for people. Later the event `error` tells it. `X-Request-ID`, on every response, finds either in the service's log.
@@ -55,6 +60,9 @@ ANSWER = schema.ConversationMessage(
     created_at=datetime(2026, 11, 2, 9, 30, 4, tzinfo=UTC),
     status="complete",
 )
+SUMMARY = schema.ConversationSummary(
+    id=CONVERSATION_ID, title="What are your opening hours?", updated_at=datetime(2026, 11, 2, 9, 30, 4, tzinfo=UTC)
+)
 # Each stands in the schema of its own model.
 EXAMPLES: tuple[BaseModel, ...] = (
     schema.ChatRequest(message="What are your opening hours?"),
@@ -63,6 +71,8 @@ EXAMPLES: tuple[BaseModel, ...] = (
     schema.FeedbackRequest(rating="up"),
     schema.FeedbackRequest(rating="down", comment="It did not answer my question."),
     *(START, *CHUNKS, USAGE, DONE, CANCELLED, BROKEN, BUSY),
+    schema.ChatRequest(message="Is it in stock?", context={"page": "Blue shirt", "price": "29 €"}),
+    *(SUMMARY, schema.ConversationList(conversations=[SUMMARY])),
     *(FIELD_ERROR, QUESTION, ANSWER, schema.Conversation(conversation_id=CONVERSATION_ID, messages=[QUESTION, ANSWER])),
     schema.Problem(title="Not Found", status=404, detail=errors.NotFound.detail, code="not_found"),
     *(schema.Health(status="ok"), schema.Ready(status="ready")),
@@ -142,7 +152,9 @@ HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-Aft
 
 EVERYTHING = (ServiceError, errors.BadRequest)
 DATABASE = (*EVERYTHING, errors.DatabaseUnavailable)
-KEY = (*DATABASE, errors.KeyMissing, errors.KeyInvalid, errors.OriginNotAllowed, errors.SecretKeyInBrowser)
+ORIGIN = (errors.OriginNotAllowed, errors.SecretKeyRequired, errors.SecretKeyInBrowser)
+USER = (errors.UserTokenMissing, errors.UserTokenInvalid, errors.UserTokenExpired)
+KEY = (*DATABASE, errors.KeyMissing, errors.KeyInvalid, *ORIGIN, *USER)
 BODY = (*KEY, errors.MalformedJSON, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 LIMITS = (errors.RateLimited, errors.VisitorRateLimited, errors.BudgetExhausted, errors.Overloaded, errors.Restarting)
 UPSTREAM = (
@@ -153,6 +165,12 @@ UPSTREAM = (
     errors.Busy,
 )
 IN_STREAM = (*UPSTREAM, errors.EmptyAnswer, errors.AnswerTooLong, errors.Restarting, errors.Interrupted, ServiceError)
+
+
+VISITOR = (("ApiKey", "UserToken"),)
+ANYONE = (("ApiKey",), *VISITOR)
+OPERATOR = (("MetricsToken",),)
+USER_TOKEN = "A JWT that the tenant's backend has signed."
 
 
 class Operation(NamedTuple):
@@ -168,7 +186,7 @@ class Operation(NamedTuple):
     body: type[BaseModel] | None = None
     parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
-    security: str | None = None
+    security: tuple[tuple[str, ...], ...] = ()  # the ways to be let in, each with all that it needs
     also: dict[str, str] = {}  # responses beside these, by status
 
 
@@ -185,7 +203,18 @@ OPERATIONS = (
         body=schema.ChatRequest,
         parameters=("Last-Event-ID",),
         headers=("Cache-Control", "X-Accel-Buffering"),
-        security="ApiKey",
+        security=ANYONE,
+    ),
+    Operation(
+        "GET /api/v1/conversations",
+        "listConversations",
+        "Chat",
+        "List a visitor's conversations",
+        "Those of the visitor whom `X-User-Token` names, the last used first.",
+        content=schema.ConversationList,
+        errors=KEY,
+        headers=("Cache-Control",),
+        security=VISITOR,
     ),
     Operation(
         "GET /api/v1/conversations/{conversation_id}",
@@ -197,7 +226,7 @@ OPERATIONS = (
         errors=(*KEY, errors.ConversationUnknown),
         parameters=("conversation_id",),
         headers=("Cache-Control",),
-        security="ApiKey",
+        security=ANYONE,
     ),
     Operation(
         "DELETE /api/v1/conversations/{conversation_id}",
@@ -207,7 +236,7 @@ OPERATIONS = (
         "Its texts are gone.",
         errors=(*KEY, errors.ConversationUnknown),
         parameters=("conversation_id",),
-        security="ApiKey",
+        security=ANYONE,
     ),
     Operation(
         "POST /api/v1/messages/{message_id}/stop",
@@ -217,7 +246,7 @@ OPERATIONS = (
         "It is stopped, or had ended already.",
         errors=(*KEY, errors.MessageUnknown),
         parameters=("message_id",),
-        security="ApiKey",
+        security=ANYONE,
     ),
     Operation(
         "POST /api/v1/messages/{message_id}/feedback",
@@ -228,7 +257,7 @@ OPERATIONS = (
         errors=(*BODY, errors.MessageUnknown),
         body=schema.FeedbackRequest,
         parameters=("message_id",),
-        security="ApiKey",
+        security=ANYONE,
     ),
     Operation(
         "GET /api/v1/health",
@@ -255,7 +284,7 @@ OPERATIONS = (
         "Text format 0.0.4. While METRICS_TOKEN is not set, no token is right.",
         content="text/plain",
         errors=(*EVERYTHING, errors.MetricsTokenWrong),
-        security="MetricsToken",
+        security=OPERATOR,
     ),
     Operation(
         "GET /docs",
@@ -342,6 +371,7 @@ def openapi(
         "components": {
             "securitySchemes": {
                 "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "UserToken": {"type": "apiKey", "in": "header", "name": "X-User-Token", "description": USER_TOKEN},
                 "MetricsToken": {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN of the settings."},
             },
             "schemas": _schemas(max_message_chars),
@@ -376,7 +406,7 @@ def _operation(operation: Operation, max_body_bytes: int) -> dict[str, Any]:
             "content": {JSON: {"schema": _ref("schemas", operation.body.__name__)}},
         }
     if operation.security:
-        document["security"] = [{operation.security: []}]
+        document["security"] = [{name: [] for name in way} for way in operation.security]
     return document
 
 

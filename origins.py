@@ -9,9 +9,13 @@ import idna
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ANY_PORT = "*"
+ANY_ORIGIN = "*"  # only by an operator's express word, see manage.py
+ANY_LABEL = "*."
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
+IPV4 = re.compile(r"[0-9.]+")
 HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+FIRST_LABEL = re.compile(rf"(https?://){HOST_LABEL.pattern}(\..+)")
 LOCAL_ORIGIN = re.compile(r"(https?://(?:localhost|127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?")
 
 
@@ -19,9 +23,12 @@ def parse_origin(text: str) -> str:
     """What an operator typed, as browsers write it in `Origin`: `https://www.example.com`, `http://localhost:3000`.
 
     Lower case, punycode, no default port, no slash at the end. The port may be `*`, any, for this machine's own names
-    only. Raises ValueError with a message that names the problem.
+    only. `https://*.example.com` stands for the names one level below example.com, and not for example.com itself.
+    Raises ValueError with a message that names the problem.
     """
     text = text.strip()
+    if text == ANY_ORIGIN:
+        raise ValueError("'*' would let every website use the widget: if that is what you want, say --any-origin")
     if text.lower() == "null":
         raise ValueError("'null' stands for any page without an origin and cannot be allowed")
     if not text.isprintable() or re.search(r"[\s\\]", text):
@@ -35,20 +42,40 @@ def parse_origin(text: str) -> str:
         raise _refused(text, "has a malformed host") from None
     _refuse_extras(text, parts)
     host, port = _split_port(text, parts.netloc)
-    host = _parse_host(text, host)
+    host = _parse_wildcard(text, host) if host.startswith(ANY_LABEL) else _parse_host(text, host)
     return f"{parts.scheme}://{host}{_parse_port(text, parts.scheme, host, port)}"
 
 
 def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
-    """Whether an `Origin` header's value is one of the origins allowed, which `parse_origin` wrote.
+    """Whether an `Origin` header's value is one of the origins allowed, which `parse_origin` wrote or are ANY_ORIGIN.
 
     The value is compared as it is: browsers write one form only, so whatever differs from it is no browser's.
     """
-    if "*" in origin:
+    if not _is_written_by_a_browser(origin):
         return False
     local = LOCAL_ORIGIN.fullmatch(origin)
     any_port = f"{local[1]}:{ANY_PORT}" if local else None
-    return any(entry in (origin, any_port) for entry in allowed)
+    deeper = FIRST_LABEL.fullmatch(origin)
+    any_label = f"{deeper[1]}*{deeper[2]}" if deeper else None
+    return any(entry in (origin, any_port, any_label, ANY_ORIGIN) for entry in allowed)
+
+
+def frame_ancestors(allowed: Iterable[str]) -> str:
+    """The sources of `frame-ancestors` (CSP level 3) for the origins allowed.
+
+    CSP is wider than this list in two ways: its `*.example.com` also means names further down, and its `http:` also
+    means https. The page itself goes by the list as it is, before it shows anything; see the widget's `handshake.ts`.
+    CSP has no IPv6 addresses.
+    """
+    sources = [entry for entry in allowed if "[" not in entry]
+    return "http: https:" if ANY_ORIGIN in sources else " ".join(sources) or "'none'"
+
+
+def _is_written_by_a_browser(origin: str) -> bool:
+    try:
+        return "*" not in origin and parse_origin(origin) == origin
+    except ValueError:
+        return False
 
 
 def _refused(text: str, problem: str) -> ValueError:
@@ -73,7 +100,7 @@ def _parse_host(text: str, host: str) -> str:
     if not host:
         raise _refused(text, "has no host")
     if "*" in host:
-        raise _refused(text, "has a wildcard: list each origin; only a port may be '*', for localhost")
+        raise _refused(text, "has a wildcard that is not its first label: only https://*.example.com is known")
     if host.startswith("["):
         return _parse_ipv6(text, host)
     try:
@@ -87,6 +114,13 @@ def _parse_host(text: str, host: str) -> str:
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         return _parse_ipv4(text, name)
     return name
+
+
+def _parse_wildcard(text: str, host: str) -> str:
+    parent = _parse_host(text, host.removeprefix(ANY_LABEL))
+    if "." not in parent or IPV4.fullmatch(parent):
+        raise _refused(text, "has a wildcard for all of a top-level domain or for addresses: name a domain of yours")
+    return f"{ANY_LABEL}{parent}"
 
 
 def _parse_ipv4(text: str, host: str) -> str:

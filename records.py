@@ -15,6 +15,7 @@ class Tenant:
     """A customer: where its widget may run and what it may spend.
 
     A limit of 0 means none; None is the service's default. `openai_key_env` names an environment variable.
+    `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `identity.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
 
@@ -27,6 +28,10 @@ class Tenant:
     model: str | None
     system_prompt: str | None
     openai_key_env: str | None
+    identity_secret_env: str | None
+    identity_public_key: str | None
+    identity_claims: list[str]
+    require_identity: bool
     visitor_salt: bytes = field(repr=False)
     created_at: datetime
 
@@ -41,6 +46,10 @@ class TenantSettings(TypedDict, total=False):
     model: str | None
     system_prompt: str | None
     openai_key_env: str | None
+    identity_secret_env: str | None
+    identity_public_key: str | None
+    identity_claims: list[str]
+    require_identity: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """A conversation in a list. `question` is the beginning of its first question."""
+
+    id: uuid.UUID
+    question: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """A turn, and the earlier turns that the model should know, oldest first.
 
@@ -119,7 +137,10 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One request, refused ones too: no text and no address in it. `outcome` is a turn's status or an error code."""
+    """One request, refused ones too: no text and no address in it. `outcome` is a turn's status or an error code.
+
+    `subject` and `claims` are what the tenant's own backend signed.
+    """
 
     at: datetime
     tenant_id: int
@@ -134,6 +155,8 @@ class UsageRow:
     first_text_ms: int | None = None
     duration_ms: int | None = None
     request_id: str | None = None
+    subject: str | None = None
+    claims: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

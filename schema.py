@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 MAX_COMMENT_CHARS = 1000
+MAX_TITLE_CHARS = 80
+MAX_LISTED = 50
 
 Status = Literal["complete", "length", "filtered", "cancelled"]
 AnswerStatus = Literal[Status, "running", "error"]
@@ -25,6 +27,16 @@ NO_NUL = r"^[^\u0000]*$"
 SOMETHING_VISIBLE = rf"^[^\u0000]*[^{INVISIBLE}][^\u0000]*$"
 
 _visible = re.compile(f"[^{INVISIBLE}]")
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain the character U+0000")
+    return value
+
+
+FactName = Annotated[str, Field(min_length=1, max_length=64)]
+Fact = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": NO_NUL}), AfterValidator(_without_nul)]
 
 
 class Incoming(BaseModel):
@@ -54,6 +66,13 @@ class ChatRequest(Incoming):
     regenerate: bool = Field(
         default=False, description="Answer in place of the conversation's last answer.", strict=True
     )
+    context: dict[FactName, Fact] | None = Field(
+        default=None,
+        description="Facts about the page that the visitor is on, for this answer only: the model is told that they "
+        "are data from the page. They are not kept.",
+        max_length=20,
+        examples=[{"page": "Blue shirt", "price": "29 €"}],
+    )
 
     @field_validator("message", mode="after")
     @classmethod
@@ -77,12 +96,6 @@ class FeedbackRequest(Incoming):
     @classmethod
     def _check_comment(cls, value: str | None) -> str | None:
         return None if value is None else _without_nul(value)
-
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not contain the character U+0000")
-    return value
 
 
 class Outgoing(BaseModel):
@@ -168,6 +181,20 @@ class Conversation(Outgoing):
 
     conversation_id: UUID
     messages: list[ConversationMessage]
+
+
+class ConversationSummary(Outgoing):
+    """One conversation in a list. The title is the beginning of its first question."""
+
+    id: UUID
+    title: str = Field(max_length=MAX_TITLE_CHARS)
+    updated_at: datetime
+
+
+class ConversationList(Outgoing):
+    """The conversations of the visitor whom the token names, the last used first."""
+
+    conversations: list[ConversationSummary] = Field(max_length=MAX_LISTED)
 
 
 class Health(Outgoing):

@@ -44,6 +44,7 @@ from records import (
     Begun,
     Conflict,
     ConversationNotFound,
+    ConversationSummary,
     Key,
     KeyKind,
     KeyNotFound,
@@ -74,6 +75,7 @@ __all__ = [
     "Begun",
     "Conflict",
     "ConversationNotFound",
+    "ConversationSummary",
     "Key",
     "KeyKind",
     "KeyNotFound",
@@ -101,6 +103,7 @@ __all__ = [
 INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 PURGE_BATCH = 500
 COUNTER_DAYS = 2
+TITLE_CHARS = 200  # more than a title shows, so that white space may be taken out of it
 
 KEY_PREFIXES: dict[KeyKind, str] = {"public": "a4_pub_", "secret": "a4_sec_"}
 KEY_PATTERN = re.compile(r"a4_(?:pub|sec)_[A-Za-z0-9_-]{32}")
@@ -144,6 +147,11 @@ class Store:
         async with self._database.reading() as db:
             row = (await db.execute(query)).first()
         return (_read(Widget, row), _read(Tenant, row)) if row else None
+
+    async def widget_ids(self, tenant_id: int) -> list[str]:
+        """The ids of a tenant's widgets."""
+        async with self._database.reading() as db:
+            return list(await db.scalars(select(widgets.c.id).where(widgets.c.tenant_id == tenant_id)))
 
     async def listed_origins(self) -> set[str]:
         """The origins that any tenant allows: a CORS preflight bears no key."""
@@ -200,8 +208,11 @@ class Store:
         model: str | None = None,
         writer: str | None = None,
         history_turns: int = 20,
+        subject: str | None = None,
     ) -> Begun:
         """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
+
+        The conversation is `subject`'s from now on; it may have been nobody's, never another's.
 
         The same request again gives the turn that is there, whoever asks first. `regenerate` hides the conversation's
         last turn; `finish_turn` shows it again if the new one ends without text. The history is the newest
@@ -225,14 +236,15 @@ class Store:
         once = self._database.insert(messages).values(values).on_conflict_do_nothing(index_elements=["id"])
         async with self._database.writing() as db:
             if conversation_id is not None:
-                await _touch_conversation(db, tenant_id, conversation_id, now)
+                await _touch_conversation(db, tenant_id, conversation_id, subject, now)
             # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
             turn = await _first(db, Turn, once.returning(messages))
             if turn is None:
-                return Begun(await _repeated(db, tenant_id, message_id, conversation_id, question), [], begun=False)
+                repeated = await _repeated(db, tenant_id, message_id, conversation_id, subject, question)
+                return Begun(repeated, [], begun=False)
             if conversation_id is None:
-                opened = {"id": conversation, "tenant_id": tenant_id, "created_at": now, "updated_at": now}
-                await db.execute(insert(conversations).values(opened))
+                opened = {"id": conversation, "tenant_id": tenant_id, "subject": subject}
+                await db.execute(insert(conversations).values(**opened, created_at=now, updated_at=now))
             if turn.replaces is not None:
                 await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=True))
             return Begun(turn, await _history(db, turn, history_turns), begun=True)
@@ -359,14 +371,15 @@ class Store:
                 return False
             turn = _read(Turn, row)
             await _restore_replaced(db, turn)
-            whose = select(conversations.c.tenant_id).where(conversations.c.id == turn.conversation_id)
-            tenant_id = (await db.execute(whose)).scalar_one()
+            whose = select(conversations.c.tenant_id, conversations.c.subject)
+            owner = (await db.execute(whose.where(conversations.c.id == turn.conversation_id))).one()
             seconds = max((now - turn.created_at).total_seconds(), 0)
             await self._insert_usage(
                 db,
                 UsageRow(
                     at=turn.created_at,
-                    tenant_id=tenant_id,
+                    tenant_id=owner.tenant_id,
+                    subject=owner.subject,
                     outcome=INTERRUPTED,
                     conversation_id=turn.conversation_id,
                     message_id=turn.id,
@@ -392,12 +405,30 @@ class Store:
                 .on_conflict_do_update(index_elements=["scope"], set_={"used": counters.c.used + tokens})
             )
 
-    async def conversation(
-        self, tenant_id: int, conversation_id: uuid.UUID, newest_turns: int = 200
-    ) -> list[Turn] | None:
-        """The visible turns of a conversation, oldest first. None if the tenant has no such conversation."""
+    async def conversations(self, tenant_id: int, subject: str, newest: int = 50) -> list[ConversationSummary]:
+        """The conversations of a subject, the last used first."""
+        first_question = (
+            select(func.substr(messages.c.question, 1, TITLE_CHARS))
+            .where(messages.c.conversation_id == conversations.c.id, messages.c.hidden.is_(False))
+            .order_by(messages.c.number)
+            .limit(1)
+            .scalar_subquery()
+        )
         query = (
-            _turns_of(tenant_id)
+            select(conversations.c.id, first_question, conversations.c.updated_at)
+            .where(conversations.c.tenant_id == tenant_id, conversations.c.subject == subject)
+            .order_by(conversations.c.updated_at.desc(), conversations.c.id)
+            .limit(newest)
+        )
+        async with self._database.reading() as db:
+            return [ConversationSummary(row[0], row[1] or "", row[2]) for row in await db.execute(query)]
+
+    async def conversation(
+        self, tenant_id: int, conversation_id: uuid.UUID, newest_turns: int = 200, subject: str | None = None
+    ) -> list[Turn] | None:
+        """The visible turns of a conversation, oldest first. None if the subject has no such conversation."""
+        query = (
+            _turns_of(tenant_id, subject)
             .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
             .order_by(messages.c.number.desc())
             .limit(newest_turns)
@@ -406,26 +437,29 @@ class Store:
             rows = (await db.execute(query)).all()
         return [_read(Turn, row) for row in reversed(rows)] or None
 
-    async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID) -> bool:
+    async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID, subject: str | None = None) -> bool:
         """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
         async with self._database.writing() as db:
             result = await db.execute(
-                delete(conversations).where(
-                    conversations.c.id == conversation_id, conversations.c.tenant_id == tenant_id
-                )
+                delete(conversations).where(conversations.c.id == conversation_id, _owned_by(tenant_id, subject))
             )
         return result.rowcount > 0
 
-    async def find_turn(self, tenant_id: int, message_id: uuid.UUID) -> Turn | None:
+    async def find_turn(self, tenant_id: int, message_id: uuid.UUID, subject: str | None = None) -> Turn | None:
         """One turn, hidden or not, or None."""
         async with self._database.reading() as db:
-            return await _first(db, Turn, _turns_of(tenant_id).where(messages.c.id == message_id))
+            return await _first(db, Turn, _turns_of(tenant_id, subject).where(messages.c.id == message_id))
 
     async def rate_turn(
-        self, tenant_id: int, message_id: uuid.UUID, rating: Rating | None, comment: str | None = None
+        self,
+        tenant_id: int,
+        message_id: uuid.UUID,
+        rating: Rating | None,
+        comment: str | None = None,
+        subject: str | None = None,
     ) -> bool:
-        """Keep a visitor's rating in place of an earlier one. Returns whether the tenant has such a turn."""
-        own = select(conversations.c.id).where(conversations.c.tenant_id == tenant_id)
+        """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
+        own = select(conversations.c.id).where(_owned_by(tenant_id, subject))
         async with self._database.writing() as db:
             result = await db.execute(
                 update(messages)
@@ -564,6 +598,16 @@ class Store:
             rows = await db.execute(select(keys).where(keys.c.tenant_id == tenant.id).order_by(keys.c.id))
             return [_read(Key, row) for row in rows]
 
+    async def keys_last_used(self, name: str) -> dict[int, datetime]:
+        """When each key of a tenant last asked a question, by the key's id. Raises TenantNotFound."""
+        async with self._database.reading() as db:
+            tenant = await _tenant(db, name)
+            query = select(usage.c.key_id, func.max(usage.c.at, type_=usage.c.at.type))
+            rows = await db.execute(
+                query.where(usage.c.tenant_id == tenant.id, usage.c.key_id.is_not(None)).group_by(usage.c.key_id)
+            )
+            return {row[0]: row[1] for row in rows}
+
     async def usage(self, name: str, since: datetime) -> list[UsageTotal]:
         """What a tenant used since then, by day, model and outcome. Raises TenantNotFound."""
         day = cast(func.date(usage.c.at), Text).label("day")
@@ -625,6 +669,7 @@ def _now() -> datetime:
 
 
 def _hash(api_key: str) -> str:
+    # A key that is nearly right has quite another hash, so the time of a look-up tells nothing of it.
     return hashlib.sha256(api_key.encode()).hexdigest()
 
 
@@ -675,8 +720,17 @@ def _written_by(writer: str | None) -> ColumnElement[bool]:
     return messages.c.writer.is_not_distinct_from(writer)
 
 
-def _turns_of(tenant_id: int) -> Select[*tuple[Any, ...]]:
-    return select(messages).join_from(messages, conversations).where(conversations.c.tenant_id == tenant_id)
+def _owned_by(tenant_id: int, subject: str | None) -> ColumnElement[bool]:
+    """The conversations that a subject may use: its own, and those that are nobody's yet, by their unguessable id.
+
+    Who has no token (None) may use the latter only.
+    """
+    nobodys, of_tenant = conversations.c.subject.is_(None), conversations.c.tenant_id == tenant_id
+    return and_(of_tenant, nobodys if subject is None else or_(nobodys, conversations.c.subject == subject))
+
+
+def _turns_of(tenant_id: int, subject: str | None) -> Select[*tuple[Any, ...]]:
+    return select(messages).join_from(messages, conversations).where(_owned_by(tenant_id, subject))
 
 
 def _last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
@@ -689,12 +743,13 @@ def _last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
     )
 
 
-async def _touch_conversation(db: AsyncConnection, tenant_id: int, conversation_id: uuid.UUID, now: datetime) -> None:
+async def _touch_conversation(
+    db: AsyncConnection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, now: datetime
+) -> None:
     """Mark a conversation as used, which also holds off its other writers until this transaction ends."""
+    values: dict[str, Any] = {"updated_at": now} if subject is None else {"updated_at": now, "subject": subject}
     result = await db.execute(
-        update(conversations)
-        .where(conversations.c.id == conversation_id, conversations.c.tenant_id == tenant_id)
-        .values(updated_at=now)
+        update(conversations).where(conversations.c.id == conversation_id, _owned_by(tenant_id, subject)).values(values)
     )
     if result.rowcount == 0:
         raise ConversationNotFound("The tenant has no such conversation.")
@@ -706,10 +761,15 @@ def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> b
 
 
 async def _repeated(
-    db: AsyncConnection, tenant_id: int, message_id: uuid.UUID, conversation_id: uuid.UUID | None, question: str
+    db: AsyncConnection,
+    tenant_id: int,
+    message_id: uuid.UUID,
+    conversation_id: uuid.UUID | None,
+    subject: str | None,
+    question: str,
 ) -> Turn:
     """The turn of this id, if it is the same request's."""
-    turn = await _first(db, Turn, _turns_of(tenant_id).where(messages.c.id == message_id))
+    turn = await _first(db, Turn, _turns_of(tenant_id, subject).where(messages.c.id == message_id))
     if turn is None or not is_repeat(turn, conversation_id, question):
         raise MessageIdTaken("This message id belongs to another request.")
     return turn

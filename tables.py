@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -82,6 +83,10 @@ tenants = Table(
     Column("model", SafeText),
     Column("system_prompt", SafeText),
     Column("openai_key_env", SafeText),
+    Column("identity_secret_env", SafeText),
+    Column("identity_public_key", SafeText),
+    Column("identity_claims", JSON, nullable=False, default=list),
+    Column("require_identity", Boolean, nullable=False, default=False),
     Column("visitor_salt", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # Counters bear the id in their scope: the id of a removed tenant must not come back.
@@ -123,7 +128,9 @@ conversations = Table(
     _tenant_id(),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("subject", SafeText),
     Index("conversations_tenant", "tenant_id"),
+    Index("conversations_subject", "tenant_id", "subject", "updated_at"),
     Index("conversations_updated", "updated_at"),
 )
 
@@ -182,6 +189,8 @@ usage = Table(
     Column("duration_ms", Integer),
     Column("outcome", SafeText, nullable=False),
     Column("request_id", SafeText),
+    Column("subject", SafeText),
+    Column("claims", JSON(none_as_null=True)),
     Index("usage_tenant_at", "tenant_id", "at"),
 )
 
@@ -196,8 +205,24 @@ counters = Table(
 
 # Migrations
 
+
+def _add_identity(connection: Connection) -> None:
+    """Who asks, as the tenant's own backend says it."""
+    for statement in (
+        "ALTER TABLE tenants ADD COLUMN identity_secret_env TEXT",
+        "ALTER TABLE tenants ADD COLUMN identity_public_key TEXT",
+        "ALTER TABLE tenants ADD COLUMN identity_claims JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE tenants ADD COLUMN require_identity BOOLEAN NOT NULL DEFAULT FALSE",
+        "ALTER TABLE conversations ADD COLUMN subject TEXT",
+        "CREATE INDEX conversations_subject ON conversations (tenant_id, subject, updated_at)",
+        "ALTER TABLE usage ADD COLUMN subject TEXT",
+        "ALTER TABLE usage ADD COLUMN claims JSON",
+    ):
+        connection.execute(text(statement))
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-UPGRADES: list[Callable[[Connection], None]] = []
+UPGRADES: list[Callable[[Connection], None]] = [_add_identity]
 
 
 def upgrade(connection: Connection) -> None:

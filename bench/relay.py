@@ -123,7 +123,7 @@ async def run(streams: int, tokens: int, rounds: int) -> None:
         async with Targets(base) as (service, bare, bare_url):
             ours, theirs = [], []
             for _ in range(rounds + 1):  # the first warms up
-                key = {"X-API-Key": service.api_key}
+                key = {"X-API-Key": service.api_key, "Origin": service.url}
                 theirs.append(await one_round(bare_url, {}, bare.pid, streams, tokens, gate))
                 ours.append(await one_round(service.url, key, service.process.pid, streams, tokens, gate))
     cpu = [statistics.median(cost.cpu for cost in costs[1:]) for costs in (ours, theirs)]

@@ -1,6 +1,7 @@
 """Who may ask, from where, and how much: every refusal is a problem with its own code, and costs no upstream call."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,10 +42,8 @@ async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Clie
     assert (await client.refused(headers={"X-API-Key": expired}))[1]["code"] == "key_invalid"
 
 
-@pytest.mark.parametrize("origin", [ORIGIN, OWN, None])
-async def test_a_listed_origin_the_services_own_and_a_server_may_ask(
-    client: Client, upstream: respx.Route, origin: str | None
-) -> None:
+@pytest.mark.parametrize("origin", [ORIGIN, OWN])
+async def test_a_listed_origin_and_the_services_own_may_ask(client: Client, upstream: respx.Route, origin: str) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await client.ask("Hi", headers={"Origin": origin})).text == "Hello"
 
@@ -68,9 +67,78 @@ async def test_another_origin_is_refused_without_cors_headers(
     assert not upstream.called
 
 
-async def test_a_cross_site_request_that_hides_its_origin_is_refused(client: Client) -> None:
-    status, problem, _ = await client.refused(headers={"Origin": None, "Sec-Fetch-Site": "cross-site"})
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin", ""])
+async def test_a_browsers_question_that_hides_its_origin_is_refused(
+    client: Client, upstream: respx.Route, site: str
+) -> None:
+    status, problem, headers = await client.refused(headers={"Origin": None, "Sec-Fetch-Site": site})
     assert (status, problem["code"]) == (403, "origin_not_allowed")
+    assert "access-control-allow-origin" not in headers
+    assert not upstream.called
+
+
+async def test_a_public_key_without_an_origin_is_told_that_servers_need_a_secret_one(
+    client: Client, upstream: respx.Route
+) -> None:
+    status, problem, headers = await client.refused(headers={"Origin": None})
+    assert (status, problem["code"]) == (403, "secret_key_required")
+    assert "a4_sec_" in problem["detail"]
+    assert "access-control-allow-origin" not in headers
+    response, _ = await client.request("GET", f"/api/v1/conversations/{uuid.uuid4()}", headers={"Origin": None})
+    assert response.status == 403
+    assert not upstream.called
+
+
+@pytest.mark.parametrize(
+    ("method", "site", "status"),
+    [("GET", "same-origin", 404), ("HEAD", "same-origin", 404), ("DELETE", "same-origin", 403),
+     ("GET", "same-site", 403), ("GET", "cross-site", 403), ("GET", "none", 403), ("GET", "same-origin, none", 403)],
+)  # fmt: skip
+async def test_a_get_without_an_origin_is_taken_from_the_services_own_pages_only(
+    client: Client, method: str, site: str, status: int
+) -> None:
+    response, _ = await client.request(
+        method, f"/api/v1/conversations/{uuid.uuid4()}", headers={"Origin": None, "Sec-Fetch-Site": site}
+    )
+    assert response.status == status
+
+
+@pytest.mark.parametrize("host", ["chat.test", "CHAT.test", "chat.test:443"])
+async def test_the_services_own_origin_is_known_however_a_proxy_writes_its_host(
+    client: Client, upstream: respx.Route, host: str
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    assert (await client.ask("Hi", headers={"Host": host, "Origin": OWN})).text == "Hello"
+    assert (await client.refused(headers={"Host": host, "Origin": "http://chat.test"}))[0] == 403
+
+
+async def test_one_level_of_names_is_allowed_where_the_list_says_so(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(tenant={"origins": ["https://*.shop.test"]}) as client:
+        async with client.stream(
+            "POST", "/api/v1/chat", json_body={"message": "Hi"}, headers={"Origin": "https://www.shop.test"}
+        ) as response:
+            assert response.headers["access-control-allow-origin"] == "https://www.shop.test"
+        for wrong in (
+            "https://shop.test",
+            "https://a.www.shop.test",
+            "http://www.shop.test",
+            "https://www.shop.test:1",
+        ):
+            assert (await client.refused(headers={"Origin": wrong}))[0] == 403
+
+
+async def test_every_web_page_but_no_other_is_allowed_where_the_tenant_asked_for_it(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(tenant={"origins": ["*"]}) as client:
+        async with client.stream(
+            "POST", "/api/v1/chat", json_body={"message": "Hi"}, headers={"Origin": "https://anywhere.example"}
+        ) as response:
+            assert response.headers["access-control-allow-origin"] == "https://anywhere.example"
+        for wrong in ("null", "", "*", "file://", "chrome-extension://abc", "https://a.example/", None):
+            assert (await client.refused(headers={"Origin": wrong}))[0] == 403
 
 
 async def test_a_listed_origin_can_read_answers_and_errors(client: Client, upstream: respx.Route) -> None:
@@ -87,11 +155,18 @@ async def test_a_listed_origin_can_read_answers_and_errors(client: Client, upstr
     assert "X-API-Key" in preflight.headers["access-control-allow-headers"]
 
 
+async def test_a_server_of_node_which_sends_a_fetch_mode_is_no_browser(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    _, secret = await client.state["service"].store.add_key("shop", secret=True)
+    headers = {"X-API-Key": secret, "Origin": None, "Sec-Fetch-Mode": "cors"}
+    assert (await client.ask("Hi", headers=headers)).text == "Hello"
+
+
 async def test_a_secret_key_is_for_servers_only(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     _, secret = await client.state["service"].store.add_key("shop", secret=True)
     assert (await client.ask("Hi", headers={"X-API-Key": secret, "Origin": None})).text == "Hello"
-    for shown in ({"Origin": ORIGIN}, {"Origin": None, "Sec-Fetch-Site": "same-origin"}):
+    for shown in ({"Origin": ORIGIN}, {"Origin": "null"}, {"Origin": None, "Sec-Fetch-Site": "same-origin"}):
         status, problem, _ = await client.refused(headers={"X-API-Key": secret, **shown})
         assert (status, problem["code"]) == (403, "secret_key_in_browser")
 

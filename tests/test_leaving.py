@@ -237,7 +237,7 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
     with local_upstream() as local:
         settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}
         with running_service(tmp_path, **settings) as running:
-            headers = {"X-API-Key": running.api_key}
+            headers = {"X-API-Key": running.api_key, "Origin": running.url}
             with httpx.stream(
                 "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers
             ) as response:

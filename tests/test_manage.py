@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import manage
 from databases import ask, used
@@ -137,6 +140,63 @@ def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> Non
     assert (facts["origins"], facts["rate_per_minute"]) == (["http://localhost:*"], 3000)
 
 
+def test_every_website_is_allowed_only_by_a_flag_that_says_so(run: Run) -> None:
+    assert "may run on any website" in run("tenant", "add", "public", "--any-origin")
+    assert json.loads(run("tenant", "show", "public", "--json"))["origins"] == ["*"]
+
+
+def test_user_tokens_are_checked_in_one_way_at_a_time(run: Run, tmp_path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+
+    def identity() -> list[object]:
+        facts = json.loads(run("tenant", "show", "shop", "--json"))
+        names = ("identity_secret_env", "identity_public_key", "identity_claims", "require_identity")
+        return [facts[name] for name in names]
+
+    run(*ADD, "--identity-secret-env", "SHOP_SECRET", "--identity-claim", "name", "--identity-claim", "plan")
+    assert identity() == ["SHOP_SECRET", None, ["name", "plan"], False]
+    run("tenant", "set", "shop", "--identity-public-key-file", "key.pem", "--require-identity")
+    assert identity() == [None, "".join(pem.decode().splitlines()[1:-1]), ["name", "plan"], True]
+    run("tenant", "set", "shop", "--no-require-identity", "--identity-claim", "")
+    run("tenant", "set", "shop", "--identity-public-key-file", "")
+    assert identity() == [None, None, [], False]
+
+
+def test_identity_is_required_only_where_it_can_be_checked(run: Run, fail: Callable[..., tuple[int, str]]) -> None:
+    assert "--identity-secret-env" in fail(*ADD, "--require-identity")[1]
+    run(*ADD, "--identity-secret-env", "SHOP_SECRET", "--require-identity")
+    assert "--identity-secret-env" in fail("tenant", "set", "shop", "--identity-secret-env", "")[1]
+    assert json.loads(run("tenant", "show", "shop", "--json"))["identity_secret_env"] == "SHOP_SECRET"
+
+
+def test_a_private_or_other_key_for_user_tokens_is_refused(
+    run: Run, fail: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    (tmp_path / "ec.pem").write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    private = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "private.pem").write_bytes(private)
+    assert "not an Ed25519 key" in fail(*ADD, "--identity-public-key-file", "ec.pem")[1]
+    said = fail(*ADD, "--identity-public-key-file", "private.pem")[1]
+    assert "not a public key" in said
+    assert private.decode().splitlines()[1] not in said
+
+
+def test_a_keys_last_use_is_listed(run: Run, look: Look) -> None:
+    run(*ADD)
+
+    async def use(store: Store) -> None:
+        tenant = await store.get_tenant("shop")
+        [key] = await store.list_keys("shop")
+        for day in (2, 5, 3):
+            await store.record_usage(used(tenant, at=datetime(2026, 3, day, tzinfo=UTC), key_id=key.id))
+
+    look(use)
+    [listed] = json.loads(run("key", "list", "shop", "--json"))
+    assert listed["last_used_at"] == "2026-03-05T00:00:00+00:00"
+
+
 def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
     run(*ADD)
     run("tenant", "add", "bakery", "--origin", "https://bakery.test")
@@ -163,7 +223,7 @@ def test_keys_are_added_rotated_revoked_and_listed(run: Run, look: Look) -> None
         ("secret", "valid"),
         ("public", "revoked"),
     ]
-    assert listed[2] == revoked
+    assert listed[2] == revoked | {"last_used_at": None}
     remaining = datetime.fromisoformat(listed[0]["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=29) < remaining <= timedelta(minutes=30)
     assert listed[1]["expires_at"] == "2999-12-31T00:00:00+00:00"
@@ -242,7 +302,14 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
         (["tenant", "paint"], "invalid choice"),
         (["tenant", "add", "shop"], "--origin"),
         (["tenant", "add", " a shop", "--origin", "https://a.test"], "printable characters"),
-        (["tenant", "add", "shop", "--origin", "https://*.shop.test"], "wildcard"),
+        (["tenant", "add", "shop", "--origin", "https://www.*.test"], "wildcard"),
+        (["tenant", "add", "shop", "--origin", "*"], "--any-origin"),
+        (["tenant", "add", "shop", "--origin", "null"], "'null'"),
+        ([*ADD, "--any-origin"], "not allowed with"),
+        ([*ADD, "--identity-secret-env", "sk-1234"], "name of an environment variable, not the key"),
+        ([*ADD, "--identity-public-key-file", "missing.pem"], "cannot read 'missing.pem'"),
+        ([*ADD, "--identity-secret-env", "A", "--identity-public-key-file", ""], "not allowed with"),
+        ([*ADD, "--identity-claim", "a claim"], "name of a claim"),
         ([*ADD, "--rate-per-minute", "-1"], "--rate-per-minute"),
         ([*ADD, "--rate-per-minute", "99999999999"], "0 to 2147483647"),
         ([*ADD, "--tokens", "5"], "--tokens"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from origins import origin_matches, parse_origin
+from origins import frame_ancestors, origin_matches, parse_origin
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,9 @@ from origins import origin_matches, parse_origin
         ("https://BÜCHER.example", "https://xn--bcher-kva.example"),
         ("https://faß.de", "https://xn--fa-hia.de"),
         ("https://my_shop.example", "https://my_shop.example"),
+        ("https://*.example.com", "https://*.example.com"),
+        ("HTTPS://*.BÜCHER.example:443/", "https://*.xn--bcher-kva.example"),
+        ("https://*.example.com:8443", "https://*.example.com:8443"),
     ],
 )
 def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> None:
@@ -37,7 +40,7 @@ def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> N
     [
         ("null", "'null'"),
         ("", "must begin with"),
-        ("*", "must begin with"),
+        ("*", "--any-origin"),
         ("example.com", "must begin with"),
         ("//example.com", "must begin with"),
         ("ftp://example.com", "must begin with"),
@@ -50,8 +53,15 @@ def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> N
         ("https://example.com?", "path, query or fragment"),
         ("https://example.com#top", "path, query or fragment"),
         ("https://user:secret@example.com", "user name or password"),
-        ("https://*.example.com", "wildcard"),
         ("https://*", "wildcard"),
+        ("https://*.com", "top-level"),
+        ("https://*.192.0.2.1", "addresses"),
+        ("https://*.*.example.com", "first label"),
+        ("https://www.*.example.com", "first label"),
+        ("https://shop*.example.com", "first label"),
+        ("https://*example.com", "first label"),
+        ("https://*.", "no host"),
+        ("https://*.example.com:*", "only for localhost"),
         ("https://example.com:*", "only for localhost"),
         ("https://localhost.example.com:*", "only for localhost"),
         ("https://example.com:0", "port"),
@@ -166,3 +176,48 @@ def test_any_port_is_only_that(origin: str) -> None:
 
 def test_nothing_matches_an_empty_list() -> None:
     assert not origin_matches("https://allowed.example", [])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "sources"),
+    [
+        ([], "'none'"),
+        (["https://a.example", "http://localhost:*"], "https://a.example http://localhost:*"),
+        (["https://*.a.example:8443"], "https://*.a.example:8443"),
+        (["*"], "http: https:"),
+        (["http://[::1]:*"], "'none'"),
+        (["http://[::1]:*", "https://a.example"], "https://a.example"),
+    ],
+)
+def test_the_browser_is_told_who_may_frame_the_page(allowed: list[str], sources: str) -> None:
+    assert frame_ancestors(allowed) == sources
+
+
+@pytest.mark.parametrize(
+    ("origin", "matches"),
+    [
+        ("https://www.allowed.example", True),
+        ("https://xn--bcher-kva.allowed.example", True),
+        ("https://allowed.example", False),
+        ("https://a.b.allowed.example", False),
+        ("http://www.allowed.example", False),
+        ("https://www.allowed.example:8443", False),
+        ("https://www.allowed.example.evil.example", False),
+        ("https://wwwallowed.example", False),
+        ("https://.allowed.example", False),
+        ("https://*.allowed.example", False),
+        ("https://WWW.allowed.example", False),
+        ("https://user@www.allowed.example", False),
+    ],
+)
+def test_a_wildcard_matches_one_label(origin: str, matches: bool) -> None:
+    assert origin_matches(origin, ["https://*.allowed.example"]) is matches
+
+
+@pytest.mark.parametrize(
+    ("origin", "matches"),
+    [("https://a.example", True), ("http://a.example:8080", True), ("http://localhost:3000", True), ("null", False),
+     ("", False), ("*", False), ("file://", False), ("https://a.example/", False), ("app://a.example", False)],
+)  # fmt: skip
+def test_any_origin_is_any_web_page(origin: str, matches: bool) -> None:
+    assert origin_matches(origin, ["*"]) is matches

@@ -60,6 +60,35 @@ async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
     assert upstream.call_count == 1
 
 
+async def test_a_revoked_key_is_refused_by_the_next_request_at_every_process(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    await asyncio.gather(*(client.ask("Hi") for client in two * 3))
+    [key] = await one.state["service"].store.list_keys("shop")
+    await one.state["service"].store.revoke_key("shop", key.id)
+    refusals = [await client.refused() for client in (other, one)]
+    assert [(status, problem["code"]) for status, problem, _ in refusals] == [(401, "key_invalid")] * 2
+    assert upstream.call_count == 6
+
+
+async def test_a_rotated_key_works_for_its_grace_and_no_longer_at_every_process(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    store = one.state["service"].store
+    _, newer = await store.rotate_keys("shop", grace=timedelta(minutes=5))
+    for client in two:
+        assert (await client.ask("Hi")).text == "Hello"
+        assert (await client.ask("Hi", headers={"X-API-Key": newer})).text == "Hello"
+    await store.rotate_keys("shop", grace=timedelta())
+    for client in two:
+        assert (await client.refused())[1]["code"] == "key_invalid"
+        assert (await client.refused(headers={"X-API-Key": newer}))[1]["code"] == "key_invalid"
+
+
 async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:

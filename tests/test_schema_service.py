@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from processes import RunningService, running_service
 from upstream import EventStreamDecoder
@@ -19,6 +23,7 @@ from upstreams import local_upstream
 
 ORIGIN = "http://localhost:3000"
 METRICS_TOKEN = "metrics-token"
+PRIVATE_KEY = Ed25519PrivateKey.generate()
 SECONDS = 180
 
 
@@ -64,11 +69,15 @@ def run_schemathesis(service: RunningService, directory: Path, *options: str, co
     """All checks, the same requests each time. Fails with its report."""
     (directory / "schemathesis.toml").write_text(config)
     har = directory / "exchanges.har"
+    key, token = PRIVATE_KEY.public_key(), user_token()
+    (directory / "key.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    service.manage("tenant", "set", "shop", "--identity-public-key-file", str(directory / "key.pem"))
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(directory / "schemathesis.toml")),
         *("run", f"{service.url}/openapi.json", "--checks", "all", "--max-examples", "40"),
         *("--generation-deterministic", "--no-color", "--report", "har", "--report-har-path", str(har)),
-        *("--header", f"X-API-Key: {service.api_key}", "--header", f"Origin: {ORIGIN}", *options),
+        *("--header", f"X-API-Key: {service.api_key}", "--header", f"X-User-Token: {token}"),
+        *("--header", f"Origin: {ORIGIN}", *options),
     ]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -104,6 +113,11 @@ def test_the_service_does_what_the_document_says_with_what_there_is(service: Run
     met = run_schemathesis(service, tmp_path, "--exclude-operation-id", "chat", config=config)
     assert met.undocumented == set()
     assert {name for name, statuses in met.statuses.items() if not statuses & {200, 204}} == {"GET /metrics"}
+
+
+def user_token() -> str:
+    now = int(time.time())
+    return jwt.encode({"sub": "user-1", "iat": now, "exp": now + 3600}, PRIVATE_KEY, algorithm="EdDSA")
 
 
 def ask(service: RunningService) -> tuple[str, str]:

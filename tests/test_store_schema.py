@@ -1,8 +1,13 @@
 """Making and upgrading the tables, and the URLs that a store takes."""
 
 import asyncio
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Connection, inspect, select, text
 
 import tables
@@ -11,6 +16,27 @@ from databases import ask
 from databases import store as store
 from databases import tenant as tenant
 from store import SchemaMismatch, Store, Tenant
+
+SCHEMAS = Path(__file__).with_name("schemas")  # as earlier releases made their tables
+OLD_API_KEY = "a4_pub_" + "x" * 32
+OLD_TENANT = {
+    "id": 1,
+    "name": "shop",
+    "origins": ["https://shop.test"],
+    "rate_per_minute": 0,
+    "visitor_rate_per_minute": 0,
+    "tokens_per_day": 0,
+    "visitor_salt": b"salt",
+    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
+OLD_KEY = {
+    "id": 1,
+    "tenant_id": 1,
+    "hash": hashlib.sha256(OLD_API_KEY.encode()).hexdigest(),
+    "kind": "public",
+    "hint": "xxxx",
+    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
 
 
 def _add_a_column(connection: Connection) -> None:
@@ -25,6 +51,31 @@ async def _columns(url: str, table: str) -> list[str]:
     return [column["name"] for column in columns]
 
 
+async def _shape(url: str) -> dict[str, Any]:
+    """The columns and indexes of a database with the newest tables, however it got them, in no order."""
+    store = Store(url)
+    await store.migrate()
+    await store.close()
+    database = Database(url)
+
+    def look(connection: Connection) -> dict[str, Any]:
+        found = inspect(connection)
+        return {
+            table: {
+                "columns": {
+                    column["name"]: (str(column["type"]), column["nullable"]) for column in found.get_columns(table)
+                },
+                "indexes": {index["name"]: index["column_names"] for index in found.get_indexes(table)},
+            }
+            for table in found.get_table_names()
+        }
+
+    async with database.reading() as db:
+        shape = await db.run_sync(look)
+    await database.close()
+    return shape
+
+
 async def _set_version(url: str, version: int) -> None:
     database = Database(url)
     async with database.writing() as db:
@@ -34,7 +85,7 @@ async def _set_version(url: str, version: int) -> None:
 
 async def test_an_empty_database_gets_its_tables(database_url: str) -> None:
     store = Store(database_url)
-    with pytest.raises(SchemaMismatch, match="version 0.*needs 1"):
+    with pytest.raises(SchemaMismatch, match=f"version 0.*needs {tables.newest_version()}"):
         await store.ping()
 
     await store.migrate()
@@ -69,8 +120,9 @@ async def test_migrating_again_changes_nothing(store: Store, tenant: Tenant) -> 
 async def test_an_older_database_is_upgraded_and_keeps_its_rows(
     database_url: str, store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "UPGRADES", [_add_a_column])
-    with pytest.raises(SchemaMismatch, match="version 1.*needs 2"):
+    newest = tables.newest_version()
+    monkeypatch.setattr(tables, "UPGRADES", [*tables.UPGRADES, _add_a_column])
+    with pytest.raises(SchemaMismatch, match=f"version {newest}.*needs {newest + 1}"):
         await store.ping()
 
     await store.migrate()
@@ -81,6 +133,33 @@ async def test_an_older_database_is_upgraded_and_keeps_its_rows(
     assert (await _columns(database_url, "tenants"))[-1] == "note"
 
 
+@pytest.mark.parametrize("version", [1])
+async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(database_url: str, version: int) -> None:
+    database = Database(database_url)
+    statements = (SCHEMAS / f"{version}-{'sqlite' if database.is_sqlite else 'postgresql'}.sql").read_text()
+    fresh = await _shape(database_url)
+    async with database.writing() as db:
+        await db.run_sync(tables.metadata.drop_all)
+        for statement in statements.splitlines():
+            await db.execute(text(statement))
+        for table, row in ((tables.tenants, OLD_TENANT), (tables.keys, OLD_KEY)):
+            old = sqlalchemy.table(table.name, *(sqlalchemy.column(name, table.c[name].type) for name in row))
+            await db.execute(old.insert().values(row))
+    await database.close()
+
+    store = Store(database_url)
+    await store.migrate()
+
+    await store.ping()
+    access = await store.find_access(OLD_API_KEY)
+    assert access is not None
+    assert (access.tenant.name, access.tenant.identity_claims, access.tenant.require_identity) == ("shop", [], False)
+    begun = await ask(store, access.tenant, subject="user-1")
+    assert [one.id for one in await store.conversations(access.tenant.id, "user-1")] == [begun.turn.conversation_id]
+    await store.close()
+    assert await _shape(database_url) == fresh
+
+
 async def test_an_upgrade_that_fails_leaves_the_older_database(
     database_url: str, store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +167,7 @@ async def test_an_upgrade_that_fails_leaves_the_older_database(
         raise RuntimeError("half way")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "UPGRADES", [_add_a_column, fail])
+        patch.setattr(tables, "UPGRADES", [*tables.UPGRADES, _add_a_column, fail])
         with pytest.raises(RuntimeError, match="half way"):
             await store.migrate()
 
@@ -99,7 +178,9 @@ async def test_an_upgrade_that_fails_leaves_the_older_database(
 async def test_a_newer_database_is_refused_as_it_is(database_url: str, store: Store) -> None:
     await _set_version(database_url, 99)
 
-    with pytest.raises(SchemaMismatch, match=r"schema version 99; this release knows 1\. Run a newer one"):
+    with pytest.raises(
+        SchemaMismatch, match=f"schema version 99; this release knows {tables.newest_version()}. Run a newer"
+    ):
         await store.migrate()
     with pytest.raises(SchemaMismatch):
         await store.ping()
@@ -112,7 +193,7 @@ async def test_many_that_start_at_once_migrate_once(database_url: str) -> None:
 
     database = Database(database_url)
     async with database.reading() as db:
-        assert (await db.scalars(select(tables.schema_version.c.version))).all() == [1]
+        assert (await db.scalars(select(tables.schema_version.c.version))).all() == [tables.newest_version()]
     await database.close()
     await asyncio.gather(*(store.close() for store in stores))
 

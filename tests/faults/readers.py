@@ -83,7 +83,7 @@ async def ask(
     """Ask and read to the end, or leave, with a RST, after so many pieces of text. A hang raises TimeoutError."""
     told = Told()
     started = time.monotonic()
-    sent = {"X-API-Key": key, "Content-Type": "application/json", **(headers or {})}
+    sent = {"X-API-Key": key, "Origin": url, "Content-Type": "application/json", **(headers or {})}
     if after:
         sent["Last-Event-ID"] = after
     async with asyncio.timeout(seconds):
@@ -286,7 +286,7 @@ def _put_together(followed: Followed, event: ReceivedEvent) -> None:
 
 async def read_slowly(url: str, key: str, question: str) -> None:
     """A visitor who takes one byte a second, until the service has enough of that and resets the connection."""
-    headers = {"X-API-Key": key, "Content-Type": "application/json"}
+    headers = {"X-API-Key": key, "Origin": url, "Content-Type": "application/json"}
     sock = await _connect(url)
     loop = asyncio.get_running_loop()
     try:

@@ -31,10 +31,14 @@ export function parsePage(json: string): Page {
   };
 }
 
-/** An entry is an exact origin, or one with `:*` for its port: any port of that scheme and host. */
+/**
+ * An entry is an exact origin; or one with `:*` for its port, any port of that scheme and host; or one with `*` for its
+ * first label, any one name at that level; or `*`, any web page.
+ */
 export function originAllowed(origin: string, allowed: readonly string[]): boolean {
-  const withoutPort = origin.replace(/:\d+$/, '');
-  return allowed.some((entry) => entry === origin || entry === `${withoutPort}:*`);
+  const matching = [origin, `${origin.replace(/:\d+$/, '')}:*`, origin.replace(/\/[\w-]+\./, '/*.')];
+  if (/^https?:/.test(origin)) matching.push('*');
+  return !origin.includes('*') && allowed.some((entry) => matching.includes(entry));
 }
 
 /** Keeps of anything what has the right type and a sane length. */

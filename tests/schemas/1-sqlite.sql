@@ -1,0 +1,16 @@
+CREATE TABLE counters ( scope TEXT NOT NULL, started DOUBLE NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (scope) );
+CREATE TABLE schema_version ( version INTEGER NOT NULL );
+CREATE TABLE tenants ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, origins JSON NOT NULL, rate_per_minute INTEGER NOT NULL, visitor_rate_per_minute INTEGER NOT NULL, tokens_per_day BIGINT NOT NULL, model TEXT, system_prompt TEXT, openai_key_env TEXT, visitor_salt BLOB NOT NULL, created_at DATETIME NOT NULL, UNIQUE (name) );
+CREATE TABLE conversations ( id CHAR(32) NOT NULL, tenant_id INTEGER NOT NULL, created_at DATETIME NOT NULL, updated_at DATETIME NOT NULL, PRIMARY KEY (id), FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE );
+CREATE INDEX conversations_tenant ON conversations (tenant_id);
+CREATE INDEX conversations_updated ON conversations (updated_at);
+CREATE TABLE keys ( id INTEGER NOT NULL, tenant_id INTEGER NOT NULL, hash TEXT NOT NULL, kind TEXT NOT NULL, hint TEXT NOT NULL, created_at DATETIME NOT NULL, expires_at DATETIME, revoked_at DATETIME, PRIMARY KEY (id), FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE, UNIQUE (hash) );
+CREATE INDEX keys_tenant ON keys (tenant_id);
+CREATE TABLE usage ( id INTEGER NOT NULL, at DATETIME NOT NULL, tenant_id INTEGER NOT NULL, key_id INTEGER, conversation_id CHAR(32), message_id CHAR(32), origin TEXT, model TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, first_text_ms INTEGER, duration_ms INTEGER, outcome TEXT NOT NULL, request_id TEXT, PRIMARY KEY (id), FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE );
+CREATE INDEX usage_tenant_at ON usage (tenant_id, at);
+CREATE TABLE widgets ( id TEXT NOT NULL, tenant_id INTEGER NOT NULL, settings JSON NOT NULL, PRIMARY KEY (id), FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE );
+CREATE INDEX widgets_tenant ON widgets (tenant_id);
+CREATE TABLE messages ( number INTEGER NOT NULL, id CHAR(32) NOT NULL, conversation_id CHAR(32) NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, status TEXT NOT NULL, code TEXT, model TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, replaces CHAR(32), hidden BOOLEAN NOT NULL, rating TEXT, comment TEXT, writer TEXT, beat INTEGER NOT NULL, followed INTEGER NOT NULL, stop_asked BOOLEAN NOT NULL, created_at DATETIME NOT NULL, finished_at DATETIME, updated_at DATETIME NOT NULL, PRIMARY KEY (number), UNIQUE (id), FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED );
+CREATE INDEX messages_conversation ON messages (conversation_id, number);
+CREATE INDEX messages_running ON messages (id) WHERE status = 'running';
+INSERT INTO schema_version (version) VALUES (1);

@@ -1,0 +1,218 @@
+"""Wrong origins, each on the page and on the API: no frame loads, no CORS header, no upstream call, nothing spent."""
+
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+import respx
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from browser import Chat, HostPages, Provider, add_tenant, script_tag
+from client import Client
+from conftest import Serve
+from origins import origin_matches
+from processes import RunningService
+from wrong_origins import ALLOWED, OF_PAGES, WRONG_ORIGINS
+
+pytest_plugins = ["visitor"]
+
+SERVICE = "https://chat.example"
+EXACT = "the tenant whose key is copied"
+PATHS = [
+    ("POST", "chat"),
+    ("GET", "conversations"),
+    ("GET", "conversations/5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11"),
+    ("DELETE", "conversations/5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11"),
+    ("POST", "messages/5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11/stop"),
+    ("POST", "messages/5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11/feedback"),
+]
+
+
+def test_there_are_as_many_as_promised() -> None:
+    assert len(set(WRONG_ORIGINS)) >= 36
+    assert not any(origin_matches(origin, [ALLOWED]) for origin in WRONG_ORIGINS)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_api_refuses_each_at_every_path(serve: Serve, upstream: respx.Route) -> None:
+    async with serve(tenant={"origins": [ALLOWED]}) as client:
+        for origin in WRONG_ORIGINS:
+            raw = [("Origin", origin.encode().decode("latin-1"))]
+            for method, path in PATHS:
+                await refuses(client, method, path, raw)
+                await refuses(client, "OPTIONS", path, raw)
+        for pair in ([ALLOWED, "https://evil.example"], ["https://evil.example", ALLOWED], [ALLOWED, ALLOWED]):
+            await refuses(client, "POST", "chat", [("Origin", origin) for origin in pair])
+        totals = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1))
+    assert not upstream.called
+    assert sum(total.prompt_tokens + total.completion_tokens for total in totals) == 0
+
+
+async def refuses(client: Client, method: str, path: str, raw: list[tuple[str, str]]) -> None:
+    response, body = await client.request(
+        method, f"/api/v1/{path}", json_body={"message": "Hi"}, headers={"Origin": None}, raw_headers=raw
+    )
+    assert (response.status, json.loads(body)["code"]) == (403, "origin_not_allowed"), (method, path, raw)
+    assert not [name for name in response.headers if name.startswith("access-control-")], (method, path, raw)
+
+
+class Sites:
+    """Any website, whatever its address, and a service at https://chat.example."""
+
+    def __init__(self, context: BrowserContext, service: RunningService) -> None:
+        self._context = context
+        self._service = service
+        context.route(f"{SERVICE}/**", self._forward)
+
+    def _forward(self, route: Route) -> None:
+        path = route.request.url.removeprefix(SERVICE)
+        headers = {**route.request.all_headers(), "host": urlsplit(SERVICE).netloc, "x-forwarded-proto": "https"}
+        route.fulfill(response=route.fetch(url=f"{self._service.url}{path}", headers=headers))
+
+    def open(self, origin: str, body: str) -> Page:
+        """A page of that origin with this body."""
+        page = self._context.new_page()
+        html = f"<!doctype html><title>A site</title><link rel=icon href=data:,><body>{body}</body>"
+        page.route(f"{origin}/", lambda route: route.fulfill(body=html, content_type="text/html"))
+        page.goto(f"{origin}/")
+        return page
+
+    def open_refused(self, origin: str, body: str) -> Page:
+        """The same, and wait until the browser has refused to show a frame on it."""
+        with self._context.expect_event("console", lambda message: "frame-ancestors" in message.text):
+            return self.open(origin, body)
+
+
+@pytest.fixture(scope="module")
+def exact(shop: RunningService) -> RunningService:
+    """The tenant whose key and widget id are copied: only pages at https://allowed.example may use them."""
+    return add_tenant(shop, EXACT, origin=ALLOWED)
+
+
+@pytest.fixture
+def sites(context: BrowserContext, shop: RunningService) -> Sites:
+    return Sites(context, shop)
+
+
+def test_the_widget_works_where_it_is_allowed(sites: Sites, exact: RunningService, provider: Provider) -> None:
+    """Without this, the refusals below would prove nothing."""
+    page = sites.open(ALLOWED, script_tag(exact, url=SERVICE))
+    chat = Chat(page, exact.widget_id)
+    chat.open()
+    provider.answer("At your service.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("At your service.")
+
+
+def test_a_copied_key_and_widget_id_show_nothing_and_spend_nothing_on_another_site(
+    sites: Sites, exact: RunningService, provider: Provider
+) -> None:
+    before = spent(exact)
+    for origin in OF_PAGES:
+        page = sites.open_refused(origin, script_tag(exact, url=SERVICE))
+        chat = Chat(page, exact.widget_id)
+        assert chat.frame.url == "chrome-error://chromewebdata/", origin
+        expect(chat.iframe).to_be_hidden()
+        assert page.evaluate(ASK_DIRECTLY, [SERVICE, exact.api_key]) == 403, origin
+        page.close()
+    assert provider.asked == []
+    assert spent(exact) == before
+
+
+def test_a_copied_key_on_another_site_gets_no_answer_past_the_browser(
+    context: BrowserContext, host_pages: HostPages, exact: RunningService, provider: Provider
+) -> None:
+    """By the browser's own CORS, which the interception that stands in for other sites answers by itself."""
+    page = context.new_page()
+    page.goto(host_pages.add())
+    assert page.evaluate(ASK_DIRECTLY, [exact.url, exact.api_key]) == "TypeError"
+    assert provider.asked == []
+
+
+def test_a_page_without_an_origin_cannot_frame_the_widget(sites: Sites, exact: RunningService) -> None:
+    frame = f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>'
+    page = sites.open_refused(ALLOWED, f"<iframe src='data:text/html,{frame}'></iframe>")
+    assert [frame.url for frame in page.frames][2:] == ["chrome-error://chromewebdata/"]
+
+
+def test_a_sandbox_on_the_allowed_site_can_frame_the_widget_but_not_begin_it(
+    sites: Sites, exact: RunningService
+) -> None:
+    """For `frame-ancestors` Chromium takes a sandbox for the site around it; its messages have the origin null."""
+    frame = f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>'
+    page = sites.open(ALLOWED, f"<iframe sandbox=allow-scripts srcdoc='{frame}'></iframe>")
+    _, sandbox, bare = page.frames
+    assert sandbox.evaluate("origin") == "null"
+    bare.wait_for_load_state()
+    bare.evaluate("addEventListener('message', ({ origin }) => { heard = origin })")
+    sandbox.evaluate("(data) => frames[0].postMessage(data, '*', [new MessageChannel().port2])", INIT)
+    bare.wait_for_function("globalThis.heard === 'null'")
+    assert bare.evaluate(BEGUN) is False
+
+
+def test_the_page_in_the_frame_begins_for_no_wrong_origin(sites: Sites, exact: RunningService) -> None:
+    """The browser's own check is wider than the list where it has a wildcard, so the page looks for itself."""
+    page = sites.open(ALLOWED, f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>')
+    _, bare = page.frames
+    bare.wait_for_load_state()
+    for origin in WRONG_ORIGINS:
+        bare.evaluate(HEAR, [INIT, origin])
+        assert bare.evaluate(BEGUN) is False, origin
+    bare.evaluate(HEAR, [INIT, ALLOWED])
+    assert bare.evaluate(BEGUN) is True
+
+
+@pytest.mark.parametrize("deeper", ["https://a.b.allowed.example", "https://allowed.example"])
+def test_a_wildcard_is_one_level_though_the_browsers_is_more(
+    sites: Sites, shop: RunningService, provider: Provider, deeper: str
+) -> None:
+    service = add_tenant(shop, f"one-level-{uuid.uuid4()}", origin="https://*.allowed.example")
+    right = Chat(sites.open("https://www.allowed.example", script_tag(service, url=SERVICE)), service.widget_id)
+    expect(right.bubble).to_be_visible()
+    wrong = Chat(sites.open(deeper, script_tag(service, url=SERVICE)), service.widget_id)
+    wrong.page.wait_for_load_state("networkidle")
+    expect(wrong.iframe).to_be_hidden()
+    assert wrong.page.evaluate(ASK_DIRECTLY, [SERVICE, service.api_key]) == 403
+    assert provider.asked == []
+
+
+def test_a_tenant_that_asked_for_it_is_shown_anywhere(sites: Sites, shop: RunningService, provider: Provider) -> None:
+    added = shop.manage("tenant", "add", f"any-{uuid.uuid4()}", "--any-origin")
+    service = replace(shop, widget_id=added["widget_id"], api_key=added["api_key"])
+    chat = Chat(sites.open("https://anywhere.example", script_tag(service, url=SERVICE)), service.widget_id)
+    chat.open()
+    provider.answer("Hello.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("Hello.")
+
+
+ASK_DIRECTLY = """([service, key]) => fetch(`${service}/api/v1/chat`, {
+    method: 'POST', headers: { 'Content-Type': 'application/json', 'X-API-Key': key }, body: '{"message": "Hi"}',
+}).then((response) => response.status, (error) => error.name)"""
+INIT = {
+    "type": "a4:init",
+    "apiKey": "a4_pub_x",
+    "widgetId": "wgt_x",
+    "settings": {},
+    "view": {},
+    "lang": "en",
+    "kept": "",
+    "userToken": "",
+    "context": {},
+    "vars": {},
+    "path": "/",
+}
+HEAR = """([data, origin]) => {
+    const ports = [new MessageChannel().port2];
+    dispatchEvent(new MessageEvent('message', { data, origin, source: parent, ports }));
+}"""
+BEGUN = "document.querySelector('ai-chat-widget') !== null"
+
+
+def spent(service: RunningService) -> int:
+    """The tokens that the tenant of `exact` used."""
+    total = service.manage("usage", EXACT)["total"]
+    return int(total["prompt_tokens"] + total["completion_tokens"])
