@@ -4,9 +4,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+
+from identity import Identity, verify
 from processes import ROOT
 from settings import Settings
+from store import Tenant
 
 README = (ROOT / "README.md").read_text()
 
@@ -30,6 +36,19 @@ def test_the_example_of_an_integration_test_passes_as_it_stands(tmp_path: Path) 
     done = subprocess.run([*command, "test_example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_the_backend_example_signs_tokens_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"```python\n(import os, time, jwt.*?)```", README, re.DOTALL)
+    assert example
+    monkeypatch.setenv("MY_SITE_SECRET", "a-secret-of-the-site-with-32-bytes-or-more")
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    token = names["user_token"](SimpleNamespace(id=7, name="Zoë", plan="large"))
+    tenant = SimpleNamespace(
+        identity_public_key=None, identity_secret_env="MY_SITE_SECRET", identity_claims=["name", "plan"]
+    )
+    assert verify(token, cast(Tenant, tenant), set()) == Identity("7", {"name": "Zoë", "plan": "large"})
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
