@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseChannels, textOn } from '../src/app/color.ts';
 import en from '../src/strings/en.ts';
-import { fill } from '../src/strings/index.ts';
+import { duration, fill } from '../src/strings/index.ts';
 import { bubbleLabel, chooseLocale, LOCALES } from '../src/strings/locale.ts';
 import { splitSentences } from '../src/window/announcer.ts';
 import { problemText } from '../src/window/problems.ts';
@@ -12,9 +12,13 @@ describe('each language', () => {
     const { default: strings } = (await import(`../src/strings/${locale}.ts`)) as { default: typeof en };
     expect(Object.keys(strings)).toEqual(Object.keys(en));
     const places = (text: string) => text.match(/\{\w+\}/g) ?? [];
+    const categories = new Intl.PluralRules(locale).resolvedOptions().pluralCategories;
     for (const key of Object.keys(en) as (keyof typeof en)[]) {
-      expect(strings[key].trim()).not.toBe('');
-      expect(places(strings[key])).toEqual(places(en[key]));
+      const forms = strings[key].split('|');
+      const rest = forms.pop() ?? '';
+      expect(rest.trim()).not.toBe('');
+      expect(places(rest)).toEqual(places(en[key].split('|').at(-1) ?? ''));
+      for (const form of forms) expect(form).toMatch(new RegExp(`^(${categories.join('|')}):.`));
     }
     expect(bubbleLabel(locale)).not.toBe('');
   });
@@ -31,7 +35,27 @@ describe('each language', () => {
   });
 
   test('is filled with values', () => {
-    expect(fill('In {seconds} s, {other}', { seconds: 5 })).toBe('In 5 s, {other}');
+    expect(fill('In {time}, {other}', { time: '5 s' }, 'en')).toBe('In 5 s, {other}');
+  });
+
+  test.each([
+    ['en', 0, '0 words'],
+    ['en', 1, '1 word'],
+    ['en', 1234, '1,234 words'],
+    ['de', 1234, '1.234 words'],
+    ['pl', 3, '3 few'],
+  ])('has a form for each number: %s, %d gives %s', (locale, count, expected) => {
+    expect(fill('one:{count} word|few:{count} few|{count} words', { count }, locale)).toBe(expected);
+  });
+
+  test.each([
+    [5, '5s'],
+    [90, '90s'],
+    [100, '2m'],
+    [3600, '60m'],
+    [86_400, '24h'],
+  ])('says a wait of %d seconds as %s', (seconds, expected) => {
+    expect(duration(seconds, 'en')).toBe(expected);
   });
 });
 

@@ -1,6 +1,6 @@
 import { html, LitElement, nothing, type PropertyValues } from 'lit';
 import { define } from '../app/dom.ts';
-import { fill, type Strings } from '../strings/index.ts';
+import { duration, fill, type Strings } from '../strings/index.ts';
 import type { ChatStatus, Turn } from './chat-controller.ts';
 import { copyText } from './clipboard.ts';
 import { endText } from './end-text.ts';
@@ -161,7 +161,7 @@ export class MessageList extends LitElement {
     }
     const seconds = Math.max(Math.ceil((turn.retryAt - Date.now()) / 1000), 0);
     return html`<button class="pill" type="button" ?disabled=${seconds > 0 || this.status !== 'idle'}
-      @click=${() => this.#tell('turn-retry')}>${icons.retry}${seconds ? fill(strings.retryIn, { seconds }) : strings.retry}</button>`;
+      @click=${() => this.#tell('turn-retry')}>${icons.retry}${seconds ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry}</button>`;
   }
 
   #renderActions(turn: Turn) {
