@@ -19,15 +19,30 @@ export interface Settings {
   position?: Position;
   theme?: Theme;
   suggestions?: string[];
+  /** Chips after a complete answer. */
+  followUps?: string[];
   locale?: string;
+  avatar?: string;
+  sound?: boolean;
+  /** Ask before the first message. */
+  consent?: boolean;
+  privacy?: string;
+  privacyUrl?: string;
+  /** Where to find people: a mail address, a mailto: or https URL. */
+  handoff?: string;
 }
 
 export type Position = 'bottom-right' | 'bottom-left';
 export type Theme = 'auto' | 'light' | 'dark';
+/** In a corner, in the flow of the page, or all of the page. */
+export type Mode = 'bubble' | 'inline' | 'page';
 
 /** How the loader has placed the iframe, and what only the host page can know. */
 export interface View {
+  mode: Mode;
   open: boolean;
+  /** The visitor made the window as high as the screen. */
+  expanded: boolean;
   /** The window fills the screen: a phone. */
   full: boolean;
   dark: boolean;
@@ -58,7 +73,7 @@ export type ToLoader =
   | { type: 'keep'; value: string }
   | { type: 'event'; name: EventName; detail: EventDetail };
 
-export const EVENTS = ['ready', 'open', 'close', 'message', 'answer', 'error'] as const;
+export const EVENTS = ['ready', 'open', 'close', 'message', 'answer', 'error', 'feedback', 'limit'] as const;
 export type EventName = (typeof EVENTS)[number];
 
 /** `message`: id, text. `answer`: id, text, status. `error`: code. The others carry nothing. */

@@ -15,6 +15,9 @@ export interface Start {
   settings: Settings;
   locale: Locale;
   kept: string;
+  userToken: string;
+  /** Facts about the page for the model. */
+  context: Record<string, string>;
   /** Has the loader keep a text, for browsers that let this page store nothing. */
   keep(value: string): void;
 }
@@ -24,7 +27,7 @@ export class AiChatWidget extends HTMLElement {
   readonly #bubble = new ChatBubble();
   #port: MessagePort | undefined;
   #start: Start | undefined;
-  #view: View = { open: false, full: false, dark: false };
+  #view: View = { mode: 'bubble', expanded: false, open: false, full: false, dark: false };
   #window: ChatWindow | undefined;
   #loading: Promise<ChatWindow> | undefined;
   /** What was asked for last: a window that arrives late may not be wanted any more. */
@@ -49,6 +52,8 @@ export class AiChatWidget extends HTMLElement {
       settings,
       locale,
       kept: init.kept,
+      userToken: '',
+      context: {},
       keep: (value) => this.#post({ type: 'keep', value }),
     };
     const color = validColor(settings.color);

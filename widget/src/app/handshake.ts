@@ -44,9 +44,8 @@ export function originAllowed(origin: string, allowed: readonly string[]): boole
 /** Keeps of anything what has the right type and a sane length. */
 export function parseSettings(value: unknown): Settings {
   const from = record(value) ?? {};
-  const suggestions = Array.isArray(from.suggestions)
-    ? from.suggestions.filter((entry) => text(entry, 200)).slice(0, 6)
-    : undefined;
+  const list = (value: unknown) =>
+    Array.isArray(value) ? value.filter((entry) => text(entry, 200)).slice(0, 6) : undefined;
   return defined({
     title: text(from.title, 80),
     greeting: text(from.greeting, 1000),
@@ -54,7 +53,14 @@ export function parseSettings(value: unknown): Settings {
     color: text(from.color, 64),
     position: oneOf(from.position, POSITIONS),
     theme: oneOf(from.theme, ['auto', 'light', 'dark']),
-    suggestions,
+    suggestions: list(from.suggestions),
+    followUps: list(from.followUps),
+    avatar: text(from.avatar, 2000),
+    sound: from.sound === true || from.sound === 'true' || undefined,
+    consent: from.consent === true || from.consent === 'true' || undefined,
+    privacy: text(from.privacy, 500),
+    privacyUrl: text(from.privacyUrl, 2000),
+    handoff: text(from.handoff, 2000),
     locale: text(from.locale, 35),
   });
 }
@@ -95,7 +101,13 @@ export function parseToApp(value: unknown): ToApp | undefined {
 }
 
 function parseView(from: Record<string, unknown> | undefined): View {
-  return { open: from?.open === true, full: from?.full === true, dark: from?.dark === true };
+  return {
+    mode: 'bubble',
+    expanded: from?.expanded === true,
+    open: from?.open === true,
+    full: from?.full === true,
+    dark: from?.dark === true,
+  };
 }
 
 function defined<T extends object>(values: { [K in keyof T]: T[K] | undefined }): T {

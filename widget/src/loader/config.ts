@@ -13,7 +13,21 @@ export interface Config {
 /** What is read of the script element; a test needs no more. */
 export type ScriptTag = Pick<HTMLScriptElement, 'src' | 'dataset'>;
 
-const SETTINGS = ['title', 'greeting', 'placeholder', 'color', 'position', 'theme', 'locale'];
+const SETTINGS = [
+  'title',
+  'greeting',
+  'placeholder',
+  'color',
+  'position',
+  'theme',
+  'locale',
+  'avatar',
+  'sound',
+  'consent',
+  'privacy',
+  'privacyUrl',
+  'handoff',
+];
 export const DEFAULT_Z_INDEX = 2147483000;
 
 /**
@@ -49,6 +63,7 @@ export function readConfig(tag: ScriptTag | null | undefined, fallback: unknown)
     settings: {
       ...Object.fromEntries(SETTINGS.map((name) => [name, get(name)])),
       suggestions: parseList(data.suggestions ?? given.suggestions),
+      followUps: parseList(data.followUps ?? given.followUps),
     } as Settings,
   };
 }

@@ -57,7 +57,7 @@ export function createFrame(config: Config, signal: AbortSignal, receive: (messa
   let open = false;
   let closing: Animation | undefined;
 
-  const view = () => ({ open, full: full.matches, dark: dark.matches });
+  const view = () => ({ mode: 'bubble' as const, expanded: false, open, full: full.matches, dark: dark.matches });
 
   function position(): Position {
     const rtl = getComputedStyle(page).direction === 'rtl';
@@ -210,7 +210,7 @@ export function parseToLoader(value: unknown): ToLoader | undefined {
     case 'event': {
       const name = oneOf(from.name, EVENTS);
       const detail: Record<string, string> = {};
-      for (const key of ['id', 'text', 'status', 'code']) {
+      for (const key of ['id', 'text', 'status', 'code', 'rating', 'comment']) {
         const value = text(record(from.detail)?.[key], MAX_DETAIL);
         if (value) detail[key] = value;
       }
