@@ -39,7 +39,7 @@ export function createFrame(config: Config, signal: AbortSignal, receive: (messa
   frame.title = config.settings.title || 'Chat';
   frame.setAttribute(
     'sandbox',
-    'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms',
+    'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms allow-downloads',
   );
   frame.allow = 'clipboard-write';
   frame.src = `${config.apiUrl}/widget.html?id=${config.widgetId}`;
