@@ -66,6 +66,11 @@ class Chat:
     def button(self, name: str | re.Pattern[str]) -> Locator:
         return self.inside.get_by_role("button", name=name)
 
+    def choose(self, name: str) -> None:
+        """Press an entry of the menu."""
+        self.button("More").click()
+        self.button(name).click()
+
     def open(self) -> None:
         self.bubble.click()
         expect(self.field).to_be_focused()

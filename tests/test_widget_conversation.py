@@ -46,7 +46,7 @@ def test_a_visitor_asks_stops_closes_reloads_and_finds_the_conversation(visit: V
     has_everything()
     expect(chat.log).to_contain_text("Stopped")
 
-    chat.button("New conversation").click()
+    chat.choose("New conversation")
     expect(chat.questions).to_have_count(0)
     expect(chat.log).to_contain_text("How can I help you")
     chat.reload()
@@ -131,7 +131,7 @@ def test_a_deleted_conversation_is_gone_from_the_service_too(visit: Visit, provi
     chat.ask("Hello?")
     expect(chat.answers).to_have_text("Forget me.")
     with chat.page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
-        chat.button("Delete conversation").click()
+        chat.choose("Delete conversation")
         chat.inside.get_by_role("button", name="Delete", exact=True).click()
     assert deleted.value.status == 204
     expect(chat.questions).to_have_count(0)

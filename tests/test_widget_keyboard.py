@@ -53,7 +53,7 @@ def test_every_control_that_has_the_focus_shows_it(visit: Visit, provider: Provi
             break
         assert focused["shown"], f"{focused['name']} does not show that it has the focus"
         seen.add(focused["name"])
-    assert seen >= {"Close chat", "New conversation", "Conversation", "Copy", "Delete conversation"}
+    assert seen >= {"Close chat", "Larger window", "More", "Conversation", "Edit question", "Copy", "New answer", "Good answer"}
 
 
 def _focused(chat: Chat) -> dict[str, str] | None:
@@ -130,7 +130,7 @@ def test_white_space_alone_and_too_much_text_are_not_sent(visit: Visit) -> None:
     chat.field.fill("x" * 3990)
     expect(chat.inside.get_by_text("10 characters left")).to_be_visible()
     chat.field.fill("x" * 4001)
-    expect(chat.inside.get_by_text("1 characters too many")).to_be_visible()
+    expect(chat.inside.get_by_text("1 character too many")).to_be_visible()
     chat.field.press("Enter")
     expect(chat.questions).to_have_count(0)
 

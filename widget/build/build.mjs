@@ -13,7 +13,7 @@ import { minifyCss, minifyTemplates } from './minify-templates.mjs';
 const WIDGET = path.resolve(import.meta.dirname, '..');
 const STATIC = path.resolve(WIDGET, '../static');
 /** Licences that ask to be passed on with the code. */
-const LICENCED = ['lit', 'eventsource-parser', 'swagger-ui-dist'];
+const LICENCED = ['lit', 'swagger-ui-dist'];
 
 /** Every file of the output, by its path in it. */
 const files = new Map();

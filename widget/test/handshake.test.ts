@@ -9,7 +9,7 @@ const VALID = {
   apiKey: 'a4_pub_x',
   widgetId: 'wgt_1',
   settings: { title: 'Help' },
-  view: { open: false, full: true, dark: false },
+  view: { mode: 'bubble', open: false, expanded: false, full: true, dark: false },
   lang: 'de-AT',
   kept: '',
 };

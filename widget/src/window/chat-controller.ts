@@ -1,8 +1,8 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit';
 import type { EventDetail, EventName } from '../protocol.ts';
 import type { ChatEvent, Ending } from './chat-events.ts';
-import type { ChatMemory } from './chat-memory.ts';
-import { type ChatService, ServiceError, type StoredMessage } from './chat-service.ts';
+import type { Chat, ChatMemory } from './chat-memory.ts';
+import { type ChatService, type Rating, ServiceError, type StoredMessage } from './chat-service.ts';
 import { backoff, pause } from './pause.ts';
 import { uuid } from './uuid.ts';
 
@@ -17,6 +17,11 @@ export interface Turn {
   readonly question: string;
   answer: string;
   status: TurnStatus;
+  /** When it was asked, in milliseconds of `Date.now()`. */
+  at: number;
+  rating: Rating | '';
+  /** What a new answer replaces: it comes back if there is none. */
+  before: Pick<Turn, 'id' | 'answer' | 'rating'> | undefined;
   /** After which event the answer goes on. */
   position: string | undefined;
   /** The service has begun to answer, so that it knows the question. */
@@ -35,6 +40,7 @@ export interface ChatObserver {
   onEvent(name: EventName, detail: EventDetail): void;
 }
 
+const LIMITS = /limited$|budget/;
 /** How long a lost connection is looked for. */
 const PATIENCE = 15_000;
 /** How long the service has to end a stopped answer itself. */
@@ -87,8 +93,20 @@ export class ChatController implements ReactiveController {
       this.#queue.push(question);
       return;
     }
-    const turn = createTurn(uuid(), question);
-    this.turns = [...this.turns, turn];
+    this.#ask(question, this.turns, false);
+  }
+
+  /** Asks something else in place of the last question. */
+  resend(message: string): void {
+    const turn = this.last;
+    const question = message.trim();
+    if (!turn || !question || this.status !== 'idle') return;
+    this.#ask(question, this.turns.slice(0, -1), turn.known || turn.regenerate);
+  }
+
+  #ask(question: string, turns: Turn[], regenerate: boolean): void {
+    const turn = { ...createTurn(uuid(), question), regenerate };
+    this.turns = [...turns, turn];
     this.#observer.onEvent('message', { id: turn.id, text: question });
     void this.#run(turn);
   }
@@ -120,34 +138,62 @@ export class ChatController implements ReactiveController {
     const turn = this.last;
     if (!turn || this.status !== 'idle' || turn.status === 'running') return;
     if (turn.status !== 'lost') {
-      turn.id = uuid();
-      turn.regenerate = turn.known;
-      turn.answer = '';
-      turn.position = undefined;
+      const { id, answer, rating } = turn;
+      const before = answer ? { id, answer, rating } : undefined;
+      const regenerate = turn.known || turn.regenerate;
+      Object.assign(turn, { id: uuid(), regenerate, before, answer: '', rating: '', position: undefined });
     }
     void this.#run(turn);
   }
 
   newConversation(): void {
+    this.open(null);
+  }
+
+  /** Leaves this conversation for another one, or for none yet. */
+  open(conversationId: string | null): void {
     const turn = this.last;
     if (turn?.status === 'running') this.#service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
     this.#begin();
     this.#queue = [];
     this.turns = [];
     this.restoreFailed = false;
-    this.#memory.set({ conversationId: null, pending: null });
+    this.#memory.set({ conversationId, pending: null });
     this.#set('idle');
+    void this.restore();
   }
 
-  /** Deletes the conversation from the service, too. False when that failed: then it is still there. */
-  async forget(): Promise<boolean> {
-    const { conversationId } = this.#memory.get();
+  /** The visitor's conversations: the service's list for one whom it knows, otherwise this browser's. */
+  async chats(): Promise<Chat[]> {
+    return this.#service.userToken ? await this.#service.conversations() : this.#memory.get().chats;
+  }
+
+  /** Deletes a conversation from the service, too. False when that failed: then it is still there. */
+  async forget(id = this.#memory.get().conversationId): Promise<boolean> {
+    if (!id) return true;
     try {
-      if (conversationId) await this.#service.forget(conversationId);
+      await this.#service.forget(id);
     } catch (error) {
       if (!(error instanceof ServiceError && error.status === 404)) return false;
     }
-    this.newConversation();
+    if (id === this.#memory.get().conversationId) this.newConversation();
+    this.#memory.drop(id);
+    return true;
+  }
+
+  /** False when the service did not take it. */
+  async rate(turn: Turn, rating: Rating, comment = ''): Promise<boolean> {
+    const before = turn.rating;
+    turn.rating = rating;
+    this.#host.requestUpdate();
+    try {
+      await this.#service.rate(turn.id, rating, comment);
+    } catch {
+      turn.rating = before;
+      this.#host.requestUpdate();
+      return false;
+    }
+    this.#observer.onEvent('feedback', { id: turn.id, rating, ...(comment && { comment }) });
     return true;
   }
 
@@ -162,8 +208,9 @@ export class ChatController implements ReactiveController {
       if (conversationId) this.turns = toTurns(await this.#service.conversation(conversationId, signal));
     } catch (error) {
       if (call !== this.#call) return;
-      if (error instanceof ServiceError && error.status === 404) this.#memory.set({ conversationId: null });
+      if (error instanceof ServiceError && error.status === 404 && conversationId) this.#memory.drop(conversationId);
       else this.restoreFailed = true;
+      if (error instanceof ServiceError) this.#observer.onEvent('error', { code: error.code });
     }
     if (call !== this.#call) return;
     this.#set('idle');
@@ -211,7 +258,7 @@ export class ChatController implements ReactiveController {
         if (superseded()) return;
         if (error instanceof ServiceError) {
           if (error.code === 'conversation_not_found' && this.remembered) {
-            this.#memory.set({ conversationId: null });
+            this.#memory.drop(this.#memory.get().conversationId ?? '');
             turn.regenerate = false;
             continue;
           }
@@ -248,7 +295,7 @@ export class ChatController implements ReactiveController {
     switch (event.type) {
       case 'start':
         turn.known = true;
-        this.#memory.set({ conversationId: event.conversationId });
+        this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
         if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
         return false;
       case 'message':
@@ -275,12 +322,15 @@ export class ChatController implements ReactiveController {
     turn.code = code === 'unknown' && status ? String(status) : code;
     turn.detail = detail;
     turn.retryAt = retryAfter ? Date.now() + retryAfter * 1000 : 0;
+    if (LIMITS.test(turn.code)) this.#observer.onEvent('limit', { code: turn.code });
     this.#end(turn, 'error');
   }
 
   #end(turn: Turn, status: TurnStatus): void {
     clearTimeout(this.#stopping);
     turn.status = status;
+    if (status !== 'lost' && !turn.answer.trim()) Object.assign(turn, turn.before);
+    turn.before = undefined;
     // A lost answer can still be fetched, now or after a reload.
     if (status !== 'lost') this.#memory.set({ pending: null });
     this.#set('idle');
@@ -316,6 +366,9 @@ function createTurn(id: string, question: string): Turn {
     question,
     answer: '',
     status: 'running',
+    at: Date.now(),
+    rating: '',
+    before: undefined,
     position: undefined,
     known: false,
     regenerate: false,
@@ -331,7 +384,7 @@ export function toTurns(messages: readonly StoredMessage[]): Turn[] {
   for (const message of messages) {
     if (message.role === 'user') {
       const turn = createTurn(message.messageId, message.content);
-      turns.set(turn.id, Object.assign(turn, { known: true, status: 'lost' } satisfies Partial<Turn>));
+      turns.set(turn.id, Object.assign(turn, { known: true, status: 'lost', at: message.at } satisfies Partial<Turn>));
       continue;
     }
     const turn = turns.get(message.messageId);

@@ -1,4 +1,3 @@
-import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { record, text } from '../protocol.ts';
 
 export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
@@ -13,15 +12,19 @@ export type ChatEvent =
 /** The service sends something every 15 seconds at least; after three times that, the line is dead. */
 const SILENCE = 45_000;
 
-/** The events of one answer, from its bytes as they arrive, split wherever the network split them. */
+/** The fields of one event as they came. */
+export interface RawEvent {
+  event?: string;
+  data?: string;
+  id?: string;
+}
+
+/**
+ * The events of one answer, from its bytes as they arrive, split wherever the network split them. Of the event stream
+ * format (WHATWG HTML, section 9.2.6) it reads what the service writes: each field of an event is one line.
+ */
 export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<ChatEvent> {
-  let events: ChatEvent[] = [];
-  const parser = createParser({
-    onEvent(message) {
-      const event = parseEvent(message);
-      if (event) events.push(event);
-    },
-  });
+  let rest = '';
   const reader = body.getReader();
   const decoder = new TextDecoder();
   const cancel = () => reader.cancel().catch(() => undefined); // It has failed already: there is nobody left to tell.
@@ -32,10 +35,13 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
       const stalled = setTimeout(cancel, SILENCE);
       const { done, value } = await reader.read().finally(() => clearTimeout(stalled));
       if (done) return;
-      parser.feed(decoder.decode(value, { stream: true }));
-      const ready = events;
-      events = [];
-      yield* ready;
+      const blocks = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
+      rest = blocks.pop() ?? '';
+      for (const block of blocks) {
+        const fields = block.split(/\r?\n/).map((line) => /^(\w*): ?(.*)/s.exec(line)?.slice(1) ?? []);
+        const event = parseEvent(Object.fromEntries(fields));
+        if (event) yield event;
+      }
     }
   } finally {
     removeEventListener('offline', cancel);
@@ -44,8 +50,8 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
 }
 
 /** Events that are unknown, or not of the agreed shape, are skipped: a newer service may send more. */
-export function parseEvent(message: EventSourceMessage): ChatEvent | undefined {
-  const data = record(parseJson(message.data));
+export function parseEvent(message: RawEvent): ChatEvent | undefined {
+  const data = record(parseJson(message.data ?? ''));
   switch (message.event) {
     case 'start': {
       const conversationId = text(data?.conversation_id, 200);

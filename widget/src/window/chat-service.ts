@@ -1,5 +1,6 @@
 import { record, text } from '../protocol.ts';
 import { type ChatEvent, parseJson, readEvents, seconds } from './chat-events.ts';
+import { type Chat, parseChats } from './chat-memory.ts';
 
 export interface Question {
   message: string;
@@ -8,6 +9,7 @@ export interface Question {
   regenerate: boolean;
 }
 
+export type Rating = 'up' | 'down';
 export type StoredStatus = 'running' | 'complete' | 'length' | 'filtered' | 'cancelled' | 'error';
 
 /** One entry of a conversation as the service keeps it. */
@@ -17,6 +19,8 @@ export interface StoredMessage {
   content: string;
   status: StoredStatus;
   code: string;
+  /** In milliseconds; NaN if the service did not say. */
+  at: number;
 }
 
 /** The service said no, before any answer began. */
@@ -39,9 +43,15 @@ const STATUSES: readonly StoredStatus[] = ['running', 'complete', 'length', 'fil
 /** The routes of the service that the chat speaks to. It stands beside this page: addresses are relative. */
 export class ChatService {
   readonly #apiKey: string;
+  /** Says who the visitor is; empty for one whom the host page does not know. */
+  userToken: string;
+  /** Facts about the host page, which go with each question. */
+  context: Record<string, string>;
 
-  constructor(apiKey: string) {
+  constructor(apiKey: string, userToken = '', context: Record<string, string> = {}) {
     this.#apiKey = apiKey;
+    this.userToken = userToken;
+    this.context = context;
   }
 
   async *ask(question: Question, after: string | undefined, signal: AbortSignal): AsyncGenerator<ChatEvent> {
@@ -49,7 +59,6 @@ export class ChatService {
       method: 'POST',
       headers: {
         Accept: 'text/event-stream',
-        'Content-Type': 'application/json',
         ...(after !== undefined && { 'Last-Event-ID': after }),
       },
       body: JSON.stringify({
@@ -57,6 +66,7 @@ export class ChatService {
         conversation_id: question.conversationId,
         message_id: question.messageId,
         regenerate: question.regenerate,
+        ...(Object.keys(this.context).length && { context: this.context }),
       }),
       signal,
     });
@@ -67,10 +77,23 @@ export class ChatService {
     await this.#request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
   }
 
+  async rate(messageId: string, rating: Rating, comment: string): Promise<void> {
+    await this.#request(`messages/${encodeURIComponent(messageId)}/feedback`, {
+      method: 'POST',
+      body: JSON.stringify({ rating, ...(comment && { comment }) }),
+    });
+  }
+
   async conversation(id: string, signal: AbortSignal): Promise<StoredMessage[]> {
     const response = await this.#request(`conversations/${encodeURIComponent(id)}`, { signal });
     const messages = record(parseJson(await response.text()))?.messages;
     return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
+  }
+
+  /** The conversations of the visitor whom the user token names, newest first. */
+  async conversations(): Promise<Chat[]> {
+    const response = await this.#request('conversations', {});
+    return parseChats(record(parseJson(await response.text()))?.conversations, 'updated_at');
   }
 
   async forget(id: string): Promise<void> {
@@ -80,7 +103,12 @@ export class ChatService {
   async #request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
     const response = await fetch(`api/v1/${path}`, {
       ...init,
-      headers: { ...init.headers, 'X-API-Key': this.#apiKey },
+      headers: {
+        ...init.headers,
+        ...(init.body && { 'Content-Type': 'application/json' }),
+        'X-API-Key': this.#apiKey,
+        ...(this.userToken && { 'X-User-Token': this.userToken }),
+      },
       credentials: 'omit',
       cache: 'no-store',
     });
@@ -105,5 +133,6 @@ function parseMessage(value: unknown): StoredMessage | undefined {
     content: from.content,
     status: STATUSES.find((status) => status === from.status) ?? 'complete',
     code: text(from.code, 100) ?? '',
+    at: Date.parse(String(from.created_at)),
   };
 }

@@ -12,8 +12,8 @@ export const styles = css`
     --_danger: #c4281c;
     --_radius: var(--a4w-radius, 16px);
     --_hit: 36px;
+    --_small: 30px;
     --_pill: 32px;
-    --_input: 15px;
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
     font: 15px/1.5 var(--a4w-font, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif);
@@ -27,24 +27,22 @@ export const styles = css`
     --_danger: #ff8a7d;
     color-scheme: dark;
   }
+  @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
   :host([full]) {
     --_hit: 44px;
+    --_small: 44px;
     --_pill: 44px;
-    --_input: 16px;
+    --_touch: 16px;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
   }
-  :host(:not([full]))::after {
+  :host(:not([full], [mode='page']))::after {
     content: ''; position: absolute; inset: 0; border: 1px solid color-mix(in srgb, var(--_text) 9%, transparent);
     border-radius: 18px; pointer-events: none;
   }
   header {
-    display: flex; align-items: center; gap: 12px; padding: 14px 12px 14px 18px; border-bottom: 1px solid var(--_border);
+    display: flex; align-items: center; gap: 12px; padding: 14px; padding-inline: 18px 12px; border-bottom: 1px solid var(--_border);
   }
-  :host(:dir(rtl)) header { padding: 14px 18px 14px 12px; }
-  .avatar {
-    flex: none; display: grid; place-items: center; width: 38px; height: 38px; border-radius: 12px;
-    background: var(--a4w-primary-color); color: var(--a4w-on-primary);
-  }
+  .avatar { width: 38px; height: 38px; border-radius: 12px; }
   .who { flex: 1; min-width: 0; }
   h1 {
     margin: 0; overflow: hidden; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
@@ -53,17 +51,33 @@ export const styles = css`
   .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
   .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
   .status[data-status='reconnecting']::before { background: #d98a00; }
-  .status:not([data-status='idle'])::before { animation: pulse 1.1s infinite alternate ease-in-out; }
+  .status[data-status='offline']::before { background: var(--_muted); }
+  .status:not([data-status='idle'], [data-status='offline'])::before { animation: pulse 1.1s infinite alternate ease-in-out; }
   @keyframes pulse { to { opacity: .25; } }
-  nav { display: flex; gap: 2px; }
+  nav { position: relative; display: flex; gap: 2px; }
+  .more svg { stroke-width: 3; }
+  .menu {
+    position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);
+    padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
+    font-size: 14px; animation: rise .15s;
+  }
+  .menu button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: max(40px, var(--_hit)); padding: 4px 12px; border-radius: 9px; }
+  .menu button:is(:hover, :focus-visible) { background: var(--_secondary); outline-offset: -2px; }
+  .menu svg { width: 18px; height: 18px; color: var(--_muted); }
+  .menu span { flex: 1; }
   message-list { flex: 1; min-height: 0; }
+  .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
+  .consent { display: grid; gap: 12px; padding: 14px; }
+  .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
+  .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer {
-    display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 6px; min-height: 34px;
+    display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 12px; min-height: 34px;
     padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; line-height: 1.5; text-align: center;
   }
-  footer button { padding: 3px 4px; border-radius: 6px; text-decoration: underline; text-underline-offset: 2px; }
-  :host([full]) footer button { min-height: 44px; padding: 0 8px; }
-  footer button:hover { color: var(--_text); }
+  footer button { text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
+  footer :is(a, button) { padding: 3px 0; }
+  :host([full]) footer :is(a, button) { line-height: 38px; }
+  footer :is(a, button):hover { color: var(--_text); }
   footer .danger { color: var(--_danger); font-weight: 600; }
-  @media (forced-colors: active) { .avatar { border: 1px solid; } }
+  @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
 `;

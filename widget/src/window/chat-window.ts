@@ -1,8 +1,8 @@
-import { html, LitElement, nothing, type PropertyValues } from 'lit';
+import { html, LitElement, nothing } from 'lit';
 import type { Start } from '../app/ai-chat-widget.ts';
 import { define } from '../app/dom.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
-import type { Strings } from '../strings/index.ts';
+import { fill, type Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';
 import { ChatController, type Turn } from './chat-controller.ts';
 import { ChatMemory } from './chat-memory.ts';
@@ -12,14 +12,19 @@ import { endText } from './end-text.ts';
 import * as icons from './icons.ts';
 import type { InputArea } from './input-area.ts';
 import type { MessageList } from './message-list.ts';
+import { isOffline } from './pause.ts';
+import { plainText } from './plain-text.ts';
 import { shared } from './shared.styles.ts';
 
-type Forgetting = 'no' | 'asked' | 'failed';
+/** Of an answer, as the closed widget shows it. */
+const MAX_PREVIEW = 140;
 
 /**
  * The chat itself: header, conversation, field and footer around one controller.
  *
  * @fires window-close - the visitor closes it, with the button or Escape
+ * @fires window-expand - the visitor wants it larger, or as it was
+ * @fires window-unread - `{count, preview, label}`: answers that came while it was closed; none when it is opened
  * @cssprop --a4w-primary-color - the visitor's messages, the buttons; text on it is black or white, by contrast
  * @cssprop --a4w-bg-color - the background
  * @cssprop --a4w-text-color - the text
@@ -32,143 +37,267 @@ export class ChatWindow extends LitElement {
   static override styles = [shared, styles];
 
   static override properties = {
-    view: { attribute: false },
-    forgetting: { state: true },
+    view: {},
+    menu: {},
+    history: {},
+    editing: {},
+    forgetting: {},
+    notice: {},
+    pictureless: {},
   };
 
   declare view: View;
-  declare forgetting: Forgetting;
+  declare menu: boolean;
+  /** The list of earlier conversations stands in place of this one. */
+  declare history: boolean;
+  declare editing: boolean;
+  declare forgetting: boolean;
+  declare notice: string;
+  /** The tenant's picture did not load. */
+  declare pictureless: boolean;
 
   readonly #start: Start;
   readonly #strings: Strings;
+  readonly #memory: ChatMemory;
+  readonly #service: ChatService;
   readonly #chat: ChatController;
   readonly #announcer = new Announcer();
   #announced: Turn | undefined;
+  #unread = 0;
+  /** A question from before the visitor agreed. */
+  #waiting = '';
+  #listening = new AbortController();
 
   constructor(start: Start, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
-    this.view = { open: false, full: false, dark: false };
-    this.forgetting = 'no';
+    this.view = { mode: 'bubble', open: false, expanded: false, full: false, dark: false };
     this.#start = start;
     this.#strings = strings;
-    this.#chat = new ChatController(this, new ChatService(start.apiKey), new ChatMemory(start.widgetId, start), {
+    this.#memory = new ChatMemory(start.widgetId, start);
+    this.#service = new ChatService(start.apiKey, start.userToken, start.context);
+    this.#chat = new ChatController(this, this.#service, this.#memory, {
       onText: (turn) => {
         this.#list?.grow(turn);
         this.#announcer.follow(turn.answer, false);
       },
-      onEvent: tell,
+      onEvent: (name, detail) => {
+        tell(name, detail);
+        if (name === 'answer') this.#arrived(detail.text ?? '');
+      },
     });
-    this.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape' && !event.isComposing) this.#close();
+    this.addEventListener('keydown', this.#onKey);
+    this.addEventListener('click', (event) => {
+      if (!event.composedPath().includes(this.#query('.more') as EventTarget)) this.menu = false;
     });
   }
 
   override connectedCallback(): void {
     super.connectedCallback();
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    addEventListener('online', () => this.requestUpdate(), { signal });
+    addEventListener(
+      'offline',
+      () => {
+        this.#announcer.say(this.#strings.offlineNote);
+        this.requestUpdate();
+      },
+      { signal },
+    );
     void this.#chat.restore();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    this.#listening.abort();
     this.#announcer.stop();
   }
 
+  /** The field, or what stands in its place. */
   override focus(): void {
-    void this.updateComplete.then(() => this.#input?.focus());
+    void this.updateComplete.then(() => this.#query('.asking, chat-history, .consent button, input-area')?.focus());
   }
 
   place(view: View): void {
     this.view = view;
     this.hidden = !view.open;
     this.toggleAttribute('full', view.full);
+    this.setAttribute('mode', view.mode);
     this.setAttribute('theme', view.dark ? 'dark' : 'light');
+    if (view.open && this.#unread) this.#tellUnread(0, '');
   }
 
   send(text: string): void {
+    if (this.#needsConsent) {
+      this.#waiting = text;
+      this.focus();
+      return;
+    }
+    this.notice = '';
     this.#list?.follow();
     this.#chat.send(text);
   }
 
   newConversation(): void {
-    this.forgetting = 'no';
+    this.history = this.editing = this.forgetting = false;
     this.#chat.newConversation();
   }
 
+  identify(token: string): void {
+    this.#service.userToken = token;
+    if (this.#chat.restoreFailed) void this.#chat.restore();
+  }
+
+  setContext(facts: Record<string, string>): void {
+    this.#service.context = facts;
+  }
+
   get #list(): MessageList | null {
-    return this.renderRoot.querySelector('message-list');
+    return this.#query('message-list') as MessageList | null;
   }
 
   get #input(): InputArea | null {
-    return this.renderRoot.querySelector('input-area');
+    return this.#query('input-area') as InputArea | null;
+  }
+
+  get #needsConsent(): boolean {
+    return !!this.#start.settings.consent && !this.#memory.get().agreed;
+  }
+
+  #query(selector: string): HTMLElement | null {
+    return this.renderRoot.querySelector<HTMLElement>(selector);
   }
 
   override render() {
     const { settings } = this.#start;
-    const { status, turns } = this.#chat;
+    const { status } = this.#chat;
+    const { view } = this;
     const strings = this.#strings;
-    const title = settings.title ?? strings.title;
+    const bubble = view.mode === 'bubble';
+    const avatar =
+      settings.avatar && !this.pictureless
+        ? html`<img src=${settings.avatar} alt="" @error=${() => {
+            this.pictureless = true;
+          }}>`
+        : icons.spark;
     return html`
       <header>
-        <div class="avatar">${icons.spark}</div>
+        <div class="avatar">${avatar}</div>
         <div class="who">
-          <h1 id="title">${title}</h1>
-          <div class="status" data-status=${status}>${this.#statusText()}</div>
+          <h1>${settings.title ?? strings.title}</h1>
+          <div class="status" data-status=${isOffline() ? 'offline' : status}>${this.#statusText()}</div>
         </div>
-        <nav>
+        <nav @focusout=${this.#onLeave}>
+          ${this.#renderButton(strings.more, icons.more, this.#toggleMenu, 'more', !!this.menu)}
+          ${this.menu ? this.#renderMenu() : nothing}
           ${
-            turns.length
-              ? html`<button class="icon" type="button" title=${strings.newConversation}
-                  aria-label=${strings.newConversation} @click=${this.#startAnew}>${icons.compose}</button>`
+            bubble && !view.full
+              ? this.#renderButton(
+                  view.expanded ? strings.shrink : strings.expand,
+                  view.expanded ? icons.shrink : icons.expand,
+                  () => this.dispatchEvent(new Event('window-expand')),
+                )
               : nothing
           }
-          <button class="icon" type="button" title=${strings.close} aria-label=${strings.close}
-            @click=${this.#close}>${icons.close}</button>
+          ${bubble ? this.#renderButton(strings.close, icons.close, this.#close) : nothing}
         </nav>
       </header>
+      ${
+        this.history
+          ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.#memory.get().conversationId}
+              @history-close=${this.#leaveHistory}></chat-history>`
+          : nothing
+      }
       <message-list
+        ?hidden=${this.history}
+        .chat=${this.#chat}
         .strings=${strings}
         .greeting=${settings.greeting ?? strings.greeting}
+        .privacy=${settings.consent ? nothing : this.#renderPrivacy(settings.privacy)}
         .suggestions=${settings.suggestions ?? []}
-        .turns=${turns}
-        .status=${status}
-        .restoreFailed=${this.#chat.restoreFailed}
-        @suggestion-pick=${(event: CustomEvent<string>) => this.send(event.detail)}
-        @turn-retry=${() => this.#chat.retry()}
-        @turn-continue=${() => this.send(strings.continueMessage)}
-        @turn-copied=${() => this.#announcer.say(strings.copied)}
-        @restore-retry=${() => this.#chat.restore()}
-      ></message-list>
-      <input-area
-        .strings=${strings}
-        .placeholder=${settings.placeholder ?? strings.placeholder}
-        .busy=${status !== 'idle' && status !== 'restoring'}
+        .followUps=${settings.followUps ?? []}
+        .avatar=${avatar}
+        .editing=${this.editing}
         @message-send=${(event: CustomEvent<string>) => this.send(event.detail)}
-        @message-stop=${() => this.#chat.stop()}
-      ></input-area>
+        @turn-edit=${this.#edit}
+        @notice=${(event: CustomEvent<string>) => this.#note(event.detail)}
+      ></message-list>
+      ${isOffline() ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
+      ${
+        this.#needsConsent
+          ? html`<div class="consent">${this.#renderPrivacy(settings.privacy ?? strings.consentText)}
+              <button class="pill primary" type="button" @click=${this.#agree}>${strings.consent}</button></div>`
+          : html`<input-area
+              ?hidden=${this.history}
+              .strings=${strings}
+              .placeholder=${settings.placeholder ?? strings.placeholder}
+              .busy=${status !== 'idle' && status !== 'restoring'}
+              .editing=${this.editing}
+              @message-send=${(event: CustomEvent<string>) => this.#onSend(event.detail)}
+              @message-draft=${(event: CustomEvent<string>) => this.#onDraft(event.detail)}
+              @message-stop=${() => this.#chat.stop()}
+              @edit-cancel=${this.#leaveEdit}
+            ></input-area>`
+      }
       <footer>${this.#renderFooter()}</footer>
       <div class="hidden">${this.#announcer.element}</div>
     `;
   }
 
+  #renderButton(label: string, icon: unknown, press: () => void, name = '', expanded?: boolean) {
+    return html`<button class="icon ${name}" type="button" title=${label} aria-label=${label}
+      aria-expanded=${expanded ?? nothing} @click=${press}>${icon}</button>`;
+  }
+
+  #renderMenu() {
+    const strings = this.#strings;
+    const begun = this.#chat.turns.length;
+    const { muted } = this.#memory.get();
+    const item = (label: string, icon: unknown, press: () => void, pressed?: boolean) =>
+      html`<button type="button" aria-pressed=${pressed ?? nothing} @click=${press}>${icon}<span>${label}</span>${
+        pressed ? icons.check : nothing
+      }</button>`;
+    return html`<div class="menu">
+      ${begun ? item(strings.newConversation, icons.compose, this.#startAnew) : nothing}
+      ${item(strings.history, icons.clock, this.#showHistory)}
+      ${begun ? item(strings.export, icons.download, this.#export) : nothing}
+      ${this.#start.settings.sound ? item(strings.sound, icons.sound, () => this.#memory.set({ muted: !muted }), !muted) : nothing}
+      ${this.#chat.remembered ? item(strings.forget, icons.bin, this.#askToForget) : nothing}
+    </div>`;
+  }
+
+  /** A note about privacy, and where to read more. */
+  #renderPrivacy(text: string | undefined) {
+    const { privacyUrl } = this.#start.settings;
+    if (!text && !privacyUrl) return nothing;
+    return html`<p class="privacy">${text} ${privacyUrl ? this.#renderLink(privacyUrl, this.#strings.privacy) : nothing}</p>`;
+  }
+
+  #renderLink(url: string, label: string) {
+    return html`<a href=${url} target="_blank" rel="noopener noreferrer">${label}</a>`;
+  }
+
   #renderFooter() {
     const strings = this.#strings;
-    if (this.forgetting === 'asked') {
+    const { handoff } = this.#start.settings;
+    if (this.forgetting) {
       return html`${strings.forgetConfirm}
         <button class="danger" type="button" @click=${this.#forget}>${strings.forgetYes}</button>
-        <button type="button" @click=${() => this.#ask('no')}>${strings.forgetNo}</button>`;
+        <button class="asking" type="button" @click=${this.#keep}>${strings.forgetNo}</button>`;
     }
-    const text = this.forgetting === 'failed' ? strings.forgetFailed : strings.note;
-    if (!this.#chat.remembered) return text;
-    return html`${text} <button type="button" @click=${() => this.#ask('asked')}>${strings.forget}</button>`;
+    return html`<span>${this.notice || strings.note}</span>
+      ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;
   }
 
   protected override firstUpdated(): void {
-    this.setAttribute('role', 'dialog');
     this.setAttribute('aria-label', this.#start.settings.title ?? this.#strings.title);
+    this.#input?.fill(this.#memory.get().draft);
   }
 
-  protected override updated(_changed: PropertyValues): void {
-    this.setAttribute('aria-modal', String(this.view.full));
+  protected override updated(): void {
+    const { mode, full } = this.view;
+    this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
+    if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
     this.#announce();
   }
 
@@ -190,29 +319,136 @@ export class ChatWindow extends LitElement {
   #statusText(): string {
     const { status } = this.#chat;
     const strings = this.#strings;
+    if (isOffline()) return strings.offline;
     if (status === 'reconnecting') return strings.reconnecting;
     if (status === 'restoring') return strings.restoring;
     return status === 'idle' ? strings.online : strings.answering;
   }
 
+  /** An answer has ended. */
+  #arrived(answer: string): void {
+    if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
+    if (this.#start.settings.sound && !this.#memory.get().muted && navigator.userActivation?.hasBeenActive)
+      void this.#withExtras(({ chime }) => chime());
+  }
+
+  #tellUnread(count: number, preview: string): void {
+    this.#unread = count;
+    const label = count ? fill(this.#strings.unread, { count }) : '';
+    this.dispatchEvent(new CustomEvent('window-unread', { detail: { count, preview, label } }));
+  }
+
+  /** Says something that is worth it, to the eye and to the ear. */
+  #note(text: string): void {
+    if (text !== this.#strings.copied) this.notice = text;
+    this.#announcer.say(text);
+  }
+
+  async #withExtras(use: (extras: typeof import('./extras.ts')) => void): Promise<void> {
+    try {
+      use(await import('./extras.ts'));
+    } catch (error) {
+      this.#note(this.#strings.errorOffline);
+      console.error('A4ChatWidget: a part of the chat could not be loaded.', error);
+    }
+  }
+
+  readonly #onKey = (event: KeyboardEvent): void => {
+    if (event.key !== 'Escape' || event.isComposing) return;
+    if (this.menu) {
+      this.menu = false;
+      this.#query('.more')?.focus();
+    } else if (this.forgetting) this.#keep();
+    else if (this.editing) this.#leaveEdit();
+    else if (this.history) this.#leaveHistory();
+    else if (this.view.mode === 'bubble') this.#close();
+  };
+
   readonly #close = (): void => {
     this.dispatchEvent(new Event('window-close'));
   };
+
+  readonly #toggleMenu = (): void => {
+    this.menu = !this.menu;
+    this.notice = '';
+  };
+
+  /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
+  #onLeave(event: FocusEvent): void {
+    const to = event.relatedTarget as Element | null;
+    if (to && !to.closest('.menu, .more')) this.menu = false;
+  }
 
   readonly #startAnew = (): void => {
     this.newConversation();
     this.focus();
   };
 
-  #ask(forgetting: Forgetting): void {
-    this.forgetting = forgetting;
+  readonly #showHistory = (): Promise<void> =>
+    this.#withExtras(() => {
+      this.history = true;
+      this.focus();
+    });
+
+  readonly #leaveHistory = (): void => {
+    this.history = false;
     this.focus();
-  }
+  };
+
+  readonly #export = (): Promise<void> =>
+    this.#withExtras(({ conversationText, download }) =>
+      download(conversationText(this.#start.settings.title ?? this.#strings.title, this.#chat.turns, this.#strings)),
+    );
+
+  readonly #askToForget = (): void => {
+    this.forgetting = true;
+    this.focus();
+  };
+
+  readonly #keep = (): void => {
+    this.forgetting = false;
+    this.focus();
+  };
 
   readonly #forget = async (): Promise<void> => {
-    this.#ask('no');
-    if (!(await this.#chat.forget())) this.forgetting = 'failed';
+    this.#keep();
+    if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
   };
+
+  readonly #agree = (): void => {
+    this.#memory.set({ agreed: true });
+    this.requestUpdate();
+    this.focus();
+    if (this.#waiting) this.send(this.#waiting);
+  };
+
+  readonly #edit = (): void => {
+    this.editing = true;
+    this.#input?.fill(this.#chat.last?.question ?? '');
+    this.focus();
+  };
+
+  /** Back from editing: what was being written before is in the field again. */
+  readonly #leaveEdit = (): void => {
+    this.editing = false;
+    this.#input?.fill(this.#memory.get().draft);
+    this.focus();
+  };
+
+  #onDraft(draft: string): void {
+    if (!this.editing) this.#memory.set({ draft });
+  }
+
+  #onSend(text: string): void {
+    if (this.editing) {
+      this.#leaveEdit();
+      this.#list?.follow();
+      this.#chat.resend(text);
+    } else {
+      this.#memory.set({ draft: '' });
+      this.send(text);
+    }
+  }
 }
 
 define('chat-window', ChatWindow);

@@ -13,28 +13,32 @@ const NEAR = 200;
  * The field: it grows with its text, Enter sends, Shift+Enter breaks the line.
  *
  * @fires message-send - with the text
+ * @fires message-draft - with the text so far
  * @fires message-stop - the answer being written shall stop
+ * @fires edit-cancel - the last question shall stay as it is
  */
 export class InputArea extends LitElement {
   static override styles = [shared, styles];
 
   static override properties = {
-    strings: { attribute: false },
-    placeholder: { attribute: false },
-    busy: { type: Boolean },
-    length: { state: true },
+    strings: {},
+    placeholder: {},
+    busy: {},
+    editing: {},
+    length: {},
   };
 
   declare strings: Strings;
   declare placeholder: string;
   /** An answer is being written: the visitor may go on typing, but sends when it has ended. */
   declare busy: boolean;
+  /** The text takes the place of the last question. */
+  declare editing: boolean;
   /** Of the text as it would be sent, in characters as the service counts them. */
   declare length: number;
 
   constructor() {
     super();
-    this.busy = false;
     this.length = 0;
   }
 
@@ -46,11 +50,27 @@ export class InputArea extends LitElement {
     void this.updateComplete.then(() => this.#field?.focus({ preventScroll: true }));
   }
 
+  /** Puts a text into the field. */
+  fill(text: string): void {
+    void this.updateComplete.then(() => {
+      const field = this.#field;
+      if (!field) return;
+      field.value = text;
+      this.#measure(field);
+    });
+  }
+
   override render() {
     const { strings, placeholder, length } = this;
     const left = MAX_TEXT - length;
     return html`
-      <form @submit=${this.#onSubmit}>
+      ${
+        this.editing
+          ? html`<div class="editing">${icons.pen}<span>${strings.editing}</span>
+              <button class="pill" type="button" @click=${() => this.#tell('edit-cancel')}>${strings.cancel}</button></div>`
+          : nothing
+      }
+      <form @submit=${this.#send}>
         <textarea rows="1" dir="auto" enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
         ${
@@ -58,7 +78,7 @@ export class InputArea extends LitElement {
             ? html`<button class="send stop" type="button" title=${strings.stop} aria-label=${strings.stop}
                 @click=${this.#onStop}>${icons.stop}</button>`
             : html`<button class="send" type="submit" title=${strings.send} aria-label=${strings.send}
-                ?disabled=${length === 0 || left < 0}>${icons.send}</button>`
+                ?disabled=${!length || left < 0}>${icons.send}</button>`
         }
       </form>
       <div id="count" class="count ${left < 0 ? 'over' : ''}" ?hidden=${left > NEAR}>
@@ -67,43 +87,41 @@ export class InputArea extends LitElement {
     `;
   }
 
-  #onInput(): void {
-    const field = this.#field;
-    if (!field) return;
-    this.length = [...field.value.trim()].length;
-    this.#fit(field);
+  #onInput(event: Event): void {
+    const field = event.target as HTMLTextAreaElement;
+    this.#measure(field);
+    this.#tell('message-draft', field.value);
   }
 
-  #fit(field: HTMLTextAreaElement): void {
+  #measure(field: HTMLTextAreaElement): void {
+    this.length = [...field.value.trim()].length;
     field.style.height = 'auto';
     field.style.height = `${field.scrollHeight}px`;
   }
 
   /** An input method uses Enter to accept a word. Safari says so only with the old key code, after the composition. */
   #onKey(event: KeyboardEvent): void {
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    this.#send();
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.keyCode !== 229) this.#send(event);
   }
 
-  #onSubmit(event: Event): void {
+  #send(event: Event): void {
     event.preventDefault();
-    this.#send();
-  }
-
-  #send(): void {
     const field = this.#field;
     const message = field?.value.trim();
     if (!field || !message || this.busy || this.length > MAX_TEXT) return;
     field.value = '';
-    this.#onInput();
+    this.#measure(field);
     field.focus({ preventScroll: true });
-    this.dispatchEvent(new CustomEvent('message-send', { detail: message }));
+    this.#tell('message-send', message);
   }
 
   #onStop(): void {
-    this.dispatchEvent(new Event('message-stop'));
-    this.#field?.focus({ preventScroll: true });
+    this.#tell('message-stop');
+    this.focus();
+  }
+
+  #tell(name: string, detail?: string): void {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 

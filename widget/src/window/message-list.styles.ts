@@ -3,27 +3,48 @@ import { css } from 'lit';
 export const styles = css`
   :host { position: relative; display: block; }
   .scroll {
-    display: flex; flex-direction: column; gap: 18px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
+    display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
     overscroll-behavior: contain; scrollbar-width: thin; scrollbar-color: var(--_border) transparent; outline: 0;
   }
+  .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
   .scroll:focus-visible { box-shadow: inset 0 0 0 2px var(--_focus); }
-  .turn { display: flex; flex-direction: column; gap: 12px; }
+  .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
+  /* What is far from the end costs nothing until it is scrolled to. */
+  .turn:nth-last-child(n + 12) { content-visibility: auto; contain-intrinsic-size: auto 200px; }
+  .day { color: var(--_muted); font-size: 12px; font-weight: 500; text-align: center; }
+  .day::first-letter { text-transform: uppercase; }
+  .asked { display: flex; align-items: center; justify-content: flex-end; gap: 4px; padding-inline-start: 10%; }
   .question {
-    align-self: flex-end; max-width: 86%; padding: 9px 14px; border-radius: 18px 18px 5px 18px;
+    min-width: 0; padding: 9px 14px; border-radius: 18px; border-end-end-radius: 5px;
     background: var(--a4w-primary-color); color: var(--a4w-on-primary);
     box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_text) 8%, transparent); animation: rise .22s cubic-bezier(.2, .8, .2, 1);
   }
-  .question:dir(rtl) { border-radius: 18px 18px 18px 5px; }
+  .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
   .text { white-space: pre-wrap; overflow-wrap: anywhere; }
-  .answer { display: flex; flex-direction: column; align-items: flex-start; gap: 8px; line-height: 1.6; }
+  .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { align-self: stretch; }
   .live .text::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
   }
-  .actions { display: flex; gap: 2px; margin: -2px 0 0 -7px; }
-  .actions .icon { width: max(30px, var(--_hit) - 6px); height: max(30px, var(--_hit) - 6px); border-radius: 8px; }
-  .actions svg { width: 16px; height: 16px; }
+  .actions { display: flex; align-items: center; gap: 2px; margin-inline-start: -7px; }
+  .icon { --_hit: max(30px, var(--_small)); border-radius: 8px; }
+  .icon svg { width: 16px; height: 16px; }
+  .icon[aria-pressed='true'] { color: var(--_focus); }
+  .icon[aria-pressed='true'] svg { fill: color-mix(in srgb, currentColor 24%, transparent); }
+  .over { rotate: 180deg; }
+  time { margin-inline-start: 6px; color: var(--_muted); font-size: 12px; font-variant-numeric: tabular-nums; }
+  @media (hover: hover) {
+    .turn:not(:hover, :focus-within) :is(.asked .icon, .actions > :not(time)),
+    .turn:not(:hover, :focus-within, :last-of-type) time { opacity: 0; }
+  }
+  .comment { display: flex; align-self: stretch; gap: 8px; animation: rise .2s; }
+  input {
+    flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
+    font: inherit; font-size: max(13px, var(--_touch, 0px));
+  }
+  input:focus { border-color: var(--_focus); outline: 2px solid var(--_focus); outline-offset: -1px; }
+  ::placeholder { color: var(--_muted); opacity: 1; }
   .notice {
     display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: 13.5px; line-height: 1.45;
   }
@@ -34,27 +55,27 @@ export const styles = css`
   }
   .problem > svg { width: 18px; height: 18px; color: var(--_danger); }
   .problem .pill { grid-column: 2; justify-self: start; }
-  .welcome { display: flex; flex: 1; flex-direction: column; gap: 20px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
-  .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 18px; text-align: center; }
+  .welcome { display: flex; flex: 1; flex-direction: column; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
+  .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 20px; text-align: center; }
   .mark {
-    display: grid; place-items: center; width: 56px; height: 56px; border-radius: 18px; background: var(--a4w-primary-color);
-    color: var(--a4w-on-primary); box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
+    width: 56px; height: 56px; border-radius: 18px;
+    box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
   }
   .mark svg { width: 28px; height: 28px; }
   .greeting { max-width: 15em; margin: 0; font-size: 22px; font-weight: 650; line-height: 1.3; letter-spacing: -.02em; text-wrap: balance; }
   .long { max-width: 22em; font-size: 16px; font-weight: 450; line-height: 1.55; letter-spacing: 0; text-wrap: pretty; }
-  .suggestions { display: flex; flex-direction: column; gap: 8px; }
-  .suggestions .pill {
-    justify-content: flex-start; min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: 14px; line-height: 1.4;
-  }
-  .suggestions .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }
+  .chips { display: flex; flex-direction: column; gap: 8px; }
+  .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: 14px; line-height: 1.4; }
+  .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }
+  .welcome .pill { justify-content: flex-start; }
+  .turn + .chips { flex-flow: wrap; justify-content: flex-end; }
+  .turn + .chips .pill { min-height: 36px; padding: 6px 14px; }
   .latest {
-    position: absolute; bottom: 12px; left: 50%; translate: -50% 0; width: max(36px, var(--_hit)); height: max(36px, var(--_hit)); border: 1px solid var(--_border);
+    position: absolute; bottom: 12px; inset-inline: 0; width: max(36px, var(--_hit)); height: max(36px, var(--_hit)); margin: auto; border: 1px solid var(--_border);
     border-radius: 50%; background: var(--_bg); color: var(--_text); box-shadow: 0 2px 10px #00000026; animation: rise .2s;
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
-  .skeleton:nth-child(2n) { align-self: flex-end; width: 45%; height: 36px; border-radius: 18px; }
-  @keyframes rise { from { opacity: 0; transform: translateY(8px); } }
+  .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
   @keyframes breathe { to { opacity: .35; } }
   @media (forced-colors: active) { .question, .problem { border: 1px solid; } .live .text::after { background: CanvasText; } }
 `;

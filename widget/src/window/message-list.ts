@@ -1,8 +1,10 @@
-import { html, LitElement, nothing, type PropertyValues } from 'lit';
+import { html, LitElement, noChange, nothing } from 'lit';
 import { define } from '../app/dom.ts';
 import { duration, fill, type Strings } from '../strings/index.ts';
-import type { ChatStatus, Turn } from './chat-controller.ts';
+import type { ChatController, Turn } from './chat-controller.ts';
+import type { Rating } from './chat-service.ts';
 import { copyText } from './clipboard.ts';
+import { dayName, isSameDay, timeOf } from './dates.ts';
 import { endText } from './end-text.ts';
 import { growingText, growText } from './growing-text.ts';
 import * as icons from './icons.ts';
@@ -13,42 +15,52 @@ import { shared } from './shared.styles.ts';
 const NEAR = 24;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
+/** Of a comment, in characters; the service takes no more. */
+const MAX_COMMENT = 1000;
 
 /**
  * The conversation. It stays at its end while the visitor is there, and never pulls them away from anywhere else.
  *
- * @fires suggestion-pick - with its text
- * @fires turn-retry - the last answer shall be tried again
- * @fires turn-continue - the answer was cut off, and shall go on
- * @fires turn-copied - an answer is in the clipboard
- * @fires restore-retry - the earlier messages shall be loaded again
+ * @fires message-send - a question by a press, with its text
+ * @fires turn-edit - the last question shall be written anew
+ * @fires notice - something happened that is worth telling, in words
  */
 export class MessageList extends LitElement {
   static override styles = [shared, styles];
 
   static override properties = {
-    strings: { attribute: false },
-    greeting: { attribute: false },
-    suggestions: { attribute: false },
-    // The controller changes turns in place: every render of the window is one of the list.
-    turns: { attribute: false, hasChanged: () => true },
-    status: { attribute: false },
-    restoreFailed: { attribute: false },
-    copied: { state: true },
-    following: { state: true },
+    // The controller changes in place: every render of the window is one of the list.
+    chat: { attribute: false, hasChanged: () => true },
+    strings: {},
+    greeting: {},
+    privacy: {},
+    suggestions: {},
+    followUps: {},
+    avatar: {},
+    editing: {},
+    copied: {},
+    commenting: {},
+    following: {},
   };
 
+  declare chat: ChatController;
   declare strings: Strings;
   declare greeting: string;
+  declare privacy: unknown;
   declare suggestions: string[];
-  declare turns: Turn[];
-  declare status: ChatStatus;
-  declare restoreFailed: boolean;
+  declare followUps: string[];
+  declare avatar: unknown;
+  /** The last question is being written anew. */
+  declare editing: boolean;
   declare copied: Turn | undefined;
+  /** The answer that was just rated, and may be commented on. */
+  declare commenting: Turn | undefined;
   /** The visitor is at the end, and stays there as it grows. */
   declare following: boolean;
 
   #top = 0;
+  /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
+  #drawn: string[] = [];
   #countdown: ReturnType<typeof setInterval> | undefined;
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
@@ -71,7 +83,7 @@ export class MessageList extends LitElement {
 
   /** The text of the answer being written has grown: nothing but its text node is touched. */
   grow(turn: Turn): void {
-    const live = turn === this.turns.at(-1) && this.renderRoot.querySelector('.live .text');
+    const live = turn === this.chat.last && this.renderRoot.querySelector('.live .text');
     if (!live) return;
     growText(live, turn.answer);
     this.#keepUp();
@@ -84,11 +96,13 @@ export class MessageList extends LitElement {
   }
 
   override render() {
-    const { strings, turns, following } = this;
+    const { strings, following } = this;
+    const { turns, restoreFailed } = this.chat;
+    this.#drawn.length = turns.length;
     return html`
       <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
         @scroll=${this.#onScroll}>
-        ${this.restoreFailed ? this.#renderRestoreFailed() : nothing}
+        ${restoreFailed ? this.#renderRestoreFailed() : nothing}
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
       </div>
       ${
@@ -101,82 +115,121 @@ export class MessageList extends LitElement {
   }
 
   #renderEmpty() {
-    if (this.status === 'restoring') {
+    if (this.chat.status === 'restoring') {
       return html`<div class="skeleton"></div><div class="skeleton"></div><div class="skeleton"></div>`;
     }
     return html`
       <div class="welcome">
         <div class="hello">
-          <div class="mark">${icons.spark}</div>
+          <div class="mark">${this.avatar}</div>
           <p class="greeting ${this.greeting.length > HEADLINE ? 'long' : ''}" dir="auto">${this.greeting}</p>
         </div>
-        <div class="suggestions">
-          ${this.suggestions.map(
-            (text) =>
-              html`<button class="pill" type="button" dir="auto" @click=${() => this.#tell('suggestion-pick', text)}>${text}</button>`,
-          )}
-        </div>
+        ${this.#renderChips(this.suggestions)}
+        ${this.privacy}
       </div>
     `;
+  }
+
+  #renderChips(texts: string[]) {
+    return texts.length
+      ? html`<div class="chips" role="group" aria-label=${this.strings.suggestions}>${texts.map(
+          (text) =>
+            html`<button class="pill" type="button" dir="auto" @click=${() => this.#tell('message-send', text)}>${text}</button>`,
+        )}</div>`
+      : nothing;
   }
 
   #renderRestoreFailed() {
     const { strings } = this;
     return html`<div class="notice problem">${icons.alert}<span>${strings.restoreFailed}</span>
-      <button class="pill" type="button" @click=${() => this.#tell('restore-retry')}>${icons.retry}${strings.retry}</button></div>`;
+      <button class="pill" type="button" @click=${() => this.chat.restore()}>${icons.retry}${strings.retry}</button></div>`;
   }
 
-  readonly #renderTurn = (turn: Turn) => {
+  readonly #renderTurn = (turn: Turn, index: number, turns: Turn[]) => {
     const { strings } = this;
+    const { status } = this.chat;
+    const last = turn === turns.at(-1);
+    const drawn = [turn.id, turn.status, turn.rating, last, turn === this.copied, turn === this.commenting].join();
+    if (!last && drawn === this.#drawn[index]) return noChange;
+    this.#drawn[index] = drawn;
+    const before = turns[index - 1];
     const live = turn.status === 'running';
     return html`
+      ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
       <div class="turn">
-        <div class="question" dir="auto"><span class="hidden">${strings.you} </span><span class="text">${turn.question}</span></div>
+        <div class="asked">
+          ${last && !live ? this.#renderButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
+          <div class="question ${last && this.editing ? 'editing' : ''}" dir="auto">
+            <span class="hidden">${strings.you} </span><span class="text">${turn.question}</span>
+          </div>
+        </div>
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
           <div class="text" dir="auto" ?hidden=${!turn.answer} ${growingText(turn.answer)}></div>
           ${live && !turn.answer ? html`<typing-indicator></typing-indicator>` : nothing}
-          ${live && turn.answer && this.status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
-          ${!live && turn.answer ? this.#renderActions(turn) : nothing}
-          ${live ? nothing : this.#renderEnd(turn)}
+          ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
+          ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
         </div>
       </div>
+      ${last && turn.status === 'complete' ? this.#renderChips(this.followUps) : nothing}
     `;
   };
 
-  #renderEnd(turn: Turn) {
+  #renderEnd(turn: Turn, last: boolean) {
     const text = endText(turn, this.strings);
     if (!text) return nothing;
     const problem = turn.status === 'error' || turn.status === 'lost' || turn.status === 'empty';
     return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? icons.alert : nothing}
-      <span>${text}</span>${turn === this.turns.at(-1) ? this.#renderWayOut(turn) : nothing}</div>`;
+      <span>${text}</span>${last ? this.#renderWayOut(turn) : nothing}</div>`;
   }
 
   /** Only the last answer can be tried again or go on. */
   #renderWayOut(turn: Turn) {
     const { strings } = this;
+    const busy = this.chat.status !== 'idle';
     if (turn.status === 'length') {
-      return html`<button class="pill" type="button" ?disabled=${this.status !== 'idle'}
-        @click=${() => this.#tell('turn-continue')}>${strings.continue}</button>`;
+      return html`<button class="pill" type="button" ?disabled=${busy}
+        @click=${() => this.#tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
     }
-    const seconds = Math.max(Math.ceil((turn.retryAt - Date.now()) / 1000), 0);
-    return html`<button class="pill" type="button" ?disabled=${seconds > 0 || this.status !== 'idle'}
-      @click=${() => this.#tell('turn-retry')}>${icons.retry}${seconds ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry}</button>`;
+    const seconds = Math.ceil((turn.retryAt - Date.now()) / 1000);
+    return html`<button class="pill" type="button" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
+      seconds > 0 ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry
+    }</button>`;
   }
 
-  #renderActions(turn: Turn) {
+  #renderActions(turn: Turn, last: boolean) {
+    if (!turn.answer) return nothing;
     const { strings } = this;
-    const label = this.copied === turn ? strings.copied : strings.copy;
-    return html`<div class="actions"><button class="icon" type="button" title=${label} aria-label=${label}
-      @click=${() => this.#copy(turn)}>${this.copied === turn ? icons.check : icons.copy}</button></div>`;
+    const copied = this.copied === turn;
+    const rate = (rating: Rating, label: string, icon: unknown) =>
+      this.#renderButton(label, icon, () => this.#rate(turn, rating), turn.rating === rating);
+    return html`<div class="actions">
+        ${this.#renderButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
+        ${last && turn.status === 'complete' ? this.#renderButton(strings.regenerate, icons.retry, this.#retry) : nothing}
+        ${rate('up', strings.good, icons.up)}${rate('down', strings.bad, icons.thumbsDown)}
+        ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
+      </div>
+      ${
+        this.commenting === turn
+          ? html`<form class="comment" @submit=${this.#onComment} @keydown=${this.#onCommentKey}>
+              <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
+              <button class="pill" type="submit">${strings.commentSend}</button>
+            </form>`
+          : nothing
+      }`;
+  }
+
+  #renderButton(label: string, icon: unknown, press: () => void, pressed?: boolean) {
+    return html`<button class="icon" type="button" title=${label} aria-label=${label} aria-pressed=${pressed ?? nothing}
+      @click=${press}>${icon}</button>`;
   }
 
   protected override firstUpdated(): void {
     if (this.#scroller) this.#resized.observe(this.#scroller);
   }
 
-  protected override updated(_changed: PropertyValues): void {
-    const waits = (this.turns.at(-1)?.retryAt ?? 0) > Date.now();
+  protected override updated(): void {
+    const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
     if (waits) this.#countdown ??= setInterval(() => this.requestUpdate(), 1000);
     else {
       clearInterval(this.#countdown);
@@ -200,14 +253,38 @@ export class MessageList extends LitElement {
     this.#top = scroller.scrollTop;
   }
 
+  readonly #retry = (): void => this.chat.retry();
+
   async #copy(turn: Turn): Promise<void> {
     if (!(await copyText(turn.answer))) return;
     this.copied = turn;
-    this.#tell('turn-copied');
+    this.#tell('notice', this.strings.copied);
     clearTimeout(this.#copiedFor);
     this.#copiedFor = setTimeout(() => {
       this.copied = undefined;
     }, 1500);
+  }
+
+  async #rate(turn: Turn, rating: Rating, comment = ''): Promise<void> {
+    this.commenting = comment ? undefined : turn;
+    const { strings } = this;
+    if (!(await this.chat.rate(turn, rating, comment))) this.commenting = undefined;
+    else if (comment) this.#tell('notice', strings.thanks);
+    if (!turn.rating) this.#tell('notice', strings.errorGeneric);
+  }
+
+  #onComment(event: SubmitEvent): void {
+    event.preventDefault();
+    const turn = this.commenting;
+    const comment = this.renderRoot.querySelector('input')?.value.trim();
+    if (turn?.rating && comment) void this.#rate(turn, turn.rating, comment);
+    else this.commenting = undefined;
+  }
+
+  #onCommentKey(event: KeyboardEvent): void {
+    if (event.key !== 'Escape' || event.isComposing) return;
+    event.stopPropagation();
+    this.commenting = undefined;
   }
 
   #tell(name: string, detail?: string): void {

@@ -9,13 +9,14 @@ export const shared = css`
     cursor: pointer; font: inherit; -webkit-tap-highlight-color: transparent;
     transition: background-color .15s, color .15s, border-color .15s, opacity .15s, transform .15s;
   }
-  button:focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
+  :is(a, button):focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
   button[disabled] { cursor: default; }
   svg {
     flex: none; width: 20px; height: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
     stroke-linecap: round; stroke-linejoin: round;
   }
-  .icon { width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
+  :is(.back, .send):dir(rtl) svg { scale: -1 1; }
+  .icon { flex: none; width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
   .icon:hover { background: var(--_secondary); color: var(--_text); }
   .pill {
     min-height: var(--_pill); padding: 5px 12px; border: 1px solid var(--_border); border-radius: 999px;
@@ -24,9 +25,16 @@ export const shared = css`
   .pill:hover { background: var(--_secondary); }
   .pill[disabled] { opacity: .6; }
   .pill svg { width: 15px; height: 15px; }
+  .avatar, .mark {
+    display: grid; flex: none; place-items: center; overflow: hidden; background: var(--a4w-primary-color); color: var(--a4w-on-primary);
+  }
+  img { width: 100%; height: 100%; object-fit: cover; }
+  a { color: inherit; text-underline-offset: 2px; border-radius: 4px; }
+  .privacy { margin: 0; color: var(--_muted); font-size: 12.5px; line-height: 1.5; text-wrap: pretty; }
   .hidden {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
   }
+  @keyframes rise { from { opacity: 0; transform: translateY(8px); } }
   @media (prefers-reduced-motion: reduce) {
     *, ::before, ::after { animation: none !important; transition: none !important; }
   }

@@ -1,0 +1,149 @@
+/** What few visitors want; it is fetched when they do. */
+import { css, html, LitElement, nothing } from 'lit';
+import { define } from '../app/dom.ts';
+import { fill, type Strings } from '../strings/index.ts';
+import type { ChatController, Turn } from './chat-controller.ts';
+import type { Chat } from './chat-memory.ts';
+import { dayName } from './dates.ts';
+import { endText } from './end-text.ts';
+import * as icons from './icons.ts';
+import { shared } from './shared.styles.ts';
+
+/**
+ * The list of earlier conversations.
+ *
+ * @fires history-close - one was opened, or the visitor goes back
+ */
+export class ChatHistory extends LitElement {
+  static override styles = [
+    shared,
+    css`
+      :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; scrollbar-width: thin; animation: rise .2s; }
+      header, li { display: flex; align-items: center; gap: 4px; }
+      h2 { margin: 0; font-size: 15px; font-weight: 600; }
+      ul { margin: 8px 0 0; padding: 0; list-style: none; }
+      .chat { flex: 1; flex-direction: column; align-items: flex-start; gap: 0; min-width: 0; min-height: 56px; padding: 8px 12px; border-radius: 12px; }
+      .chat:hover, [aria-current] { background: var(--_secondary); }
+      .title { max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+      time, p { color: var(--_muted); font-size: 13px; }
+      time { display: block; }
+      time::first-letter { text-transform: uppercase; }
+      p { padding: 0 12px; }
+      .danger { flex: none; color: var(--_danger); }
+    `,
+  ];
+
+  static override properties = { strings: {}, chats: {}, asked: {}, problem: {} };
+
+  declare chat: ChatController;
+  declare strings: Strings;
+  declare current: string | null;
+  declare chats: Chat[] | undefined;
+  /** The one that shall be deleted, if the visitor is sure. */
+  declare asked: Chat | undefined;
+  declare problem: string;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.chat.chats().then(
+      (chats) => {
+        this.chats = chats;
+      },
+      () => {
+        this.problem = this.strings.restoreFailed;
+      },
+    );
+  }
+
+  override focus(): void {
+    void this.updateComplete.then(() => this.renderRoot.querySelector('button')?.focus());
+  }
+
+  override render() {
+    const { strings, chats, problem } = this;
+    return html`
+      <header>
+        <button class="icon back" type="button" title=${strings.back} aria-label=${strings.back} @click=${this.#close}>${icons.back}</button>
+        <h2>${strings.history}</h2>
+      </header>
+      <p role="status">${problem || (chats ? (chats.length ? nothing : strings.historyEmpty) : strings.restoring)}</p>
+      <ul>${chats?.map(this.#renderChat)}</ul>
+    `;
+  }
+
+  readonly #renderChat = (chat: Chat) => {
+    const { strings } = this;
+    const asked = chat === this.asked;
+    const label = asked ? strings.forgetYes : fill(strings.historyDelete, { title: chat.title });
+    return html`<li>
+      <button class="chat" type="button" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
+        <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
+      </button>
+      <button class=${asked ? 'pill danger' : 'icon'} type="button" title=${label} aria-label=${label}
+        @click=${() => this.#delete(chat)}>${asked ? label : icons.bin}</button>
+    </li>`;
+  };
+
+  #open(chat: Chat): void {
+    if (chat.id !== this.current) this.chat.open(chat.id);
+    this.#close();
+  }
+
+  async #delete(chat: Chat): Promise<void> {
+    if (chat !== this.asked) {
+      this.asked = chat;
+      return;
+    }
+    const gone = await this.chat.forget(chat.id);
+    this.problem = gone ? '' : this.strings.forgetFailed;
+    if (gone) this.chats = this.chats?.filter((other) => other !== chat);
+    this.focus();
+  }
+
+  readonly #close = (): void => {
+    this.dispatchEvent(new Event('history-close'));
+  };
+}
+
+define('chat-history', ChatHistory);
+
+/** A conversation to read elsewhere; the answers keep their Markdown. */
+export function conversationText(title: string, turns: readonly Turn[], strings: Strings): string {
+  const parts = turns.flatMap((turn) => [
+    turn.at ? new Date(turn.at).toLocaleString(document.documentElement.lang) : '',
+    `${strings.you}\n${turn.question}`,
+    `${strings.assistant}\n${turn.answer}`,
+    endText(turn, strings),
+  ]);
+  return `${[title, ...parts].filter(Boolean).join('\n\n')}\n`;
+}
+
+export function download(text: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain;charset=utf-8' }));
+  link.download = `chat-${new Date().toISOString().slice(0, 10)}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // Safari reads it some time after the click.
+}
+
+/** Two soft notes. Browsers let a page sound only after the visitor has touched it. */
+export function chime(): void {
+  const audio = new AudioContext();
+  const volume = audio.createGain();
+  const tone = audio.createOscillator();
+  const now = audio.currentTime;
+  volume.gain.setValueAtTime(0.06, now);
+  volume.gain.exponentialRampToValueAtTime(0.0001, now + 0.5);
+  tone.frequency.setValueAtTime(659, now);
+  tone.frequency.setValueAtTime(880, now + 0.12);
+  tone.connect(volume).connect(audio.destination);
+  tone.onended = () => void audio.close();
+  tone.start();
+  tone.stop(now + 0.5);
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'chat-history': ChatHistory;
+  }
+}
