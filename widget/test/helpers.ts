@@ -1,4 +1,3 @@
-import type { ReactiveControllerHost } from 'lit';
 import { vi } from 'vitest';
 import type { EventDetail, EventName } from '../src/protocol.ts';
 import { ChatController, type Turn } from '../src/window/chat-controller.ts';
@@ -123,13 +122,10 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '') 
   const told: Told[] = [];
   const texts: string[] = [];
   const updates: (() => void)[] = [];
-  const host: ReactiveControllerHost = {
-    addController: () => {},
-    removeController: () => {},
+  const host = {
     requestUpdate: () => {
       for (const update of updates.splice(0)) update();
     },
-    updateComplete: Promise.resolve(true),
   };
   const memory = new ChatMemory('wgt_1', { kept, keep });
   const chat = new ChatController(host, new ChatService('a4_pub_test'), memory, {

@@ -1,4 +1,3 @@
-import type { ReactiveController, ReactiveControllerHost } from 'lit';
 import type { EventDetail, EventName } from '../protocol.ts';
 import type { ChatEvent, Ending } from './chat-events.ts';
 import type { Chat, ChatMemory } from './chat-memory.ts';
@@ -34,6 +33,11 @@ export interface Turn {
   retryAt: number;
 }
 
+/** What shows the conversation. */
+export interface Host {
+  requestUpdate(): void;
+}
+
 export interface ChatObserver {
   /** An answer has grown; at most once per frame. */
   onText(turn: Turn): void;
@@ -49,8 +53,8 @@ const STOP_GRACE = 2_000;
 const PENDING_AGE = 600_000;
 
 /** Owns the conversation. A call that was superseded, by a stop or a new conversation, can change nothing any more. */
-export class ChatController implements ReactiveController {
-  readonly #host: ReactiveControllerHost;
+export class ChatController {
+  readonly #host: Host;
   readonly #service: ChatService;
   readonly #memory: ChatMemory;
   readonly #observer: ChatObserver;
@@ -65,15 +69,15 @@ export class ChatController implements ReactiveController {
   #frame = 0;
   #queue: string[] = [];
 
-  constructor(host: ReactiveControllerHost, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
+  constructor(host: Host, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
     this.#host = host;
     this.#service = service;
     this.#memory = memory;
     this.#observer = observer;
-    host.addController(this);
   }
 
-  hostDisconnected(): void {
+  /** Nobody is there any more to see what comes. */
+  leave(): void {
     this.#begin();
   }
 

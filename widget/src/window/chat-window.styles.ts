@@ -1,4 +1,4 @@
-import { css } from 'lit';
+import { css } from './chat-element.ts';
 
 /** The documented properties may be set from outside; what is unset follows the theme. */
 export const styles = css`

@@ -1,10 +1,10 @@
-import { html, LitElement, nothing } from 'lit';
+import { html, nothing } from 'lit/html.js';
 import type { Start } from '../app/ai-chat-widget.ts';
-import { define } from '../app/dom.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';
 import { ChatController, type Turn } from './chat-controller.ts';
+import { ChatElement, register } from './chat-element.ts';
 import { ChatMemory } from './chat-memory.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
@@ -33,18 +33,10 @@ const MAX_PREVIEW = 140;
  * @cssprop --a4w-font - the font family
  * @cssprop --a4w-radius - the roundness of the field and of cards
  */
-export class ChatWindow extends LitElement {
+export class ChatWindow extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = {
-    view: {},
-    menu: {},
-    history: {},
-    editing: {},
-    forgetting: {},
-    notice: {},
-    pictureless: {},
-  };
+  static override properties = ['view', 'menu', 'history', 'editing', 'forgetting', 'notice', 'pictureless'];
 
   declare view: View;
   declare menu: boolean;
@@ -87,7 +79,7 @@ export class ChatWindow extends LitElement {
     });
     this.addEventListener('keydown', this.#onKey);
     this.addEventListener('click', (event) => {
-      if (!event.composedPath().includes(this.#query('.more') as EventTarget)) this.menu = false;
+      if (!event.composedPath().includes(this.find('.more') as EventTarget)) this.menu = false;
     });
   }
 
@@ -108,23 +100,25 @@ export class ChatWindow extends LitElement {
   }
 
   override disconnectedCallback(): void {
-    super.disconnectedCallback();
+    this.#chat.leave();
     this.#listening.abort();
     this.#announcer.stop();
   }
 
   /** The field, or what stands in its place. */
   override focus(): void {
-    void this.updateComplete.then(() => this.#query('.asking, chat-history, .consent button, input-area')?.focus());
+    void this.updateComplete.then(() => this.find('.asking, chat-history, .consent button, input-area')?.focus());
   }
 
   place(view: View): void {
+    const opens = view.open && !this.view.open;
     this.view = view;
     this.hidden = !view.open;
     this.toggleAttribute('full', view.full);
     this.setAttribute('mode', view.mode);
     this.setAttribute('theme', view.dark ? 'dark' : 'light');
     if (view.open && this.#unread) this.#tellUnread(0, '');
+    if (opens) this.#restoreDraft();
   }
 
   send(text: string): void {
@@ -153,19 +147,15 @@ export class ChatWindow extends LitElement {
   }
 
   get #list(): MessageList | null {
-    return this.#query('message-list') as MessageList | null;
+    return this.find('message-list');
   }
 
   get #input(): InputArea | null {
-    return this.#query('input-area') as InputArea | null;
+    return this.find('input-area');
   }
 
   get #needsConsent(): boolean {
     return !!this.#start.settings.consent && !this.#memory.get().agreed;
-  }
-
-  #query(selector: string): HTMLElement | null {
-    return this.renderRoot.querySelector<HTMLElement>(selector);
   }
 
   override render() {
@@ -289,13 +279,9 @@ export class ChatWindow extends LitElement {
       ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;
   }
 
-  protected override firstUpdated(): void {
-    this.setAttribute('aria-label', this.#start.settings.title ?? this.#strings.title);
-    this.#input?.fill(this.#memory.get().draft);
-  }
-
-  protected override updated(): void {
+  override updated(): void {
     const { mode, full } = this.view;
+    this.setAttribute('aria-label', this.#start.settings.title ?? this.#strings.title);
     this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
     if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
     this.#announce();
@@ -357,7 +343,7 @@ export class ChatWindow extends LitElement {
     if (event.key !== 'Escape' || event.isComposing) return;
     if (this.menu) {
       this.menu = false;
-      this.#query('.more')?.focus();
+      this.find('.more')?.focus();
     } else if (this.forgetting) this.#keep();
     else if (this.editing) this.#leaveEdit();
     else if (this.history) this.#leaveHistory();
@@ -418,6 +404,7 @@ export class ChatWindow extends LitElement {
   readonly #agree = (): void => {
     this.#memory.set({ agreed: true });
     this.requestUpdate();
+    this.#restoreDraft();
     this.focus();
     if (this.#waiting) this.send(this.#waiting);
   };
@@ -431,9 +418,14 @@ export class ChatWindow extends LitElement {
   /** Back from editing: what was being written before is in the field again. */
   readonly #leaveEdit = (): void => {
     this.editing = false;
-    this.#input?.fill(this.#memory.get().draft);
+    this.#restoreDraft();
     this.focus();
   };
+
+  /** Also when the window is shown: only then can the field be measured. */
+  #restoreDraft(): void {
+    void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.#memory.get().draft));
+  }
 
   #onDraft(draft: string): void {
     if (!this.editing) this.#memory.set({ draft });
@@ -451,7 +443,7 @@ export class ChatWindow extends LitElement {
   }
 }
 
-define('chat-window', ChatWindow);
+register('chat-window', ChatWindow);
 
 declare global {
   interface HTMLElementTagNameMap {

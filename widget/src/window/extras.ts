@@ -1,8 +1,8 @@
 /** What few visitors want; it is fetched when they do. */
-import { css, html, LitElement, nothing } from 'lit';
-import { define } from '../app/dom.ts';
+import { html, nothing } from 'lit/html.js';
 import { fill, type Strings } from '../strings/index.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
+import { ChatElement, css, register } from './chat-element.ts';
 import type { Chat } from './chat-memory.ts';
 import { dayName } from './dates.ts';
 import { endText } from './end-text.ts';
@@ -14,7 +14,7 @@ import { shared } from './shared.styles.ts';
  *
  * @fires history-close - one was opened, or the visitor goes back
  */
-export class ChatHistory extends LitElement {
+export class ChatHistory extends ChatElement {
   static override styles = [
     shared,
     css`
@@ -33,7 +33,7 @@ export class ChatHistory extends LitElement {
     `,
   ];
 
-  static override properties = { strings: {}, chats: {}, asked: {}, problem: {} };
+  static override properties = ['strings', 'chats', 'asked', 'problem'];
 
   declare chat: ChatController;
   declare strings: Strings;
@@ -56,7 +56,7 @@ export class ChatHistory extends LitElement {
   }
 
   override focus(): void {
-    void this.updateComplete.then(() => this.renderRoot.querySelector('button')?.focus());
+    void this.updateComplete.then(() => this.find('button')?.focus());
   }
 
   override render() {
@@ -105,7 +105,7 @@ export class ChatHistory extends LitElement {
   };
 }
 
-define('chat-history', ChatHistory);
+register('chat-history', ChatHistory);
 
 /** A conversation to read elsewhere; the answers keep their Markdown. */
 export function conversationText(title: string, turns: readonly Turn[], strings: Strings): string {

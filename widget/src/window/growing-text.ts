@@ -1,5 +1,5 @@
-import { noChange } from 'lit';
 import { Directive, directive, type ElementPart } from 'lit/directive.js';
+import { noChange } from 'lit/html.js';
 
 /** Brings an element's one text node up to a text that mostly only grows, by appending what is new. */
 export function growText(element: Element, text: string): void {

@@ -1,4 +1,4 @@
-import { css } from 'lit';
+import { css } from './chat-element.ts';
 
 export const styles = css`
   :host {

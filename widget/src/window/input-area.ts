@@ -1,7 +1,7 @@
-import { html, LitElement, nothing } from 'lit';
-import { define } from '../app/dom.ts';
+import { html, nothing } from 'lit/html.js';
 import { MAX_TEXT } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
+import { ChatElement, register } from './chat-element.ts';
 import * as icons from './icons.ts';
 import { styles } from './input-area.styles.ts';
 import { shared } from './shared.styles.ts';
@@ -17,16 +17,10 @@ const NEAR = 200;
  * @fires message-stop - the answer being written shall stop
  * @fires edit-cancel - the last question shall stay as it is
  */
-export class InputArea extends LitElement {
+export class InputArea extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = {
-    strings: {},
-    placeholder: {},
-    busy: {},
-    editing: {},
-    length: {},
-  };
+  static override properties = ['strings', 'placeholder', 'busy', 'editing', 'length'];
 
   declare strings: Strings;
   declare placeholder: string;
@@ -43,7 +37,7 @@ export class InputArea extends LitElement {
   }
 
   get #field(): HTMLTextAreaElement | null {
-    return this.renderRoot.querySelector('textarea');
+    return this.find('textarea');
   }
 
   override focus(): void {
@@ -125,7 +119,7 @@ export class InputArea extends LitElement {
   }
 }
 
-define('input-area', InputArea);
+register('input-area', InputArea);
 
 declare global {
   interface HTMLElementTagNameMap {

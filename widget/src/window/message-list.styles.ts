@@ -1,4 +1,4 @@
-import { css } from 'lit';
+import { css } from './chat-element.ts';
 
 export const styles = css`
   :host { position: relative; display: block; }
@@ -35,10 +35,9 @@ export const styles = css`
   .over { rotate: 180deg; }
   time { margin-inline-start: 6px; color: var(--_muted); font-size: 12px; font-variant-numeric: tabular-nums; }
   @media (hover: hover) {
-    .turn:not(:hover, :focus-within) :is(.asked .icon, .actions > :not(time)),
-    .turn:not(:hover, :focus-within, :last-of-type) time { opacity: 0; }
+    .turn:not(:hover, :focus-within, .last) :is(.icon, time) { opacity: 0; }
   }
-  .comment { display: flex; align-self: stretch; gap: 8px; animation: rise .2s; }
+  .comment { display: flex; align-self: stretch; gap: 4px; animation: rise .2s; }
   input {
     flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
     font: inherit; font-size: max(13px, var(--_touch, 0px));

@@ -1,7 +1,7 @@
-import { html, LitElement, noChange, nothing } from 'lit';
-import { define } from '../app/dom.ts';
+import { html, noChange, nothing } from 'lit/html.js';
 import { duration, fill, type Strings } from '../strings/index.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
+import { ChatElement, register } from './chat-element.ts';
 import type { Rating } from './chat-service.ts';
 import { copyText } from './clipboard.ts';
 import { dayName, isSameDay, timeOf } from './dates.ts';
@@ -25,23 +25,22 @@ const MAX_COMMENT = 1000;
  * @fires turn-edit - the last question shall be written anew
  * @fires notice - something happened that is worth telling, in words
  */
-export class MessageList extends LitElement {
+export class MessageList extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = {
-    // The controller changes in place: every render of the window is one of the list.
-    chat: { attribute: false, hasChanged: () => true },
-    strings: {},
-    greeting: {},
-    privacy: {},
-    suggestions: {},
-    followUps: {},
-    avatar: {},
-    editing: {},
-    copied: {},
-    commenting: {},
-    following: {},
-  };
+  static override properties = [
+    'chat',
+    'strings',
+    'greeting',
+    'privacy',
+    'suggestions',
+    'followUps',
+    'avatar',
+    'editing',
+    'copied',
+    'commenting',
+    'following',
+  ];
 
   declare chat: ChatController;
   declare strings: Strings;
@@ -71,19 +70,18 @@ export class MessageList extends LitElement {
   }
 
   override disconnectedCallback(): void {
-    super.disconnectedCallback();
     clearInterval(this.#countdown);
     clearTimeout(this.#copiedFor);
     this.#resized.disconnect();
   }
 
   get #scroller(): HTMLElement | null {
-    return this.renderRoot.querySelector('.scroll');
+    return this.find('.scroll');
   }
 
   /** The text of the answer being written has grown: nothing but its text node is touched. */
   grow(turn: Turn): void {
-    const live = turn === this.chat.last && this.renderRoot.querySelector('.live .text');
+    const live = turn === this.chat.last && this.find('.live .text');
     if (!live) return;
     growText(live, turn.answer);
     this.#keepUp();
@@ -156,7 +154,7 @@ export class MessageList extends LitElement {
     const live = turn.status === 'running';
     return html`
       ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
-      <div class="turn">
+      <div class="turn ${last ? 'last' : ''}">
         <div class="asked">
           ${last && !live ? this.#renderButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
           <div class="question ${last && this.editing ? 'editing' : ''}" dir="auto">
@@ -213,7 +211,7 @@ export class MessageList extends LitElement {
         this.commenting === turn
           ? html`<form class="comment" @submit=${this.#onComment} @keydown=${this.#onCommentKey}>
               <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
-              <button class="pill" type="submit">${strings.commentSend}</button>
+              <button class="icon" type="submit" title=${strings.commentSend} aria-label=${strings.commentSend}>${icons.send}</button>
             </form>`
           : nothing
       }`;
@@ -224,11 +222,8 @@ export class MessageList extends LitElement {
       @click=${press}>${icon}</button>`;
   }
 
-  protected override firstUpdated(): void {
+  override updated(): void {
     if (this.#scroller) this.#resized.observe(this.#scroller);
-  }
-
-  protected override updated(): void {
     const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
     if (waits) this.#countdown ??= setInterval(() => this.requestUpdate(), 1000);
     else {
@@ -276,7 +271,7 @@ export class MessageList extends LitElement {
   #onComment(event: SubmitEvent): void {
     event.preventDefault();
     const turn = this.commenting;
-    const comment = this.renderRoot.querySelector('input')?.value.trim();
+    const comment = this.find<HTMLInputElement>('input')?.value.trim();
     if (turn?.rating && comment) void this.#rate(turn, turn.rating, comment);
     else this.commenting = undefined;
   }
@@ -292,7 +287,7 @@ export class MessageList extends LitElement {
   }
 }
 
-define('message-list', MessageList);
+register('message-list', MessageList);
 
 declare global {
   interface HTMLElementTagNameMap {

@@ -1,4 +1,4 @@
-import { css } from 'lit';
+import { css } from './chat-element.ts';
 
 /** What all elements of the window share: a calm base, icon buttons, and text for screen readers only. */
 export const shared = css`
@@ -15,7 +15,7 @@ export const shared = css`
     flex: none; width: 20px; height: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
     stroke-linecap: round; stroke-linejoin: round;
   }
-  :is(.back, .send):dir(rtl) svg { scale: -1 1; }
+  .back:dir(rtl) svg { scale: -1 1; }
   .icon { flex: none; width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
   .icon:hover { background: var(--_secondary); color: var(--_text); }
   .pill {

@@ -1,9 +1,9 @@
-import { css, html, LitElement } from 'lit';
-import { define } from '../app/dom.ts';
+import { html } from 'lit/html.js';
+import { ChatElement, css, register } from './chat-element.ts';
 import { shared } from './shared.styles.ts';
 
 /** Three dots, until an answer's first words are there. Screen readers are told in words elsewhere. */
-export class TypingIndicator extends LitElement {
+export class TypingIndicator extends ChatElement {
   static override styles = [
     shared,
     css`
@@ -29,7 +29,7 @@ export class TypingIndicator extends LitElement {
   }
 }
 
-define('typing-indicator', TypingIndicator);
+register('typing-indicator', TypingIndicator);
 
 declare global {
   interface HTMLElementTagNameMap {

@@ -1,0 +1,421 @@
+"""What visitors expect of a chat, feature by feature, as they meet it in the window."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, expect
+
+from browser import Chat, Line, Provider, Visit, add_tenant
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+
+def answered(chat: Chat, provider: Provider, question: str, answer: str) -> None:
+    """Asks, and waits for the whole answer."""
+    provider.answer(answer)
+    chat.ask(question)
+    expect(chat.answers.last).to_have_text(answer)
+    expect(chat.button("Send message")).to_be_attached()
+
+
+def heard(chat: Chat, *names: str) -> None:
+    """Has the page collect the details of events in `heard`."""
+    chat.page.evaluate(
+        """(names) => {
+            window.heard = [];
+            for (const name of names) A4ChatWidget.on(name, (detail) => heard.push({ name, ...detail }));
+        }""",
+        list(names),
+    )
+
+
+# Answers
+
+
+def test_a_new_answer_takes_the_place_of_the_last_one(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Tell me a number", "Four.")
+    provider.answer("Five.")
+    chat.button("New answer").click()
+    expect(chat.answers).to_have_text(["Five."])
+    expect(chat.questions).to_have_text(["Tell me a number"])
+    chat.reload()
+    expect(chat.answers).to_have_text(["Five."])
+
+
+def test_a_new_answer_that_fails_leaves_the_old_one(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Tell me a number", "Four.")
+    provider.refuse(401)
+    chat.button("New answer").click()
+    expect(chat.button("Try again")).to_be_visible()
+    expect(chat.answers).to_have_text(["Four."])
+    chat.reload()
+    expect(chat.answers).to_have_text(["Four."])
+
+
+def test_only_the_last_answer_can_be_made_anew_and_only_the_last_question_edited(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    answered(chat, provider, "Two?", "2")
+    expect(chat.button("New answer")).to_have_count(1)
+    expect(chat.button("Edit question")).to_have_count(1)
+    expect(chat.button("Copy")).to_have_count(2)
+
+
+def test_an_edited_question_replaces_the_last_one_and_its_answer(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "What is the capital of Norway?", "Oslo.")
+    answered(chat, provider, "And of Sweeden?", "Sorry?")
+    chat.field.fill("A draft")
+    chat.button("Edit question").click()
+    expect(chat.field).to_be_focused()
+    expect(chat.field).to_have_value("And of Sweeden?")
+    provider.answer("Stockholm.")
+    chat.field.fill("And of Sweden?")
+    chat.field.press("Enter")
+    expect(chat.questions).to_have_text(["What is the capital of Norway?", "And of Sweden?"])
+    expect(chat.answers).to_have_text(["Oslo.", "Stockholm."])
+    expect(chat.field).to_have_value("A draft")
+    asked = [message["content"] for message in provider.asked[-1]["messages"][1:]]
+    assert asked == ["What is the capital of Norway?", "Oslo.", "And of Sweden?"]
+    chat.reload()
+    expect(chat.questions).to_have_text(["What is the capital of Norway?", "And of Sweden?"])
+    expect(chat.answers).to_have_text(["Oslo.", "Stockholm."])
+
+
+def test_escape_leaves_the_edited_question_as_it_was(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.button("Edit question").click()
+    chat.field.fill("Two?")
+    chat.field.press("Escape")
+    expect(chat.field).to_have_value("")
+    expect(chat.questions).to_have_text(["One?"])
+    expect(chat.window).to_be_visible()
+    chat.field.press("Escape")
+    expect(chat.window).to_be_hidden()
+
+
+def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    heard(chat, "feedback")
+    answered(chat, provider, "Hello?", "What?")
+    with chat.page.expect_response("**/feedback") as rated:
+        chat.button("Bad answer").click()
+    assert rated.value.status == 204
+    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "false")
+    comment = chat.log.get_by_role("textbox", name="What could be better? (optional)")
+    comment.fill("Say hello back.")
+    with chat.page.expect_response("**/feedback") as commented:
+        comment.press("Enter")
+    assert commented.value.request.post_data_json == {"rating": "down", "comment": "Say hello back."}
+    expect(comment).to_have_count(0)
+    expect(chat.window).to_contain_text("Thank you for your feedback.")
+    chat.page.wait_for_function("heard.length === 2")
+    assert [event["rating"] for event in chat.page.evaluate("heard")] == ["down", "down"]
+    assert chat.console == []
+
+
+def test_a_rating_that_does_not_arrive_is_taken_back_and_said(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Hello?", "Hi.")
+    chat.page.route("**/feedback", lambda route: route.abort())
+    chat.button("Good answer").click()
+    expect(chat.window).to_contain_text("Something went wrong.")
+    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "false")
+    expect(chat.log.get_by_role("textbox")).to_have_count(0)
+
+
+def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Hello?", "Hi.")
+    chat.button("Good answer").click()
+    comment = chat.log.get_by_role("textbox")
+    comment.press("Escape")
+    expect(comment).to_have_count(0)
+    expect(chat.window).to_be_visible()
+    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "true")
+
+
+def test_follow_ups_stand_under_a_complete_answer_and_ask_their_text(visit: Visit, provider: Provider) -> None:
+    chat = visit("""data-follow-ups='["And to Iceland?"]'""")
+    chat.open()
+    expect(chat.button("And to Iceland?")).to_have_count(0)
+    answered(chat, provider, "Do you ship to Norway?", "Yes.")
+    provider.answer("There, too.")
+    chat.button("And to Iceland?").click()
+    expect(chat.questions.last).to_have_text("And to Iceland?")
+    expect(chat.answers.last).to_have_text("There, too.")
+    provider.refuse(401)
+    chat.ask("Really?")
+    expect(chat.button("Try again")).to_be_visible()
+    expect(chat.button("And to Iceland?")).to_have_count(0)
+
+
+def test_answers_have_their_time_and_days_are_parted(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    context.clock.install(time=yesterday)
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    expect(chat.log.get_by_text("today")).to_have_count(1)
+    expect(chat.log.locator("time")).to_have_text(re.compile(r"^\d{1,2}:\d\d [AP]M$"))
+    context.clock.fast_forward(86_400_000)
+    answered(chat, provider, "Two?", "2")
+    answered(chat, provider, "Three?", "3")
+    expect(chat.log.get_by_text("yesterday")).to_have_count(1)
+    expect(chat.log.get_by_text("today")).to_have_count(1)
+    expect(chat.log.locator("time")).to_have_count(3)
+
+
+# The menu and what it leads to
+
+
+def test_the_menu_works_by_keyboard_and_escape_closes_it_first(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    more = chat.button("More")
+    expect(more).to_have_attribute("aria-expanded", "false")
+    more.focus()
+    chat.page.keyboard.press("Enter")
+    expect(more).to_have_attribute("aria-expanded", "true")
+    chat.page.keyboard.press("Tab")
+    expect(chat.button("Earlier conversations")).to_be_focused()
+    chat.page.keyboard.press("Escape")
+    expect(chat.button("Earlier conversations")).to_have_count(0)
+    expect(more).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    chat.page.keyboard.press("Tab")
+    chat.page.keyboard.press("Tab")
+    expect(chat.button("Earlier conversations")).to_have_count(0)
+    more.click()
+    chat.log.click()
+    expect(chat.button("Earlier conversations")).to_have_count(0)
+    chat.page.keyboard.press("Escape")
+    expect(chat.window).to_be_hidden()
+
+
+def test_an_earlier_conversation_is_opened_and_goes_on(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "What is the capital of Norway?", "Oslo.")
+    chat.choose("New conversation")
+    answered(chat, provider, "Where is my order?", "On its way.")
+    chat.reload()
+    chat.choose("Earlier conversations")
+    listed = chat.inside.get_by_role("listitem")
+    expect(listed).to_have_count(2)
+    expect(listed.first).to_contain_text("Where is my order?")
+    expect(listed.first.get_by_role("button").first).to_have_attribute("aria-current", "true")
+    listed.last.get_by_role("button", name="What is the capital").first.click()
+    expect(chat.questions).to_have_text(["What is the capital of Norway?"])
+    expect(chat.answers).to_have_text(["Oslo."])
+    answered(chat, provider, "And its river?", "Akerselva.")
+    assert provider.asked[-1]["messages"][1]["content"] == "What is the capital of Norway?"
+    chat.reload()
+    expect(chat.answers).to_have_text(["Oslo.", "Akerselva."])
+
+
+def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.choose("New conversation")
+    answered(chat, provider, "Two?", "2")
+    chat.choose("Earlier conversations")
+    chat.button("Delete “One?”").click()
+    with chat.page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
+        chat.inside.get_by_role("button", name="Delete", exact=True).click()
+    assert deleted.value.status == 204
+    expect(chat.inside.get_by_role("listitem")).to_have_count(1)
+    chat.button("Back").click()
+    expect(chat.field).to_be_focused()
+    expect(chat.answers).to_have_text(["2"])
+
+
+def test_the_list_of_earlier_conversations_says_when_there_are_none_and_escape_leaves_it(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.choose("Earlier conversations")
+    expect(chat.inside.get_by_role("status")).to_have_text("No earlier conversations.")
+    expect(chat.button("Back")).to_be_focused()
+    chat.page.keyboard.press("Escape")
+    expect(chat.field).to_be_focused()
+    expect(chat.window).to_be_visible()
+
+
+def test_a_conversation_is_downloaded_as_text(visit: Visit, provider: Provider, tmp_path: Path) -> None:
+    chat = visit('data-title="The shop"')
+    chat.open()
+    answered(chat, provider, "What is <b>bold</b>?", "A weight of type.")
+    with chat.page.expect_download() as downloading:
+        chat.choose("Download as text")
+    download = downloading.value
+    assert re.fullmatch(r"chat-\d{4}-\d\d-\d\d\.txt", download.suggested_filename)
+    download.save_as(tmp_path / "chat.txt")
+    text = (tmp_path / "chat.txt").read_text(encoding="utf-8")
+    assert text.startswith("The shop\n\n")
+    assert "You said:\nWhat is <b>bold</b>?\n\nAnswer:\nA weight of type.\n" in text
+    assert chat.console == []
+
+
+def test_the_sound_can_be_turned_off_and_stays_so(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    context.add_init_script(
+        """window.tones = 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...when) { window.tones += 1; return start.apply(this, when); };"""
+    )
+    chat = visit('data-sound="true"')
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.frame.wait_for_function("tones === 1")
+    chat.button("More").click()
+    sound = chat.button("Sound")
+    expect(sound).to_have_attribute("aria-pressed", "true")
+    sound.click()
+    chat.reload()
+    answered(chat, provider, "Two?", "2")
+    chat.button("More").click()
+    expect(chat.button("Sound")).to_have_attribute("aria-pressed", "false")
+    assert chat.frame.evaluate("tones") == 0
+
+
+# Before the first message, and around it
+
+
+def test_nothing_is_sent_before_the_visitor_agreed_and_that_is_asked_once(visit: Visit, provider: Provider) -> None:
+    chat = visit(
+        'data-consent="true" data-privacy="We keep it for 30 days." data-privacy-url="https://shop.example/privacy" '
+        """data-suggestions='["Where is my order?"]'"""
+    )
+    chat.bubble.click()
+    agree = chat.button("Agree and start")
+    expect(agree).to_be_focused()
+    expect(chat.field).to_have_count(0)
+    expect(chat.window).to_contain_text("We keep it for 30 days.")
+    link = chat.inside.get_by_role("link", name="Privacy notice")
+    expect(link).to_have_attribute("href", "https://shop.example/privacy")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    chat.button("Where is my order?").click()
+    chat.page.evaluate("A4ChatWidget.send('Where is my order?')")
+    expect(chat.questions).to_have_count(0)
+    provider.answer("On its way.")
+    agree.click()
+    expect(chat.answers).to_have_text("On its way.")
+    expect(chat.field).to_be_focused()
+    assert len(provider.asked) == 1
+    chat.reload()
+    expect(agree).to_have_count(0)
+
+
+def test_a_privacy_note_without_consent_stands_in_the_welcome(visit: Visit) -> None:
+    chat = visit('data-privacy="We keep it for 30 days."')
+    chat.open()
+    expect(chat.log).to_contain_text("We keep it for 30 days.")
+
+
+def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) -> None:
+    for given, href in {
+        "help@shop.example": "mailto:help@shop.example",
+        "https://shop.example/contact": "https://shop.example/contact",
+        "javascript:alert(1)": "mailto:javascript:alert(1)",
+    }.items():
+        chat = visit(f'data-handoff="{given}"')
+        chat.open()
+        expect(chat.inside.get_by_role("link", name="Talk to a person")).to_have_attribute("href", href)
+
+
+def test_a_draft_is_there_after_a_reload_and_gone_once_it_is_sent(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    chat.field.fill("A first line\nand a second")
+    chat.reload()
+    expect(chat.field).to_have_value("A first line\nand a second")
+    box = chat.field.bounding_box()
+    assert box is not None and box["height"] > 60
+    provider.answer("Yes.")
+    chat.field.press("Enter")
+    expect(chat.answers).to_have_text("Yes.")
+    chat.reload()
+    expect(chat.field).to_have_value("")
+
+
+def test_a_question_asked_offline_is_said_to_wait_and_goes_on_by_itself(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
+    context.clock.install()
+    chat = visit()
+    chat.open()
+    context.set_offline(True)
+    notice = chat.inside.locator(".offline")
+    expect(notice).to_contain_text("You are offline.")
+    chat.ask("Hello?")
+    context.clock.run_for(60_000)
+    expect(chat.button("Stop answering")).to_be_visible()
+    expect(chat.button("Try again")).to_have_count(0)
+    provider.answer("Back again.")
+    context.set_offline(False)
+    expect(chat.answers).to_have_text("Back again.")
+    expect(notice).to_have_count(0)
+    assert len(provider.asked) == 1
+
+
+def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, provider: Provider) -> None:
+    chat = visit(service=add_tenant(shop, "limits", "--visitor-rate-per-minute", "1"))
+    chat.open()
+    heard(chat, "limit")
+    answered(chat, provider, "Once?", "Once.")
+    chat.ask("Twice?")
+    expect(chat.button(re.compile(r"^Try again in \d+s$"))).to_be_disabled()
+    chat.page.wait_for_function("heard.length === 1")
+    assert chat.page.evaluate("heard[0].code") == "visitor_rate_limited"
+
+
+def test_an_edited_question_that_was_refused_still_replaces_the_old_one(
+    visit: Visit, line: Line, provider: Provider
+) -> None:
+    chat = visit(url=line.url)
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    refused = "**/api/v1/chat"
+    chat.page.route(refused, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}"))
+    chat.button("Edit question").click()
+    chat.field.fill("Two?")
+    chat.field.press("Enter")
+    expect(chat.questions).to_have_text(["Two?"])
+    expect(chat.button("Try again")).to_be_enabled()
+    chat.page.unroute(refused)
+    provider.answer("2")
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text(["2"])
+    chat.reload()
+    expect(chat.questions).to_have_text(["Two?"])
+    expect(chat.answers).to_have_text(["2"])
+
+
+def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    heard(chat, "error")
+    problem = (
+        '{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Expired.","code":"user_token_expired"}'
+    )
+    chat.page.route("**/api/v1/chat", lambda route: route.fulfill(status=401, body=problem))
+    chat.ask("Who am I?")
+    expect(chat.log).to_contain_text("Your sign-in is no longer valid.")
+    chat.page.wait_for_function("heard.length === 1")
+    assert chat.page.evaluate("heard[0].code") == "user_token_expired"
