@@ -166,8 +166,8 @@ def not_restored(chat: Chat, provider: Provider) -> None:
 
 
 CONSENT = 'data-consent="true" data-privacy-url="https://example.com/privacy" data-handoff="help@example.com"'
-FOLLOW_UPS = """data-follow-ups='["And to Iceland?","What does it cost?"]' data-handoff="help@example.com" data-sound="true"
-    data-privacy="We keep conversations for 30 days." data-privacy-url="https://example.com/privacy" """
+FOLLOW_UPS = """data-follow-ups='["And to Iceland?","What does it cost?"]' data-sound="true"
+    data-handoff="help@example.com" data-privacy="We keep conversations for 30 days." data-privacy-url="https://example.com/privacy" """
 STATES: dict[str, tuple[State, str]] = {
     "closed": (closed, ""),
     "empty": (empty, SUGGESTIONS + FOLLOW_UPS),
@@ -203,7 +203,7 @@ def shoot(browser: Browser, name: str, url: str, widget_id: str, provider: Provi
             chat.page.goto(url)
             make(chat, provider)
             for theme in ("light", "dark"):
-                chat.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                chat.page.emulate_media(color_scheme=theme)
                 for direction in ("ltr", "rtl"):
                     chat.frame.evaluate("direction => { document.documentElement.dir = direction }", direction)
                     chat.page.screenshot(path=out / f"{name}-{width}-{theme}-{direction}.png", animations="disabled")

@@ -12,7 +12,6 @@ import { endText } from './end-text.ts';
 import * as icons from './icons.ts';
 import type { InputArea } from './input-area.ts';
 import type { MessageList } from './message-list.ts';
-import { isOffline } from './pause.ts';
 import { plainText } from './plain-text.ts';
 import { shared } from './shared.styles.ts';
 
@@ -175,7 +174,7 @@ export class ChatWindow extends ChatElement {
         <div class="avatar">${avatar}</div>
         <div class="who">
           <h1>${settings.title ?? strings.title}</h1>
-          <div class="status" data-status=${isOffline() ? 'offline' : status}>${this.#statusText()}</div>
+          <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
         </div>
         <nav @focusout=${this.#onLeave}>
           ${this.#renderButton(strings.more, icons.more, this.#toggleMenu, 'more', !!this.menu)}
@@ -212,7 +211,7 @@ export class ChatWindow extends ChatElement {
         @turn-edit=${this.#edit}
         @notice=${(event: CustomEvent<string>) => this.#note(event.detail)}
       ></message-list>
-      ${isOffline() ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
+      ${!navigator.onLine ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
       ${
         this.#needsConsent
           ? html`<div class="consent">${this.#renderPrivacy(settings.privacy ?? strings.consentText)}
@@ -305,7 +304,7 @@ export class ChatWindow extends ChatElement {
   #statusText(): string {
     const { status } = this.#chat;
     const strings = this.#strings;
-    if (isOffline()) return strings.offline;
+    if (!navigator.onLine) return strings.offline;
     if (status === 'reconnecting') return strings.reconnecting;
     if (status === 'restoring') return strings.restoring;
     return status === 'idle' ? strings.online : strings.answering;

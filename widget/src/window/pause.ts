@@ -16,8 +16,5 @@ export function pause(milliseconds: number, signal: AbortSignal): Promise<void> 
   });
 }
 
-/** Known to be without a network; the opposite is never certain. */
-export const isOffline = (): boolean => navigator.onLine === false;
-
 /** About 0.5, 1, 2, 4, 4, … seconds, each a little off so that a crowd does not come back at once. */
 export const backoff = (attempt: number): number => 500 * 2 ** Math.min(attempt, 3) * (0.75 + Math.random() / 2);
