@@ -166,18 +166,19 @@ def not_restored(chat: Chat, provider: Provider) -> None:
 
 
 CONSENT = 'data-consent="true" data-privacy-url="https://example.com/privacy" data-handoff="help@example.com"'
-FOLLOW_UPS = """data-follow-ups='["And to Iceland?","What does it cost?"]' data-sound="true"
-    data-handoff="help@example.com" data-privacy="We keep conversations for 30 days." data-privacy-url="https://example.com/privacy" """
+REST = """data-follow-ups='["And to Iceland?","What does it cost?"]' data-sound="true"
+    data-handoff="help@example.com" data-privacy="We keep conversations for 30 days."
+    data-privacy-url="https://example.com/privacy" """
 STATES: dict[str, tuple[State, str]] = {
     "closed": (closed, ""),
-    "empty": (empty, SUGGESTIONS + FOLLOW_UPS),
+    "empty": (empty, SUGGESTIONS + REST),
     "consent": (consent, SUGGESTIONS + CONSENT),
     "typing": (typing, ""),
     "streaming": (streaming, ""),
-    "answered": (answered, FOLLOW_UPS),
+    "answered": (answered, REST),
     "rated": (rated, ""),
     "editing": (editing, ""),
-    "menu": (menu, FOLLOW_UPS),
+    "menu": (menu, REST),
     "history": (history, ""),
     "nothing-earlier": (nothing_earlier, ""),
     "deleting": (deleting, ""),

@@ -1,5 +1,6 @@
 """What axe-core finds in every state of the chat, which shall be nothing, and what assistive technology is told."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,17 @@ AT_REST = """() => {
     return animations.every((animation) => animation.effect.getTiming().iterations === Infinity);
 }"""
 
+# What a screen reader would say, in `said`.
+LISTEN = """() => {
+    window.said = [];
+    const roots = [document];
+    for (const root of roots) roots.push(...[...root.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?? []));
+    for (const root of roots)
+        for (const region of root.querySelectorAll('[aria-live=polite]'))
+            new MutationObserver(() => region.textContent && said.push(region.textContent))
+                .observe(region, { childList: true, characterData: true, subtree: true });
+}"""
+
 Check = Callable[[Frame], None]
 
 
@@ -51,7 +63,9 @@ def check() -> Iterator[Check]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check: Check, theme: str) -> None:
-    chat = visit(f"""data-theme="{theme}" data-suggestions='["Where is it?"]'""")
+    chat = visit(
+        f"""data-theme="{theme}" data-suggestions='["Where is it?"]' data-sound="true" data-privacy="A note." """
+    )
     chat.page.emulate_media(reduced_motion="reduce")  # a colour that fades in has no contrast yet
     expect(chat.bubble).to_be_visible()
     check(chat.frame)
@@ -77,7 +91,54 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     check(chat.frame)
 
     chat.choose("Delete conversation")
-    expect(chat.button("Keep")).to_be_visible()
+    expect(chat.button("Keep")).to_be_focused()
+    check(chat.frame)
+    chat.page.keyboard.press("Escape")
+
+    chat.button("Good answer").first.click()
+    expect(chat.log.get_by_role("textbox")).to_be_visible()
+    check(chat.frame)
+    chat.button("Edit question").click()
+    expect(chat.button("Cancel")).to_be_visible()
+    check(chat.frame)
+    chat.page.keyboard.press("Escape")
+
+    chat.button("More").click()
+    expect(chat.button("Sound")).to_be_visible()
+    check(chat.frame)
+    chat.button("Earlier conversations").click()
+    expect(chat.button("Back")).to_be_focused()
+    check(chat.frame)
+    chat.button(re.compile("^Delete “")).click()
+    expect(chat.inside.get_by_role("button", name="Delete", exact=True)).to_be_visible()
+    check(chat.frame)
+    chat.button("Back").click()
+
+    chat.page.context.set_offline(True)
+    expect(chat.inside.locator(".offline")).to_be_visible()
+    check(chat.frame)
+    chat.page.context.set_offline(False)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
+    visit: Visit, provider: Provider, check: Check, theme: str
+) -> None:
+    chat = visit(
+        f"""data-theme="{theme}" data-consent="true" data-privacy-url="https://shop.example/privacy"
+        data-handoff="help@shop.example" data-follow-ups='["And then?"]'"""
+    )
+    chat.page.emulate_media(reduced_motion="reduce")
+    chat.bubble.click()
+    expect(chat.button("Agree and start")).to_be_focused()
+    check(chat.frame)
+    chat.button("Agree and start").click()
+    provider.answer(
+        "# Title\n\nText with `code`, [a link](https://example.com) and *more*.\n\n- one\n- two\n\n"
+        "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n> quoted\n"
+    )
+    chat.ask("Everything?")
+    expect(chat.button("And then?")).to_be_visible()
     check(chat.frame)
 
 
@@ -86,17 +147,7 @@ def test_an_answer_is_announced_in_whole_sentences_with_its_beginning_and_its_en
 ) -> None:
     chat = visit()
     chat.open()
-    chat.frame.evaluate(
-        """() => {
-            window.said = [];
-            const roots = [document];
-            for (const root of roots) roots.push(...[...root.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?? []));
-            for (const root of roots)
-                for (const region of root.querySelectorAll('[aria-live=polite]'))
-                    new MutationObserver(() => region.textContent && said.push(region.textContent))
-                        .observe(region, { childList: true, characterData: true, subtree: true });
-        }"""
-    )
+    chat.frame.evaluate(LISTEN)
     answer = provider.answer()
     chat.ask("Hello?")
     chat.frame.wait_for_function("() => said.join(' ').includes('Answering…')")
@@ -107,6 +158,25 @@ def test_an_answer_is_announced_in_whole_sentences_with_its_beginning_and_its_en
     answer.end()
     chat.frame.wait_for_function("() => said.join(' ').includes('complete.')")
     assert " ".join(chat.frame.evaluate("said")) == ("Answering… A first sentence. And a second one. Answer complete.")
+
+
+def test_a_formatted_answer_is_drawn_as_it_grows_and_announced_as_plain_text(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(LISTEN)
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("Parcels leave on **Mon")
+    expect(chat.answers.locator("strong")).to_have_text("Mon")
+    answer.say("day**. See [the terms](https://example.com/terms).\n\n- `one`\n- tw")
+    expect(chat.answers.get_by_role("listitem")).to_have_text(["one", "tw"])
+    answer.say("o\n")
+    answer.end()
+    chat.frame.wait_for_function("() => said.join(' ').includes('complete.')")
+    assert " ".join(chat.frame.evaluate("said")) == (
+        "Answering… Parcels leave on Monday. See the terms. one two Answer complete."
+    )
+    expect(chat.answers.get_by_role("link")).to_have_attribute("href", "https://example.com/terms")
 
 
 def test_motion_stops_for_those_who_asked_for_that(visit: Visit, context: BrowserContext, provider: Provider) -> None:

@@ -182,6 +182,45 @@ def test_answers_have_their_time_and_days_are_parted(visit: Visit, context: Brow
     expect(chat.log.locator("time")).to_have_count(3)
 
 
+def test_ten_thousand_messages_are_drawn_once_and_the_next_costs_no_more(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Hello?", "Hi.")
+    messages = [
+        {
+            "message_id": f"{turn:08}-0000-4000-8000-000000000000",
+            "role": role,
+            "content": f"{role} {turn}",
+            "created_at": "2026-01-01T12:00:00Z",
+            "status": "complete",
+        }
+        for turn in range(5000)
+        for role in ("user", "assistant")
+    ]
+    chat.page.route("**/api/v1/conversations/*", lambda route: route.fulfill(json={"messages": messages}))
+    chat.reload()
+    expect(chat.answers.last).to_have_text("assistant 4999", timeout=30_000)
+    expect(chat.answers.last).to_be_in_viewport()
+    expect(chat.button("Jump to latest")).to_have_count(0)
+    chat.frame.evaluate(
+        """() => {
+            const list = document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')
+                .shadowRoot.querySelector('message-list').shadowRoot;
+            window.touched = new Set();
+            new MutationObserver((records) => {
+                for (const { target } of records) {
+                    const turn = (target.closest ? target : target.parentElement)?.closest('.turn');
+                    if (turn) touched.add(turn);
+                }
+            }).observe(list, { subtree: true, childList: true, characterData: true, attributes: true });
+        }"""
+    )
+    answered(chat, provider, "And now?", "Still **here**.".replace("*", ""))
+    expect(chat.answers.last).to_be_in_viewport()
+    # The new turn, and the one before it, which is not the last one any more.
+    assert chat.frame.evaluate("touched.size") <= 2
+
+
 # The menu and what it leads to
 
 

@@ -9,12 +9,45 @@ export const minifyCss = (text) =>
     .replace(/;\}/g, '}')
     .trim();
 
-// White space that holds a line break only indents; any other may part two words.
-const html = (text) =>
-  text
-    .replace(/>\s*\n\s*</g, '><')
-    .replace(/\s*\n\s*/g, ' ')
-    .replace(/> (?=\$\{)|(?<=\}) <(?=\/)/g, (found) => found.trim());
+/**
+ * The `html` templates of a source, those inside others too. Between an expression and a tag an indent goes; elsewhere,
+ * as between two attributes, it becomes a space.
+ */
+function minifyHtml(code) {
+  let out = '';
+  /** For each open template, how many braces of the expression in it are open; -1 outside of any expression. */
+  const open = [];
+  for (let at = 0; at < code.length; at += 1) {
+    const braces = open.at(-1);
+    const inText = braces === -1;
+    const rest = code.slice(at, at + 5);
+    if (!inText && rest === 'html`') {
+      out += rest;
+      at += 4;
+      open.push(-1);
+    } else if (braces === undefined) {
+      out += code[at];
+    } else if (inText && code[at] === '`') {
+      out += '`';
+      open.pop();
+    } else if (inText && rest.startsWith('${')) {
+      out += '${';
+      at += 1;
+      open[open.length - 1] = 0;
+    } else if (inText && /\s/.test(code[at])) {
+      const space = /^\s+/.exec(code.slice(at))[0];
+      const next = code[at + space.length];
+      const between = (/>$/.test(out) && /[<$`]/.test(next)) || (/[}`]$/.test(out) && /[<`]/.test(next));
+      out += space.includes('\n') && between ? '' : ' ';
+      at += space.length - 1;
+    } else {
+      if (!inText && code[at] === '{') open[open.length - 1] += 1;
+      if (!inText && code[at] === '}') open[open.length - 1] -= 1;
+      out += code[at];
+    }
+  }
+  return out;
+}
 
 export function minifyTemplates() {
   return {
@@ -22,10 +55,9 @@ export function minifyTemplates() {
     enforce: 'pre',
     transform(code, id) {
       if (!/[\\/]src[\\/].*\.ts$/.test(id)) return null;
-      const changed = code
+      const changed = minifyHtml(code)
         .replace(/\bcss`([^`]*)`/g, (_, text) => `css\`${minifyCss(text)}\``)
-        .replace(/\bsheet\((`|')([^`']*)\1\)/g, (_, quote, text) => `sheet(${quote}${minifyCss(text)}${quote})`)
-        .replace(/\bhtml`((?:[^`$]|\$(?!\{))*)`/g, (_, text) => `html\`${html(text)}\``);
+        .replace(/\bsheet\((`|')([^`']*)\1\)/g, (_, quote, text) => `sheet(${quote}${minifyCss(text)}${quote})`);
       return changed === code ? null : { code: changed, map: null };
     },
   };

@@ -4,6 +4,8 @@ import en from '../src/strings/en.ts';
 import { duration, fill } from '../src/strings/index.ts';
 import { bubbleLabel, chooseLocale, LOCALES } from '../src/strings/locale.ts';
 import { splitSentences } from '../src/window/announcer.ts';
+import { dayName } from '../src/window/dates.ts';
+import { plainText } from '../src/window/plain-text.ts';
 import { problemText } from '../src/window/problems.ts';
 import { uuid } from '../src/window/uuid.ts';
 
@@ -111,17 +113,50 @@ describe('text on a colour', () => {
 });
 
 describe('an id', () => {
-  const insecure = { getRandomValues: (bytes: Uint8Array) => bytes.fill(255) };
-
-  beforeEach(() => {
-    vi.stubGlobal('crypto', insecure);
-  });
-
   afterEach(() => {
     vi.unstubAllGlobals();
   });
 
   test('is a UUID of version 4 on plain http, too', () => {
+    vi.stubGlobal('crypto', { getRandomValues: (bytes: Uint8Array) => bytes.fill(255) });
     expect(uuid()).toBe('ffffffff-ffff-4fff-bfff-ffffffffffff');
+    vi.stubGlobal('crypto', { getRandomValues: (bytes: Uint8Array) => bytes.fill(0) });
+    expect(uuid()).toBe('00000000-0000-4000-8000-000000000000');
+  });
+});
+
+describe('Markdown read out', () => {
+  test.each([
+    ['# A **bold** `word`', 'A bold word'],
+    ['- [x] done', 'done'],
+    ['> see [the terms](https://example.com/a_b).', 'see the terms.'],
+    ['![A cat](https://example.com/cat.png)', 'A cat'],
+    ['my_var_name and _this_', 'my_var_name and this'],
+    ['| a | b |\n| - | :-: |', 'a  b'],
+    ['2 < 3 and 5 * 4', '2 < 3 and 5  4'],
+  ])('%j is %j', (markdown, text) => {
+    expect(plainText(markdown)).toBe(text);
+  });
+
+  test.each(['[', '![', '-', '| ', ' ', '\n', '_', '*'])('takes no longer than its length for many %j', (sign) => {
+    expect(plainText(`${sign.repeat(200_000)}x`)).toContain('x');
+  });
+});
+
+describe('days', () => {
+  const noon = new Date(2026, 2, 30, 12).getTime();
+  beforeEach(() => {
+    vi.stubGlobal('document', { documentElement: { lang: 'en' } });
+  });
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  test.each([
+    [new Date(2026, 2, 30, 0), 'today'],
+    [new Date(2026, 2, 29, 23, 59), 'yesterday'],
+    [new Date(2026, 2, 28), 'March 28, 2026'],
+  ])('%s is %s', (date, name) => {
+    expect(dayName(date.getTime(), noon)).toBe(name);
   });
 });

@@ -1,3 +1,5 @@
+import { plainText } from './plain-text.ts';
+
 /** Screen readers notice a change best some time after the last one, and NVDA not at all before this. */
 const GAP = 250;
 const REGIONS = 3;
@@ -23,7 +25,7 @@ export class Announcer {
   }
 
   say(text: string): void {
-    this.#waiting.push(text);
+    if (text) this.#waiting.push(text);
     this.#timer ??= setTimeout(this.#speak, GAP);
   }
 
@@ -33,12 +35,12 @@ export class Announcer {
     this.say(text);
   }
 
-  /** Says the sentences that are complete by now and were not said yet; at the end also what is left. */
+  /** Says, without their Markdown, the sentences that are complete by now and were not said yet; at the end also what is left. */
   follow(answer: string, isEnd: boolean): void {
     const fresh = answer.slice(this.#said);
     const { sentences, length } = splitSentences(fresh, isEnd);
     this.#said += length;
-    for (const sentence of sentences) this.say(sentence);
+    for (const sentence of sentences) this.say(plainText(sentence));
   }
 
   stop(): void {

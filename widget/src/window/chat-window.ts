@@ -9,6 +9,7 @@ import { ChatMemory } from './chat-memory.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
 import { endText } from './end-text.ts';
+import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import type { InputArea } from './input-area.ts';
 import type { MessageList } from './message-list.ts';
@@ -106,7 +107,8 @@ export class ChatWindow extends ChatElement {
 
   /** The field, or what stands in its place. */
   override focus(): void {
-    void this.updateComplete.then(() => this.find('.asking, chat-history, .consent button, input-area')?.focus());
+    const places = 'chat-history, .consent button, input-area';
+    void this.updateComplete.then(() => (this.find('.asking') ?? this.find(places))?.focus());
   }
 
   place(view: View): void {
@@ -177,18 +179,18 @@ export class ChatWindow extends ChatElement {
           <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
         </div>
         <nav @focusout=${this.#onLeave}>
-          ${this.#renderButton(strings.more, icons.more, this.#toggleMenu, 'more', !!this.menu)}
+          ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
           ${this.menu ? this.#renderMenu() : nothing}
           ${
             bubble && !view.full
-              ? this.#renderButton(
+              ? iconButton(
                   view.expanded ? strings.shrink : strings.expand,
                   view.expanded ? icons.shrink : icons.expand,
                   () => this.dispatchEvent(new Event('window-expand')),
                 )
               : nothing
           }
-          ${bubble ? this.#renderButton(strings.close, icons.close, this.#close) : nothing}
+          ${bubble ? iconButton(strings.close, icons.close, this.#close) : nothing}
         </nav>
       </header>
       ${
@@ -231,11 +233,6 @@ export class ChatWindow extends ChatElement {
       <footer>${this.#renderFooter()}</footer>
       <div class="hidden">${this.#announcer.element}</div>
     `;
-  }
-
-  #renderButton(label: string, icon: unknown, press: () => void, name = '', expanded?: boolean) {
-    return html`<button class="icon ${name}" type="button" title=${label} aria-label=${label}
-      aria-expanded=${expanded ?? nothing} @click=${press}>${icon}</button>`;
   }
 
   #renderMenu() {

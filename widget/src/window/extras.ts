@@ -6,6 +6,7 @@ import { ChatElement, css, register } from './chat-element.ts';
 import type { Chat } from './chat-memory.ts';
 import { dayName } from './dates.ts';
 import { endText } from './end-text.ts';
+import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import { shared } from './shared.styles.ts';
 
@@ -19,7 +20,7 @@ export class ChatHistory extends ChatElement {
     shared,
     css`
       :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; scrollbar-width: thin; animation: rise .2s; }
-      header, li { display: flex; align-items: center; gap: 4px; }
+      .bar, li { display: flex; align-items: center; gap: 4px; }
       h2 { margin: 0; font-size: 15px; font-weight: 600; }
       ul { margin: 8px 0 0; padding: 0; list-style: none; }
       .chat { flex: 1; flex-direction: column; align-items: flex-start; gap: 0; min-width: 0; min-height: 56px; padding: 8px 12px; border-radius: 12px; }
@@ -62,10 +63,10 @@ export class ChatHistory extends ChatElement {
   override render() {
     const { strings, chats, problem } = this;
     return html`
-      <header>
-        <button class="icon back" type="button" title=${strings.back} aria-label=${strings.back} @click=${this.#close}>${icons.back}</button>
+      <div class="bar">
+        ${iconButton(strings.back, icons.back, this.#close, 'icon back')}
         <h2>${strings.history}</h2>
-      </header>
+      </div>
       <p role="status">${problem || (chats ? (chats.length ? nothing : strings.historyEmpty) : strings.restoring)}</p>
       <ul>${chats?.map(this.#renderChat)}</ul>
     `;
@@ -79,8 +80,7 @@ export class ChatHistory extends ChatElement {
       <button class="chat" type="button" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
         <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
       </button>
-      <button class=${asked ? 'pill danger' : 'icon'} type="button" title=${label} aria-label=${label}
-        @click=${() => this.#delete(chat)}>${asked ? label : icons.bin}</button>
+      ${iconButton(label, asked ? label : icons.bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}
     </li>`;
   };
 

@@ -2,6 +2,7 @@ import { html, nothing } from 'lit/html.js';
 import { MAX_TEXT } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import { ChatElement, register } from './chat-element.ts';
+import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import { styles } from './input-area.styles.ts';
 import { shared } from './shared.styles.ts';
@@ -31,9 +32,12 @@ export class InputArea extends ChatElement {
   /** Of the text as it would be sent, in characters as the service counts them. */
   declare length: number;
 
+  readonly #resized = new ResizeObserver(() => this.#field && this.#measure(this.#field));
+
   constructor() {
     super();
     this.length = 0;
+    this.#resized.observe(this);
   }
 
   get #field(): HTMLTextAreaElement | null {
@@ -69,8 +73,7 @@ export class InputArea extends ChatElement {
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
         ${
           this.busy
-            ? html`<button class="send stop" type="button" title=${strings.stop} aria-label=${strings.stop}
-                @click=${this.#onStop}>${icons.stop}</button>`
+            ? iconButton(strings.stop, icons.stop, this.#onStop, 'send stop')
             : html`<button class="send" type="submit" title=${strings.send} aria-label=${strings.send}
                 ?disabled=${!length || left < 0}>${icons.send}</button>`
         }

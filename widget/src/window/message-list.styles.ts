@@ -20,10 +20,15 @@ export const styles = css`
     box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_text) 8%, transparent); animation: rise .22s cubic-bezier(.2, .8, .2, 1);
   }
   .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
-  .text { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
   .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { align-self: stretch; }
-  .live .text::after {
+  :is(
+    .live .text > .md > :last-child:not(ul, ol, .code, .table),
+    .live .text > .md > :last-child > li:last-child:not(:has(li)),
+    .live .text > .md > :last-child > li:last-child > :last-child > li:last-child,
+    .live .code:last-child code
+  )::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
   }
@@ -76,5 +81,5 @@ export const styles = css`
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
   @keyframes breathe { to { opacity: .35; } }
-  @media (forced-colors: active) { .question, .problem { border: 1px solid; } .live .text::after { background: CanvasText; } }
+  @media (forced-colors: active) { .question, .problem { border: 1px solid; } .live ::after { background: CanvasText; } }
 `;

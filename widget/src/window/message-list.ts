@@ -6,8 +6,10 @@ import type { Rating } from './chat-service.ts';
 import { copyText } from './clipboard.ts';
 import { dayName, isSameDay, timeOf } from './dates.ts';
 import { endText } from './end-text.ts';
-import { growingText, growText } from './growing-text.ts';
+import { growingMarkdown, growMarkdown } from './growing-markdown.ts';
+import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
+import { markdownStyles } from './markdown/index.ts';
 import { styles } from './message-list.styles.ts';
 import { shared } from './shared.styles.ts';
 
@@ -26,7 +28,7 @@ const MAX_COMMENT = 1000;
  * @fires notice - something happened that is worth telling, in words
  */
 export class MessageList extends ChatElement {
-  static override styles = [shared, styles];
+  static override styles = [shared, markdownStyles, styles];
 
   static override properties = [
     'chat',
@@ -79,11 +81,11 @@ export class MessageList extends ChatElement {
     return this.find('.scroll');
   }
 
-  /** The text of the answer being written has grown: nothing but its text node is touched. */
+  /** The text of the answer being written has grown: nothing but its last part is touched. */
   grow(turn: Turn): void {
     const live = turn === this.chat.last && this.find('.live .text');
     if (!live) return;
-    growText(live, turn.answer);
+    growMarkdown(live, turn.answer);
     this.#keepUp();
   }
 
@@ -103,12 +105,7 @@ export class MessageList extends ChatElement {
         ${restoreFailed ? this.#renderRestoreFailed() : nothing}
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
       </div>
-      ${
-        following
-          ? nothing
-          : html`<button class="latest" type="button" title=${strings.latest} aria-label=${strings.latest}
-              @click=${this.follow}>${icons.down}</button>`
-      }
+      ${following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
     `;
   }
 
@@ -156,14 +153,14 @@ export class MessageList extends ChatElement {
       ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
       <div class="turn ${last ? 'last' : ''}">
         <div class="asked">
-          ${last && !live ? this.#renderButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
+          ${last && !live ? iconButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
           <div class="question ${last && this.editing ? 'editing' : ''}" dir="auto">
             <span class="hidden">${strings.you} </span><span class="text">${turn.question}</span>
           </div>
         </div>
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
-          <div class="text" dir="auto" ?hidden=${!turn.answer} ${growingText(turn.answer)}></div>
+          <div class="text" dir="auto" ?hidden=${!turn.answer} ${growingMarkdown(turn.answer, !live, strings)}></div>
           ${live && !turn.answer ? html`<typing-indicator></typing-indicator>` : nothing}
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
           ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
@@ -200,10 +197,10 @@ export class MessageList extends ChatElement {
     const { strings } = this;
     const copied = this.copied === turn;
     const rate = (rating: Rating, label: string, icon: unknown) =>
-      this.#renderButton(label, icon, () => this.#rate(turn, rating), turn.rating === rating);
+      iconButton(label, icon, () => this.#rate(turn, rating), 'icon', { pressed: turn.rating === rating });
     return html`<div class="actions">
-        ${this.#renderButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
-        ${last && turn.status === 'complete' ? this.#renderButton(strings.regenerate, icons.retry, this.#retry) : nothing}
+        ${iconButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
+        ${last && turn.status === 'complete' ? iconButton(strings.regenerate, icons.retry, this.#retry) : nothing}
         ${rate('up', strings.good, icons.up)}${rate('down', strings.bad, icons.thumbsDown)}
         ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
       </div>
@@ -215,11 +212,6 @@ export class MessageList extends ChatElement {
             </form>`
           : nothing
       }`;
-  }
-
-  #renderButton(label: string, icon: unknown, press: () => void, pressed?: boolean) {
-    return html`<button class="icon" type="button" title=${label} aria-label=${label} aria-pressed=${pressed ?? nothing}
-      @click=${press}>${icon}</button>`;
   }
 
   override updated(): void {
@@ -235,7 +227,7 @@ export class MessageList extends ChatElement {
 
   #keepUp(): void {
     const scroller = this.#scroller;
-    if (this.following && scroller) scroller.scrollTop = scroller.scrollHeight;
+    if (scroller && this.following && this.chat.last) scroller.scrollTop = scroller.scrollHeight;
   }
 
   #onScroll(): void {

@@ -1,7 +1,7 @@
 /** Markdown as one would read it out: without its signs, links and images by their words. */
 export const plainText = (markdown: string): string =>
   markdown
-    .replace(/^\s*(#{1,6} |>+ ?|[-*+] (\[[ x]\] )?|```.*|\|?[-:| ]+\|[-:| ]*$)/gm, '')
-    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/^[ \t]*(#{1,6} |>|[-*+] (\[[ x]\] )?|```.*)|^[ \t|:-]+$/gm, '')
+    .replace(/!?\[([^[\]]{0,300})\]\([^()]{0,2000}\)/g, '$1')
     .replace(/[*~`|]+|\b_+|_+\b/g, '')
     .trim();

@@ -1,9 +1,6 @@
-/** `crypto.randomUUID` exists in secure contexts only, and a page on plain http is none. */
-export function uuid(): string {
-  if ('randomUUID' in crypto) return crypto.randomUUID();
-  const bytes = (crypto as Crypto).getRandomValues(new Uint8Array(16));
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
-}
+/** `crypto.randomUUID` exists in secure contexts only, and a page on plain http is none. Version 4 of RFC 9562. */
+export const uuid = (): string =>
+  '00000000-0000-4000-8000-000000000000'.replace(/[08]/g, (digit) => {
+    const random = crypto.getRandomValues(new Uint8Array(1))[0] ?? 0;
+    return (digit === '0' ? random & 15 : (random & 3) | 8).toString(16);
+  });

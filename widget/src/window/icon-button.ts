@@ -1,0 +1,11 @@
+import { html, nothing } from 'lit/html.js';
+
+/** A button that shows an icon and says its label. `state`: whether it is pressed, or what it opens is open. */
+export const iconButton = (
+  label: string,
+  icon: unknown,
+  press: (event: Event) => void,
+  kind = 'icon',
+  state: { pressed?: boolean; expanded?: boolean } = {},
+) => html`<button class=${kind} type="button" title=${label} aria-label=${label}
+  aria-pressed=${state.pressed ?? nothing} aria-expanded=${state.expanded ?? nothing} @click=${press}>${icon}</button>`;
