@@ -458,3 +458,94 @@ def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None
     expect(chat.log).to_contain_text("Your sign-in is no longer valid.")
     chat.page.wait_for_function("heard.length === 1")
     assert chat.page.evaluate("heard[0].code") == "user_token_expired"
+
+
+# How it stands on the page
+
+WINDOW = "document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')"
+
+
+def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewed(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(
+        f"""() => {{
+            window.unread = [];
+            {WINDOW}.addEventListener('window-unread', (event) => unread.push(event.detail));
+        }}"""
+    )
+    for number, answer in enumerate(["Yes, on **Monday**.", "And on Thursday."], 1):
+        answering = provider.answer()
+        chat.ask("When do you ship?")
+        expect(chat.button("Stop answering")).to_be_visible()
+        chat.button("Close chat").click()
+        expect(chat.window).to_be_hidden()
+        answering.say(answer)
+        answering.end()
+        chat.frame.wait_for_function(f"unread.length === {number * 2 - 1}")
+        chat.bubble.click()
+        chat.frame.wait_for_function(f"unread.length === {number * 2}")
+    assert chat.frame.evaluate("unread") == [
+        {"count": 1, "preview": "Yes, on Monday.", "label": "1 new message"},
+        {"count": 0, "preview": "", "label": ""},
+        {"count": 1, "preview": "And on Thursday.", "label": "1 new message"},
+        {"count": 0, "preview": "", "label": ""},
+    ]
+
+
+def test_in_the_flow_of_a_page_it_is_a_region_that_neither_closes_nor_grows(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    expect(chat.button("Larger window")).to_be_visible()
+    chat.frame.evaluate(f"{WINDOW}.place({{ mode: 'inline', open: true, expanded: false, full: false, dark: false }})")
+    expect(chat.inside.get_by_role("region", name="Chat")).to_be_visible()
+    expect(chat.window).to_have_count(0)
+    expect(chat.button("Close chat")).to_have_count(0)
+    expect(chat.button("Larger window")).to_have_count(0)
+    chat.field.press("Escape")
+    expect(chat.field).to_be_visible()
+
+
+def test_a_larger_window_is_asked_for_and_can_be_made_smaller_again(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(f"{WINDOW}.addEventListener('window-expand', () => {{ window.asked = true }})")
+    chat.button("Larger window").click()
+    assert chat.frame.evaluate("asked")
+    chat.frame.evaluate(f"{WINDOW}.place({{ mode: 'bubble', open: true, expanded: true, full: false, dark: false }})")
+    expect(chat.button("Smaller window")).to_be_visible()
+
+
+def test_the_facts_of_a_page_and_the_visitors_token_go_with_each_question(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature'); {WINDOW}.setContext({{ plan: 'gold' }})")
+    chat.page.route("**/api/v1/chat", lambda route: route.fulfill(status=403, body="{}"))
+    with chat.page.expect_request("**/api/v1/chat") as asking:
+        chat.ask("Hello?")
+    assert asking.value.headers["x-user-token"] == "header.body.signature"
+    body = asking.value.post_data_json
+    assert body is not None and body["context"] == {"plan": "gold"}
+
+
+def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature')")
+    listed = [
+        {"id": "6f1b1f0e-5a52-4a63-9f0a-000000000001", "title": "From my phone", "updated_at": "2026-01-02T12:00:00Z"}
+    ]
+    chat.page.route("**/api/v1/conversations", lambda route: route.fulfill(json={"conversations": listed}))
+    chat.choose("Earlier conversations")
+    expect(chat.inside.get_by_role("listitem")).to_contain_text(re.compile("From my phone.*January 2, 2026", re.DOTALL))
+
+
+def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature')")
+    chat.page.route("**/api/v1/conversations", lambda route: route.abort())
+    chat.choose("Earlier conversations")
+    expect(chat.inside.get_by_role("status")).to_have_text("Your earlier messages could not be loaded.")

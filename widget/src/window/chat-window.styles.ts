@@ -56,15 +56,6 @@ export const styles = css`
   @keyframes pulse { to { opacity: .25; } }
   nav { position: relative; display: flex; gap: 2px; }
   .more svg { stroke-width: 3; }
-  .menu {
-    position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);
-    padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
-    font-size: 14px; animation: rise .15s;
-  }
-  .menu button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: max(40px, var(--_hit)); padding: 4px 12px; border-radius: 9px; }
-  .menu button:is(:hover, :focus-visible) { background: var(--_secondary); outline-offset: -2px; }
-  .menu svg { width: 18px; height: 18px; color: var(--_muted); }
-  .menu span { flex: 1; }
   message-list { flex: 1; min-height: 0; }
   .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
   .consent { display: grid; gap: 12px; padding: 14px; }

@@ -236,20 +236,9 @@ export class ChatWindow extends ChatElement {
   }
 
   #renderMenu() {
-    const strings = this.#strings;
-    const begun = this.#chat.turns.length;
-    const { muted } = this.#memory.get();
-    const item = (label: string, icon: unknown, press: () => void, pressed?: boolean) =>
-      html`<button type="button" aria-pressed=${pressed ?? nothing} @click=${press}>${icon}<span>${label}</span>${
-        pressed ? icons.check : nothing
-      }</button>`;
-    return html`<div class="menu">
-      ${begun ? item(strings.newConversation, icons.compose, this.#startAnew) : nothing}
-      ${item(strings.history, icons.clock, this.#showHistory)}
-      ${begun ? item(strings.export, icons.download, this.#export) : nothing}
-      ${this.#start.settings.sound ? item(strings.sound, icons.sound, () => this.#memory.set({ muted: !muted }), !muted) : nothing}
-      ${this.#chat.remembered ? item(strings.forget, icons.bin, this.#askToForget) : nothing}
-    </div>`;
+    const { sound } = this.#start.settings;
+    return html`<chat-menu .strings=${this.#strings} .begun=${this.#chat.turns.length} .remembered=${this.#chat.remembered}
+      .sound=${sound ? !this.#memory.get().muted : undefined} @menu-pick=${this.#onPick}></chat-menu>`;
   }
 
   /** A note about privacy, and where to read more. */
@@ -350,42 +339,49 @@ export class ChatWindow extends ChatElement {
     this.dispatchEvent(new Event('window-close'));
   };
 
-  readonly #toggleMenu = (): void => {
-    this.menu = !this.menu;
-    this.notice = '';
-  };
+  readonly #toggleMenu = (): Promise<void> =>
+    this.#withExtras(() => {
+      this.menu = !this.menu;
+      this.notice = '';
+    });
+
+  #onPick(event: CustomEvent<string>): void {
+    switch (event.detail) {
+      case 'new':
+        this.newConversation();
+        break;
+      case 'history':
+        this.history = true;
+        break;
+      case 'forget':
+        this.forgetting = true;
+        break;
+      case 'export':
+        void this.#export();
+        break;
+      case 'sound':
+        this.#memory.set({ muted: !this.#memory.get().muted });
+    }
+    if (/export|sound/.test(event.detail)) this.find('.more')?.focus();
+    else this.focus();
+  }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
   #onLeave(event: FocusEvent): void {
     const to = event.relatedTarget as Element | null;
-    if (to && !to.closest('.menu, .more')) this.menu = false;
+    if (to && !to.closest('chat-menu, .more')) this.menu = false;
   }
-
-  readonly #startAnew = (): void => {
-    this.newConversation();
-    this.focus();
-  };
-
-  readonly #showHistory = (): Promise<void> =>
-    this.#withExtras(() => {
-      this.history = true;
-      this.focus();
-    });
 
   readonly #leaveHistory = (): void => {
     this.history = false;
     this.focus();
   };
 
-  readonly #export = (): Promise<void> =>
-    this.#withExtras(({ conversationText, download }) =>
+  #export(): Promise<void> {
+    return this.#withExtras(({ conversationText, download }) =>
       download(conversationText(this.#start.settings.title ?? this.#strings.title, this.#chat.turns, this.#strings)),
     );
-
-  readonly #askToForget = (): void => {
-    this.forgetting = true;
-    this.focus();
-  };
+  }
 
   readonly #keep = (): void => {
     this.forgetting = false;

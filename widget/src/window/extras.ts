@@ -10,6 +10,63 @@ import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import { shared } from './shared.styles.ts';
 
+const compose = icons.icon('M12 5v14M5 12h14');
+const clock = icons.icon('M12 7v5l3 2M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18z');
+const save = icons.icon('M12 4v11M7 10.5l5 5 5-5M5 20h14');
+const speaker = icons.icon('M4 9.5v5h3.5L12 18V6L7.5 9.5zM16 9a4.5 4.5 0 0 1 0 6M18.5 6.5a8 8 0 0 1 0 11');
+const bin = icons.icon('M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13');
+const back = icons.icon('M19 12H5M11 5.5L4.5 12l6.5 6.5');
+
+/**
+ * The entries behind “More”.
+ *
+ * @fires menu-pick - with the name of one
+ */
+export class ChatMenu extends ChatElement {
+  static override styles = [
+    shared,
+    css`
+      :host {
+        position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);
+        padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
+        font-size: 14px; animation: rise .15s;
+      }
+      button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: max(40px, var(--_hit)); padding: 4px 12px; border-radius: 9px; }
+      button:is(:hover, :focus-visible) { background: var(--_secondary); outline-offset: -2px; }
+      svg { width: 18px; height: 18px; color: var(--_muted); }
+      span { flex: 1; }
+    `,
+  ];
+
+  static override properties = ['strings', 'begun', 'remembered', 'sound'];
+
+  declare strings: Strings;
+  /** Something was asked. */
+  declare begun: boolean;
+  /** The service has something of this conversation. */
+  declare remembered: boolean;
+  /** Whether it is on; undefined where there is none. */
+  declare sound: boolean | undefined;
+
+  override render() {
+    const { strings, begun, sound } = this;
+    const item = (name: string, label: string, icon: unknown, pressed?: boolean) =>
+      html`<button type="button" aria-pressed=${pressed ?? nothing}
+        @click=${() => this.dispatchEvent(new CustomEvent('menu-pick', { detail: name }))}>
+        ${icon}<span>${label}</span>${pressed ? icons.check : nothing}
+      </button>`;
+    return html`
+      ${begun ? item('new', strings.newConversation, compose) : nothing}
+      ${item('history', strings.history, clock)}
+      ${begun ? item('export', strings.export, save) : nothing}
+      ${sound === undefined ? nothing : item('sound', strings.sound, speaker, sound)}
+      ${this.remembered ? item('forget', strings.forget, bin) : nothing}
+    `;
+  }
+}
+
+register('chat-menu', ChatMenu);
+
 /**
  * The list of earlier conversations.
  *
@@ -64,7 +121,7 @@ export class ChatHistory extends ChatElement {
     const { strings, chats, problem } = this;
     return html`
       <div class="bar">
-        ${iconButton(strings.back, icons.back, this.#close, 'icon back')}
+        ${iconButton(strings.back, back, this.#close, 'icon back')}
         <h2>${strings.history}</h2>
       </div>
       <p role="status">${problem || (chats ? (chats.length ? nothing : strings.historyEmpty) : strings.restoring)}</p>
@@ -80,7 +137,7 @@ export class ChatHistory extends ChatElement {
       <button class="chat" type="button" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
         <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
       </button>
-      ${iconButton(label, asked ? label : icons.bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}
+      ${iconButton(label, asked ? label : bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}
     </li>`;
   };
 
@@ -144,6 +201,7 @@ export function chime(): void {
 
 declare global {
   interface HTMLElementTagNameMap {
+    'chat-menu': ChatMenu;
     'chat-history': ChatHistory;
   }
 }

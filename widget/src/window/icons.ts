@@ -1,6 +1,6 @@
 import { html } from 'lit/html.js';
 
-const icon = (path: string) => html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d=${path}></path></svg>`;
+export const icon = (path: string) => html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d=${path}></path></svg>`;
 
 const THUMB = 'M8 11l3.5-7a2.4 2.4 0 0 1 2.4 2.8L13.4 10H19a2 2 0 0 1 2 2.4l-1.2 6A2 2 0 0 1 17.8 20H8zM8 11H4v9h4';
 
@@ -9,12 +9,6 @@ export const close = icon('M6 6l12 12M18 6L6 18');
 export const more = icon('M5.5 12h0M12 12h0M18.5 12h0');
 export const expand = icon('M14 4h6v6M20 4l-7 7M10 20H4v-6M4 20l7-7');
 export const shrink = icon('M13 5v6h6M13 11l7-7M11 19v-6H5M11 13l-7 7');
-export const compose = icon('M12 5v14M5 12h14');
-export const clock = icon('M12 7v5l3 2M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18z');
-export const download = icon('M12 4v11M7 10.5l5 5 5-5M5 20h14');
-export const sound = icon('M4 9.5v5h3.5L12 18V6L7.5 9.5zM16 9a4.5 4.5 0 0 1 0 6M18.5 6.5a8 8 0 0 1 0 11');
-export const bin = icon('M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13');
-export const back = icon('M19 12H5M11 5.5L4.5 12l6.5 6.5');
 export const pen = icon('M4 20l1-4.5L15.7 4.8a1.9 1.9 0 0 1 2.7 0l.8.8a1.9 1.9 0 0 1 0 2.7L8.5 19z');
 export const send = icon('M12 19V5M5.5 11.5L12 5l6.5 6.5');
 export const stop = icon('M7.5 7.5h9v9h-9z');

@@ -22,7 +22,7 @@ export const styles = css`
   .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
   .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
   .answer { align-items: flex-start; line-height: 1.6; }
-  .answer .text { align-self: stretch; }
+  .answer .text { display: block; align-self: stretch; }
   :is(
     .live .text > .md > :last-child:not(ul, ol, .code, .table),
     .live .text > .md > :last-child > li:last-child:not(:has(li)),

@@ -1,12 +1,13 @@
 import { html, noChange, nothing } from 'lit/html.js';
 import { duration, fill, type Strings } from '../strings/index.ts';
+import type { AnswerText } from './answer-text.ts';
+import './answer-text.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
 import type { Rating } from './chat-service.ts';
 import { copyText } from './clipboard.ts';
 import { dayName, isSameDay, timeOf } from './dates.ts';
 import { endText } from './end-text.ts';
-import { growingMarkdown, growMarkdown } from './growing-markdown.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import { markdownStyles } from './markdown/index.ts';
@@ -83,9 +84,9 @@ export class MessageList extends ChatElement {
 
   /** The text of the answer being written has grown: nothing but its last part is touched. */
   grow(turn: Turn): void {
-    const live = turn === this.chat.last && this.find('.live .text');
+    const live = turn === this.chat.last && this.find<AnswerText>('.live .text');
     if (!live) return;
-    growMarkdown(live, turn.answer);
+    live.markdown = [turn.answer, false];
     this.#keepUp();
   }
 
@@ -160,7 +161,7 @@ export class MessageList extends ChatElement {
         </div>
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
-          <div class="text" dir="auto" ?hidden=${!turn.answer} ${growingMarkdown(turn.answer, !live, strings)}></div>
+          <answer-text class="text" dir="auto" ?hidden=${!turn.answer} .labels=${strings} .markdown=${[turn.answer, !live]}></answer-text>
           ${live && !turn.answer ? html`<typing-indicator></typing-indicator>` : nothing}
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
           ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
