@@ -24,7 +24,7 @@ export function minifyTemplates() {
       if (!/[\\/]src[\\/].*\.ts$/.test(id)) return null;
       const changed = code
         .replace(/\bcss`([^`]*)`/g, (_, text) => `css\`${minifyCss(text)}\``)
-        .replace(/\bsheet\((`|')([^`']*)\1\)/g, (_, quote, text) => `sheet(${quote}${minifyCss(text)}${quote})`)
+        .replace(/\bsheet\(\s*`([^`]*)`/g, (_, text) => `sheet(\`${minifyCss(text)}\``)
         .replace(/\bhtml`((?:[^`$]|\$(?!\{))*)`/g, (_, text) => `html\`${html(text)}\``);
       return changed === code ? null : { code: changed, map: null };
     },

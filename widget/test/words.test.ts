@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { parseChannels, textOn } from '../src/app/color.ts';
 import en from '../src/strings/en.ts';
 import { fill } from '../src/strings/index.ts';
-import { bubbleLabel, chooseLocale, LOCALES } from '../src/strings/locale.ts';
+import { bubbleLabels, chooseLocale, LOCALES } from '../src/strings/locale.ts';
 import { splitSentences } from '../src/window/announcer.ts';
 import { problemText } from '../src/window/problems.ts';
 import { uuid } from '../src/window/uuid.ts';
@@ -16,7 +15,7 @@ describe('each language', () => {
       expect(strings[key].trim()).not.toBe('');
       expect(places(strings[key])).toEqual(places(en[key]));
     }
-    expect(bubbleLabel(locale)).not.toBe('');
+    expect(Object.values(bubbleLabels(locale)).filter(Boolean)).toHaveLength(2);
   });
 
   test.each([
@@ -63,26 +62,6 @@ describe('sentences', () => {
 
   test('at the end include the last words', () => {
     expect(splitSentences('One. And', true)).toEqual({ sentences: ['One.', 'And'], length: 8 });
-  });
-});
-
-describe('text on a colour', () => {
-  test.each([
-    [[1, 1, 1], '#000'],
-    [[0, 0, 0], '#fff'],
-    [[1, 0.9, 0], '#000'],
-    [[0.31, 0.27, 0.9], '#fff'],
-  ] as const)('%j is %s', (rgb, expected) => {
-    expect(textOn(rgb)).toBe(expected);
-  });
-
-  test.each([
-    ['color(srgb 0.2 0.4 1)', [0.2, 0.4, 1]],
-    ['color(srgb 0.2 0.4 1 / 0.5)', [0.2, 0.4, 1]],
-    ['color(srgb 1e-7 0 1)', [1e-7, 0, 1]],
-    ['rgb(51, 102, 255)', [0.2, 0.4, 1]],
-  ])('is worked out of %s', (computed, expected) => {
-    expect(parseChannels(computed)).toEqual(expected);
   });
 });
 

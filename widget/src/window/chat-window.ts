@@ -47,7 +47,7 @@ export class ChatWindow extends LitElement {
 
   constructor(start: Start, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
-    this.view = { open: false, full: false, dark: false };
+    this.view = { mode: 'bubble', open: false, expanded: false, full: false, dark: false };
     this.forgetting = 'no';
     this.#start = start;
     this.#strings = strings;
@@ -87,6 +87,14 @@ export class ChatWindow extends LitElement {
   send(text: string): void {
     this.#list?.follow();
     this.#chat.send(text);
+  }
+
+  identify(token: string): void {
+    this.#start.userToken = token;
+  }
+
+  setContext(facts: Record<string, string>): void {
+    this.#start.context = facts;
   }
 
   newConversation(): void {
