@@ -5,11 +5,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { brotliCompressSync, constants } from 'node:zlib';
 import { gzipSync } from 'fflate';
 import { minify } from 'terser';
 import { build } from 'vite';
 import { minifyCss, minifyTemplates } from './minify-templates.mjs';
+import { brotli, sizes } from './sizes.mjs';
 
 const WIDGET = path.resolve(import.meta.dirname, '..');
 const STATIC = path.resolve(WIDGET, '../static');
@@ -96,12 +96,6 @@ async function licences() {
   return `${(await Promise.all(texts)).join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
 }
 
-function brotli(content) {
-  return brotliCompressSync(content, {
-    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length },
-  });
-}
-
 async function write() {
   await rm(STATIC, { recursive: true, force: true });
   await mkdir(path.join(STATIC, 'assets'), { recursive: true });
@@ -113,24 +107,6 @@ async function write() {
     await writeFile(`${target}.br`, brotli(content));
     await writeFile(`${target}.gz`, gzipSync(content, { level: 9, mtime: 0 }));
   }
-}
-
-function report(app) {
-  const size = (names) => names.reduce((sum, name) => sum + brotli(files.get(name)).length, 0);
-  const chunks = [...files.keys()].filter((name) => /^assets\/(window|chunk|index)-/.test(name));
-  const first = size(['widget.js', 'widget.html', app]);
-  const lines = [
-    ['widget.js', size(['widget.js'])],
-    ['widget.html', size(['widget.html'])],
-    [app, size([app])],
-    ['until the visitor opens the chat', first],
-    ...chunks.map((name) => [name, size([name])]),
-    ['the whole chat', first + size(chunks)],
-    ...[...files.keys()]
-      .filter((name) => /^assets\/\w\w(-\w+)?-\w+\.js$/.test(name))
-      .map((name) => [name, size([name])]),
-  ];
-  for (const [name, bytes] of lines) console.log(`${String(bytes).padStart(7)} B brotli  ${name}`);
 }
 
 await bundle('loader/main.ts', 'iife', 'widget.js');
@@ -156,4 +132,4 @@ await page('docs.html', {
 });
 asset('licences.txt', await licences());
 await write();
-report(app);
+await sizes();

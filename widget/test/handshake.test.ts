@@ -64,25 +64,25 @@ describe('settings', () => {
         title: 'x'.repeat(81),
         greeting: 'Hi',
         color: 5,
-        position: 'top',
-        theme: 'neon',
+        theme: 'contrast',
         suggestions: ['a', '', 5, 'b'],
-        locale: 'de',
         avatar: 'javascript:alert(1)',
-        icon: 'data:image/png;base64,x',
         privacyUrl: 'http://example.com',
-        offsetX: 500,
-        offsetY: Number.NaN,
         sound: 1,
         surprise: true,
       }),
-    ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'], locale: 'de', icon: 'data:image/png;base64,x' });
+    ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'] });
   });
 
   test('are read from attributes, which are texts', () => {
-    const attributes = { sound: '', consent: 'true', offsetX: '40', suggestions: '["a", "b"]' };
-    expect(parseSettings(attributes)).toEqual({ sound: true, consent: true, offsetX: 40, suggestions: ['a', 'b'] });
-    expect(parseSettings({ sound: 'false', offsetX: '', followUps: 'a, b' })).toEqual({ sound: false });
+    const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', avatar: 'https://a.test/b.png' };
+    expect(parseSettings(attributes)).toEqual({
+      sound: true,
+      consent: true,
+      suggestions: ['a', 'b'],
+      avatar: 'https://a.test/b.png',
+    });
+    expect(parseSettings({ sound: 'false', followUps: 'a, b' })).toEqual({ sound: false });
   });
 
   test('hold at most six suggestions', () => {

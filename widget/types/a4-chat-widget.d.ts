@@ -94,13 +94,14 @@ export interface ChatWidgetApi {
 }
 
 type Callable = Omit<ChatWidgetApi, 'push' | 'widgets' | 'on' | 'off'>;
-type Listening = {
-  [Name in ChatWidgetEventName]: [method: 'on' | 'off', event: Name, listener: ChatWidgetListener<Name>];
+type Listening<Method> = {
+  [Name in ChatWidgetEventName]: [method: Method, event: Name, listener: ChatWidgetListener<Name>];
 }[ChatWidgetEventName];
 
 /** A call as `(window.A4ChatWidget ||= []).push(['send', 'Hello'])` keeps it before the script is there. */
 export type ChatWidgetCall =
-  | Listening
+  | Listening<'on'>
+  | Listening<'off'>
   | { [Method in keyof Callable]: [method: Method, ...args: Parameters<Callable[Method]>] }[keyof Callable];
 
 /** Of `widget.mjs`: puts the widget on the page, or returns the one that is there. Throws a TypeError for a wrong config. */

@@ -1,16 +1,5 @@
 /** What the app reads of what comes from the host page: it keeps what has the right type and a sane size. */
-import {
-  CALLS,
-  MAX_KEPT,
-  type Mode,
-  oneOf,
-  type Place,
-  POSITIONS,
-  record,
-  type Settings,
-  type ToApp,
-  text,
-} from '../protocol.ts';
+import { CALLS, MAX_KEPT, type Mode, oneOf, type Place, record, type Settings, type ToApp, text } from '../protocol.ts';
 import type { RawInit } from './handshake.ts';
 
 const MODES: readonly Mode[] = ['bubble', 'inline', 'page'];
@@ -77,48 +66,29 @@ function parsePlace(from: Record<string, unknown> = {}): Place {
   };
 }
 
-/** Attributes are texts: a list is JSON, a switch is anything but `false`. */
+/** The longest text of each setting. */
+const TEXTS = { title: 80, greeting: 1000, placeholder: 120, privacy: 500, handoff: 500, theme: 5 };
+
+/** Those that the window has a use for. Attributes are texts: a list is JSON, a switch is anything but `false`. */
 export function parseSettings(value: unknown): Settings {
   const from = record(value) ?? {};
-  const settings = {
-    title: text(from.title, 80),
-    greeting: text(from.greeting, 1000),
-    placeholder: text(from.placeholder, 120),
-    color: text(from.color, 64),
-    position: oneOf(from.position, POSITIONS),
-    theme: oneOf(from.theme, ['auto', 'light', 'dark']),
+  const settings: Record<string, unknown> = {
     suggestions: list(from.suggestions),
     followUps: list(from.followUps),
-    locale: text(from.locale, 35),
-    avatar: image(from.avatar),
-    icon: image(from.icon),
-    offsetX: number(from.offsetX, 400),
-    offsetY: number(from.offsetY, 400),
+    avatar: url(from.avatar, /^(https:\/\/|data:image\/)/),
+    privacyUrl: url(from.privacyUrl, /^https:\/\//),
     sound: flag(from.sound),
     consent: flag(from.consent),
-    privacy: text(from.privacy, 500),
-    privacyUrl: url(from.privacyUrl),
-    handoff: text(from.handoff, 500),
-    proactive: text(from.proactive, 300),
-    proactiveDelay: number(from.proactiveDelay, 3600),
-    proactivePath: text(from.proactivePath, 500),
-    proactiveExit: flag(from.proactiveExit),
   };
-  return Object.fromEntries(Object.entries(settings).filter(([, entry]) => entry !== undefined)) as Settings;
+  for (const [name, max] of Object.entries(TEXTS)) settings[name] = text(from[name], max);
+  for (const name in settings) if (settings[name] === undefined) delete settings[name];
+  return settings;
 }
 
-const url = (value: unknown) => (/^https:\/\//.test(`${value}`) ? text(value, 2000) : undefined);
-const image = (value: unknown) => (/^data:image\//.test(`${value}`) ? text(value, 50_000) : url(value));
+const url = (value: unknown, scheme: RegExp) => (scheme.test(`${value}`) ? text(value, 50_000) : undefined);
 
-function flag(value: unknown): boolean | undefined {
-  if (typeof value === 'boolean') return value;
-  return typeof value === 'string' ? value !== 'false' : undefined;
-}
-
-function number(value: unknown, max: number): number | undefined {
-  const found = value === '' || value === null ? Number.NaN : Number(value);
-  return found >= 0 && found <= max ? found : undefined;
-}
+const flag = (value: unknown) =>
+  typeof value === 'boolean' || typeof value === 'string' ? `${value}` !== 'false' : undefined;
 
 function list(value: unknown): string[] | undefined {
   let entries = value;

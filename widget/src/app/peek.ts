@@ -1,37 +1,30 @@
-import { record } from '../protocol.ts';
+import type { Place } from '../protocol.ts';
 import type { AiChatWidget } from './ai-chat-widget.ts';
 import { sheet } from './dom.ts';
 
 const styles = sheet(`
-.badge {
-  position: absolute; top: 1px; right: 1px; box-sizing: border-box; min-width: 20px; height: 20px; padding: 0 5px;
-  border-radius: 10px; background: #d92d20; color: #fff; font: 700 12px/20px system-ui, sans-serif; text-align: center;
-  pointer-events: none
-}
-/* In the corner that the frame has when it is closed, beside the bubble. */
 :host([left]) { right: auto; left: 0 }
-:host([left]) .badge { right: auto; left: 1px }
+.badge {
+  position: absolute; top: 1px; right: 1px; min-width: 20px; border-radius: 10px; background: #d92d20; color: #fff;
+  font: 700 12px/20px system-ui, sans-serif; text-align: center; pointer-events: none
+}
 .card {
   --_bg: var(--a4w-bg-color, #fff); --_text: var(--a4w-text-color, #14161a);
-  position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; box-sizing: border-box;
-  min-height: 56px; border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);
-  font: 14px/1.45 var(--a4w-font, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif);
-  animation: appear .25s cubic-bezier(.2, .8, .2, 1)
+  position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; min-height: 56px;
+  border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);
+  font: 14px/1.45 var(--a4w-font, system-ui, sans-serif)
 }
 :host([left]) .card { left: 70px; right: 4px }
 :host([dark]) .card { --_bg: var(--a4w-bg-color, #22252b); --_text: var(--a4w-text-color, #eceef1) }
-.card button { all: unset; box-sizing: border-box; cursor: pointer; border-radius: inherit }
-.card button:focus-visible { outline: 2px solid var(--_text); outline-offset: -3px }
-.say { flex: 1; min-width: 0; align-self: center; padding-block: 12px; padding-inline: 16px 0 }
+.card button { all: unset; cursor: pointer; border-radius: inherit }
+.card button:focus-visible { outline: 2px solid; outline-offset: -4px }
+.card .say { flex: 1; align-self: center; padding: 12px 0; padding-inline-start: 16px }
 .say span { display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow-wrap: anywhere }
-.card .dismiss { display: grid; place-items: center; flex: none; width: 36px; height: 36px; margin: 4px; opacity: .7 }
-.card .dismiss:hover { opacity: 1 }
+.card .dismiss { display: grid; place-items: center; width: 36px; height: 36px; margin: 4px }
 .dismiss::before {
-  content: ''; width: 16px; height: 16px; background: currentColor; forced-color-adjust: none;
+  content: ''; width: 16px; height: 16px; background: currentColor; opacity: .7; forced-color-adjust: none;
   clip-path: path('M3 1.6 8 6.6l5-5L14.4 3l-5 5 5 5-1.4 1.4-5-5-5 5L1.6 13l5-5-5-5Z')
 }
-@keyframes appear { from { opacity: 0; transform: translateY(8px) } }
-@media (prefers-reduced-motion: reduce) { .card { animation: none } }
 @media (forced-colors: active) { .card, .badge { border: 1px solid } }
 `);
 
@@ -57,7 +50,6 @@ export class Peek {
     const { bubble, language, port, init } = widget;
     bubble.shadowRoot?.adoptedStyleSheets.push(styles);
     this.#badge.className = 'badge';
-    this.#badge.ariaHidden = 'true';
     this.#card.className = 'card';
     this.#card.role = 'status';
     const say = document.createElement('button');
@@ -70,13 +62,14 @@ export class Peek {
 
     dismiss.addEventListener('click', () => {
       this.#hideCard();
-      widget.close(BUBBLE, BUBBLE, true);
+      widget.close();
+      bubble.focus();
     });
     this.#card.append(say, dismiss);
     this.#card.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') dismiss.click();
     });
-    this.#place(init.view);
+    this.#place(init.view as Place);
     port.addEventListener('message', ({ data }) => {
       if (data.type === 'view') this.#place(data);
     });
@@ -158,11 +151,10 @@ export class Peek {
   }
 
   /** Beside the bubble, in the colours of the window; an open window takes everything away. */
-  #place(value: unknown): void {
-    const view = record(value);
+  #place(view: Partial<Place>): void {
     const { bubble, settings } = this.#widget;
-    bubble.toggleAttribute('left', settings.position ? settings.position === 'bottom-left' : !!view?.rtl);
-    bubble.toggleAttribute('dark', settings.theme === 'dark' || (settings.theme !== 'light' && !!view?.dark));
-    if (view?.open) this.clear();
+    bubble.toggleAttribute('left', settings.position ? settings.position === 'bottom-left' : !!view.rtl);
+    bubble.toggleAttribute('dark', settings.theme === 'dark' || (settings.theme !== 'light' && !!view.dark));
+    if (view.open) this.clear();
   }
 }

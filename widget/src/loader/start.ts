@@ -42,11 +42,6 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
     },
   } as unknown as ChatWidgetApi;
   widgets.set(config.widgetId, api);
-  if (!current?.widgets) {
-    window.A4ChatWidget = api;
-    if (Array.isArray(current)) api.push(...current);
-  }
-
   // The page comes first: a bubble waits for its `load`. A chat that is a part of it does not.
   if (config.settings.mode || document.readyState === 'complete') {
     frame.attach();
@@ -54,6 +49,10 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
     addEventListener('load', frame.attach, { signal });
     const patience = setTimeout(frame.attach, PATIENCE);
     signal.addEventListener('abort', () => clearTimeout(patience));
+  }
+  if (!current?.widgets) {
+    window.A4ChatWidget = api;
+    if (Array.isArray(current)) api.push(...current);
   }
   return api;
 }
