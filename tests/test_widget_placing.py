@@ -1,4 +1,4 @@
-"""Where the widget stands on a page and how it looks there: modes, offsets, colours, and what the closed bubble shows."""
+"""Where the widget stands on a page and how it looks: modes, offsets, colours, and what the closed bubble shows."""
 
 import re
 

@@ -24,7 +24,14 @@ function minifyScripts(format) {
   const options = {
     ecma: 2020,
     module: format === 'es',
-    compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, keep_fargs: false },
+    compress: {
+      passes: 3,
+      unsafe: true,
+      unsafe_arrows: true,
+      unsafe_methods: true,
+      pure_getters: true,
+      keep_fargs: false,
+    },
     format: { comments: false },
   };
   return {

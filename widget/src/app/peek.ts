@@ -21,7 +21,7 @@ const styles = sheet(`
 .card .say { flex: 1; align-self: center; padding: 12px 0; padding-inline-start: 16px }
 .say span { display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow-wrap: anywhere }
 .card .dismiss { display: grid; place-items: center; width: 36px; height: 36px; margin: 4px }
-.dismiss::before {
+.card .dismiss::before {
   content: ''; width: 16px; height: 16px; background: currentColor; opacity: .7; forced-color-adjust: none;
   clip-path: path('M3 1.6 8 6.6l5-5L14.4 3l-5 5 5 5-1.4 1.4-5-5-5 5L1.6 13l5-5-5-5Z')
 }
