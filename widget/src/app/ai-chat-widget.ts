@@ -70,7 +70,7 @@ export class AiChatWidget extends HTMLElement {
     button.onclick = () => this.control((control) => control.open(true));
     port.onmessage = ({ data }) => {
       this.early.push(data);
-      if (/^(open|toggle|send)$/.test(data.type)) this.control(() => {});
+      if (/open|toggle|send/.test(data.type)) this.control(() => {});
     };
     const { mode = 'bubble', open = false, proactive } = settings;
     if (mode === 'bubble') this.close();

@@ -11,7 +11,7 @@ export interface Frame {
 
 const SMALL = '(max-width:480px),(max-height:480px) and (orientation:landscape)';
 const DARK = '(prefers-color-scheme:dark)';
-const VARIABLES = ['primary-color', 'bg-color', 'text-color', 'secondary-bg', 'border-color', 'font', 'radius'];
+const VARIABLES = 'primary-color bg-color text-color secondary-bg border-color font radius'.split(' ');
 
 /** Until the app is ready: a blocked frame leaves no trace. */
 const HIDDEN = ':host{display:none!important}';
@@ -31,10 +31,8 @@ export function createFrame(
   const host = document.createElement('div');
   host.id = `a4-chat-widget-${config.widgetId}`;
   const frame = document.createElement('iframe');
-  frame.setAttribute(
-    'sandbox',
-    'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms allow-downloads',
-  );
+  frame.sandbox.value =
+    'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms allow-downloads';
   frame.allow = 'clipboard-write';
   frame.src = `${config.apiUrl}widget.html?id=${config.widgetId}`;
   const root = host.attachShadow({ mode: 'open' });
@@ -44,6 +42,7 @@ export function createFrame(
   root.adoptedStyleSheets = [sheet];
 
   const medias = [matchMedia(SMALL), matchMedia(DARK)] as const;
+  const screen = visualViewport as VisualViewport;
   const until = { signal };
   /** Calls wait in it for the app. */
   let channel = new MessageChannel();
@@ -57,7 +56,7 @@ export function createFrame(
   function view(): Place {
     const [small, dark] = medias;
     // Pinched, the page's own zoom stays in charge.
-    const { scale, offsetTop: top, height } = visualViewport as VisualViewport;
+    const { scale, offsetTop: top, height } = screen;
     return {
       open,
       small: small.matches,
@@ -128,7 +127,7 @@ export function createFrame(
   sheet.replaceSync(HIDDEN);
   frame.addEventListener('load', onLoad, until);
   for (const media of medias) media.addEventListener('change', onView, until);
-  for (const event of ['resize', 'scroll']) visualViewport?.addEventListener(event, onView, until);
+  for (const event of ['resize', 'scroll']) screen.addEventListener(event, onView, until);
   signal.addEventListener('abort', () => {
     observer.disconnect();
     channel.port1.close();
