@@ -8,6 +8,7 @@
     POST   /api/v1/messages/{id}/feedback   rate an answer
     GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
     GET    /widget.js, /widget.html, /assets/*   what the browser loads; /docs and /openapi.json for developers
+    GET    /widget.mjs, /widget.d.ts        the same for applications, and its types
     GET    /                                the demonstration page, without a provider's key
 
 Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
@@ -587,9 +588,9 @@ SHORT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
 ENDLESS_CACHE = "public, max-age=31536000, immutable"
 
 
-async def widget_js(request: Request) -> Response:
-    """The loader, which any page may load."""
-    return _asset(request, "widget.js", SHORT_CACHE)
+async def loader(request: Request) -> Response:
+    """The loader, which any page may load: as a script, as a module, and its types."""
+    return _asset(request, request.url.path.removeprefix("/"), SHORT_CACHE)
 
 
 async def asset(request: Request) -> Response:
@@ -846,7 +847,7 @@ routes = [
     Route(f"{API}/health", health),
     Route(f"{API}/ready", ready),
     Route("/metrics", metrics),
-    Route("/widget.js", widget_js),
+    *(Route(f"/widget.{ending}", loader) for ending in ("js", "mjs", "d.ts")),
     Route("/widget.html", widget_html),
     Route("/assets/{path:path}", asset),
     Route("/docs", docs),

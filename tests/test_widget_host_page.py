@@ -146,6 +146,7 @@ def test_no_style_of_the_page_reaches_the_widget(visit: Visit, css: str) -> None
     expect(chat.bubble).to_be_in_viewport(ratio=1)
     assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
     chat.open()
+    chat.iframe.evaluate("(frame) => Promise.all(frame.getAnimations().map((animation) => animation.finished))")
     assert chat.host.bounding_box() == {"x": 864, "y": 144, "width": 400, "height": 640}
     assert chat.iframe.bounding_box() == chat.host.bounding_box()
     expect(chat.host).to_have_css("opacity", "1")
@@ -211,7 +212,7 @@ CORNER_BUTTON = '<button style="position:fixed;right:16px;bottom:16px;width:64px
 
 def _leaves_no_trace(chat: Chat) -> None:
     expect(chat.host).to_have_count(1)
-    expect(chat.host).to_have_css("visibility", "hidden")
+    expect(chat.host).to_have_css("display", "none")
     chat.page.get_by_role("button", name="Cart").click()
     chat.page.get_by_role("button", name="Cart").press("Tab")
     assert chat.page.evaluate("document.activeElement.tagName") in ("BODY", "BUTTON")
@@ -241,7 +242,7 @@ def test_a_script_tag_without_its_key_says_so_once_and_does_nothing(visit: Visit
     chat = visit(service=replace(shop, api_key=""), head=loaded)
     expect(chat.page).to_have_title("loaded")
     expect(chat.host).to_have_count(0)
-    assert chat.console == ["error: A4ChatWidget: data-api-key is missing or wrong on the script tag."]
+    assert chat.console == ["error: A4ChatWidget: data-api-key is missing or wrong."]
 
 
 def test_the_tenants_settings_show_and_an_attribute_wins_over_them(

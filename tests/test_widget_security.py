@@ -43,9 +43,7 @@ def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop:
     console: list[str] = []
     page.on("console", lambda message: console.append(message.text))
     page.goto(f"{shop.url}/widget.html?id={shop.widget_id}")
-    expect(page.locator("body")).to_have_text(
-        "This page is a part of a chat widget; it works only inside a website that embeds it."
-    )
+    expect(page.locator("body")).to_have_text("A chat, for websites that embed it.")
     assert page.evaluate("document.body.childElementCount") == 0
     assert console == []
 
@@ -57,9 +55,9 @@ def test_messages_that_a_page_forges_change_nothing(visit: Visit, provider: Prov
         """(host) => {
             const frame = host.shadowRoot.firstElementChild.contentWindow;
             const init = { type: 'a4:init', apiKey: 'evil', widgetId: 'evil', settings: { title: 'Evil' },
-                view: { open: true, full: true, dark: true }, lang: 'de', kept: '' };
-            const messages = [init, { type: 'open', focus: true }, { type: 'send', text: 'Evil' },
-                { type: 'layout', open: true, focus: true }, { type: 'view', open: true }, null, 7, 'a4:init'];
+                view: { open: true, small: true, dark: true }, lang: 'de', kept: '' };
+            const messages = [init, { type: 'open', focus: true }, { type: 'send', value: 'Evil' },
+                { type: 'look', css: '', open: true, focus: true }, { type: 'view', open: true }, null, 7, 'a4:init'];
             for (const message of messages) {
                 window.postMessage(message, '*');
                 frame.postMessage(message, '*');
@@ -84,7 +82,7 @@ def test_a_frame_of_another_site_in_the_page_reaches_nothing(
         const init = { type: 'a4:init', apiKey: 'evil', widgetId: 'evil', settings: { title: 'Evil' }, view: {} };
         const targets = [parent, top, ...Array.from({ length: parent.length }, (_, index) => parent[index])];
         for (const target of targets) {
-            for (const message of [init, { type: 'layout', open: true }, { type: 'ready', width: 480, height: 480 }])
+            for (const message of [init, { type: 'open' }, { type: 'look', css: ':host{inset:0}', open: true }])
                 target.postMessage(message, '*', [new MessageChannel().port2]);
         }
         parent.postMessage(`attacked ${targets.length}`, '*');
@@ -98,6 +96,69 @@ def test_a_frame_of_another_site_in_the_page_reaches_nothing(
     expect(chat.page).to_have_title("attacked 3")
     expect(chat.bubble).to_be_visible()
     assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
+
+
+FLOOD = """<script>
+    // Everything that one of the two sides knows, from whichever frame this runs in, to every frame it can find.
+    const view = { open: true, small: true, dark: true, rtl: true, top: 0, height: 99 };
+    const init = { type: 'a4:init', apiKey: 'evil', widgetId: 'evil', settings: { title: 'Evil', open: true }, view };
+    const messages = [init, { type: 'open', focus: true }, { type: 'send', value: 'Evil' },
+        { type: 'identify', value: 'x' }, { type: 'view', focus: true, ...view },
+        { type: 'look', css: ':host{display:block;position:fixed;inset:0}',
+        title: 'Evil', open: true, focus: true }, { type: 'event', name: 'answer', detail: { text: 'Evil' } },
+        { type: 'keep', value: 'Evil' }, { type: 'watch' }, null, 7, 'a4:init'];
+    function flood(targets, count) {
+        let sent = 0;
+        while (sent < count) {
+            for (const target of targets) {
+                const message = messages[sent % messages.length];
+                target.postMessage(message, '*', sent % 2 ? [] : [new MessageChannel().port2]);
+                sent += 1;
+            }
+        }
+        return sent;
+    }
+    if (window !== top || opener) {
+        const page = opener ?? top;
+        const targets = [page, ...Array.from({ length: page.length }, (_, index) => page[index])];
+        page.postMessage(`flooded ${flood(targets, 2000)}`, '*');
+    }
+</script>"""
+
+
+def test_ten_thousand_forged_messages_from_five_frames_change_nothing(
+    visit: Visit, context: BrowserContext, host_pages: HostPages, provider: Provider
+) -> None:
+    """The page itself, a frame of it, a frame in that, a frame of another origin, and a popup."""
+    evil = host_pages.add(body=FLOOD)
+    nested = host_pages.add(body=f'<iframe src="{evil}"></iframe>')
+    listen = """<script>
+        window.floods = 0;
+        window.events = [];
+        addEventListener('message', ({ data }) => { floods += Number(/^flooded (.*)/.exec(data)?.[1] ?? 0) });
+        document.addEventListener('a4:answer', () => events.push('answer'));
+    </script>"""
+    chat = visit(head=listen + FLOOD)
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate(
+        """({ evil, nested, other }) => {
+            for (const src of [evil, nested, other])
+                document.body.append(Object.assign(document.createElement('iframe'), { src }));
+        }""",
+        {"evil": evil, "nested": nested, "other": evil.replace("localhost", "127.0.0.1")},
+    )
+    chat.host.evaluate("(host) => { floods += flood([window, host.shadowRoot.firstElementChild.contentWindow], 2000) }")
+    with context.expect_page():
+        chat.page.evaluate("(evil) => { window.open(evil) }", evil)
+    chat.page.wait_for_function("floods >= 10000", timeout=60_000)
+
+    assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
+    assert chat.page.evaluate("[events.length, localStorage.length, sessionStorage.length]") == [0, 0, 0]
+    chat.page.bring_to_front()
+    chat.open()
+    expect(chat.window).to_have_accessible_name("Chat")
+    expect(chat.questions).to_have_count(0)
+    assert provider.asked == []
 
 
 def test_a_page_inside_a_page_that_is_not_listed_gets_no_widget(

@@ -57,7 +57,7 @@ export function minifyTemplates() {
       if (!/[\\/]src[\\/].*\.ts$/.test(id)) return null;
       const changed = minifyHtml(code)
         .replace(/\bcss`([^`]*)`/g, (_, text) => `css\`${minifyCss(text)}\``)
-        .replace(/\bsheet\((`|')([^`']*)\1\)/g, (_, quote, text) => `sheet(${quote}${minifyCss(text)}${quote})`);
+        .replace(/\bsheet\(\s*`([^`]*)`/g, (_, text) => `sheet(\`${minifyCss(text)}\``);
       return changed === code ? null : { code: changed, map: null };
     },
   };

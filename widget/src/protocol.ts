@@ -22,7 +22,12 @@ export interface Settings {
   /** Chips after a complete answer. */
   followUps?: string[];
   locale?: string;
+  /** Images by URL (https or data:image/…): beside answers, and in the bubble. */
   avatar?: string;
+  icon?: string;
+  /** CSS pixels between the widget and the edges of the page. */
+  offsetX?: number;
+  offsetY?: number;
   sound?: boolean;
   /** Ask before the first message. */
   consent?: boolean;
@@ -30,6 +35,11 @@ export interface Settings {
   privacyUrl?: string;
   /** Where to find people: a mail address, a mailto: or https URL. */
   handoff?: string;
+  /** What the closed widget says by itself once per visit: after seconds, on a path (`*` is a wildcard), on leaving. */
+  proactive?: string;
+  proactiveDelay?: number;
+  proactivePath?: string;
+  proactiveExit?: boolean;
 }
 
 export type Position = 'bottom-right' | 'bottom-left';
@@ -37,7 +47,7 @@ export type Theme = 'auto' | 'light' | 'dark';
 /** In a corner, in the flow of the page, or all of the page. */
 export type Mode = 'bubble' | 'inline' | 'page';
 
-/** How the loader has placed the iframe, and what only the host page can know. */
+/** What the window is told about where it stands. */
 export interface View {
   mode: Mode;
   open: boolean;
@@ -48,35 +58,64 @@ export interface View {
   dark: boolean;
 }
 
+/** What only the host page can know, and whether the loader shows the window. */
+export interface Place {
+  open: boolean;
+  /** A small screen. */
+  small: boolean;
+  dark: boolean;
+  /** The page reads from right to left. */
+  rtl: boolean;
+  /** Of the visual viewport, in CSS pixels: what the on-screen keyboard leaves. 0 where that is not to be followed. */
+  top: number;
+  height: number;
+}
+
 export interface Init {
   type: typeof INIT;
   apiKey: string;
   widgetId: string;
-  settings: Settings;
-  view: View;
+  /** As the host page gave them, texts where they came from attributes: `parseSettings` checks them. */
+  settings: Record<string, unknown>;
+  /** The frame is a part of the page, not a layer over it. */
+  inFlow: boolean;
+  view: Place;
   /** Of the host page. */
   lang: string;
-  /** What the loader kept for an app that may not store anything itself. */
-  kept: string;
+  path: string;
+  /** What the page last said with `identify` and `setContext`. */
+  told: { [name in CallName]?: unknown };
+  /** The documented CSS variables without their `--a4w-`, '' where the host page does not set them. */
+  vars: Record<string, string>;
+  /** What the loader kept for an app that may not store anything itself: over visits, and during this one. */
+  kept: string | null;
+  visit: string | null;
 }
 
+/** The methods of `window.A4ChatWidget` that the app performs; each takes one value or none. */
+export const CALLS = ['open', 'close', 'toggle', 'send', 'newConversation', 'identify', 'setContext'] as const;
+export type CallName = (typeof CALLS)[number];
+
 export type ToApp =
-  | ({ type: 'view'; focus: boolean } & View)
-  | { type: 'open'; focus: boolean }
-  | { type: 'close' }
-  | { type: 'send'; text: string }
-  | { type: 'new' };
+  | ({ type: 'view'; focus: boolean } & Place)
+  /** `focus`: the visitor has just done something on the page, so that the keyboard may follow. */
+  | { type: CallName; value: unknown; focus: boolean }
+  /** Answers `watch`: the visitor went somewhere on the page, or the pointer leaves it at its top. */
+  | { type: 'visit'; path: string; leaving: boolean };
 
 export type ToLoader =
-  | { type: 'ready'; title: string; width: number; height: number; position?: Position }
-  | { type: 'layout'; open: boolean; focus: boolean }
-  | { type: 'keep'; value: string }
-  | { type: 'event'; name: EventName; detail: EventDetail };
+  /** The style of the frame and of its host element. `view` answers it. */
+  | { type: 'look'; css: string; title: string; open: boolean; focus: boolean }
+  | { type: 'event'; name: EventName; detail: EventDetail }
+  /** `visit`: only as long as the browser's tab. */
+  | { type: 'keep'; value: string; visit?: boolean }
+  /** The app wants to know where the visitor goes on the page, and when the pointer leaves it. */
+  | { type: 'watch' };
 
 export const EVENTS = ['ready', 'open', 'close', 'message', 'answer', 'error', 'feedback', 'limit'] as const;
 export type EventName = (typeof EVENTS)[number];
 
-/** `message`: id, text. `answer`: id, text, status. `error`: code. The others carry nothing. */
+/** `message`: id, text. `answer`: id, text, status. `error`, `limit`: code. `feedback`: id, rating. The others: nothing. */
 export type EventDetail = Record<string, string>;
 
 /** A record to look into, or undefined; never throws. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { awaitInit, originAllowed, parseInit, parsePage, parseSettings, parseToApp } from '../src/app/handshake.ts';
-import { parseToLoader } from '../src/loader/frame.ts';
+import { awaitInit, originAllowed } from '../src/app/handshake.ts';
+import { facts, parseInit, parseSettings, parseToApp } from '../src/app/parse.ts';
 import { INIT } from '../src/protocol.ts';
 
 const JUNK = [undefined, null, 0, '', 'a4:init', [], {}, { type: 5 }, { type: 'nothing' }, Symbol.iterator, () => {}];
@@ -8,10 +8,15 @@ const VALID = {
   type: INIT,
   apiKey: 'a4_pub_x',
   widgetId: 'wgt_1',
-  settings: { title: 'Help' },
-  view: { mode: 'bubble', open: false, expanded: false, full: true, dark: false },
+  settings: { title: 'Help', mode: 'inline', userToken: 'earlier' },
+  inFlow: true,
+  told: { identify: 'eyJ', setContext: { page: 'Cart', items: 3 } },
+  view: { open: false, small: true, dark: false, rtl: false, top: 0, height: 600 },
   lang: 'de-AT',
+  path: '/',
+  vars: {},
   kept: '',
+  visit: '',
 };
 
 describe('an origin is allowed', () => {
@@ -52,22 +57,6 @@ describe('an origin is allowed', () => {
   });
 });
 
-describe('what the service wrote into the page', () => {
-  test('is read with its origins and settings', () => {
-    const page = parsePage(
-      '{"id":"wgt_1","origins":["https://shop.example",7],"settings":{"title":"Help","theme":"dark"}}',
-    );
-    expect(page).toEqual({ origins: ['https://shop.example'], settings: { title: 'Help', theme: 'dark' } });
-  });
-
-  test.each(['', '__A4_WIDGET__', '[]', 'null', '{"origins":"https://shop.example"}'])(
-    'allows nobody when it is %j',
-    (json) => {
-      expect(parsePage(json)).toEqual({ origins: [], settings: {} });
-    },
-  );
-});
-
 describe('settings', () => {
   test('keep what has the right type and length, and nothing else', () => {
     expect(
@@ -75,13 +64,25 @@ describe('settings', () => {
         title: 'x'.repeat(81),
         greeting: 'Hi',
         color: 5,
-        position: 'top',
-        theme: 'neon',
+        theme: 'contrast',
         suggestions: ['a', '', 5, 'b'],
-        locale: 'de',
+        avatar: 'javascript:alert(1)',
+        privacyUrl: 'http://example.com',
+        sound: 1,
         surprise: true,
       }),
-    ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'], locale: 'de' });
+    ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'] });
+  });
+
+  test('are read from attributes, which are texts', () => {
+    const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', avatar: 'https://a.test/b.png' };
+    expect(parseSettings(attributes)).toEqual({
+      sound: true,
+      consent: true,
+      suggestions: ['a', 'b'],
+      avatar: 'https://a.test/b.png',
+    });
+    expect(parseSettings({ sound: 'false', followUps: 'a, b' })).toEqual({ sound: false });
   });
 
   test('hold at most six suggestions', () => {
@@ -90,46 +91,46 @@ describe('settings', () => {
 });
 
 describe('messages', () => {
-  test('of no known shape are ignored by both sides, without a throw', () => {
-    for (const junk of JUNK) {
-      expect(parseInit(junk)).toBeUndefined();
-      expect(parseToApp(junk)).toBeUndefined();
-      expect(parseToLoader(junk)).toBeUndefined();
-    }
+  test('of no known shape are ignored without a throw', () => {
+    for (const junk of JUNK) expect(parseToApp(junk)).toBeUndefined();
   });
 
-  test('that begin the talk need a key and an id of sane length', () => {
-    expect(parseInit(VALID)).toEqual(VALID);
-    expect(parseInit({ ...VALID, apiKey: '' })).toBeUndefined();
-    expect(parseInit({ ...VALID, apiKey: 'x'.repeat(201) })).toBeUndefined();
-    expect(parseInit({ ...VALID, widgetId: 5 })).toBeUndefined();
-    expect(parseInit({ ...VALID, settings: null, view: 7, lang: {} })).toMatchObject({
-      settings: {},
-      view: { open: false, full: false, dark: false },
-      lang: '',
+  test('that begin the talk lose what is no text, no fact and no setting', () => {
+    expect(parseInit(VALID, {})).toEqual({
+      apiKey: 'a4_pub_x',
+      widgetId: 'wgt_1',
+      settings: { title: 'Help' },
+      mode: 'inline',
+      inFlow: true,
+      view: { open: false, small: true, dark: false, rtl: false, top: 0, height: 600 },
+      userToken: 'eyJ',
+      context: { page: 'Cart', items: '3' },
+      kept: '',
+    });
+    const junk = { apiKey: 5, settings: null, view: 7, told: 'x', kept: {}, inFlow: 'yes' };
+    expect(parseInit(junk as object, { title: 'Tenant' })).toMatchObject({
+      apiKey: '',
+      settings: { title: 'Tenant' },
+      mode: 'bubble',
+      inFlow: false,
+      view: { open: false, height: 0 },
+      userToken: '',
+      context: {},
+      kept: '',
     });
   });
 
-  test('to the app are bounded', () => {
-    expect(parseToApp({ type: 'send', text: 'Hi' })).toEqual({ type: 'send', text: 'Hi' });
-    expect(parseToApp({ type: 'send', text: '' })).toBeUndefined();
-    expect(parseToApp({ type: 'send', text: 'x'.repeat(100_001) })).toBeUndefined();
-    expect(parseToApp({ type: 'open', focus: 'yes' })).toEqual({ type: 'open', focus: false });
+  test('carry at most 20 facts of bounded size', () => {
+    const many = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`fact${index}`, index]));
+    expect(Object.keys(facts(many))).toHaveLength(20);
+    expect(facts({ ['x'.repeat(65)]: 'a', long: 'x'.repeat(501), nested: {}, none: null, ok: true })).toEqual({
+      ok: 'true',
+    });
   });
 
-  test('to the loader cannot cover the page or smuggle anything into an event', () => {
-    expect(parseToLoader({ type: 'ready', width: 99_999, height: Number.NaN, position: 'top', title: '' })).toEqual({
-      type: 'ready',
-      title: 'Chat',
-      width: 480,
-      height: 0,
-    });
-    expect(parseToLoader({ type: 'event', name: 'constructor', detail: {} })).toBeUndefined();
-    expect(parseToLoader({ type: 'event', name: 'answer', detail: { id: '1', text: {}, more: 'x' } })).toEqual({
-      type: 'event',
-      name: 'answer',
-      detail: { id: '1' },
-    });
+  test('to the app carry whether the keyboard may follow, only where that is said so', () => {
+    expect(parseToApp({ type: 'open', focus: 'yes' })).toEqual({ type: 'open', value: undefined, focus: false });
+    expect(parseToApp({ type: 'send', value: 'Hi', focus: true })).toEqual({ type: 'send', value: 'Hi', focus: true });
   });
 });
 
@@ -142,7 +143,7 @@ describe('the handshake', () => {
     target = new EventTarget();
     vi.stubGlobal('addEventListener', target.addEventListener.bind(target));
     vi.stubGlobal('removeEventListener', target.removeEventListener.bind(target));
-    vi.stubGlobal('window', { parent });
+    vi.stubGlobal('parent', parent);
     vi.stubGlobal('location', { origin: own });
   });
 
@@ -183,7 +184,7 @@ describe('the handshake', () => {
     ['another window', { source: {} }],
     ['nowhere', { source: null }],
     ['the right page without a port', { ports: [] }],
-    ['the right page with junk', { data: { type: INIT } }],
+    ['the right page with junk', { data: { type: 'a4:other' } }],
   ])('ignores a message from %s and still takes a good one', (_, more) => {
     const begin = vi.fn();
     awaitInit({ origins: ['https://shop.example'], settings: {} }, begin);

@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { parseChannels, textOn } from '../src/app/color.ts';
 import en from '../src/strings/en.ts';
 import { duration, fill } from '../src/strings/index.ts';
-import { bubbleLabel, chooseLocale, LOCALES } from '../src/strings/locale.ts';
+import { bubbleLabels, chooseLocale, LOCALES } from '../src/strings/locale.ts';
 import { splitSentences } from '../src/window/announcer.ts';
 import { dayName } from '../src/window/dates.ts';
 import { plainText } from '../src/window/plain-text.ts';
@@ -22,7 +21,7 @@ describe('each language', () => {
       expect(places(rest)).toEqual(places(en[key].split('|').at(-1) ?? ''));
       for (const form of forms) expect(form).toMatch(new RegExp(`^(${categories.join('|')}):.`));
     }
-    expect(bubbleLabel(locale)).not.toBe('');
+    expect(Object.values(bubbleLabels(locale)).filter(Boolean)).toHaveLength(2);
   });
 
   test.each([
@@ -89,26 +88,6 @@ describe('sentences', () => {
 
   test('at the end include the last words', () => {
     expect(splitSentences('One. And', true)).toEqual({ sentences: ['One.', 'And'], length: 8 });
-  });
-});
-
-describe('text on a colour', () => {
-  test.each([
-    [[1, 1, 1], '#000'],
-    [[0, 0, 0], '#fff'],
-    [[1, 0.9, 0], '#000'],
-    [[0.31, 0.27, 0.9], '#fff'],
-  ] as const)('%j is %s', (rgb, expected) => {
-    expect(textOn(rgb)).toBe(expected);
-  });
-
-  test.each([
-    ['color(srgb 0.2 0.4 1)', [0.2, 0.4, 1]],
-    ['color(srgb 0.2 0.4 1 / 0.5)', [0.2, 0.4, 1]],
-    ['color(srgb 1e-7 0 1)', [1e-7, 0, 1]],
-    ['rgb(51, 102, 255)', [0.2, 0.4, 1]],
-  ])('is worked out of %s', (computed, expected) => {
-    expect(parseChannels(computed)).toEqual(expected);
   });
 });
 

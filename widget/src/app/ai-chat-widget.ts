@@ -1,163 +1,135 @@
-import type { EventDetail, EventName, Init, Settings, ToApp, ToLoader, View } from '../protocol.ts';
-import { bubbleLabel, chooseLocale, direction, type Locale } from '../strings/locale.ts';
-import type { ChatWindow } from '../window/chat-window.ts';
+import type { Place, ToLoader } from '../protocol.ts';
+import { ENGLISH } from '../strings/bubble.ts';
 import { ChatBubble } from './chat-bubble.ts';
-import { channels, textOn, validColor } from './color.ts';
 import { define, sheet } from './dom.ts';
-import { parseToApp } from './handshake.ts';
+import type { RawInit } from './handshake.ts';
+import type { Language } from './language.ts';
+import type { Peek } from './peek.ts';
+import type { Control } from './window.ts';
 
-const styles = sheet(':host { position: fixed; inset: 0 } [hidden] { display: none }');
+export type { Start } from './window.ts';
 
-/** What the window is told when it is made. */
-export interface Start {
-  apiKey: string;
-  widgetId: string;
-  settings: Settings;
-  locale: Locale;
-  kept: string;
-  userToken: string;
-  /** Facts about the page for the model. */
-  context: Record<string, string>;
-  /** Has the loader keep a text, for browsers that let this page store nothing. */
-  keep(value: string): void;
+// A main colour that is none becomes ours. The text on it is black or white, whichever WCAG 2 finds easier to read: y is
+// the relative luminance, at 0.1791 both contrasts are equal, and 1.1 is beyond white in every channel. Browsers that
+// can't make it (until mid-2024) show white.
+document.adoptedStyleSheets = [
+  sheet(`
+@property --a4w-primary-color { syntax: '<color>'; inherits: true; initial-value: #4f46e5 }
+@property --a4w-on-primary { syntax: '<color>'; inherits: true; initial-value: #fff }
+ai-chat-widget {
+  --_y: clamp(0, (.1791 - y) * 1e6, 1.1);
+  --a4w-on-primary: color(from var(--a4w-primary-color) xyz-d65 var(--_y) var(--_y) var(--_y))
 }
+`),
+];
 
-/** The root: holds the bubble, fetches the window when it is first wanted, and talks with the loader. */
+/**
+ * The root: shows the bubble, and fetches what else is wanted. Most visitors load nothing but this file, the bubble and
+ * the handshake.
+ */
 export class AiChatWidget extends HTMLElement {
-  readonly #bubble = new ChatBubble();
-  #port: MessagePort | undefined;
-  #start: Start | undefined;
-  #view: View = { mode: 'bubble', expanded: false, open: false, full: false, dark: false };
-  #window: ChatWindow | undefined;
-  #loading: Promise<ChatWindow> | undefined;
-  /** What was asked for last: a window that arrives late may not be wanted any more. */
-  #wanted = false;
+  readonly bubble = new ChatBubble();
+  /** What the loader sent before `Control` was there to take it. */
+  readonly early: unknown[] = [];
+  declare init: RawInit;
+  /** The settings of the service for the tenant. */
+  declare tenant: Record<string, unknown>;
+  /** Both settings, those of the host page over the tenant's; none of them is checked. */
+  declare settings: Record<string, unknown>;
+  declare language: Language;
+  declare port: MessagePort;
+  #control: Promise<Control> | undefined;
+  #peek: Promise<Peek> | undefined;
 
-  constructor() {
-    super();
-    const root = this.attachShadow({ mode: 'open' });
-    root.adoptedStyleSheets = [styles];
-    root.append(this.#bubble);
-    this.#bubble.addEventListener('bubble-want', () => void this.#fetch().catch(this.#forget));
-    this.#bubble.addEventListener('bubble-press', () => void this.open(true));
-  }
+  async begin(init: RawInit, port: MessagePort, tenant: Record<string, unknown>): Promise<void> {
+    const given = init.settings as Record<string, unknown>;
+    const settings = { ...tenant, ...given };
+    Object.assign(this, { init, port, tenant, settings });
+    this.attachShadow({ mode: 'open' }).append(this.bubble);
+    const vars = init.vars as Record<string, unknown>;
+    vars['primary-color'] = given.color || vars['primary-color'] || tenant.color;
+    for (const name in vars) if (vars[name]) this.style.setProperty(`--a4w-${name}`, `${vars[name]}`);
 
-  begin(init: Init, port: MessagePort, tenant: Settings): void {
-    const settings = { ...tenant, ...init.settings };
-    const locale = chooseLocale([settings.locale, init.lang, ...navigator.languages]);
-    this.#port = port;
-    this.#start = {
-      apiKey: init.apiKey,
-      widgetId: init.widgetId,
-      settings,
-      locale,
-      kept: init.kept,
-      userToken: '',
-      context: {},
-      keep: (value) => this.#post({ type: 'keep', value }),
+    const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);
+    this.language = { locale: 'en', dir: 'ltr', labels: ENGLISH };
+    if (!/^en\b/i.test(`${wishes[0]}`)) {
+      // A chat in English beats none.
+      await import('./language.ts').then(
+        ({ chooseLanguage }) => {
+          this.language = chooseLanguage(wishes);
+        },
+        () => {},
+      );
+    }
+    const { locale: lang, dir, labels } = this.language;
+    Object.assign(document.documentElement, { lang, dir });
+    this.bubble.label = labels.open;
+    if (settings.icon) this.bubble.icon = `${settings.icon}`;
+    const { button } = this.bubble;
+    button.onpointerenter = button.onfocus = () => this.control();
+    button.onclick = () => this.control((control) => control.open(true));
+    port.onmessage = ({ data }) => {
+      this.early.push(data);
+      if (/open|toggle|send/.test(data.type)) this.control(() => {});
     };
-    const color = validColor(settings.color);
-    this.style.setProperty('--a4w-primary-color', color);
-    this.style.setProperty('--a4w-on-primary', textOn(channels(color, this)));
-    document.documentElement.lang = locale;
-    document.documentElement.dir = direction(locale);
-    this.#bubble.label = bubbleLabel(locale);
-    this.#show(init.view);
-    port.onmessage = (event) => this.#receive(parseToApp(event.data));
-    const title = settings.title ?? 'Chat';
-    const { position } = settings;
-    this.#post({ type: 'ready', title, width: 64, height: 64, ...(position && { position }) });
+    const { mode = 'bubble', open = false, proactive } = settings;
+    if (mode === 'bubble') this.close();
+    this.post({ type: 'event', name: 'ready', detail: {} });
+    const isOpen = mode !== 'bubble' || (init.view as Place).open || `${open}` !== 'false';
+    if (isOpen) this.control((control) => control.open(false));
+    else if (proactive) this.peek((peek) => peek.propose());
   }
 
-  async open(focus: boolean): Promise<void> {
-    this.#wanted = true;
-    this.#bubble.busy = true;
+  /** Fetches the window and, if it is for something, does it. When it can't be fetched, the next press tries again. */
+  async control(use?: (control: Control) => void): Promise<void> {
+    const { button } = this.bubble;
+    button.ariaBusy = `${!!use}`;
     try {
-      await this.#fetch();
-      if (this.#wanted) this.#post({ type: 'layout', open: true, focus });
+      this.#control ??= import('./window.ts').then(({ createControl }) => createControl(this));
+      use?.(await this.#control);
     } catch (error) {
-      this.#failed(error);
-    } finally {
-      this.#bubble.busy = false;
+      this.#control = undefined;
+      if (!use) return;
+      this.post({ type: 'event', name: 'error', detail: { code: 'unavailable' } });
+      console.error('A4ChatWidget:', error);
     }
+    button.ariaBusy = 'false';
   }
 
-  close(focus: boolean): void {
-    this.#wanted = false;
-    this.#post({ type: 'layout', open: false, focus });
+  /** Badge and preview beside the bubble, for those who get to see them. */
+  async peek(use: (peek: Peek) => void): Promise<void> {
+    this.#peek ??= import('./peek.ts').then(({ Peek }) => new Peek(this));
+    use(await this.#peek);
   }
 
-  #receive(message: ToApp | undefined): void {
-    switch (message?.type) {
-      case 'view':
-        this.#show(message, message.focus);
-        break;
-      case 'open':
-        void this.open(message.focus);
-        break;
-      case 'close':
-        this.close(false);
-        break;
-      case 'send':
-        void this.#send(message.text);
-        break;
-      case 'new':
-        this.#window?.newConversation();
-        break;
-    }
+  /** Has the loader show the bubble, with so much room for it. */
+  close(width = 64, height = 64, focus = false): void {
+    this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
   }
 
-  async #send(text: string): Promise<void> {
-    await this.open(false);
-    this.#window?.send(text);
+  /** A box in the corner of the host page. An offset gives way where the box would leave the screen. */
+  corner(width: string, height: string): string {
+    const { position, offsetX = 16, offsetY = 16, zIndex } = this.settings;
+    const isLeft = position ? position === 'bottom-left' : (this.init.view as Place).rtl;
+    const edge = (side: string, offset: unknown, all: string, size: string) =>
+      `${side}:clamp(0px,${Number(offset) || 0}px,min(400px,${all} - 16px - ${size}));`;
+    return (
+      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};height:${height};` +
+      edge(isLeft ? 'left' : 'right', offsetX, '100vw', width) +
+      edge('bottom', offsetY, '100vh', height)
+    );
   }
 
-  #show(view: View, focus = false): void {
-    const was = this.#view.open;
-    this.#view = view;
-    this.#bubble.hidden = view.open;
-    const theme = this.#start?.settings.theme ?? 'auto';
-    const dark = theme === 'dark' || (theme === 'auto' && view.dark);
-    this.#window?.place({ ...view, dark });
-    if (view.open && focus) this.#window?.focus();
-    if (!view.open && focus) this.#bubble.focus();
-    if (was !== view.open) this.#tell(view.open ? 'open' : 'close');
+  /** Has the loader style its element and the frame: the page's own styles touch neither. */
+  look(host: string, frame: string, open: boolean, focus: boolean): void {
+    const bare = 'all:initial;display:block;';
+    const css =
+      `:host{${(bare + host).replace(/;/g, '!important;')}}` + `iframe{${bare}width:100%;height:100%;${frame}}`;
+    this.post({ type: 'look', css, title: `${this.settings.title || 'Chat'}`, open, focus });
   }
 
-  #fetch(): Promise<ChatWindow> {
-    this.#loading ??= this.#load();
-    return this.#loading;
-  }
-
-  async #load(): Promise<ChatWindow> {
-    const { createWindow } = await import('../window/index.ts');
-    const start = this.#start;
-    if (!start) throw new Error('The window was asked for before the handshake.');
-    const made = await createWindow(start, (name, detail) => this.#tell(name, detail));
-    made.addEventListener('window-close', () => this.close(true));
-    this.shadowRoot?.append(made);
-    this.#window = made;
-    this.#show(this.#view);
-    return made;
-  }
-
-  /** The second chunk did not come, as after a lost connection: the next press tries again. */
-  readonly #forget = (): void => {
-    this.#loading = undefined;
-  };
-
-  readonly #failed = (error: unknown): void => {
-    this.#forget();
-    this.#tell('error', { code: 'unavailable' });
-    console.error('A4ChatWidget: the chat window could not be loaded.', error);
-  };
-
-  #tell(name: EventName, detail: EventDetail = {}): void {
-    this.#post({ type: 'event', name, detail });
-  }
-
-  #post(message: ToLoader): void {
-    this.#port?.postMessage(message);
+  post(message: ToLoader): void {
+    this.port.postMessage(message);
   }
 }
 

@@ -1,59 +1,44 @@
-import { define, icon, sheet } from './dom.ts';
+import { define, sheet } from './dom.ts';
 
+// The speech bubble is cut out of the text's colour, which stays right in forced colours.
 const styles = sheet(`
-:host { position: fixed; inset: 0; display: grid; place-items: center }
+:host { position: fixed; bottom: 0; right: 0; width: 64px; height: 64px; padding: 4px; box-sizing: border-box }
+:host([hidden]) { display: none }
 button {
-  all: unset; box-sizing: border-box; display: grid; place-items: center; width: 56px; height: 56px; border-radius: 50%;
-  background: var(--a4w-primary-color); color: var(--a4w-on-primary); cursor: pointer;
-  transition: transform .18s cubic-bezier(.3, 1.6, .6, 1)
+  display: grid; place-items: center; width: 56px; height: 56px; border: 0; padding: 0; border-radius: 50%;
+  background: var(--a4w-primary-color); color: var(--a4w-on-primary); cursor: pointer; outline-offset: 2px
 }
-button:hover { transform: scale(1.06) }
-button:active { transform: scale(.96) }
-button:focus-visible { outline: 2px solid var(--a4w-primary-color); outline-offset: 2px }
-svg { width: 26px; fill: none; stroke: currentColor; stroke-width: 1.9; stroke-linecap: round; stroke-linejoin: round }
-[aria-busy=true] svg { animation: busy 1s infinite alternate }
-@keyframes busy { to { opacity: .35 } }
-@media (prefers-reduced-motion: reduce) { button { transition: none } }
-@media (forced-colors: active) { button { border: 2px solid ButtonText } }
+button:hover { filter: brightness(1.15) }
+button:empty::before {
+  content: ''; width: 24px; height: 24px; scale: 1.3; background: currentColor; forced-color-adjust: none;
+  clip-path: path(evenodd, 'M20.5 11.6a8.3 8.3 0 0 1-12 7.5L4 20.5l1.4-4.3a8.4 8.4 0 1 1 15.1-4.6ZM8.6 10.6a1.2 1.2 0 1 0 .1 0ZM12.2 10.6a1.2 1.2 0 1 0 .1 0ZM15.8 10.6a1.2 1.2 0 1 0 .1 0Z')
+}
+img { width: 100%; height: 100%; border-radius: 50%; object-fit: cover }
+[aria-busy=true] { opacity: .5 }
+@media (forced-colors: active) { button { border: 2px solid } }
 `);
 
-const SPEECH =
-  'M20.5 11.6a8.3 8.3 0 0 1-12 7.5L4 20.5l1.4-4.3a8.4 8.4 0 1 1 15.1-4.6ZM8.6 11.8h0M12.2 11.8h0M15.8 11.8h0';
-
-/**
- * The round button in the corner of the page. No library: it is all that most visitors ever load.
- *
- * @fires bubble-want - the pointer or the keyboard is on it: it may be pressed soon
- * @fires bubble-press - it was pressed
- */
+/** The round button in the corner of the page. No library: it is all that most visitors ever load. */
 export class ChatBubble extends HTMLElement {
-  readonly #button = document.createElement('button');
+  readonly button = document.createElement('button');
 
   constructor() {
     super();
-    const root = this.attachShadow({ mode: 'open' });
+    const root = this.attachShadow({ mode: 'open', delegatesFocus: true });
     root.adoptedStyleSheets = [styles];
-    this.#button.type = 'button';
-    this.#button.setAttribute('aria-haspopup', 'dialog');
-    this.#button.append(icon(SPEECH));
-    root.append(this.#button);
-    const tell = (name: string) => () => this.dispatchEvent(new Event(name));
-    this.#button.addEventListener('pointerenter', tell('bubble-want'));
-    this.#button.addEventListener('focus', tell('bubble-want'));
-    this.#button.addEventListener('click', tell('bubble-press'));
+    root.append(this.button);
+    this.button.ariaHasPopup = 'dialog';
   }
 
   set label(text: string) {
-    this.#button.setAttribute('aria-label', text);
-    this.#button.title = text;
+    this.button.ariaLabel = this.button.title = text;
   }
 
-  set busy(busy: boolean) {
-    this.#button.setAttribute('aria-busy', String(busy));
-  }
-
-  override focus(): void {
-    this.#button.focus();
+  /** An image instead of ours, as soon as it is there; one that can't be loaded changes nothing. */
+  set icon(url: string) {
+    const image = new Image();
+    image.onload = () => this.button.append(image);
+    image.src = url;
   }
 }
 

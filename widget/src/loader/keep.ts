@@ -1,18 +1,15 @@
-/** Browsers that let no third party store anything leave the page's own storage: the app asks to keep one text there. */
-
-export function kept(key: string): string {
+/**
+ * Browsers that let no third party store anything leave the page's own storage: the app asks to keep one text there over
+ * visits, and one during this visit. Without a value, returns what is kept; '' removes it.
+ */
+export function keep(area: 'localStorage' | 'sessionStorage', key: string, value?: string): string | null {
   try {
-    return localStorage.getItem(key) ?? '';
+    const storage = window[area];
+    if (value === undefined) return storage.getItem(key);
+    if (value) storage.setItem(key, value);
+    else storage.removeItem(key);
+    return value;
   } catch {
-    return ''; // Denied here, too: the conversation lasts as long as the page.
-  }
-}
-
-export function keep(key: string, value: string): void {
-  try {
-    if (value) localStorage.setItem(key, value);
-    else localStorage.removeItem(key);
-  } catch {
-    return; // As above.
+    return null; // Denied here, too: the conversation lasts as long as the page.
   }
 }

@@ -1,5 +1,5 @@
 /** The demonstration page: buttons that ask, snippets to copy, and a switch that mistreats the page but not the chat. */
-import type {} from '../loader/main.ts';
+import type {} from '../../types/a4-chat-widget';
 
 const HOSTILE = `
   body * { font-family: cursive !important; rotate: -.6deg !important; color: crimson !important }

@@ -1,8 +1,10 @@
-/** What the bubble needs before anything is opened; the window's own strings come with it, one chunk per language. */
+import { type BubbleLabels, ENGLISH } from './bubble.ts';
+
+/** What the closed widget says, in a chunk that is fetched where the first wish is not English. */
 const BUBBLE = {
-  en: 'Open chat',
-  de: 'Chat öffnen',
-} as const;
+  en: ENGLISH,
+  de: { open: 'Chat öffnen', dismiss: 'Ausblenden' },
+} satisfies Record<string, BubbleLabels>;
 
 export type Locale = keyof typeof BUBBLE;
 
@@ -18,6 +20,6 @@ export function chooseLocale(wishes: readonly (string | undefined)[]): Locale {
   return 'en';
 }
 
-export const bubbleLabel = (locale: Locale): string => BUBBLE[locale];
+export const bubbleLabels = (locale: Locale): BubbleLabels => BUBBLE[locale];
 
 export const direction = (locale: string): 'ltr' | 'rtl' => (/^(ar|fa|he)/.test(locale) ? 'rtl' : 'ltr');

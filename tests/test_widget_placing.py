@@ -1,0 +1,282 @@
+"""Where the widget stands on a page and how it looks: modes, offsets, colours, and what the closed bubble shows."""
+
+import re
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="
+PROACTIVE = 'data-proactive="Can I help?" data-proactive-delay=0'
+
+
+def test_an_inline_chat_fills_its_target_and_never_closes(visit: Visit, provider: Provider) -> None:
+    chat = visit(
+        "data-mode=inline data-target=#here", body='<section id="here" style="width:500px;height:600px"></section>'
+    )
+    expect(chat.field).to_be_visible()
+    box = chat.page.locator("#here").bounding_box()
+    assert chat.iframe.bounding_box() == box
+    expect(chat.bubble).to_be_hidden()
+    expect(chat.field).not_to_be_focused()
+    provider.answer("Here.")
+    chat.ask("Where?")
+    expect(chat.answers).to_have_text("Here.")
+    chat.field.press("Escape")
+    chat.page.evaluate("A4ChatWidget.close()")
+    expect(chat.field).to_be_visible()
+    assert chat.iframe.bounding_box() == box
+
+
+def test_an_inline_chat_without_a_target_stands_where_its_script_does(visit: Visit) -> None:
+    chat = visit("data-mode=inline", body="<p id=before>Before</p>")
+    expect(chat.field).to_be_visible()
+    assert chat.host.evaluate("(host) => host.previousElementSibling.tagName") == "SCRIPT"
+    box, before = chat.iframe.bounding_box(), chat.page.locator("#before").bounding_box()
+    assert box
+    assert before
+    assert (box["height"], box["width"]) == (520, before["width"])
+
+
+def test_a_target_that_comes_late_and_is_replaced_gets_its_chat(visit: Visit) -> None:
+    chat = visit("data-mode=inline data-target=#late")
+    expect(chat.host).to_have_count(0)
+    render = "() => { document.querySelector('main').innerHTML = '<div id=late style=\"height:600px\"></div>' }"
+    for _ in range(2):
+        chat.page.evaluate(render)
+        expect(chat.field).to_be_visible()
+        assert chat.host.evaluate("(host) => host.parentElement.id") == "late"
+
+
+def test_a_page_chat_is_all_of_the_page(visit: Visit) -> None:
+    chat = visit("data-mode=page")
+    expect(chat.field).to_be_visible()
+    assert chat.iframe.bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 800}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "closed", "opened"),
+    [
+        ("data-offset-x=40 data-offset-y=100", (1176, 636), (840, 60)),
+        ("data-offset-x=40 data-position=bottom-left", (40, 720), (40, 144)),
+        ("data-offset-x=9999 data-offset-y=-5", (816, 736), (480, 160)),
+        ("data-offset-x=far", (1216, 720), (880, 144)),
+    ],
+)
+def test_offsets_move_the_bubble_and_give_way_where_the_window_would_leave_the_screen(
+    visit: Visit, attributes: str, closed: tuple[int, int], opened: tuple[int, int]
+) -> None:
+    chat = visit(attributes)
+    expect(chat.bubble).to_be_visible()
+    box = chat.host.bounding_box()
+    assert box
+    assert (box["x"], box["y"]) == closed
+    chat.open()
+    box = chat.host.bounding_box()
+    assert box
+    assert (box["x"], box["y"]) == opened
+
+
+def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:
+    css = "html { --a4w-primary-color: rgb(0, 128, 96); --a4w-bg-color: #fef6e4; --a4w-font: Georgia }"
+    chat = visit(head=f"<style>{css}</style>")
+    expect(chat.bubble).to_have_css("background-color", "rgb(0, 128, 96)")
+    chat.open()
+    expect(chat.window).to_have_css("background-color", "rgb(254, 246, 228)")
+    expect(chat.window).to_have_css("font-family", "Georgia")
+
+
+@pytest.mark.parametrize(
+    ("color", "background", "text"),
+    [
+        ("#fde047", "rgb(253, 224, 71)", "0 0 0"),
+        ("oklch(0.4 0.2 270)", "oklch(0.4 0.2 270)", "1.1 1.1 1.1"),
+        ("#757575", "rgb(117, 117, 117)", "1.1 1.1 1.1"),
+        ("#767676", "rgb(118, 118, 118)", "0 0 0"),
+        ("no colour; background: url(//evil.test)", "rgb(79, 70, 229)", "1.1 1.1 1.1"),
+    ],
+)
+def test_the_text_on_the_main_colour_is_the_one_that_is_easier_to_read(
+    visit: Visit, color: str, background: str, text: str
+) -> None:
+    """WCAG 2 finds black and white as easy at a relative luminance of 0.179: #757575 is just below it."""
+    chat = visit(f'data-color="{color}"')
+    expect(chat.bubble).to_have_css("background-color", background)
+    expect(chat.bubble).to_have_css("color", f"color(xyz-d65 {text})")
+
+
+def test_an_icon_shows_as_soon_as_it_is_there_and_a_broken_one_never(visit: Visit) -> None:
+    chat = visit(f'data-icon="{PIXEL}"')
+    expect(chat.bubble.locator("img")).to_be_visible()
+    chat = visit('data-icon="data:image/png;base64,broken"')
+    chat.open()
+    expect(chat.bubble.locator("img")).to_have_count(0)
+
+
+def test_a_message_that_begins_by_itself_opens_the_window_with_it_and_comes_once_per_visit(visit: Visit) -> None:
+    chat = visit(PROACTIVE)
+    card = chat.button("Can I help?")
+    expect(card).to_be_visible()
+    expect(chat.button("Open chat (1)")).to_be_visible()
+    expect(chat.host).to_have_css("width", "350px")
+    card.click()
+    expect(chat.log).to_contain_text("Can I help?")
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+    expect(card).to_have_count(0)
+    assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
+    chat.page.reload()
+    chat.open()
+    expect(card).to_have_count(0)
+
+
+def test_a_message_that_is_dismissed_leaves_the_badge_and_gives_the_focus_to_the_bubble(visit: Visit) -> None:
+    chat = visit(PROACTIVE)
+    chat.button("Dismiss").click()
+    expect(chat.button("Can I help?")).to_have_count(0)
+    expect(chat.button("Open chat (1)")).to_be_focused()
+    expect(chat.host).to_have_css("width", "64px")
+
+
+def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Visit) -> None:
+    chat = visit('data-proactive="Wait!" data-proactive-exit data-proactive-path="/shop/*"')
+    expect(chat.bubble).to_be_visible()
+    leave = "document.documentElement.dispatchEvent(new MouseEvent('mouseleave', { clientY: -1 }))"
+    # The window is fetched by then, so the message had the time to come.
+    chat.page.evaluate(leave)
+    chat.bubble.hover()
+    chat.page.wait_for_function("performance.now() > 0")
+    expect(chat.button("Wait!")).to_have_count(0)
+    with chat.page.expect_event("framenavigated"):
+        chat.page.evaluate("history.pushState({}, '', '/shop/shoes')")
+    chat.page.evaluate(f"navigation.addEventListener('navigatesuccess', () => {leave})")
+    chat.page.evaluate("history.pushState({}, '', '/shop/boots')")
+    expect(chat.button("Wait!")).to_be_visible()
+
+
+def test_a_message_never_comes_over_an_open_window(visit: Visit) -> None:
+    chat = visit(f"data-open {PROACTIVE}")
+    expect(chat.field).to_be_visible()
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+    expect(chat.button("Can I help?")).to_have_count(0)
+
+
+def test_two_widgets_have_an_api_each_and_the_global_is_the_first(visit: Visit, shop: RunningService) -> None:
+    other_tenant = add_tenant(shop, "second")
+    chat = visit(body=script_tag(other_tenant, "data-position=bottom-left") * 2)
+    other = Chat(chat.page, other_tenant.widget_id)
+    expect(chat.bubble).to_be_visible()
+    expect(other.bubble).to_be_visible()
+    assert chat.page.evaluate("A4ChatWidget.widgets.size") == 2
+    chat.page.evaluate(
+        "(id) => A4ChatWidget.widgets.get(id).open()", other.host.evaluate("(host) => host.id.slice(15)")
+    )
+    expect(other.field).to_be_visible()
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    assert chat.page.evaluate("[typeof A4ChatWidget, document.querySelectorAll('[id^=a4]').length]") == ["undefined", 0]
+
+
+def test_calls_before_the_script_events_and_dom_events_all_arrive(visit: Visit, provider: Provider) -> None:
+    provider.answer("Queued.")
+    queue = """<script>
+        window.seen = [];
+        document.addEventListener('a4:answer', ({ detail }) => seen.push(`dom ${detail.text}`));
+        (window.A4ChatWidget ||= []).push(['on', 'ready', () => seen.push('ready')], ['no such call'],
+            ['on', 'message', ({ text }) => seen.push(text)], ['send', ' Hello? ']);
+    </script>"""
+    chat = visit(head=queue)
+    expect(chat.answers).to_have_text("Queued.")
+    chat.page.wait_for_function("seen.includes('dom Queued.')")
+    assert chat.page.evaluate("seen") == ["ready", "Hello?", "dom Queued."]
+
+
+@pytest.mark.parametrize("place", ["head", "late", "defer", "config", "address"])
+def test_the_script_works_wherever_and_however_it_comes(
+    context: BrowserContext, host_pages: HostPages, shop: RunningService, place: str
+) -> None:
+    tag = script_tag(shop)
+    config = f'window.A4ChatWidgetConfig = {{ apiKey: "{shop.api_key}", widgetId: "{shop.widget_id}" }}'
+    inject = "document.body.append(Object.assign(document.createElement('script'), {{ src: '{0}' }}))"
+    heads = {
+        "head": tag.replace("async", ""),
+        "defer": tag.replace("async", "defer"),
+        "config": f"<script>{config}</script>",
+    }
+    bodies = {
+        "config": f"<script>{inject.format(shop.url + '/widget.js')}</script>",
+        "late": f"<script>addEventListener('load', () => {inject.format(_address(shop))})</script>",
+        "address": f'<script src="{_address(shop)}"></script>',
+    }
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add(head=heads.get(place, ""), body=bodies.get(place, "")))
+    chat.open()
+    assert chat.console == []
+
+
+def _address(service: RunningService) -> str:
+    return f"{service.url}/widget.js?key={service.api_key}&id={service.widget_id}"
+
+
+def test_the_module_mounts_on_an_element_and_takes_it_away(
+    context: BrowserContext, host_pages: HostPages, shop: RunningService
+) -> None:
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add(body='<div id="app" style="height:600px"></div>'))
+    mount = """async ({ url, apiKey, widgetId }) => {
+        const { mount } = await import(url);
+        const config = { apiKey, widgetId, mode: 'inline', target: document.getElementById('app') };
+        window.chat = mount(config);
+        if (mount(config) !== window.chat) throw new Error('mounted twice');
+    }"""
+    url = f"{shop.url}/widget.mjs"
+    config = {"url": url, "apiKey": shop.api_key, "widgetId": shop.widget_id}
+    for _ in range(2):
+        chat.page.evaluate(mount, config)
+        expect(chat.field).to_be_visible()
+        chat.page.evaluate("chat.destroy()")
+        expect(chat.host).to_have_count(0)
+    with pytest.raises(Exception, match=re.escape("mount(): data-api-key is missing or wrong.")):
+        chat.page.evaluate(mount, config | {"apiKey": ""})
+
+
+def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Visit) -> None:
+    chat = visit(body='<button onclick="A4ChatWidget.open()">Ask us</button>')
+    expect(chat.bubble).to_be_visible()
+    chat.page.get_by_role("button", name="Ask us").click()
+    expect(chat.field).to_be_focused()
+
+
+def test_a_hundred_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop: RunningService) -> None:
+    chat = visit()
+    chat.open()
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    cdp = chat.page.context.new_cdp_session(chat.page)
+    cdp.send("Performance.enable")
+    cdp.send("HeapProfiler.enable")
+
+    def counts() -> dict[str, float]:
+        cdp.send("HeapProfiler.collectGarbage")
+        metrics = {metric["name"]: metric["value"] for metric in cdp.send("Performance.getMetrics")["metrics"]}
+        return {name: metrics[name] for name in ("Nodes", "JSEventListeners", "Documents", "Frames")}
+
+    mount = """async ({ url, apiKey, widgetId, times }) => {
+        const { mount } = await import(url);
+        for (let time = 0; time < times; time += 1) {
+            const chat = mount({ apiKey, widgetId });
+            await new Promise((resolve) => chat.on('ready', resolve));
+            chat.destroy();
+        }
+    }"""
+    config = {"url": f"{shop.url}/widget.mjs", "apiKey": shop.api_key, "widgetId": shop.widget_id}
+    chat.page.evaluate(mount, config | {"times": 3})
+    before = counts()
+    chat.page.evaluate(mount, config | {"times": 100})
+    after = counts()
+    assert {name: after[name] - before[name] for name in after if after[name] > before[name]} == {}

@@ -1,0 +1,79 @@
+/**
+ * What the built widget weighs over the wire (brotli 11), as a table. `--check` fails over the budget, or where the
+ * README's table is not this one; `--write` writes it there.
+ */
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { brotliCompressSync, constants } from 'node:zlib';
+
+/** In bytes. English counts to the whole chat; each further language is a chunk apart. */
+const FIRST_LOAD = 4096;
+const WHOLE_CHAT = 22_000;
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+const STATIC = path.join(ROOT, 'static');
+const README = path.join(ROOT, 'README.md');
+const TABLE = /(?<=<!-- sizes -->\n)[\s\S]*?(?=<!-- \/sizes -->)/;
+
+export const brotli = (content) =>
+  brotliCompressSync(content, {
+    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length },
+  });
+
+async function weigh() {
+  const names = [
+    'widget.js',
+    'widget.html',
+    ...(await readdir(path.join(STATIC, 'assets'))).map((name) => `assets/${name}`),
+  ];
+  const sum = { first: 0, window: 0, languages: 0 };
+  for (const name of names) {
+    const part = partOf(name);
+    if (part) sum[part] += brotli(await readFile(path.join(STATIC, name))).length;
+  }
+  return { first: sum.first, whole: sum.first + sum.window, languages: sum.languages };
+}
+
+/** Scripts of other pages and what is not a script belong to no part. */
+function partOf(name) {
+  if (/^widget\.|^assets\/app-.*\.js$/.test(name)) return 'first';
+  if (/^assets\/(demo|docs|studio|swagger)/.test(name) || !name.endsWith('.js')) return undefined;
+  if (/^assets\/(language|\w\w(-\w+)?)-[\w-]+\.js$/.test(name)) return 'languages';
+  return 'window';
+}
+
+const format = (bytes) => bytes.toLocaleString('en');
+
+function tableOf({ first, whole, languages }) {
+  const rows = [
+    ['what', 'bytes, brotli', 'budget'],
+    ['---', '---:', '---:'],
+    ['until the visitor opens the chat: loader, frame, bubble', format(first), format(FIRST_LOAD)],
+    ['the whole chat in English, everything included', format(whole), format(WHOLE_CHAT)],
+    ['all further languages together; a visitor loads at most one', format(languages), ''],
+  ];
+  return `${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`;
+}
+
+export async function sizes(mode) {
+  const weights = await weigh();
+  const table = tableOf(weights);
+  console.log(table);
+  const readme = await readFile(README, 'utf8');
+  if (mode === '--write')
+    await writeFile(
+      README,
+      readme.replace(TABLE, () => table),
+    );
+  if (mode !== '--check') return;
+  const faults = [];
+  if (weights.first > FIRST_LOAD) faults.push(`The first load is ${weights.first - FIRST_LOAD} bytes over its budget.`);
+  if (weights.whole > WHOLE_CHAT) faults.push(`The whole chat is ${weights.whole - WHOLE_CHAT} bytes over its budget.`);
+  if (readme.match(TABLE)?.[0] !== table)
+    faults.push('The table in README.md is not this one: npm run sizes -- --write');
+  for (const fault of faults) console.error(fault);
+  process.exitCode = faults.length ? 1 : 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await sizes(process.argv[2]);

@@ -1,0 +1,159 @@
+/** The second chunk: everything that a visitor needs only after opening the chat. */
+import { type EventDetail, type EventName, MAX_TEXT, type Mode, type Place, type Settings, text } from '../protocol.ts';
+import type { Locale } from '../strings/locale.ts';
+import type { ChatWindow } from '../window/chat-window.ts';
+import { createWindow } from '../window/index.ts';
+import type { AiChatWidget } from './ai-chat-widget.ts';
+import { type Beginning, facts, parseInit, parseToApp, token } from './parse.ts';
+
+/** What the window is told when it is made. */
+export interface Start {
+  apiKey: string;
+  widgetId: string;
+  settings: Settings;
+  locale: Locale;
+  /** A JWT that says who the visitor is, or ''. */
+  userToken: string;
+  /** Facts about the page, sent with each question. */
+  context: Record<string, string>;
+  kept: string;
+  /** Has the loader keep a text, for browsers that let this page store nothing. */
+  keep(value: string): void;
+}
+
+/** Makes the window, and hands it all that the loader has said so far. */
+export async function createControl(widget: AiChatWidget): Promise<Control> {
+  const init = parseInit(widget.init, widget.tenant);
+  const start: Start = {
+    ...init,
+    locale: widget.language.locale,
+    keep: (value) => widget.post({ type: 'keep', value }),
+  };
+  const tell = (name: EventName, detail: EventDetail = {}) => widget.post({ type: 'event', name, detail });
+  return new Control(widget, init, start, await createWindow(start, tell), tell);
+}
+
+const CALM = matchMedia('(prefers-reduced-motion)');
+/** In milliseconds. */
+const CLOSING = 140;
+const MOTION =
+  'animation:a4 .2s ease-out}@keyframes a4{from{opacity:0;transform:translateY(12px) scale(.98)}}@media(prefers-reduced-motion){iframe{animation:none}';
+const SHAPE = 'border-radius:18px;box-shadow:0 0 0 1px #0000000f,0 4px 12px #0000001a,0 16px 48px #0000002e;';
+
+/** Opens and closes the window, says where it stands, and performs what the host page asks for. */
+export class Control {
+  readonly #widget: AiChatWidget;
+  readonly #window: ChatWindow;
+  readonly #tell: (name: EventName) => void;
+  readonly #theme: Settings['theme'];
+  readonly #mode: Mode;
+  readonly #inFlow: boolean;
+  #place: Place;
+  #expanded = false;
+  #closing: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(widget: AiChatWidget, init: Beginning, start: Start, made: ChatWindow, tell: (name: EventName) => void) {
+    this.#widget = widget;
+    this.#window = made;
+    this.#tell = tell;
+    this.#theme = start.settings.theme;
+    this.#mode = init.mode;
+    this.#inFlow = init.inFlow;
+    this.#place = { ...init.view, open: false };
+    made.addEventListener('window-close', () => this.close(true));
+    made.addEventListener('window-expand', () => {
+      this.#expanded = !this.#expanded;
+      this.open(true);
+    });
+    made.addEventListener('window-unread', (event) => {
+      const { count, preview } = (event as CustomEvent<{ count: number; preview: string }>).detail;
+      void widget.peek((peek) => peek.show(count, preview));
+    });
+    this.#show(this.#place);
+    widget.shadowRoot?.append(made);
+    const receive = (data: unknown) => this.#receive(data);
+    widget.port.onmessage = ({ data }) => receive(data);
+    widget.early.splice(0).forEach(receive);
+  }
+
+  open(focus: boolean): void {
+    clearTimeout(this.#closing);
+    const { box, shape } = this.#box();
+    this.#widget.look(box, shape + (this.#place.open ? '' : MOTION), true, focus);
+  }
+
+  /** Only a bubble closes: everything else has its place on the page. */
+  close(focus: boolean): void {
+    if (this.#mode !== 'bubble' || !this.#place.open) return;
+    clearTimeout(this.#closing);
+    const { box, shape } = this.#box();
+    if (!CALM.matches) {
+      const away = 'opacity:0;transform:translateY(12px);transition:opacity .14s,transform .14s;';
+      this.#widget.look(box, shape + away, true, false);
+    }
+    this.#closing = setTimeout(() => this.#widget.close(64, 64, focus), CALM.matches ? 0 : CLOSING);
+  }
+
+  #box(): { box: string; shape: string } {
+    const { small, top, height } = this.#place;
+    if (this.#inFlow) {
+      const shape = `position:absolute;${this.#mode === 'inline' ? 'border-radius:18px;' : ''}`;
+      return { box: 'position:relative;height:100%;min-height:520px;', shape };
+    }
+    if (this.#mode === 'page' || small) {
+      const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
+      return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
+    }
+    const [width, tall] = this.#expanded ? [640, 9999] : [400, 640];
+    const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
+    return { box, shape: SHAPE };
+  }
+
+  #receive(data: unknown): void {
+    const message = parseToApp(data);
+    switch (message?.type) {
+      case 'view':
+        this.#show(message, message.focus);
+        break;
+      case 'open':
+        this.open(message.focus);
+        break;
+      case 'close':
+        this.close(false);
+        break;
+      case 'toggle':
+        if (this.#place.open) this.close(message.focus);
+        else this.open(message.focus);
+        break;
+      case 'send': {
+        const question = text(message.value, 100_000)?.trim().slice(0, MAX_TEXT);
+        this.open(false);
+        if (question) this.#window.send(question);
+        break;
+      }
+      case 'newConversation':
+        this.#window.newConversation();
+        break;
+      case 'identify':
+        this.#window.identify(token(message.value));
+        break;
+      case 'setContext':
+        this.#window.setContext(facts(message.value));
+    }
+  }
+
+  /** The loader has placed the frame, or something around it has changed. */
+  #show(place: Place, focus = false): void {
+    const was = this.#place;
+    this.#place = place;
+    const { open, small, top, height } = place;
+    const { bubble } = this.#widget;
+    bubble.hidden = open;
+    const dark = this.#theme === 'dark' || (this.#theme !== 'light' && place.dark);
+    const full = small && !this.#inFlow;
+    this.#window.place({ mode: this.#mode, open, expanded: this.#expanded, full, dark });
+    if (focus) (open ? this.#window : bubble).focus();
+    if (was.open !== open) this.#tell(open ? 'open' : 'close');
+    else if (open && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+  }
+}

@@ -1,0 +1,31 @@
+import type { ChatWidgetApi } from '../../types/a4-chat-widget';
+import type { EventDetail } from '../protocol.ts';
+
+type Listener = (detail: EventDetail) => void;
+
+export interface Events extends Pick<ChatWidgetApi, 'on' | 'off'> {
+  emit(event: string, detail: EventDetail): void;
+}
+
+/** The listeners of one widget. `ready` is told once, and at once to those who come late. */
+export function createEvents(): Events {
+  let listeners: [event: string, listener: Listener][] = [];
+  let ready = false;
+  // Each in a task of its own: a listener that throws reports to the host page, and stops nothing here.
+  const call = (listener: Listener, detail: EventDetail) => queueMicrotask(() => listener(detail));
+  const off = (event: string, listener: Listener) => {
+    listeners = listeners.filter((entry) => entry[0] !== event || entry[1] !== listener);
+  };
+  return {
+    on(event: string, listener: Listener) {
+      off(event, listener);
+      listeners.push([event, listener]);
+      if (event === 'ready' && ready) call(listener, {});
+    },
+    off,
+    emit(event, detail) {
+      ready ||= event === 'ready';
+      for (const [name, listener] of listeners) if (name === event) call(listener, detail);
+    },
+  } as Events;
+}
