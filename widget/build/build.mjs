@@ -3,7 +3,7 @@
  * and gzip is made in JavaScript because zlib's output differs between processors.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'fflate';
 import { minify } from 'terser';
@@ -40,8 +40,8 @@ function minifyScripts(format) {
   };
 }
 
-/** Bundles one entry; returns the path of its first chunk. */
-async function bundle(entry, format, name) {
+/** The chunks of one entry, or of several by their names. */
+async function chunks(entry, format, name, define = {}) {
   const result = await build({
     root: WIDGET,
     configFile: false,
@@ -49,11 +49,12 @@ async function bundle(entry, format, name) {
     base: './',
     publicDir: false,
     plugins: [minifyTemplates(), minifyScripts(format)],
+    define,
     build: {
       write: false,
       target: 'es2022',
       // As a library: pages get the wrapper around import() that preloads what a chunk needs, and ours need nothing.
-      lib: { entry: path.join(WIDGET, 'src', entry), formats: [format], name: 'A4' },
+      lib: { entry, formats: [format], name: 'A4' },
       reportCompressedSize: false,
       rolldownOptions: {
         // What the window shares with the app stays in the app's chunk: one request less before the bubble is there.
@@ -66,20 +67,37 @@ async function bundle(entry, format, name) {
       },
     },
   });
-  let first;
-  for (const chunk of [result].flat()[0].output) {
-    if (chunk.type !== 'chunk') throw new Error(`${entry} gave ${chunk.fileName}, which is no script.`);
-    if (chunk.isEntry) first = chunk.fileName;
-    files.set(chunk.fileName, Buffer.from(chunk.code));
-  }
-  return first;
+  const { output } = [result].flat()[0];
+  for (const { type, fileName } of output) if (type !== 'chunk') throw new Error(`${fileName} is no script.`);
+  return output;
+}
+
+/** Bundles one entry; returns the path of its first chunk. */
+async function bundle(entry, format, name, define) {
+  const made = await chunks(path.join(WIDGET, 'src', entry), format, name, define);
+  for (const { fileName, code } of made) files.set(fileName, Buffer.from(code));
+  return made.find(({ isEntry }) => isEntry).fileName;
+}
+
+/** A chunk per language but English; returns the one hash that all their names bear: the window needs no table of them. */
+async function languages() {
+  const folder = path.join(WIDGET, 'src/strings');
+  const sources = (await readdir(folder)).filter((name) => /^\w\w(-\w\w)?\.ts$/.test(name) && name !== 'en.ts').sort();
+  const entry = Object.fromEntries(sources.map((name) => [path.parse(name).name, path.join(folder, name)]));
+  const made = await chunks(entry, 'es', '[name].js');
+  const hash = contentHash(made.map(({ code }) => code).join(''));
+  for (const { name, code } of made) files.set(`assets/${name}-${hash}.js`, Buffer.from(code));
+  return hash;
+}
+
+function contentHash(content) {
+  return createHash('sha256').update(content).digest('base64url').replace(/[-_]/g, '').slice(0, 8);
 }
 
 /** Puts a file under assets/, named for its content. */
 function asset(name, content) {
-  const hash = createHash('sha256').update(content).digest('base64url').replace(/[-_]/g, '').slice(0, 8);
   const { name: stem, ext } = path.parse(name);
-  const target = `assets/${stem}-${hash}${ext}`;
+  const target = `assets/${stem}-${contentHash(content)}${ext}`;
   files.set(target, Buffer.from(content));
   return target;
 }
@@ -119,7 +137,7 @@ async function write() {
 await bundle('loader/main.ts', 'iife', 'widget.js');
 await bundle('loader/module.ts', 'es', 'widget.mjs');
 files.set('widget.d.ts', await readFile(path.join(WIDGET, 'types/a4-chat-widget.d.ts')));
-const app = await bundle('app/main.ts', 'es', 'assets/app-[hash].js');
+const app = await bundle('app/main.ts', 'es', 'assets/app-[hash].js', { LANGUAGES: JSON.stringify(await languages()) });
 const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
 const swagger = (name) => readFile(path.join(WIDGET, 'node_modules/swagger-ui-dist', name), 'utf8');
 const withoutMap = (code) => code.replace(/\n?(\/\*|\/\/)# sourceMappingURL=\S+( \*\/)?\s*$/, '\n');

@@ -1,64 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import en from '../src/strings/en.ts';
-import { duration, fill } from '../src/strings/index.ts';
-import { bubbleLabels, chooseLocale, LOCALES } from '../src/strings/locale.ts';
 import { splitSentences } from '../src/window/announcer.ts';
 import { dayName } from '../src/window/dates.ts';
 import { plainText } from '../src/window/plain-text.ts';
 import { problemText } from '../src/window/problems.ts';
 import { uuid } from '../src/window/uuid.ts';
-
-describe('each language', () => {
-  test.each(LOCALES)('%s says everything, with the same places to fill', async (locale) => {
-    const { default: strings } = (await import(`../src/strings/${locale}.ts`)) as { default: typeof en };
-    expect(Object.keys(strings)).toEqual(Object.keys(en));
-    const places = (text: string) => text.match(/\{\w+\}/g) ?? [];
-    const categories = new Intl.PluralRules(locale).resolvedOptions().pluralCategories;
-    for (const key of Object.keys(en) as (keyof typeof en)[]) {
-      const forms = strings[key].split('|');
-      const rest = forms.pop() ?? '';
-      expect(rest.trim()).not.toBe('');
-      expect(places(rest)).toEqual(places(en[key].split('|').at(-1) ?? ''));
-      for (const form of forms) expect(form).toMatch(new RegExp(`^(${categories.join('|')}):.`));
-    }
-    expect(Object.values(bubbleLabels(locale)).filter(Boolean)).toHaveLength(2);
-  });
-
-  test.each([
-    [['de-AT', 'en'], 'de'],
-    [[undefined, '', 'DE'], 'de'],
-    [['xx', 'fr-CA', 'de'], 'de'],
-    [['xx'], 'en'],
-    [[], 'en'],
-    [['constructor', '__proto__'], 'en'],
-  ])('is chosen by the first wish there are words for: %j gives %s', (wishes, expected) => {
-    expect(chooseLocale(wishes)).toBe(expected);
-  });
-
-  test('is filled with values', () => {
-    expect(fill('In {time}, {other}', { time: '5 s' }, 'en')).toBe('In 5 s, {other}');
-  });
-
-  test.each([
-    ['en', 0, '0 words'],
-    ['en', 1, '1 word'],
-    ['en', 1234, '1,234 words'],
-    ['de', 1234, '1.234 words'],
-    ['pl', 3, '3 few'],
-  ])('has a form for each number: %s, %d gives %s', (locale, count, expected) => {
-    expect(fill('one:{count} word|few:{count} few|{count} words', { count }, locale)).toBe(expected);
-  });
-
-  test.each([
-    [5, '5s'],
-    [90, '90s'],
-    [100, '2m'],
-    [3600, '60m'],
-    [86_400, '24h'],
-  ])('says a wait of %d seconds as %s', (seconds, expected) => {
-    expect(duration(seconds, 'en')).toBe(expected);
-  });
-});
 
 describe('an error', () => {
   test('that is known is told in the language of the visitor', () => {

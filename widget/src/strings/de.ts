@@ -1,6 +1,6 @@
 import type { Strings } from './en.ts';
 
-const de: Strings = {
+const strings: Strings = {
   title: 'Chat',
   online: 'Bereit zu helfen',
   answering: 'Antwortet …',
@@ -44,7 +44,7 @@ const de: Strings = {
   edit: 'Frage bearbeiten',
   stopped: 'Angehalten',
   retry: 'Erneut versuchen',
-  retryIn: 'Erneut versuchen in {time}',
+  retryIn: 'In {time} erneut versuchen',
   continue: 'Fortsetzen',
   continueMessage: 'Bitte fortsetzen.',
   copyCode: 'Code kopieren',
@@ -84,4 +84,4 @@ const de: Strings = {
   errorUnavailable: 'Der Chat ist hier zurzeit nicht verfügbar.',
 };
 
-export default de;
+export default strings;

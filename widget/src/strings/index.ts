@@ -1,16 +1,23 @@
 import en, { type Strings } from './en.ts';
 import type { Locale } from './locale.ts';
 
-/** A chunk per language, fetched only where it is spoken. */
-const LOAD: Record<Exclude<Locale, 'en'>, () => Promise<{ default: Strings }>> = {
-  de: () => import('./de.ts'),
-};
+/** The hash in the names of the languages' chunks; the build puts it here. */
+declare const LANGUAGES: string;
 
-/** English is at hand, and stands in when a language cannot be fetched: a chat in English beats none. */
+/**
+ * A chunk per language is fetched only where it is spoken; English is at hand. It also stands in, and the page says so,
+ * when a language cannot be fetched: a chat in English beats none.
+ */
 export async function loadStrings(locale: Locale): Promise<Strings> {
   if (locale === 'en') return en;
-  const loaded = await LOAD[locale]().catch(() => undefined);
-  return loaded?.default ?? en;
+  const loaded: Promise<{ default: Strings }> = import(/* @vite-ignore */ `./${locale}-${LANGUAGES}.js`);
+  return loaded.then(
+    (chunk) => chunk.default,
+    () => {
+      Object.assign(document.documentElement, { lang: 'en', dir: 'ltr' });
+      return en;
+    },
+  );
 }
 
 /** The language that numbers and dates are written in: the page's own, as the app has set it. */
@@ -31,13 +38,13 @@ export function fill(text: string, values: Record<string, string | number>, loca
   );
 }
 
-/** A wait as `42s` or `5m`, as the language writes it: seconds, then minutes, then hours. */
+/** A wait as `42 sec` or `5 min`, as the language writes it: seconds, then minutes, then hours. */
 export function duration(seconds: number, locale = language()): string {
   const [unit, size] = seconds < 100 ? ['second', 1] : seconds < 6000 ? ['minute', 60] : ['hour', 3600];
   return Math.ceil(seconds / Number(size)).toLocaleString(locale, {
     style: 'unit',
     unit: `${unit}`,
-    unitDisplay: 'narrow',
+    unitDisplay: 'short',
   });
 }
 

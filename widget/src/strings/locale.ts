@@ -1,25 +1,50 @@
 import { type BubbleLabels, ENGLISH } from './bubble.ts';
 
-/** What the closed widget says, in a chunk that is fetched where the first wish is not English. */
+/** What the closed widget says, to open it and to dismiss its preview; the window's own words come with the window. */
 const BUBBLE = {
-  en: ENGLISH,
-  de: { open: 'Chat öffnen', dismiss: 'Ausblenden' },
-} satisfies Record<string, BubbleLabels>;
+  en: [ENGLISH.open, ENGLISH.dismiss],
+  de: ['Chat öffnen', 'Ausblenden'],
+  fr: ['Ouvrir le chat', 'Masquer'],
+  es: ['Abrir el chat', 'Ocultar'],
+  'pt-BR': ['Abrir o chat', 'Ocultar'],
+  it: ['Apri la chat', 'Nascondi'],
+  nl: ['Chat openen', 'Verbergen'],
+  pl: ['Otwórz czat', 'Ukryj'],
+  tr: ['Sohbeti aç', 'Gizle'],
+  ru: ['Открыть чат', 'Скрыть'],
+  uk: ['Відкрити чат', 'Приховати'],
+  ar: ['فتح الدردشة', 'إخفاء'],
+  he: ['פתיחת הצ׳אט', 'הסתרה'],
+  fa: ['باز کردن گفتگو', 'پنهان کردن'],
+  hi: ['चैट खोलें', 'छिपाएँ'],
+  ja: ['チャットを開く', '非表示にする'],
+  ko: ['채팅 열기', '숨기기'],
+  'zh-CN': ['打开聊天', '隐藏'],
+  'zh-TW': ['開啟聊天', '隱藏'],
+} as const;
 
+/** A BCP 47 tag: the name of the strings' file, and the page's `lang`. */
 export type Locale = keyof typeof BUBBLE;
 
 export const LOCALES = Object.keys(BUBBLE) as Locale[];
 
-/** The first wish that there are strings for, by its language; English when there is none. */
+/** Chinese in its traditional script, which these regions imply. */
+const TRADITIONAL = /^zh[-_](hant|tw|hk|mo)\b/i;
+
+/** The first wish that there are strings for, by its language, or its script where there are two; English if none. */
 export function chooseLocale(wishes: readonly (string | undefined)[]): Locale {
   for (const wish of wishes) {
-    const language = wish?.toLowerCase().split('-')[0];
-    const found = LOCALES.find((locale) => locale === language);
+    // `iw` is what older systems call Hebrew.
+    const language = TRADITIONAL.test(`${wish}`) ? 'zh-TW' : wish?.toLowerCase().split(/[-_]/)[0]?.replace('iw', 'he');
+    const found = LOCALES.find((locale) => locale === language || locale.split('-')[0] === language);
     if (found) return found;
   }
   return 'en';
 }
 
-export const bubbleLabels = (locale: Locale): BubbleLabels => BUBBLE[locale];
+export function bubbleLabels(locale: Locale): BubbleLabels {
+  const [open, dismiss] = BUBBLE[locale];
+  return { open, dismiss };
+}
 
-export const direction = (locale: string): 'ltr' | 'rtl' => (/^(ar|fa|he)/.test(locale) ? 'rtl' : 'ltr');
+export const direction = (locale: Locale): 'ltr' | 'rtl' => (/^(ar|fa|he)/.test(locale) ? 'rtl' : 'ltr');
