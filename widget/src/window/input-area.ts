@@ -69,7 +69,7 @@ export class InputArea extends ChatElement {
           : nothing
       }
       <form @submit=${this.#send}>
-        <textarea rows="1" dir="auto" enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
+        <textarea rows="1" dir=${length ? 'auto' : nothing} enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
         ${
           this.busy

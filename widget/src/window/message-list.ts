@@ -155,8 +155,8 @@ export class MessageList extends ChatElement {
       <div class="turn ${last ? 'last' : ''}">
         <div class="asked">
           ${last && !live ? iconButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
-          <div class="question ${last && this.editing ? 'editing' : ''}" dir="auto">
-            <span class="hidden">${strings.you} </span><span class="text">${turn.question}</span>
+          <div class="question ${last && this.editing ? 'editing' : ''}">
+            <span class="hidden">${strings.you} </span><div class="text" dir="auto">${turn.question}</div>
           </div>
         </div>
         <div class="answer ${live ? 'live' : ''}">
