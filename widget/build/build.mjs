@@ -85,7 +85,12 @@ async function languages() {
   const sources = (await readdir(folder)).filter((name) => /^\w\w(-\w\w)?\.ts$/.test(name) && name !== 'en.ts').sort();
   const entry = Object.fromEntries(sources.map((name) => [path.parse(name).name, path.join(folder, name)]));
   const made = await chunks(entry, 'es', '[name].js');
-  const hash = contentHash(made.map(({ code }) => code).join(''));
+  const hash = contentHash(
+    made
+      .map(({ code }) => code)
+      .sort()
+      .join(''),
+  );
   for (const { name, code } of made) files.set(`assets/${name}-${hash}.js`, Buffer.from(code));
   return hash;
 }

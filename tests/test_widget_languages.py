@@ -1,0 +1,242 @@
+"""Every language of the window: chosen as the page, the tag or the browser says, and laid out as its readers expect."""
+
+import re
+from functools import cache
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from browser import WIDGET, Chat, HostPages, Provider, Visit, script_tag
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+STRINGS = WIDGET / "src" / "strings"
+FROM_RIGHT = ("ar", "fa", "he")
+HELPERS = ("bubble", "index", "locale")
+LOCALES = sorted(path.stem for path in STRINGS.glob("*.ts") if path.stem not in HELPERS)
+CHUNK = re.compile(r"/assets/(\w\w(?:-\w\w)?)-[\w-]+\.js$")
+
+# Everything that is shown and has more to say than there is room for, or stands outside the window.
+CRAMPED = """() => {
+    const found = [];
+    const walk = (root) => {
+        for (const element of root.querySelectorAll('*')) {
+            if (element.shadowRoot) walk(element.shadowRoot);
+            const box = element.getBoundingClientRect();
+            if (!box.width || element.closest('svg, .hidden')) continue;
+            const style = getComputedStyle(element);
+            const mayBeCut = style.display === 'inline' || style.textOverflow === 'ellipsis';
+            const isCut = element.scrollWidth > element.clientWidth + 1 && !mayBeCut;
+            const isOutside = box.left < -1 || box.right > document.documentElement.clientWidth + 1;
+            if (isCut || isOutside) found.push(`${element.localName}.${element.className}: ${element.textContent}`);
+        }
+    };
+    walk(document);
+    return found;
+}"""
+
+
+@cache
+def words(locale: str) -> dict[str, str]:
+    """The texts of one language, as its file says them."""
+    source = (STRINGS / f"{locale}.ts").read_text()
+    return {
+        key: text.replace("\\u202f", "\u202f")
+        for key, text in re.findall(r"^ {2}(\w+):\s+'(.*)',$", source, re.MULTILINE)
+    }
+
+
+@cache
+def bubble_label(locale: str) -> str:
+    if locale == "en":
+        return "Open chat"
+    found = re.search(rf"^ {{2}}'?{locale}'?: \['(.+?)'", (STRINGS / "locale.ts").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def open_in(chat: Chat, locale: str) -> dict[str, str]:
+    """Opens the window by its name in that language; the language's words."""
+    says = words(locale)
+    chat.button(bubble_label(locale)).click()
+    chat.field = chat.inside.get_by_role("textbox", name=says["placeholder"])
+    expect(chat.field).to_be_focused()
+    chat.log = chat.inside.get_by_role("log", name=says["conversation"])
+    chat.questions = chat.log.locator(".question .text")
+    chat.answers = chat.log.locator(".answer .text")
+    return says
+
+
+def chunks_asked_for(page: Page) -> list[str]:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.extend(CHUNK.findall(request.url)))
+    return asked
+
+
+def left_of(chat: Chat, name: str) -> float:
+    box = chat.button(name).bounding_box()
+    assert box
+    return box["x"]
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_window_speaks_the_language_of_the_tag_in_its_direction(
+    visit: Visit, provider: Provider, locale: str
+) -> None:
+    chat = visit(f'data-locale="{locale}"')
+    says = open_in(chat, locale)
+    assert chat.frame.evaluate("[document.documentElement.lang, document.documentElement.dir]") == [
+        locale,
+        "rtl" if locale in FROM_RIGHT else "ltr",
+    ]
+    expect(chat.window).to_have_accessible_name(says["title"])
+    expect(chat.log).to_contain_text(says["greeting"])
+    provider.answer("42")
+    chat.ask("6 × 7?")
+    expect(chat.button(says["copy"])).to_be_visible()
+    sent = chat.frame.evaluate("(locale) => new Date().toLocaleTimeString(locale, { timeStyle: 'short' })", locale)
+    digits = re.compile(r"\d+")
+    shown = chat.log.locator("time").inner_text()
+    assert digits.sub("0", shown) == digits.sub("0", sent)
+    assert chat.console == []
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_nothing_is_cut_off_on_the_narrowest_screen_in_any_language(
+    visit: Visit, provider: Provider, locale: str
+) -> None:
+    chat = visit(
+        f'data-locale="{locale}" data-sound="true" data-handoff="help@shop.test" '
+        'data-privacy-url="https://shop.test/privacy"'
+    )
+    chat.page.set_viewport_size({"width": 320, "height": 640})
+    chat.page.emulate_media(reduced_motion="reduce")
+    says = open_in(chat, locale)
+    assert chat.frame.evaluate(CRAMPED) == []
+
+    answer = provider.answer()
+    chat.ask("A question?")
+    answer.say("An answer.")
+    expect(chat.button(says["stop"])).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+    answer.end()
+    chat.button(says["bad"]).click()
+    expect(chat.button(says["commentSend"])).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+
+    provider.refuse(401)
+    chat.ask("Another?")
+    expect(chat.button(says["retry"])).to_be_visible()
+    chat.field.fill("x" * 4500)
+    assert chat.frame.evaluate(CRAMPED) == []
+    chat.button(says["edit"]).click()
+    expect(chat.button(says["cancel"])).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+    chat.button(says["more"]).click()
+    expect(chat.button(says["export"])).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+    chat.button(says["forget"]).click()
+    expect(chat.button(says["forgetNo"])).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+    chat.button(says["forgetNo"]).click()
+    chat.button(says["more"]).click()
+    chat.button(says["history"]).click()
+    expect(chat.button(says["back"])).to_be_visible()
+    chat.page.context.set_offline(True)
+    expect(chat.inside.get_by_text(says["offlineNote"]).first).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+
+
+@pytest.mark.parametrize("locale", [*FROM_RIGHT, "de"])
+def test_languages_from_right_to_left_mirror_the_window(visit: Visit, provider: Provider, locale: str) -> None:
+    chat = visit(f'data-locale="{locale}"')
+    says = open_in(chat, locale)
+    provider.answer("12")
+    chat.ask("34")
+    expect(chat.button(says["copy"])).to_be_visible()
+
+    window = chat.window.bounding_box()
+    field = chat.field.bounding_box()
+    question = chat.questions.bounding_box()
+    title = chat.inside.get_by_role("heading").bounding_box()
+    assert window and field and question and title
+    middle = window["x"] + window["width"] / 2
+    is_left = {
+        "close": left_of(chat, says["close"]) < middle,
+        "send": left_of(chat, says["send"]) < field["x"],
+        "question": question["x"] + question["width"] / 2 < middle,
+        "order of the header": left_of(chat, says["close"]) < left_of(chat, says["more"]) < title["x"],
+        "order of the actions": left_of(chat, says["good"]) < left_of(chat, says["copy"]),
+    }
+    assert is_left == dict.fromkeys(is_left, locale in FROM_RIGHT)
+
+
+@pytest.mark.parametrize(("locale", "theirs", "text"), [("en", "rtl", "مرحبًا 123"), ("ar", "ltr", "Hello 123")])
+def test_words_of_another_direction_keep_their_own(
+    visit: Visit, provider: Provider, locale: str, theirs: str, text: str
+) -> None:
+    chat = visit(f'data-locale="{locale}"')
+    says = open_in(chat, locale)
+    direction = "(element) => getComputedStyle(element).direction"
+    ours = "rtl" if theirs == "ltr" else "ltr"
+    assert chat.field.evaluate(direction) == ours
+    chat.field.fill(text)
+    assert chat.field.evaluate(direction) == theirs
+    provider.answer(text)
+    chat.ask(text)
+    expect(chat.button(says["copy"])).to_be_visible()
+    # The words themselves: whatever block holds them.
+    assert chat.log.get_by_text(text).evaluate_all(f"(all) => all.map({direction})") == [theirs, theirs]
+
+
+@pytest.mark.parametrize(
+    ("locale", "number", "text"),
+    [
+        ("ar", 3, "تبقّت 3 أحرف"),
+        ("de", 1234, "1.234 Zeichen zu viel"),
+        ("fa", 12, "۱۲ نویسه بیش از حد مجاز"),
+        ("pl", 2, "2 znaki za dużo"),
+        ("ru", 21, "21 лишний символ"),
+        ("zh-TW", 5, "超出 5 個字元"),
+    ],
+)
+def test_numbers_are_written_and_declined_as_the_language_does(
+    visit: Visit, locale: str, number: int, text: str
+) -> None:
+    chat = visit(f'data-locale="{locale}"')
+    open_in(chat, locale)
+    chat.field.fill("x" * (4000 - number if locale == "ar" else 4000 + number))
+    expect(chat.inside.get_by_text(text, exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("wish", "locale"), [("fr-CA", "fr"), ("pt", "pt-BR"), ("zh-HK", "zh-TW"), ("zh-Hans", "zh-CN"), ("tlh", "en")]
+)
+def test_the_language_of_the_page_comes_before_the_browsers(visit: Visit, wish: str, locale: str) -> None:
+    chat = visit(head=f"<script>document.documentElement.lang = '{wish}'</script>")
+    asked = chunks_asked_for(chat.page)
+    open_in(chat, locale)
+    assert asked == ([] if locale == "en" else [locale])
+
+
+def test_a_page_that_names_no_language_is_spoken_to_in_the_browsers(
+    browser: Browser, host_pages: HostPages, shop: RunningService
+) -> None:
+    forget = "<script>document.documentElement.removeAttribute('lang')</script>"
+    with browser.new_context(locale="uk-UA") as context:
+        chat = Chat(context.new_page(), shop.widget_id)
+        chat.page.goto(host_pages.add(head=forget, body=script_tag(shop)))
+        open_in(chat, "uk")
+
+
+def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit) -> None:
+    chat = visit('data-locale="ar"')
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    chat.page.route(CHUNK, refuse)
+    chat.button(bubble_label("ar")).click()
+    expect(chat.inside.get_by_role("textbox", name=words("en")["placeholder"])).to_be_focused()
+    assert chat.frame.evaluate("[document.documentElement.lang, document.documentElement.dir]") == ["en", "ltr"]
