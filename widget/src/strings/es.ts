@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: 'Nueva respuesta',
   good: 'Buena respuesta',
   bad: 'Mala respuesta',
-  comment: '¿Qué podría mejorar? (opcional)',
+  comment: '¿Qué podemos mejorar? (opcional)',
   commentSend: 'Enviar comentarios',
   thanks: 'Gracias por tus comentarios.',
   edit: 'Editar la pregunta',

@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: 'Nouvelle réponse',
   good: 'Bonne réponse',
   bad: 'Mauvaise réponse',
-  comment: 'Que pourrions-nous améliorer\u202f? (facultatif)',
+  comment: 'Que faut-il améliorer\u202f? (facultatif)',
   commentSend: 'Envoyer votre avis',
   thanks: 'Merci pour votre avis.',
   edit: 'Modifier la question',

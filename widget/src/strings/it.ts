@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: 'Nuova risposta',
   good: 'Risposta utile',
   bad: 'Risposta non utile',
-  comment: 'Cosa potrebbe migliorare? (facoltativo)',
+  comment: 'Cosa migliorare? (facoltativo)',
   commentSend: 'Invia feedback',
   thanks: 'Grazie per il tuo feedback.',
   edit: 'Modifica domanda',

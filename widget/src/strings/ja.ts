@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: '別の回答',
   good: '良い回答',
   bad: '良くない回答',
-  comment: '改善できる点をお聞かせください（任意）',
+  comment: '改善点をお聞かせください（任意）',
   commentSend: 'フィードバックを送信',
   thanks: 'フィードバックをありがとうございます。',
   edit: '質問を編集',

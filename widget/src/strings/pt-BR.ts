@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: 'Nova resposta',
   good: 'Boa resposta',
   bad: 'Resposta ruim',
-  comment: 'O que poderia ser melhor? (opcional)',
+  comment: 'O que melhorar? (opcional)',
   commentSend: 'Enviar comentário',
   thanks: 'Agradecemos seu comentário.',
   edit: 'Editar pergunta',

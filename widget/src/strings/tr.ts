@@ -38,7 +38,7 @@ const strings: Strings = {
   regenerate: 'Yeni yanıt',
   good: 'İyi yanıt',
   bad: 'Kötü yanıt',
-  comment: 'Neyi daha iyi yapabilirdik? (isteğe bağlı)',
+  comment: 'Neyi iyileştirelim? (isteğe bağlı)',
   commentSend: 'Geri bildirim gönder',
   thanks: 'Geri bildiriminiz için teşekkürler.',
   edit: 'Soruyu düzenle',
