@@ -1,0 +1,1 @@
+SwaggerUIBundle({dom_id:"#swagger-ui",url:"openapi.json",deepLinking:!0,tryItOutEnabled:!0,validatorUrl:null});
