@@ -75,15 +75,15 @@ export class Peek {
     });
   }
 
-  /** `count` answers are unread, the last begins with `text`; 0 clears both. */
-  show(count: number, text: string): void {
+  /** `count` answers are unread, which `label` says in words, and the last begins with `text`; 0 clears all. */
+  show(count: number, text: string, label = `${count}`): void {
     if (!count) {
       this.clear();
       return;
     }
     this.#badge.textContent = count > 9 ? '9+' : `${count}`;
     this.#widget.bubble.shadowRoot?.append(this.#badge);
-    this.#widget.bubble.label = `${this.#widget.language.labels.open} (${count})`;
+    this.#widget.bubble.label = `${this.#widget.language.labels.open}: ${label}`;
     if (text) this.#showCard(text);
   }
 

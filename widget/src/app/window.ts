@@ -66,8 +66,9 @@ export class Control {
       this.open(true);
     });
     made.addEventListener('window-unread', (event) => {
-      const { count, preview } = (event as CustomEvent<{ count: number; preview: string }>).detail;
-      void widget.peek((peek) => peek.show(count, preview));
+      const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
+        .detail;
+      void widget.peek((peek) => peek.show(count, preview, label));
     });
     this.#show(this.#place);
     widget.shadowRoot?.append(made);
