@@ -12,7 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from uuid import UUID
 
 from errors import Interrupted, Overloaded, Restarting, ServiceError, every_error
@@ -274,6 +274,8 @@ class Answers:
     async def _store_cut(self, writings: list[Writing]) -> None:
         """All at once: one by one would take too long."""
         cut = [writing for writing in writings if isinstance(writing.answer.ending, Restarting)]
+        if not cut:
+            return  # all ended by themselves meanwhile
         texts = {writing.answer.message_id: writing.answer.text() for writing in cut}
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
@@ -323,6 +325,7 @@ class Answers:
             outcome=code or status,
             prompt_tokens=tokens.prompt_tokens if tokens else None,
             completion_tokens=tokens.completion_tokens if tokens else None,
+            charged=sum(astuple(tokens)) if tokens else writing.call.estimated_tokens(answer.text()),
             first_text_ms=None if first_text is None else round(first_text * 1000),
             duration_ms=round((time.monotonic() - writing.began) * 1000),
         )

@@ -27,7 +27,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -58,15 +58,27 @@ import schema
 from answers import Answer, Answers
 from assets import Asset, asset_of, etag_of, load_assets
 from identity import Identity, system_message, verify
-from limits import check_limits
+from ledger import Ledger
+from limits import Limits, answer_cap
 from logs import configure_logging
 from metrics import Metrics
 from openapi import openapi as openapi_document
 from origins import frame_ancestors, origin_matches
 from settings import Settings, explain
-from store import Access, ConversationNotFound, Store, StoreError, StoreUnavailable, Tenant, Turn, UsageRow, is_repeat
+from store import (
+    Access,
+    ConversationNotFound,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    Tenant,
+    Turn,
+    UsageRow,
+    is_repeat,
+    visitor_id,
+)
 from store import MessageIdTaken as MessageIdBelongsToAnother
-from upstream import Call, Circuit, Finish, question_body, question_headers
+from upstream import Call, Circuits, Endpoint, Finish, answer_options, endpoint, question_body
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).with_name("static")
@@ -91,10 +103,11 @@ class Service:
     store: Store
     client: httpx.AsyncClient
     fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
-    circuit: Circuit
+    circuits: Circuits
     answers: Answers
     assets: dict[str, Asset]
     metrics: Metrics
+    ledger: Ledger
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
     drained: anyio.Event  # no answer is under way any more, and none begins
     demonstration: demo.Demonstration | None
@@ -103,7 +116,7 @@ class Service:
 @asynccontextmanager
 async def _serve(settings: Settings) -> AsyncIterator[Service]:
     store = Store(settings.database_url)
-    transport = demo.DemonstrationTransport() if settings.demonstration else None
+    mounts = {demo.ORIGIN: demo.DemonstrationTransport()} if settings.demonstration else None
     limits = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=settings.max_streams, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
@@ -111,8 +124,8 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
     answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
     metrics.open_answers.set_function(lambda: len(answers))
     async with (
-        httpx.AsyncClient(transport=transport, limits=limits, timeout=timeout, trust_env=False) as client,
-        httpx.AsyncClient(transport=transport, limits=fresh, timeout=timeout, trust_env=False) as fresh_client,
+        httpx.AsyncClient(mounts=mounts, limits=limits, timeout=timeout, trust_env=False) as client,
+        httpx.AsyncClient(mounts=mounts, limits=fresh, timeout=timeout, trust_env=False) as fresh_client,
         _closing(store),
     ):
         await store.migrate()
@@ -121,10 +134,11 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             store=store,
             client=client,
             fresh_client=fresh_client,
-            circuit=Circuit(),
+            circuits=Circuits(),
             answers=answers,
             assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _openapi(settings))},
             metrics=metrics,
+            ledger=Ledger(store),
             shutdown=anyio.Event(),
             drained=anyio.Event(),
             demonstration=await demo.set_up(store, wanted=settings.demonstration),
@@ -133,6 +147,7 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
         draining = asyncio.create_task(_drain_on_shutdown(service))
         keeping = asyncio.create_task(answers.keep(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
+        booking = asyncio.create_task(service.ledger.keep(closing))
         try:
             yield service
         finally:
@@ -140,7 +155,7 @@ async def _serve(settings: Settings) -> AsyncIterator[Service]:
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([draining, keeping, sweeping])
+            await asyncio.wait([draining, keeping, sweeping, booking])
 
 
 @asynccontextmanager
@@ -159,13 +174,15 @@ async def _drain_on_shutdown(service: Service) -> None:
 
 
 async def _sweep(service: Service, closing: asyncio.Event) -> None:
-    """Forget the conversations that RETENTION_DAYS have passed over; 0 keeps them."""
+    """Forget the conversations that RETENTION_DAYS have passed over, and keep but sums of the usage; 0 keeps all."""
     days = service.settings.retention_days
     while days and not closing.is_set():
         try:
             before = datetime.now(UTC) - timedelta(days=days)
             while not closing.is_set() and (conversations := await service.store.purge_some(before)):
                 log.info("purged", extra={"conversations": conversations})
+            while not closing.is_set() and (rows := await service.store.sum_up_usage(before)):
+                log.info("usage summed up", extra={"rows": rows})
             await service.store.purge_counters()
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
@@ -199,6 +216,7 @@ async def chat(request: Request) -> Response:
     question = await _read_body(request, schema.ChatRequest)
     after = _resume_position(request)
     answer = await _find_or_begin(request, access, question)
+    request.state.taken_up = True
     service.answers.join(answer)
     try:
         visitor_is_there = await _opened(request, answer)
@@ -226,9 +244,10 @@ async def _authenticate(request: Request) -> Caller:
     access = await _service(request).store.find_access(given[0])
     if access is None:
         raise errors.KeyInvalid("the key is not valid")
-    request.state.tenant = access.tenant.name
+    request.state.access = access
     _check_origin(request, access)
-    return Caller(access.tenant, access.key, await _identify(request, access.tenant))
+    caller = request.state.access = Caller(access.tenant, access.key, await _identify(request, access.tenant))
+    return caller
 
 
 def _check_origin(request: Request, access: Access) -> None:
@@ -317,28 +336,47 @@ async def _find_or_begin(request: Request, access: Caller, question: schema.Chat
             raise errors.MessageIdTaken("the message_id belongs to another question")
         return service.answers.answer_of(known)
     with service.answers.room():
-        service.circuit.check()
-        await check_limits(service.store, access.tenant, request.client.host if request.client else "")
-        return await _begin(request, access, question, message_id)
+        target = _endpoint(service.settings, access.tenant)
+        service.circuits.of(target).check()
+        request.state.limits = Limits(service.store, access, _address(request))
+        await request.state.limits.check()
+        return await _begin(request, access, question, message_id, target)
 
 
-async def _begin(request: Request, access: Caller, question: schema.ChatRequest, message_id: uuid.UUID) -> Answer:
+def _endpoint(settings: Settings, tenant: Tenant) -> Endpoint:
+    if settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
+        return Endpoint(demo.BASE_URL, None)
+    return endpoint(settings, tenant.openai_key_env, tenant.openai_base_url_env)
+
+
+def _address(request: Request) -> str:
+    """The visitor's; behind the proxies of FORWARDED_ALLOW_IPS, uvicorn has put the one that they tell here."""
+    return request.client.host if request.client else ""
+
+
+async def _begin(
+    request: Request, access: Caller, question: schema.ChatRequest, message_id: uuid.UUID, target: Endpoint
+) -> Answer:
     """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
     service, tenant = _service(request), access.tenant
-    headers = question_headers(service.settings, tenant.openai_key_env)
+    limits: Limits = request.state.limits
     model = tenant.model or service.settings.openai_model
+    system_prompt = system_message(tenant.system_prompt or service.settings.system_prompt, access.identity)
+    ask = partial(question_body, model, system_prompt, question=question.message, page_facts=question.context)
     writer = uuid.uuid4().hex
     try:
-        begun = await service.store.begin_turn(
-            tenant.id,
-            message_id,
-            question.conversation_id,
-            question.message,
-            question.regenerate,
-            model,
-            writer,
-            subject=access.subject,
-        )
+        with limits.refusals():
+            begun = await service.store.begin_turn(
+                tenant.id,
+                message_id,
+                question.conversation_id,
+                question.message,
+                question.regenerate,
+                model,
+                writer,
+                subject=access.subject,
+                terms=limits.terms(service.settings, ask(history=[])["messages"]),
+            )
     except ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
     except MessageIdBelongsToAnother:
@@ -349,17 +387,12 @@ async def _begin(request: Request, access: Caller, question: schema.ChatRequest,
     call = Call(
         client=service.client,
         fresh_client=service.fresh_client,
-        url=demo.URL if service.settings.demonstration else service.settings.upstream_url,
-        headers=headers,
-        body=question_body(
-            model,
-            system_message(tenant.system_prompt or service.settings.system_prompt, access.identity),
-            [(turn.question, turn.answer) for turn in begun.history],
-            question.message,
-            question.context,
-        ),
+        url=target.url,
+        headers=target.headers,
+        body=ask(history=[(turn.question, turn.answer) for turn in begun.history])
+        | answer_options(target, tenant.temperature, answer_cap(service.settings, tenant.max_answer_tokens)),
         settings=service.settings,
-        circuit=service.circuit,
+        circuit=service.circuits.of(target),
         opened=answer.accept,
         relay=answer.append,
     )
@@ -368,6 +401,7 @@ async def _begin(request: Request, access: Caller, question: schema.ChatRequest,
         tenant_id=tenant.id,
         outcome="running",
         key_id=access.key.id,
+        visitor=limits.visitor,
         conversation_id=answer.conversation_id,
         message_id=message_id,
         origin=request.headers.get("origin"),
@@ -375,6 +409,7 @@ async def _begin(request: Request, access: Caller, question: schema.ChatRequest,
         request_id=request.state.request_id,
         subject=access.subject,
         claims=access.identity.claims if access.identity else None,
+        reservation=begun.reservation,
     )
     service.answers.start(answer, call, writer, usage)
     return answer
@@ -548,7 +583,7 @@ async def ready(request: Request) -> Response:
     service = _service(request)
     if service.shutdown.is_set():
         raise errors.Restarting("draining", retry_after=1)
-    await service.store.ping()
+    await service.store.recent_ping()
     return _json(schema.Ready(status="ready"))
 
 
@@ -630,9 +665,17 @@ async def widget_html(request: Request) -> Response:
     return _page(
         request,
         "widget.html",
-        f"{PAGE_POLICY}; {TRUSTED_TYPES}; frame-ancestors {frame_ancestors(tenant.origins)}",
+        f"{_with_images(PAGE_POLICY, widget.settings)}; {TRUSTED_TYPES}; "
+        f"frame-ancestors {frame_ancestors(tenant.origins)}",
         {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False)},
     )
+
+
+def _with_images(policy: str, settings: dict[str, Any]) -> str:
+    """The policy, with the tenant's own images allowed: these two addresses, not their hosts."""
+    sources = [schema.image_source(settings.get(name)) for name in ("avatar", "icon")]
+    images = " ".join(["img-src 'self' data:", *dict.fromkeys(source for source in sources if source)])
+    return policy.replace("img-src 'self' data:", images)
 
 
 async def home(request: Request) -> Response:
@@ -777,7 +820,9 @@ class Edge:
                 raise
             await _on_unexpected(request, error)(scope, receive, send_with_headers)
         finally:
-            _log_request(request, status, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            _log_request(request, status, seconds)
+            _record_refusal(request, seconds)
 
     def _refusal(self, request: Request) -> errors.ServiceError | None:
         hosts = request.headers.getlist("host")
@@ -803,16 +848,20 @@ def _add_headers(request: Request, headers: MutableHeaders) -> None:
     headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
     if request.url.path.startswith(API):
         headers.add_vary_header("Origin")
+    limits: Limits | None = getattr(request.state, "limits", None)
+    if limits is not None:
+        headers.update(limits.headers())
     origin = getattr(request.state, "allowed_origin", None)
     if origin is not None:
         headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
+        headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After, RateLimit-Policy, RateLimit"
 
 
 def _log_request(request: Request, status: int, seconds: float) -> None:
     """One line a request: its route, never its path or query, which may hold a key."""
     route = request.scope["route"].path if "route" in request.scope else "none"
     error: errors.ServiceError | None = getattr(request.state, "error", None)
+    access = _access(request)
     service: Service | None = getattr(request.state, "service", None)
     if service is not None:
         service.metrics.requests.labels(route, status).inc()
@@ -824,12 +873,41 @@ def _log_request(request: Request, status: int, seconds: float) -> None:
             "method": request.method if request.method.isalpha() else "?",
             "route": route,
             "status": status,
-            "tenant": getattr(request.state, "tenant", None),
+            "tenant": access and access.tenant.name,
             "code": error and error.code,
             "reason": str(error) if error else None,
             "duration_ms": round(seconds * 1000),
         },
     )
+
+
+def _record_refusal(request: Request, seconds: float) -> None:
+    """A question that was not taken up stands in the books too."""
+    error: errors.ServiceError | None = getattr(request.state, "error", None)
+    is_question = request.method == "POST" and request.url.path == f"{API}/chat"
+    if error is None or not is_question or hasattr(request.state, "taken_up"):
+        return
+    row = UsageRow(
+        at=datetime.now(UTC),
+        tenant_id=None,
+        outcome=error.code,
+        origin=request.headers.get("origin"),
+        duration_ms=round(seconds * 1000),
+        request_id=request.state.request_id,
+        refused=True,
+    )
+    if (access := _access(request)) is not None:
+        visitor = visitor_id(access.tenant, _address(request))
+        row = replace(row, tenant_id=access.tenant.id, key_id=access.key.id, visitor=visitor, model=access.tenant.model)
+    if isinstance(access, Caller):
+        row = replace(row, subject=access.subject)
+    _service(request).ledger.note(row)
+
+
+def _access(request: Request) -> Access | None:
+    """Who asks, as far as that is known."""
+    access: Access | None = getattr(request.state, "access", None)
+    return access
 
 
 # The app

@@ -36,6 +36,7 @@ STATEMENT = 4
 
 WAL_TRIES = 20
 POOL_SIZE = 8
+DAY = 86_400  # seconds
 MIGRATION_LOCK = 0x6134_6368_6174
 
 
@@ -97,6 +98,18 @@ class Database:
         if self.is_sqlite:
             return literal(time.monotonic(), Double)
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+    def wall_clock(self) -> ColumnElement[float]:
+        """Seconds since 1970-01-01 UTC, by the server's clock or, with a file, the machine's: for days and dates."""
+        if self.is_sqlite:
+            return literal(time.time(), Double)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+    def midnight(self) -> ColumnElement[float]:
+        """When the day in UTC began, on the same clock."""
+        if self.is_sqlite:
+            return literal(time.time() // DAY * DAY, Double)
+        return func.floor(self.wall_clock() / DAY, type_=Double) * DAY
 
     async def ping(self) -> None:
         """Return if the database can be used, which includes writing to it.

@@ -21,7 +21,8 @@ WIDGET = {
     "greeting": "Hello! I am a demonstration: no model answers here, but everything else is real. Ask me anything.",
     "suggestions": ["Show me Markdown", "Give me a long answer", "Show me an error", "Show me a rate limit"],
 }
-URL = "http://demonstration.invalid/v1/chat/completions"
+ORIGIN = "http://demonstration.invalid"
+BASE_URL = f"{ORIGIN}/v1"
 FIRST_WORD_SECONDS = 0.5
 WORD_SECONDS = 0.03
 

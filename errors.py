@@ -145,6 +145,18 @@ class VisitorRateLimited(RateLimited):
     detail = "You have asked many questions in a short time. Please wait a moment."
 
 
+class TooManyAnswers(RateLimited):
+    code = "too_many_answers"
+    detail = "You are being given several answers at once. Please wait for one of them to end."
+
+
+class BudgetReserved(RateLimited):
+    """What is left of the day's budget is set aside for answers under way, and some of it will come back."""
+
+    code = "budget_reserved"
+    detail = "Other questions are being answered right now. Please try again in a moment."
+
+
 class BudgetExhausted(RateLimited):
     code = "budget_exhausted"
     detail = "The assistant has reached its limit for today. Please come back tomorrow."

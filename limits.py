@@ -1,29 +1,113 @@
-"""What a tenant and each of its visitors may ask."""
+"""What a key, a visitor and a tenant may take, and what a response tells of it.
 
-from datetime import UTC, datetime, timedelta
+The order counts: a visitor's own limit comes first, so that one who is refused uses up nothing that all have.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil
+from typing import NamedTuple
 
-from errors import BudgetExhausted, RateLimited, VisitorRateLimited
-from store import Store, Tenant, visitor_id
+from errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
+from settings import Settings
+from store import Access, BudgetSpent, Quota, Store, Terms, TooManyStreams, visitor_id
+from tokens import estimate_tokens
 
-
-async def check_limits(store: Store, tenant: Tenant, address: str) -> None:
-    """Count one question of the visitor at `address`.
-
-    Raises VisitorRateLimited, RateLimited or BudgetExhausted, with the seconds to wait. The visitor's limit comes
-    first: one visitor does not use up what all of them have.
-    """
-    if seconds := await store.take(
-        f"visitor:{tenant.id}:{visitor_id(tenant, address)}", tenant.visitor_rate_per_minute
-    ):
-        raise VisitorRateLimited("the visitor's rate limit", retry_after=ceil(seconds))
-    if seconds := await store.take(f"tenant:{tenant.id}", tenant.rate_per_minute):
-        raise RateLimited("the tenant's rate limit", retry_after=ceil(seconds))
-    if tenant.tokens_per_day and await store.tokens_used_today(tenant.id) >= tenant.tokens_per_day:
-        raise BudgetExhausted("the tenant's tokens of the day", retry_after=_seconds_to_midnight())
+WINDOW_SECONDS = 60
+DAY_SECONDS = 86_400
+CHARACTERS_PER_TOKEN = 3  # of an answer that has no other bound than MAX_ANSWER_CHARS
 
 
-def _seconds_to_midnight() -> int:
-    now = datetime.now(UTC)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return ceil((midnight - now).total_seconds())
+class Policy(NamedTuple):
+    """One limit as draft-ietf-httpapi-ratelimit-headers-10 tells it: its name and quota, and the parameters of both."""
+
+    name: str
+    quota: int
+    window: int | None = None
+    unit: str = "requests"
+    left: int | None = None
+    seconds: int | None = None
+
+
+class Limits:
+    """The limits of one question: `check` before it is taken up, `refusals` around what takes it up."""
+
+    def __init__(self, store: Store, access: Access, address: str) -> None:
+        self.visitor = visitor_id(access.tenant, address)
+        self._store = store
+        self._tenant = access.tenant
+        self._key = access.key
+        self._policies: list[Policy] = []
+
+    async def check(self) -> None:
+        """Count the question. Raises VisitorRateLimited or RateLimited, with the seconds to wait."""
+        tenant = self._tenant
+        scopes = {
+            "visitor": Quota(f"visitor:{tenant.id}:{self.visitor}", tenant.visitor_rate_per_minute, WINDOW_SECONDS),
+            "key": Quota(f"key:{self._key.id}", tenant.rate_per_minute, WINDOW_SECONDS),
+        }
+        limited = {name: quota for name, quota in scopes.items() if quota.limit}
+        self._policies = [Policy(name, quota.limit, WINDOW_SECONDS) for name, quota in limited.items()]
+        if not limited:
+            return
+        taken = await self._store.take(*limited.values())
+        for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
+            self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
+        refused = self._policies[len(taken) - 1]
+        if not taken[-1].granted:
+            error = VisitorRateLimited if refused.name == "visitor" else RateLimited
+            raise error(f"the {refused.name}'s rate limit", retry_after=refused.seconds)
+
+    def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> Terms:
+        """What the answer to these messages may take: an estimate of theirs, and as much as it may be long."""
+        tenant = self._tenant
+        longest = answer_cap(settings, tenant.max_answer_tokens) or settings.max_answer_chars // CHARACTERS_PER_TOKEN
+        return Terms(
+            visitor=self.visitor,
+            streams=tenant.visitor_streams,
+            history_turns=settings.max_history_turns,
+            history_chars=settings.max_history_chars,
+            tokens=estimate_tokens(message["content"] for message in prompt) + longest,
+            tokens_per_day=tenant.tokens_per_day,
+        )
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Raises TooManyAnswers, BudgetReserved or BudgetExhausted for what the store refuses."""
+        try:
+            yield
+        except TooManyStreams:
+            streams = self._tenant.visitor_streams
+            self._policies.append(Policy("streams", streams, unit="concurrent-requests", left=0))
+            raise TooManyAnswers("the visitor's answers at a time", retry_after=1) from None
+        except BudgetSpent as spent:
+            error, seconds = (BudgetReserved, 1) if spent.pending else (BudgetExhausted, ceil(spent.seconds))
+            budget = Policy("day", self._tenant.tokens_per_day, DAY_SECONDS, "tokens", left=0, seconds=seconds)
+            self._policies.append(budget)
+            raise error("the tenant's tokens of the day", retry_after=seconds) from None
+
+    def headers(self) -> dict[str, str]:
+        """`RateLimit-Policy` and `RateLimit`; empty where nothing is limited.
+
+        How much of the day's budget is left is the tenant's own affair, so that one shows only when it is spent.
+        """
+        told = [policy for policy in self._policies if policy.left is not None]
+        named = {
+            "RateLimit-Policy": [_policy(each) for each in self._policies],
+            "RateLimit": [_left(each) for each in told],
+        }
+        return {name: ", ".join(items) for name, items in named.items() if items}
+
+
+def answer_cap(settings: Settings, of_tenant: int | None) -> int:
+    """The tokens that an answer may have; 0 for no cap."""
+    return settings.max_answer_tokens if of_tenant is None else of_tenant
+
+
+def _policy(policy: Policy) -> str:
+    unit = "" if policy.unit == "requests" else f';qu="{policy.unit}"'
+    return f'"{policy.name}";q={policy.quota}{unit}' + (f";w={policy.window}" if policy.window else "")
+
+
+def _left(policy: Policy) -> str:
+    return f'"{policy.name}";r={policy.left}' + ("" if policy.seconds is None else f";t={policy.seconds}")

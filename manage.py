@@ -6,36 +6,55 @@ Exits with 0, with 1 when a command failed and with 2 when it was not understood
 import argparse
 import asyncio
 import csv
+import ipaddress
 import json
 import re
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from html import escape
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from identity import parse_public_key
 from origins import ANY_ORIGIN, parse_origin
-from settings import Settings, explain
-from store import Key, Store, StoreError, Tenant, TenantSettings, UsageTotal, Widget
+from records import LARGEST_INTEGER
+from schema import WidgetSettings
+from settings import MOST_ANSWER_TOKENS, Settings, explain
+from store import (
+    Key,
+    Selection,
+    Store,
+    StoreError,
+    Tenant,
+    TenantSettings,
+    Turn,
+    UsageGroup,
+    UsageTotal,
+    Widget,
+    visitor_id,
+)
 
 Command = Callable[[Store, argparse.Namespace], Awaitable[None]]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_USAGE_DAYS = 30
+EMPTY_TOTAL = UsageTotal((), 0, 0, 0, 0, 0, None, None)
 GRACE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LARGEST_NUMBER = 2**31 - 1
 
-TENANT_OPTIONS = ("rate_per_minute", "visitor_rate_per_minute", "tokens_per_day")
-TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "identity_secret_env", "identity_public_key")
+TENANT_OPTIONS = ("rate_per_minute", "visitor_rate_per_minute", "visitor_streams", "tokens_per_day")
+TENANT_NUMBERS = ("temperature", "max_answer_tokens")
 IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
+TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS)
 MAX_IDENTITY_CLAIMS = 20
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
+OPTIONAL = (*TENANT_NUMBERS, *TENANT_TEXTS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +143,11 @@ def _tenant_facts(tenant: Tenant) -> dict[str, Any]:
 
 def _tenant_changes(args: argparse.Namespace) -> TenantSettings:
     """What was given of a tenant's settings; an empty text is the service's default."""
-    changes = {name: getattr(args, name) for name in TENANT_OPTIONS if getattr(args, name) is not None}
+    unset = [name for name in args.unset or () if name in OPTIONAL]
+    changes: dict[str, Any] = dict.fromkeys(unset)
+    changes |= {
+        name: getattr(args, name) for name in (*TENANT_OPTIONS, *TENANT_NUMBERS) if getattr(args, name) is not None
+    }
     changes |= {name: getattr(args, name) or None for name in TENANT_TEXTS if getattr(args, name) is not None}
     if args.origins:
         changes["origins"] = list(dict.fromkeys(args.origins))
@@ -145,11 +168,27 @@ def _check_identity(settings: TenantSettings) -> None:
 
 
 def _widget_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given of the widget's settings; None, for an empty text, takes one away."""
-    changes = {name: getattr(args, name) or None for name in WIDGET_TEXTS if getattr(args, name) is not None}
+    """What was given of the widget's settings; None takes one away. Raises ValueError for what does not fit."""
+    changes: dict[str, Any] = dict.fromkeys(name for name in args.unset or () if name in WidgetSettings.model_fields)
+    changes |= args.look or {}
+    changes |= {name: getattr(args, name) or None for name in WIDGET_TEXTS if getattr(args, name) is not None}
     if args.suggestions is not None:
         changes["suggestions"] = [text for text in args.suggestions if text] or None
+    _check_look(changes)
     return changes
+
+
+def _check_look(settings: Mapping[str, Any]) -> None:
+    try:
+        WidgetSettings.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError("; ".join(_problem(item) for item in error.errors())) from None
+
+
+def _problem(item: ErrorDetails) -> str:
+    """One thing that is wrong, with the name of the setting."""
+    place = ".".join(map(str, item["loc"]))
+    return f"{place}: {item['msg'].removeprefix('Value error, ')}" if place else item["msg"]
 
 
 def _snippet(url: str, api_key: str, widget_id: str) -> str:
@@ -211,36 +250,68 @@ def _key_state(key: Key) -> str:
     return "expired" if key.expires_at is not None and key.expires_at <= datetime.now(UTC) else "valid"
 
 
-# Usage and retention
+# Usage, conversations and retention
 
 
 async def _show_usage(store: Store, args: argparse.Namespace) -> None:
     since = args.since or _midnight(datetime.now(UTC).date() - timedelta(days=DEFAULT_USAGE_DAYS))
-    totals = await store.usage(args.name, since)
-    facts = [asdict(total) for total in totals]
+    by: list[UsageGroup] = list(dict.fromkeys(args.by or ["day"]))
+    totals = await store.usage(args.name, since, by)
+    rows = [_usage_facts(by, each, args) for each in totals]
+    (overall,) = await store.usage(args.name, since, ()) or [EMPTY_TOTAL]
+    total = _usage_facts([], overall, args)
     if args.json:
-        _print_json({"tenant": args.name, "since": since, "days": facts, "total": _sum(totals)})
+        _print_json({"tenant": args.name, "since": since, "by": by, "rows": rows, "total": total})
     elif args.csv:
-        _print_csv(UsageTotal.__slots__, facts)
+        _print_csv([*by, *total], rows)
     else:
-        _print_table(UsageTotal.__slots__, [*facts, {"day": "total", **_sum(totals)}])
+        _print_table([*by, *total], [*rows, {by[0]: "total"} | total])
 
 
-def _sum(totals: Sequence[UsageTotal]) -> dict[str, int]:
-    return {
-        "requests": sum(total.requests for total in totals),
-        "prompt_tokens": sum(total.prompt_tokens for total in totals),
-        "completion_tokens": sum(total.completion_tokens for total in totals),
+def _usage_facts(by: Sequence[UsageGroup], total: UsageTotal, args: argparse.Namespace) -> dict[str, Any]:
+    facts = dict(zip(by, total.group, strict=True)) | {
+        name: value for name, value in asdict(total).items() if name != "group"
     }
+    if args.price_in is not None or args.price_out is not None:
+        millionths = total.prompt_tokens * (args.price_in or 0) + total.completion_tokens * (args.price_out or 0)
+        facts["cost"] = round(millionths / 1_000_000, 6)
+    return facts
+
+
+async def _export(store: Store, args: argparse.Namespace) -> None:
+    """One conversation a line, so that a large export needs little memory and a broken one is good up to there."""
+    async for conversation_id, turns in store.export(args.name, await _selection(store, args)):
+        facts = {"id": str(conversation_id), "turns": [_turn_facts(turn) for turn in turns]}
+        print(json.dumps(facts, ensure_ascii=False, default=_shown))
+
+
+def _turn_facts(turn: Turn) -> dict[str, Any]:
+    names = (
+        *("question", "answer", "status", "code", "hidden", "rating", "comment", "visitor", "model"),
+        *("prompt_tokens", "completion_tokens", "created_at", "finished_at"),
+    )
+    return {"id": str(turn.id)} | {name: getattr(turn, name) for name in names}
+
+
+async def _delete_conversations(store: Store, args: argparse.Namespace) -> None:
+    deleted = await store.delete_conversations(args.name, await _selection(store, args))
+    print(f"Deleted {deleted} conversations.")
+
+
+async def _selection(store: Store, args: argparse.Namespace) -> Selection:
+    if args.address is None:
+        return Selection(args.id, args.visitor, args.subject)
+    return Selection(visitor=visitor_id(await store.get_tenant(args.name), args.address))
 
 
 async def _purge(store: Store, args: argparse.Namespace) -> None:
     days = Settings().retention_days
     if days == 0:
-        print("RETENTION_DAYS is 0: conversations are kept.")
+        print("RETENTION_DAYS is 0: all is kept.")
         return
     purged = await store.purge(datetime.now(UTC) - timedelta(days=days))
     print(f"Deleted {purged.conversations} conversations that nobody used for {days} days.")
+    print(f"Summed up {purged.usage} rows of usage that were older.")
 
 
 # Output
@@ -288,13 +359,22 @@ def _parser() -> argparse.ArgumentParser:
     groups = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_tenant_commands(_group(groups, "tenant", "who may use the service"))
     _add_key_commands(_group(groups, "key", "the API keys of a tenant"))
-    usage = _command(groups, "usage", _show_usage, "what a tenant used, by day, model and outcome")
+    _add_conversation_commands(_group(groups, "conversation", "what visitors asked and were answered"))
+    usage = _command(groups, "usage", _show_usage, "what a tenant used")
     _add_name(usage)
+    usage.add_argument(
+        "--by",
+        action="append",
+        choices=get_args(UsageGroup),
+        help="group by this; may be repeated; default: day",
+    )
+    for name, what in (("--price-in", "prompts"), ("--price-out", "answers")):
+        usage.add_argument(name, type=_price, metavar="PRICE", help=f"per million tokens of {what}: adds the cost")
     usage.add_argument("--since", type=_moment, metavar="DATE", help=f"default: {DEFAULT_USAGE_DAYS} days ago")
     form = usage.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print comma-separated values")
-    _command(groups, "purge", _purge, "delete the conversations that are older than RETENTION_DAYS")
+    _command(groups, "purge", _purge, "delete conversations, and sum usage up, that are older than RETENTION_DAYS")
     return parser
 
 
@@ -336,6 +416,24 @@ def _add_key_commands(commands: Any) -> None:
     _add_json(add, rotate, revoke, listing)
 
 
+def _add_conversation_commands(commands: Any) -> None:
+    export = _command(commands, "export", _export, "print them as JSON, one a line")
+    delete = _command(commands, "delete", _delete_conversations, "forget them; the usage stays, without any text")
+    for parser in (export, delete):
+        _add_name(parser)
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--id", type=_uuid, metavar="ID", help="one conversation")
+        which.add_argument(
+            "--visitor", type=_visitor, metavar="HASH", help="those of a visitor, see `usage --by visitor`"
+        )
+        which.add_argument("--address", type=_address, metavar="IP", help="those of a visitor's address")
+        which.add_argument(
+            "--subject", type=_text, metavar="SUB", help="those of a signed-in visitor, by the token's sub"
+        )
+        which.add_argument("--all", action="store_true", help="those of the whole tenant")
+    delete.add_argument("--yes", action="store_true", required=True, help="it can't be undone, so say that you mean it")
+
+
 def _command(commands: Any, word: str, run: Command, help: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(word, help=help, description=help, allow_abbrev=False)
     parser.set_defaults(run=run)
@@ -372,9 +470,13 @@ def _add_settings(parser: argparse.ArgumentParser, origin_required: bool) -> Non
     )
     add("--rate-per-minute", type=_number, metavar="N", help="answers for all visitors together; 0 is no limit")
     add("--visitor-rate-per-minute", type=_number, metavar="N", help="answers for one visitor; 0 is no limit")
+    add("--visitor-streams", type=_number, metavar="N", help="answers at a time for one visitor; 0 is no limit")
     add("--tokens-per-day", type=_number, metavar="N", help="prompts and answers; 0 is no limit")
     add("--model", type=_text)
     add("--system-prompt-file", type=_file, dest="system_prompt", metavar="FILE")
+    add("--temperature", type=_temperature, metavar="T", help="0 to 2")
+    add("--max-answer-tokens", type=_answer_tokens, metavar="N", help="of one answer; 0 is no limit")
+    add("--openai-base-url-env", type=_variable, metavar="VARIABLE", help="the environment variable with its address")
     add("--openai-key-env", type=_variable, metavar="VARIABLE", help="the environment variable with the provider's key")
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
@@ -411,6 +513,9 @@ def _add_settings(parser: argparse.ArgumentParser, origin_required: bool) -> Non
     add("--theme", choices=("auto", "light", "dark", ""))
     add("--locale", type=_locale)
     add("--suggestion", type=_text, action="append", dest="suggestions", metavar="TEXT")
+    add("--look", type=_look, metavar="FILE", help="any of the widget's settings, as a JSON object")
+    names = (*(name.replace("_", "-") for name in OPTIONAL), *WidgetSettings.model_fields)
+    add("--unset", type=_setting, action="append", metavar="NAME", help=f"back to the default: {', '.join(names)}")
 
 
 def _origin(text: str) -> str:
@@ -473,9 +578,66 @@ def _claim(text: str) -> str:
     return _matching(text, r"[A-Za-z0-9_.:/-]{0,64}", "the name of a claim, such as plan")
 
 
+def _look(path: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(_file(path))
+        if not isinstance(settings, dict):
+            raise ValueError("must be a JSON object")
+        _check_look(settings)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{path!r}: {error}") from None
+    return settings
+
+
+def _setting(text: str) -> str:
+    name = text if text in WidgetSettings.model_fields else text.replace("-", "_")
+    if name not in (*OPTIONAL, *WidgetSettings.model_fields):
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting that has a default (see --help)")
+    return name
+
+
+def _temperature(text: str) -> float:
+    return _real(text, 2)
+
+
+def _price(text: str) -> float:
+    return _real(text, 1_000_000)
+
+
+def _real(text: str, most: float) -> float:
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,9})?", text) or float(text) > most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most}")
+    return float(text)
+
+
+def _answer_tokens(text: str) -> int:
+    tokens = _number(text)
+    if tokens > MOST_ANSWER_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_ANSWER_TOKENS}")
+    return tokens
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a conversation's id") from None
+
+
+def _visitor(text: str) -> str:
+    return _matching(text, "[0-9a-f]{32}", "a visitor's hash")
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
 def _number(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > LARGEST_NUMBER:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {LARGEST_NUMBER}")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > LARGEST_INTEGER:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {LARGEST_INTEGER}")
     return int(text)
 
 

@@ -27,6 +27,9 @@ It must be the service's own, which the widget's is, or one of the tenant's; a c
 **Visitor.** `X-User-Token` may bear a JWT that the tenant's backend has signed (HS256 or EdDSA, `sub` and `exp` at most
 a day ahead). Conversations then belong to its `sub`, on every device; a tenant can require one. A token that is sent
 must be valid.
+**Limits.** `RateLimit-Policy` and `RateLimit` tell what a visitor and a key may ask and what is left. Who is refused
+waits as long as `Retry-After` says, to the second. The model and all that shapes its answer are the tenant's settings:
+a request that names one is refused.
 
 **Errors.** What fails before the answer begins is `application/problem+json` (RFC 9457): `code` is stable, `detail` is
 for people. Later the event `error` tells it. `X-Request-ID`, on every response, finds either in the service's log.
@@ -140,13 +143,22 @@ HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
     "Cache-Control": (TEXT, "no-cache, no-store", "Who may keep the response, and for how long."),
     "X-Accel-Buffering": ({"const": "no"}, "no", "Has nginx pass on each event at once."),
     "Retry-After": (SECONDS, 20, "Seconds after which trying again makes sense."),
+    "RateLimit-Policy": (
+        TEXT,
+        '"visitor";q=1200;w=60, "key";q=6000;w=60',
+        "The limits of the tenant that count here (draft-ietf-httpapi-ratelimit-headers): `q` in `w` seconds, of "
+        "requests or of the unit `qu`. `visitor` and `key` count questions, `streams` answers at a time, `day` tokens.",
+    ),
+    "RateLimit": (TEXT, '"visitor";r=1199;t=60, "key";r=5870;t=12', "What is left of each: `r` for `t` seconds."),
     "WWW-Authenticate": (TEXT, "ApiKey", "What is missing."),
     "Allow": (TEXT, "GET, HEAD", "The methods that the path has."),
     "ETag": (TEXT, 'W/"5f0c0a3e8f0e4c539a3b"', "Names this version."),
     "Content-Security-Policy": (TEXT, "frame-ancestors https://shop.example", "What it loads, and who frames it."),
 }
 CACHED = ("Cache-Control", "ETag")
-HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}
+LIMITED = ("RateLimit-Policy", "RateLimit")
+OPTIONAL = LIMITED  # a tenant may have no limits
+HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After", *LIMITED], 503: ["Retry-After"]}
 
 # Errors, by what has them
 
@@ -156,7 +168,15 @@ ORIGIN = (errors.OriginNotAllowed, errors.SecretKeyRequired, errors.SecretKeyInB
 USER = (errors.UserTokenMissing, errors.UserTokenInvalid, errors.UserTokenExpired)
 KEY = (*DATABASE, errors.KeyMissing, errors.KeyInvalid, *ORIGIN, *USER)
 BODY = (*KEY, errors.MalformedJSON, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
-LIMITS = (errors.RateLimited, errors.VisitorRateLimited, errors.BudgetExhausted, errors.Overloaded, errors.Restarting)
+LIMITS = (
+    errors.RateLimited,
+    errors.VisitorRateLimited,
+    errors.TooManyAnswers,
+    errors.BudgetReserved,
+    errors.BudgetExhausted,
+    errors.Overloaded,
+    errors.Restarting,
+)
 UPSTREAM = (
     errors.UpstreamFailed,
     errors.UpstreamInterrupted,
@@ -202,7 +222,7 @@ OPERATIONS = (
         errors=(*BODY, *LIMITS, *UPSTREAM, errors.ConversationUnknown, errors.MessageIdTaken),
         body=schema.ChatRequest,
         parameters=("Last-Event-ID",),
-        headers=("Cache-Control", "X-Accel-Buffering"),
+        headers=("Cache-Control", "X-Accel-Buffering", *LIMITED),
         security=ANYONE,
     ),
     Operation(
@@ -398,7 +418,7 @@ def openapi(
             },
             "schemas": _schemas(max_message_chars),
             "parameters": {name: _parameter(name, *PARAMETERS[name]) for name in PARAMETERS},
-            "headers": {name: _header(*HEADERS[name]) for name in HEADERS},
+            "headers": {name: _header(*HEADERS[name], required=name not in OPTIONAL) for name in HEADERS},
             "responses": {
                 "MethodNotAllowed": _problems([errors.MethodNotAllowed]),
                 "NotModified": {"description": "The client has this version already.", "headers": _headers("ETag")},
@@ -483,8 +503,8 @@ def _parameter(name: str, where: str, shape: JsonSchemaValue, example: str, desc
     return {"name": name, "in": where, "required": where != "header"} | described
 
 
-def _header(shape: JsonSchemaValue, example: str | int, description: str) -> dict[str, Any]:
-    return {"required": True, "schema": shape, "example": example, "description": description}
+def _header(shape: JsonSchemaValue, example: str | int, description: str, *, required: bool) -> dict[str, Any]:
+    return {"required": required, "schema": shape, "example": example, "description": description}
 
 
 def _headers(*names: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 
+LARGEST_INTEGER = 2**31 - 1  # that a column of whole numbers holds
+
 Status = Literal["running", "complete", "length", "filtered", "cancelled", "error"]
 Rating = Literal["up", "down"]
 KeyKind = Literal["public", "secret"]
@@ -12,9 +14,10 @@ KeyKind = Literal["public", "secret"]
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer: where its widget may run and what it may spend.
+    """A customer: where its widget may run, what it may spend and how it is answered.
 
-    A limit of 0 means none; None is the service's default. `openai_key_env` names an environment variable.
+    A limit of 0 means none; None is the service's default. `visitor_streams` is how many answers one visitor may read
+    at a time. `openai_key_env` and `openai_base_url_env` name environment variables.
     `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `identity.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
@@ -24,10 +27,14 @@ class Tenant:
     origins: list[str]
     rate_per_minute: int
     visitor_rate_per_minute: int
+    visitor_streams: int
     tokens_per_day: int
     model: str | None
     system_prompt: str | None
+    temperature: float | None
+    max_answer_tokens: int | None
     openai_key_env: str | None
+    openai_base_url_env: str | None
     identity_secret_env: str | None
     identity_public_key: str | None
     identity_claims: list[str]
@@ -42,10 +49,14 @@ class TenantSettings(TypedDict, total=False):
     origins: list[str]
     rate_per_minute: int
     visitor_rate_per_minute: int
+    visitor_streams: int
     tokens_per_day: int
     model: str | None
     system_prompt: str | None
+    temperature: float | None
+    max_answer_tokens: int | None
     openai_key_env: str | None
+    openai_base_url_env: str | None
     identity_secret_env: str | None
     identity_public_key: str | None
     identity_claims: list[str]
@@ -75,10 +86,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """How a tenant's widget looks.
-
-    `settings` may have title, greeting, placeholder, color, position, theme, locale (texts) and suggestions (texts).
-    """
+    """How a tenant's widget looks; `schema.WidgetSettings` says what `settings` may have."""
 
     id: str
     tenant_id: int
@@ -91,7 +99,8 @@ class Turn:
 
     `code` says why a turn of status `error` broke. `beat` grows while the process that writes the answer lives.
     `replaces` is the turn that this one was asked in place of; a turn
-    that was replaced is hidden. Token counts are the provider's, None where it sent none.
+    that was replaced is hidden. Token counts are the provider's, None where it sent none; `reserved` is what the day's
+    budget was charged before they were known. `visitor` is a keyed hash, see `visitor_id`.
     """
 
     number: int
@@ -102,6 +111,8 @@ class Turn:
     status: Status
     code: str | None
     beat: int
+    visitor: str | None
+    reserved: int | None
     model: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -124,8 +135,51 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a scope, such as a visitor, may take in each window of `window` seconds."""
+
+    scope: str
+    limit: int
+    window: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was left of a quota afterwards, and the seconds until its window ends."""
+
+    granted: bool
+    left: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Tokens of one day's budget that are set aside for an answer. `day` counts from 1970-01-01 UTC."""
+
+    tokens: int
+    day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a turn may take.
+
+    At most `streams` running turns of its visitor (0: any number); of the conversation before it the newest
+    `history_turns`, and no more than `history_chars` characters. `tokens` is what the answer takes at most, estimated,
+    without that history; it is reserved of the `tokens_per_day` that the tenant has (0: no limit, but it is counted).
+    """
+
+    visitor: str | None = None
+    streams: int = 0
+    history_turns: int = 20
+    history_chars: int = 32_000
+    tokens: int = 0
+    tokens_per_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
-    """A turn, and the earlier turns that the model should know, oldest first.
+    """A turn, the earlier turns that the model should know, oldest first, and what was reserved for its answer.
 
     `begun` is False for a repeated request: the turn is the one that is there already, and the history is left empty.
     """
@@ -133,30 +187,39 @@ class Begun:
     turn: Turn
     history: list[Turn]
     begun: bool
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """One request, refused ones too: no text and no address in it. `outcome` is a turn's status or an error code.
 
+    The token counts are the provider's; `charged` is what the day's budget was charged, an estimate where there are
+    none. `reservation` is what was set aside for it before, and is settled when the row is written. `requests` is more
+    than 1 where so many were refused at once that they are only counted.
     `subject` and `claims` are what the tenant's own backend signed.
     """
 
     at: datetime
-    tenant_id: int
+    tenant_id: int | None
     outcome: str
     key_id: int | None = None
+    visitor: str | None = None
     conversation_id: uuid.UUID | None = None
     message_id: uuid.UUID | None = None
     origin: str | None = None
     model: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    charged: int = 0
     first_text_ms: int | None = None
     duration_ms: int | None = None
     request_id: str | None = None
     subject: str | None = None
     claims: dict[str, Any] | None = None
+    refused: bool = False
+    requests: int = 1
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,23 +231,42 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageTotal:
-    """The requests of one UTC day with one model and one outcome."""
+class Selection:
+    """Some of a tenant's conversations: of this id, of this subject, or with a turn of this visitor; all if none is."""
 
-    day: date
-    model: str | None
-    outcome: str
+    id: uuid.UUID | None = None
+    visitor: str | None = None
+    subject: str | None = None
+
+
+UsageGroup = Literal["day", "key", "model", "origin", "outcome", "subject", "visitor"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """The requests that have `group` in common: its values, in the order in which they were asked for.
+
+    Tokens are the provider's counts, `charged` is what the budget was charged. Times to the first text are in
+    milliseconds, None where there was none, and leave out the days that are only kept as sums.
+    """
+
+    group: tuple[date | str | int | None, ...]
     requests: int
+    refused: int
     prompt_tokens: int
     completion_tokens: int
+    charged: int
+    first_text_p50_ms: int | None
+    first_text_p95_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many rows a purge deleted."""
+    """How many rows a purge deleted or, of usage, made sums of."""
 
     conversations: int
     counters: int
+    usage: int
 
 
 class StoreError(Exception):
@@ -221,3 +303,19 @@ class ConversationNotFound(StoreError):
 
 class MessageIdTaken(StoreError):
     """This message id belongs to another question, conversation or tenant."""
+
+
+class TooManyStreams(StoreError):
+    """The visitor reads as many answers as one may at a time."""
+
+
+class BudgetSpent(StoreError):
+    """The tenant's tokens of the day are spent; `seconds` until the next day.
+
+    `pending`: only with what is reserved for answers under way, so that some may come back soon.
+    """
+
+    def __init__(self, seconds: float, *, pending: bool) -> None:
+        super().__init__("The tenant's tokens of the day are spent.")
+        self.seconds = seconds
+        self.pending = pending

@@ -9,13 +9,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from database import parse_url
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+MOST_ANSWER_TOKENS = 1_000_000
 DEFAULT_SYSTEM_PROMPT = (
     "You are the assistant on a website. Answer its visitors' questions briefly, kindly and correctly. "
     "Say so when you do not know something."
 )
 
 
-def _http_url(value: str) -> str:
+def http_url(value: str) -> str:
+    """An address without a slash at its end. Raises ValueError, without the value in it."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http or https URL, such as https://api.openai.com/v1")
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
 
     openai_api_key: SecretStr | None = None
-    openai_base_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    openai_base_url: Annotated[str, AfterValidator(http_url)] | None = None
     openai_model: str = "gpt-4o-mini"
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
 
@@ -55,6 +57,9 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=0)
 
     max_message_chars: Count = 4000
+    max_history_turns: int = Field(default=20, ge=0)
+    max_history_chars: int = Field(default=32_000, ge=0)
+    max_answer_tokens: int = Field(default=4096, ge=0, le=MOST_ANSWER_TOKENS)
     max_body_bytes: Count = 65_536
     max_answer_chars: Count = 200_000
     max_line_bytes: Count = 1_048_576
@@ -75,11 +80,6 @@ class Settings(BaseSettings):
     def demonstration(self) -> bool:
         """Whether the built-in upstream answers: neither a key nor another endpoint was given."""
         return self.openai_api_key is None and self.openai_base_url is None
-
-    @property
-    def upstream_url(self) -> str:
-        """The URL that chat completions are asked of."""
-        return f"{self.openai_base_url or DEFAULT_BASE_URL}/chat/completions"
 
 
 def explain(error: ValidationError) -> str:

@@ -4,12 +4,14 @@ Every method of Store is one short transaction. What goes wrong in the database 
 "not now", and comes within eight seconds. Times are aware UTC datetimes. All that a caller needs is imported from here.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import re
 import secrets
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -38,10 +40,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database import Database
+from database import DAY, Database
 from records import (
     Access,
     Begun,
+    BudgetSpent,
     Conflict,
     ConversationNotFound,
     ConversationSummary,
@@ -51,21 +54,29 @@ from records import (
     MessageIdTaken,
     NameTaken,
     Purged,
+    Quota,
     Rating,
+    Reservation,
     SchemaMismatch,
+    Selection,
     Status,
     StoreError,
     StoreUnavailable,
+    Taken,
     Tenant,
     TenantNotFound,
     TenantSettings,
+    Terms,
+    TooManyStreams,
     Turn,
+    UsageGroup,
     UsageRow,
     UsageTotal,
     Widget,
     Wishes,
 )
 from tables import conversations, counters, keys, messages, running, storable, tenants, usage, widgets
+from tokens import estimate_tokens
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -73,6 +84,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Access",
     "Begun",
+    "BudgetSpent",
     "Conflict",
     "ConversationNotFound",
     "ConversationSummary",
@@ -82,16 +94,23 @@ __all__ = [
     "MessageIdTaken",
     "NameTaken",
     "Purged",
+    "Quota",
     "Rating",
+    "Reservation",
     "SchemaMismatch",
+    "Selection",
     "Status",
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "Taken",
     "Tenant",
     "TenantNotFound",
     "TenantSettings",
+    "Terms",
+    "TooManyStreams",
     "Turn",
+    "UsageGroup",
     "UsageRow",
     "UsageTotal",
     "Widget",
@@ -115,6 +134,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self._pinging = asyncio.Lock()
+        self._pinged_at = float("-inf")
+        self._ping_error: StoreError | None = None
 
     async def migrate(self) -> None:
         """Make or upgrade the tables. Safe when several processes start at once. Raises SchemaMismatch."""
@@ -123,6 +145,19 @@ class Store:
     async def ping(self) -> None:
         """Return if the database can be read and written. Raises StoreUnavailable or SchemaMismatch."""
         await self._database.ping()
+
+    async def recent_ping(self, seconds: float = 1) -> None:
+        """As `ping`, by what one found less than `seconds` ago: whoever asks often makes no work."""
+        async with self._pinging:
+            if time.monotonic() - self._pinged_at >= seconds:
+                try:
+                    await self._database.ping()
+                    self._ping_error = None
+                except StoreError as error:
+                    self._ping_error = error
+                self._pinged_at = time.monotonic()
+        if self._ping_error is not None:
+            raise type(self._ping_error)(str(self._ping_error))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -159,42 +194,99 @@ class Store:
             lists = await db.scalars(select(tenants.c.origins))
             return {origin for origins in lists for origin in origins}
 
-    async def take(self, scope: str, limit: int, window: float = 60, now: float | None = None) -> float:
-        """Use one of the `limit` that `scope` has in each window of `window` seconds, at most a day.
+    async def take(self, *quotas: Quota, now: float | None = None) -> list[Taken]:
+        """Use one of each quota, in this order, as far as the first that is used up; that is then the last told.
 
-        Returns 0.0 if it was granted, else the seconds until the window ends. A limit of 0 means none. `now`, in
-        seconds, is the database's clock if not given: all processes share it, and setting one's own does not move it.
+        A window, at most a day, begins with what is first taken of it. `now`, in seconds, is the database's clock if
+        not given: all processes share it, and setting one's own does not move it.
         """
-        if limit == 0:
-            return 0.0
         clock = self._database.clock() if now is None else literal(now, Double)
+        taken: list[Taken] = []
+        async with self._database.writing() as db:
+            for quota in quotas:
+                taken.append(await self._take(db, quota, clock))
+                if not taken[-1].granted:
+                    break
+        return taken
+
+    async def _take(self, db: AsyncConnection, quota: Quota, clock: ColumnElement[float]) -> Taken:
         started, used = counters.c.started, counters.c.used
-        over, ahead = started <= clock - window, started > clock
+        over, ahead = started <= clock - quota.window, started > clock
+        ends = (started + quota.window - clock).label("ends")
         statement = (
             self._database.insert(counters)
-            .values(scope=scope, started=clock, used=1)
+            .values(scope=quota.scope, started=clock, used=1)
             .on_conflict_do_update(
                 index_elements=["scope"],
                 set_={
                     "started": case((or_(over, ahead), clock), else_=started),
                     "used": case((over, 1), else_=used + 1),
                 },
-                where=or_(over, ahead, used < limit),
+                where=or_(over, ahead, used < quota.limit),
             )
-            .returning(used)
+            .returning(used, ends)
         )
-        async with self._database.writing() as db:
-            granted = await db.scalar(statement)
-            if granted is not None and granted <= limit:
-                return 0.0
-            left = await db.scalar(select(started + window - clock).where(counters.c.scope == scope))
-        return max(window if left is None else left, 0.001)
+        row = (await db.execute(statement)).first()
+        if row is not None and row.used <= quota.limit:
+            return Taken(True, quota.limit - row.used, max(row.ends, 0.001))
+        left = await db.scalar(select(ends).where(counters.c.scope == quota.scope))
+        return Taken(False, 0, max(quota.window if left is None else left, 0.001))
 
     async def tokens_used_today(self, tenant_id: int) -> int:
-        """The tokens that the tenant's answers took since midnight UTC."""
+        """The tokens that the tenant's answers took since midnight UTC, with what is reserved for those under way."""
         async with self._database.reading() as db:
-            used = await db.scalar(select(counters.c.used).where(counters.c.scope == _tokens_scope(tenant_id, _now())))
+            used = await db.scalar(
+                select(counters.c.used).where(
+                    counters.c.scope == _tokens_scope(tenant_id),
+                    counters.c.started >= self._database.midnight(),
+                )
+            )
         return used or 0
+
+    async def _reserve(
+        self, db: AsyncConnection, tenant_id: int, tokens: int, limit: int, now: float | None
+    ) -> Reservation:
+        """Set tokens of the day's budget aside. Raises BudgetSpent when there is none left.
+
+        A budget that is not yet spent grants the whole reservation, so one answer may go beyond it. A day never goes
+        back: when the clock is set back over midnight, the day that has begun goes on.
+        """
+        clock = self._database.wall_clock() if now is None else literal(now, Double)
+        today = self._database.midnight() if now is None else literal(now // DAY * DAY, Double)
+        started, used = counters.c.started, counters.c.used
+        is_new = started < today
+        statement = (
+            self._database.insert(counters)
+            .values(scope=_tokens_scope(tenant_id), started=today, used=tokens)
+            .on_conflict_do_update(
+                index_elements=["scope"],
+                set_={
+                    "started": case((is_new, today), else_=started),
+                    "used": case((is_new, tokens), else_=used + tokens),
+                },
+                where=or_(is_new, used < limit) if limit else None,
+            )
+            .returning(started)
+        )
+        day = await db.scalar(statement)
+        if day is not None:
+            return Reservation(tokens, round(day / DAY))
+        spent = select(used, (started + DAY - clock).label("left")).where(counters.c.scope == _tokens_scope(tenant_id))
+        row = (await db.execute(spent)).one()
+        under_way = select(func.coalesce(func.sum(messages.c.reserved), 0)).join_from(messages, conversations)
+        reserved = await db.scalar(under_way.where(running, conversations.c.tenant_id == tenant_id)) or 0
+        others = reserved - tokens  # without the turn that asks
+        raise BudgetSpent(min(max(row.left, 0.001), 2 * DAY), pending=row.used - others < limit)
+
+    async def _settle(self, db: AsyncConnection, row: UsageRow) -> None:
+        """Charge the budget of the day on which it was reserved what an answer really took."""
+        still_due = row.charged - (row.reservation.tokens if row.reservation else 0)
+        if not still_due or row.tenant_id is None:
+            return
+        started = counters.c.started
+        day = started == row.reservation.day * DAY if row.reservation else started >= self._database.midnight()
+        budget = update(counters).where(counters.c.scope == _tokens_scope(row.tenant_id), day)
+        await db.execute(budget.values(used=counters.c.used + still_due))
 
     # Conversations
 
@@ -207,20 +299,23 @@ class Store:
         regenerate: bool = False,
         model: str | None = None,
         writer: str | None = None,
-        history_turns: int = 20,
         subject: str | None = None,
+        terms: Terms | None = None,
+        now: float | None = None,
     ) -> Begun:
         """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
 
         The conversation is `subject`'s from now on; it may have been nobody's, never another's.
 
         The same request again gives the turn that is there, whoever asks first. `regenerate` hides the conversation's
-        last turn; `finish_turn` shows it again if the new one ends without text. The history is the newest
-        `history_turns` visible turns that have an answer.
+        last turn; `finish_turn` shows it again if the new one ends without text. The history is the newest visible
+        turns that have an answer, as many as `terms` let. What the answer may take is reserved of the day's budget;
+        `now`, in seconds since 1970-01-01 UTC, is the database's clock if not given.
 
-        Raises ConversationNotFound, MessageIdTaken, or Conflict when the tenant was removed.
+        Raises ConversationNotFound, MessageIdTaken, TooManyStreams, BudgetSpent, or Conflict when the tenant was
+        removed; then nothing is written.
         """
-        now = _now()
+        at, terms = _now(), terms or Terms()
         conversation = conversation_id or uuid.uuid4()
         values = {
             "id": message_id,
@@ -228,15 +323,18 @@ class Store:
             "question": question,
             "status": "running",
             "model": model,
+            "visitor": terms.visitor,
             "writer": writer,
             "replaces": _last_turn(conversation) if regenerate else None,
-            "created_at": now,
-            "updated_at": now,
+            "created_at": at,
+            "updated_at": at,
         }
         once = self._database.insert(messages).values(values).on_conflict_do_nothing(index_elements=["id"])
         async with self._database.writing() as db:
             if conversation_id is not None:
-                await _touch_conversation(db, tenant_id, conversation_id, subject, now)
+                await _touch_conversation(db, tenant_id, conversation_id, subject, at)
+            if terms.visitor is not None and terms.streams:
+                await self._hold_visitor(db, terms.visitor)
             # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
             turn = await _first(db, Turn, once.returning(messages))
             if turn is None:
@@ -244,10 +342,22 @@ class Store:
                 return Begun(repeated, [], begun=False)
             if conversation_id is None:
                 opened = {"id": conversation, "tenant_id": tenant_id, "subject": subject}
-                await db.execute(insert(conversations).values(**opened, created_at=now, updated_at=now))
+                await db.execute(insert(conversations).values(**opened, created_at=at, updated_at=at))
             if turn.replaces is not None:
                 await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=True))
-            return Begun(turn, await _history(db, turn, history_turns), begun=True)
+            await _check_streams(db, terms)
+            history = await _history(db, turn, terms)
+            tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
+            reserving = update(messages).where(messages.c.id == message_id).values(reserved=tokens)
+            turn = _read(Turn, (await db.execute(reserving.returning(messages))).one())
+            # The tenant's one row goes last: all who ask it wait for each other from here to the commit.
+            reservation = await self._reserve(db, tenant_id, tokens, terms.tokens_per_day, now)
+            return Begun(turn, history, begun=True, reservation=reservation)
+
+    async def _hold_visitor(self, db: AsyncConnection, visitor: str) -> None:
+        """Let nobody else begin a turn of this visitor until the transaction ends. SQLite has one writer anyway."""
+        if not self._database.is_sqlite:
+            await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(visitor, 0))))
 
     async def finish_turn(
         self,
@@ -306,7 +416,9 @@ class Store:
                 turn = await _first(db, Turn, select(messages).where(messages.c.id == message_id))
                 if turn is not None:
                     await _restore_replaced(db, turn)
-            await db.execute(insert(usage), [asdict(row) for row in usage_rows])
+            await db.execute(insert(usage), [_usage_values(row) for row in usage_rows])
+            for row in usage_rows:
+                await self._settle(db, row)
 
     async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
         """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
@@ -357,7 +469,10 @@ class Store:
             return {row.id: row.beat for row in rows}
 
     async def abandon(self, message_id: uuid.UUID, beat: int) -> bool:
-        """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile."""
+        """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile.
+
+        Nobody knows how far the provider got: what was reserved for the answer counts as used.
+        """
         now = _now()
         closed = (
             update(messages)
@@ -383,27 +498,27 @@ class Store:
                     outcome=INTERRUPTED,
                     conversation_id=turn.conversation_id,
                     message_id=turn.id,
+                    visitor=turn.visitor,
                     model=turn.model,
+                    charged=turn.reserved or 0,
+                    reservation=Reservation(turn.reserved or 0, day=0),  # of whichever day: nothing is left to settle
                     duration_ms=round(seconds * 1000),
                 ),
             )
         return True
 
-    async def record_usage(self, usage_row: UsageRow) -> None:
-        """Record a request that no `finish_turn` will, such as a refused one. Raises Conflict as that does."""
+    async def record(self, rows: Sequence[UsageRow]) -> None:
+        """Record requests that began no turn. Those of a tenant that was removed meanwhile are left out."""
+        known = select(tenants.c.id).where(tenants.c.id.in_({row.tenant_id for row in rows}))
         async with self._database.writing() as db:
-            await self._insert_usage(db, usage_row)
+            there = {None, *await db.scalars(known)}
+            values = [_usage_values(row) for row in rows if row.tenant_id in there]
+            if values:
+                await db.execute(insert(usage), values)
 
     async def _insert_usage(self, db: AsyncConnection, row: UsageRow) -> None:
-        await db.execute(insert(usage).values(asdict(row)))
-        tokens = (row.prompt_tokens or 0) + (row.completion_tokens or 0)
-        if tokens:
-            midnight = row.at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            await db.execute(
-                self._database.insert(counters)
-                .values(scope=_tokens_scope(row.tenant_id, row.at), started=midnight.timestamp(), used=tokens)
-                .on_conflict_do_update(index_elements=["scope"], set_={"used": counters.c.used + tokens})
-            )
+        await db.execute(insert(usage).values(_usage_values(row)))
+        await self._settle(db, row)
 
     async def conversations(self, tenant_id: int, subject: str, newest: int = 50) -> list[ConversationSummary]:
         """The conversations of a subject, the last used first."""
@@ -471,22 +586,56 @@ class Store:
     async def purge(self, before: datetime) -> Purged:
         """Delete the conversations that nobody used since, in small steps, and the counters of past days.
 
-        Usage stays until its tenant is removed: it is the bill, and holds neither text nor addresses.
+        Usage, which is the bill, becomes one sum a day of what has key, origin, model and outcome in common.
         """
         deleted = batch = await self.purge_some(before)
         while batch == PURGE_BATCH:
             batch = await self.purge_some(before)
             deleted += batch
-        return Purged(conversations=deleted, counters=await self.purge_counters())
+        summed = batch = await self.sum_up_usage(before)
+        while batch:
+            batch = await self.sum_up_usage(before)
+            summed += batch
+        return Purged(conversations=deleted, counters=await self.purge_counters(), usage=summed)
+
+    async def sum_up_usage(self, before: datetime) -> int:
+        """Put sums in place of the rows of the earliest day that has any, if it ended before. Returns their number."""
+        async with self._database.writing_unhurried() as db:
+            each = usage.c.summed.is_(False)
+            first = await db.scalar(select(func.min(usage.c.at)).where(each))
+            if first is None:
+                return 0
+            day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+            if day + timedelta(days=1) > before:
+                return 0
+            newest = await db.scalar(select(func.max(usage.c.id)))
+            past = and_(each, usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
+            same = (usage.c.tenant_id, usage.c.key_id, usage.c.origin, usage.c.model, usage.c.outcome, usage.c.refused)
+            added = (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged, usage.c.requests)
+            sums = select(
+                literal(day, usage.c.at.type),
+                literal(True),
+                *same,
+                *(cast(func.sum(column), column.type).label(column.name) for column in added),
+            )
+            columns = ["at", "summed", *(column.name for column in (*same, *added))]
+            await db.execute(insert(usage).from_select(columns, sums.where(past).group_by(*same)))
+            return (await db.execute(delete(usage).where(past))).rowcount
 
     async def purge_counters(self) -> int:
-        """Delete the counters of past days and windows. Returns how many there were."""
-        seconds = COUNTER_DAYS * 86_400
+        """Delete the counters of past days and windows. Returns how many there were.
+
+        A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
+        """
+        seconds = COUNTER_DAYS * DAY
         is_day = counters.c.scope.startswith("tokens:")
-        past_day = and_(is_day, counters.c.started < _now().timestamp() - seconds)
+        past_day = and_(is_day, counters.c.started < self._database.wall_clock() - seconds)
         clock = self._database.clock()
         past_window = and_(not_(is_day), or_(counters.c.started < clock - seconds, counters.c.started > clock))
+        today = self._database.midnight()
         async with self._database.writing() as db:
+            far_ahead = update(counters).where(is_day, counters.c.started > today + DAY)
+            await db.execute(far_ahead.values(started=today))
             result = await db.execute(delete(counters).where(or_(past_day, past_window)))
         return result.rowcount
 
@@ -608,25 +757,104 @@ class Store:
             )
             return {row[0]: row[1] for row in rows}
 
-    async def usage(self, name: str, since: datetime) -> list[UsageTotal]:
-        """What a tenant used since then, by day, model and outcome. Raises TenantNotFound."""
-        day = cast(func.date(usage.c.at), Text).label("day")
+    async def usage(self, name: str, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
+        """What a tenant used since then, in groups. Raises TenantNotFound."""
+        group = [USAGE_GROUPS[each].label(each) for each in by]
+        # The times to the first text that are the same count as one row, so that their percentiles need not all rows.
         query = select(
-            day,
-            usage.c.model,
-            usage.c.outcome,
-            func.count().label("requests"),
-            func.coalesce(func.sum(usage.c.prompt_tokens), 0).label("prompt_tokens"),
-            func.coalesce(func.sum(usage.c.completion_tokens), 0).label("completion_tokens"),
+            *group,
+            usage.c.first_text_ms,
+            func.count().label("rows"),
+            func.sum(usage.c.requests).label("requests"),
+            func.sum(case((usage.c.refused, usage.c.requests), else_=0)).label("refused"),
+            *(
+                func.coalesce(func.sum(column), 0).label(column.name)
+                for column in (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged)
+            ),
         )
         async with self._database.reading() as db:
             tenant = await _tenant(db, name)
             rows = await db.execute(
                 query.where(usage.c.tenant_id == tenant.id, usage.c.at >= since)
-                .group_by(day, usage.c.model, usage.c.outcome)
-                .order_by(day, usage.c.model.nulls_first(), usage.c.outcome)
+                .group_by(*group, usage.c.first_text_ms)
+                .order_by(*(each.nulls_first() for each in group), usage.c.first_text_ms.nulls_first())
             )
-            return [UsageTotal(date.fromisoformat(row.day), *row[1:]) for row in rows]
+            found: dict[tuple[Any, ...], list[Any]] = {}
+            for row in rows:
+                found.setdefault(tuple(row[: len(by)]), []).append(row)
+        return [_usage_total(by, values, same) for values, same in found.items()]
+
+    async def export(self, name: str, selection: Selection) -> AsyncIterator[tuple[uuid.UUID, list[Turn]]]:
+        """The conversations of a tenant with all their turns, replaced ones too. Raises TenantNotFound."""
+        async with self._database.reading() as db:
+            tenant = await _tenant(db, name)
+            found = await db.scalars(
+                select(conversations.c.id)
+                .where(_selected(tenant, selection))
+                .order_by(conversations.c.created_at, conversations.c.id)
+            )
+            ids = list(found)
+        for conversation_id in ids:
+            query = select(messages).where(messages.c.conversation_id == conversation_id)
+            async with self._database.reading() as db:
+                rows = (await db.execute(query.order_by(messages.c.number))).all()
+            if rows:
+                yield conversation_id, [_read(Turn, row) for row in rows]
+
+    async def delete_conversations(self, name: str, selection: Selection) -> int:
+        """Delete conversations of a tenant. Returns how many. Raises TenantNotFound."""
+        async with self._database.writing_unhurried() as db:
+            tenant = await _tenant(db, name)
+            return (await db.execute(delete(conversations).where(_selected(tenant, selection)))).rowcount
+
+
+def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
+    chosen = conversations.c.tenant_id == tenant.id
+    if selection.id is not None:
+        chosen = and_(chosen, conversations.c.id == selection.id)
+    if selection.visitor is not None:
+        asked = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
+        chosen = and_(chosen, conversations.c.id.in_(asked))
+    if selection.subject is not None:
+        chosen = and_(chosen, conversations.c.subject == selection.subject)
+    return chosen
+
+
+USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
+    "day": cast(func.date(usage.c.at), Text),
+    "key": usage.c.key_id,
+    "model": usage.c.model,
+    "origin": usage.c.origin,
+    "outcome": usage.c.outcome,
+    "subject": usage.c.subject,
+    "visitor": usage.c.visitor,
+}
+
+
+def _usage_total(by: Sequence[UsageGroup], values: tuple[Any, ...], rows: list[Any]) -> UsageTotal:
+    timed = [row for row in rows if row.first_text_ms is not None]
+    return UsageTotal(
+        group=tuple(
+            date.fromisoformat(value) if each == "day" else value for each, value in zip(by, values, strict=True)
+        ),
+        requests=sum(row.requests for row in rows),
+        refused=sum(row.refused for row in rows),
+        prompt_tokens=int(sum(row.prompt_tokens for row in rows)),
+        completion_tokens=int(sum(row.completion_tokens for row in rows)),
+        charged=int(sum(row.charged for row in rows)),
+        first_text_p50_ms=_percentile(timed, 0.5),
+        first_text_p95_ms=_percentile(timed, 0.95),
+    )
+
+
+def _percentile(timed: list[Any], share: float) -> int | None:
+    """The nearest rank: the least time that so many of the answers did not exceed."""
+    rank = share * sum(row.rows for row in timed)
+    for row in timed:
+        rank -= row.rows
+        if rank <= 0:
+            return int(row.first_text_ms)
+    return None
 
 
 def visitor_id(tenant: Tenant, address: str) -> str:
@@ -673,8 +901,14 @@ def _hash(api_key: str) -> str:
     return hashlib.sha256(api_key.encode()).hexdigest()
 
 
-def _tokens_scope(tenant_id: int, at: datetime) -> str:
-    return f"tokens:{tenant_id}:{at.astimezone(UTC).date()}"
+def _tokens_scope(tenant_id: int) -> str:
+    return f"tokens:{tenant_id}"
+
+
+def _usage_values(row: UsageRow) -> dict[str, Any]:
+    values = asdict(row)
+    del values["reservation"]
+    return values
 
 
 def _is_valid(now: datetime) -> ColumnElement[bool]:
@@ -775,15 +1009,31 @@ async def _repeated(
     return turn
 
 
-async def _history(db: AsyncConnection, turn: Turn, newest_turns: int) -> list[Turn]:
+async def _check_streams(db: AsyncConnection, terms: Terms) -> None:
+    """Raises TooManyStreams when the turn that was just inserted is one too many for its visitor."""
+    if terms.visitor is not None and terms.streams:
+        mine = select(func.count()).select_from(messages).where(running, messages.c.visitor == terms.visitor)
+        if (await db.scalar(mine) or 0) > terms.streams:
+            raise TooManyStreams("The visitor reads as many answers as one may at a time.")
+
+
+async def _history(db: AsyncConnection, turn: Turn, terms: Terms) -> list[Turn]:
     rows = await db.execute(
         select(messages)
         .where(messages.c.conversation_id == turn.conversation_id, messages.c.number < turn.number)
         .where(messages.c.hidden.is_(False), messages.c.answer != "")
         .order_by(messages.c.number.desc())
-        .limit(newest_turns)
+        .limit(terms.history_turns)
     )
-    return [_read(Turn, row) for row in reversed(rows.all())]
+    newest: list[Turn] = []
+    characters = 0
+    for row in rows:
+        earlier = _read(Turn, row)
+        characters += len(earlier.question) + len(earlier.answer)
+        if characters > terms.history_chars:
+            break
+        newest.append(earlier)
+    return newest[::-1]
 
 
 async def _restore_replaced(db: AsyncConnection, turn: Turn) -> None:

@@ -77,12 +77,16 @@ tenants = Table(
     Column("id", Integer, primary_key=True),
     Column("name", SafeText, nullable=False, unique=True),
     Column("origins", JSON, nullable=False, default=list),
-    Column("rate_per_minute", Integer, nullable=False, default=3000),
-    Column("visitor_rate_per_minute", Integer, nullable=False, default=600),
-    Column("tokens_per_day", BigInteger, nullable=False, default=1_000_000),
+    Column("rate_per_minute", Integer, nullable=False, default=6000),
+    Column("visitor_rate_per_minute", Integer, nullable=False, default=1200),
+    Column("visitor_streams", Integer, nullable=False, default=0),
+    Column("tokens_per_day", BigInteger, nullable=False, default=10_000_000),
     Column("model", SafeText),
     Column("system_prompt", SafeText),
+    Column("temperature", Double),
+    Column("max_answer_tokens", Integer),
     Column("openai_key_env", SafeText),
+    Column("openai_base_url_env", SafeText),
     Column("identity_secret_env", SafeText),
     Column("identity_public_key", SafeText),
     Column("identity_claims", JSON, nullable=False, default=list),
@@ -157,6 +161,8 @@ messages = Table(
     Column("hidden", Boolean, nullable=False, default=False),
     Column("rating", Text),
     Column("comment", SafeText),
+    Column("visitor", Text),
+    Column("reserved", Integer),
     # While it runs: who writes it, which counts `beat` up while it lives; how often readers elsewhere have looked; and
     # whether one of them asked to stop it.
     Column("writer", Text),
@@ -171,26 +177,32 @@ messages = Table(
 running = messages.c.status == "running"
 Index("messages_running", messages.c.id, sqlite_where=running, postgresql_where=running)
 
-# The bill outlives the conversation, so only the tenant is a foreign key here.
+# The bill outlives the conversation, so only the tenant is a foreign key here; a request with an unknown key has none.
+# A row stands for one request, or, where many were refused at once or the days are past, for the sum of several.
 usage = Table(
     "usage",
     metadata,
     Column("id", Serial, primary_key=True),
     Column("at", UtcDateTime, nullable=False),
-    _tenant_id(),
+    Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE")),
     Column("key_id", Integer),
+    Column("visitor", Text),
     Column("conversation_id", Uuid),
     Column("message_id", Uuid),
     Column("origin", SafeText),
     Column("model", SafeText),
-    Column("prompt_tokens", Integer),
-    Column("completion_tokens", Integer),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("charged", BigInteger),
     Column("first_text_ms", Integer),
     Column("duration_ms", Integer),
     Column("outcome", SafeText, nullable=False),
     Column("request_id", SafeText),
     Column("subject", SafeText),
     Column("claims", JSON(none_as_null=True)),
+    Column("refused", Boolean, nullable=False, default=False),
+    Column("requests", Integer, nullable=False, default=1),
+    Column("summed", Boolean, nullable=False, default=False),
     Index("usage_tenant_at", "tenant_id", "at"),
 )
 
@@ -221,8 +233,63 @@ def _add_identity(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _keep_accounts(connection: Connection) -> None:
+    """Reservations, visitors and refusals in the books; what a tenant may set of its model."""
+    real = "DOUBLE PRECISION" if connection.dialect.name == "postgresql" else "DOUBLE"
+    truth = "BOOLEAN NOT NULL DEFAULT false"
+    added = {
+        "tenants": [
+            "visitor_streams INTEGER NOT NULL DEFAULT 0",
+            f"temperature {real}",
+            "max_answer_tokens INTEGER",
+            "openai_base_url_env TEXT",
+        ],
+        "messages": ["visitor TEXT", "reserved INTEGER"],
+        "usage": [
+            "visitor TEXT",
+            "charged BIGINT",
+            f"refused {truth}",
+            "requests INTEGER NOT NULL DEFAULT 1",
+            f"summed {truth}",
+        ],
+    }
+    for table, columns in added.items():
+        for column in columns:
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+    connection.exec_driver_sql("UPDATE usage SET charged = coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)")
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ALTER TABLE usage ALTER COLUMN tenant_id DROP NOT NULL")
+        for column in ("prompt_tokens", "completion_tokens"):
+            connection.exec_driver_sql(f"ALTER TABLE usage ALTER COLUMN {column} TYPE BIGINT")
+    else:
+        _let_usage_be_nobodys(connection)
+    _make_days_one_counter(connection)
+
+
+def _let_usage_be_nobodys(connection: Connection) -> None:
+    """SQLite cannot take a NOT NULL away: the table is made anew."""
+    made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'usage'").scalar_one()
+    loose = made.replace("tenant_id INTEGER NOT NULL", "tenant_id INTEGER").replace("_tokens INTEGER", "_tokens BIGINT")
+    connection.exec_driver_sql(re.sub(r'^CREATE TABLE "?usage"?', "CREATE TABLE usage_loose", loose))
+    connection.exec_driver_sql("INSERT INTO usage_loose SELECT * FROM usage")
+    connection.exec_driver_sql("DROP TABLE usage")
+    connection.exec_driver_sql("ALTER TABLE usage_loose RENAME TO usage")
+    connection.exec_driver_sql("CREATE INDEX usage_tenant_at ON usage (tenant_id, at)")
+
+
+def _make_days_one_counter(connection: Connection) -> None:
+    """A tenant's day had a counter of its own, `tokens:ID:DATE`; now there is one, which knows its day."""
+    days = connection.execute(
+        select(counters).where(counters.c.scope.like("tokens:%:%")).order_by(counters.c.started.desc())
+    ).all()
+    connection.execute(delete(counters).where(counters.c.scope.like("tokens:%:%")))
+    newest = {day.scope.rpartition(":")[0]: day for day in reversed(days)}
+    for scope, day in newest.items():
+        connection.execute(insert(counters).values(scope=scope, started=day.started, used=day.used))
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-UPGRADES: list[Callable[[Connection], None]] = [_add_identity]
+UPGRADES: list[Callable[[Connection], None]] = [_add_identity, _keep_accounts]
 
 
 def upgrade(connection: Connection) -> None:

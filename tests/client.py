@@ -105,6 +105,7 @@ class Client:
         json_body: object = None,
         headers: Mapping[str, str | None] | None = None,
         raw_headers: list[tuple[str, str]] | None = None,
+        address: str = "198.51.100.7",
     ) -> AsyncIterator[Response]:
         """Send a request and give its response as soon as its head is there. A header of None is left out."""
         path, _, query = path.partition("?")
@@ -123,7 +124,7 @@ class Client:
             "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs],
-            "client": ("198.51.100.7", 50000),
+            "client": (address, 50000),
             "server": ("chat.test", 443),
             "state": dict(self.state),
         }

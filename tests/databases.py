@@ -17,7 +17,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from store import Begun, Store, Tenant, UsageRow
+from store import Begun, Quota, Store, Tenant, UsageRow
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
@@ -104,6 +104,14 @@ def used(tenant: Tenant, begun: Begun | None = None, **given: Any) -> UsageRow:
         "prompt_tokens": 9,
         "completion_tokens": 4,
     } | given
+    values.setdefault("charged", (values["prompt_tokens"] or 0) + (values["completion_tokens"] or 0))
     if begun is not None:
+        values |= {"reservation": begun.reservation}
         values |= {"conversation_id": begun.turn.conversation_id, "message_id": begun.turn.id}
     return UsageRow(tenant_id=tenant.id, **values)
+
+
+async def take(store: Store, scope: str, limit: int, window: float = 60, now: float | None = None) -> float:
+    """Take one: 0.0 when it was granted, else the seconds to wait."""
+    (taken,) = await store.take(Quota(scope, limit, window), now=now)
+    return 0.0 if taken.granted else taken.seconds

@@ -57,6 +57,7 @@ async def test_the_upstream_is_asked_for_a_stream_with_its_usage(serve: Serve, u
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What is it?"}],
         "stream": True,
         "stream_options": {"include_usage": True},
+        "max_tokens": 4096,
     }
     assert request.headers["authorization"] == "Bearer sk-upstream"
     assert request.headers["accept-encoding"] == "identity"

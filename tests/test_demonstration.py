@@ -42,6 +42,8 @@ async def test_it_shows_a_rate_limit(demonstration: Client) -> None:
 
 async def test_its_answers_are_streamed_as_a_provider_streams_them() -> None:
     async with httpx.AsyncClient(transport=demo.DemonstrationTransport(pace=0)) as client:
-        response = await client.post(demo.URL, json={"messages": [{"role": "user", "content": "Hi"}]})
+        response = await client.post(
+            f"{demo.BASE_URL}/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}
+        )
     assert response.headers["content-type"] == "text/event-stream"
     assert response.text.endswith("data: [DONE]\n\n")

@@ -260,5 +260,5 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: P
 
 
 async def outcomes(client: Client) -> dict[str, int]:
-    totals = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1))
-    return {total.outcome: total.requests for total in totals}
+    totals = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
+    return {str(total.group[0]): total.requests for total in totals}

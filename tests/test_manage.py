@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import manage
 from databases import ask, used
-from store import Access, Store, UsageRow
+from store import Access, Store, Terms, UsageRow, visitor_id
 
 ROOT = Path(__file__).parents[1]
 ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]
@@ -103,11 +103,14 @@ def test_a_new_tenant_as_json_has_four_fields(run: Run) -> None:
 
 def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("Sell bücher.\n", encoding="utf-8")
+    (tmp_path / "look.json").write_text(json.dumps({"sound": True, "followUps": ["More?"], "title": "Is overruled"}))
     run(
         *ADD,
         *("--origin", "https://BÜCHER.test/", "--rate-per-minute", "10", "--visitor-rate-per-minute", "0"),
         *("--tokens-per-day", "5000", "--model", "large", "--system-prompt-file", "prompt.txt"),
         *("--openai-key-env", "SHOP_KEY", "--title", "Shop 🎉", "--greeting", "Hi", "--placeholder", "Ask"),
+        *("--temperature", "0.3", "--max-answer-tokens", "500", "--visitor-streams", "3"),
+        *("--openai-base-url-env", "SHOP_URL", "--look", "look.json"),
         *("--color", "#1a6b54", "--position", "bottom-left", "--theme", "dark", "--locale", "pt-BR"),
         *("--suggestion", "Prices?", "--suggestion", "Hours?"),
     )
@@ -117,7 +120,11 @@ def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Pat
     assert facts["origins"] == ["https://shop.test", "https://xn--bcher-kva.test"]
     assert (facts["rate_per_minute"], facts["visitor_rate_per_minute"], facts["tokens_per_day"]) == (10, 0, 5000)
     assert (facts["model"], facts["system_prompt"], facts["openai_key_env"]) == ("large", "Sell bücher.", "SHOP_KEY")
+    assert (facts["temperature"], facts["max_answer_tokens"], facts["visitor_streams"]) == (0.3, 500, 3)
+    assert facts["openai_base_url_env"] == "SHOP_URL"
     assert facts["widget"] == {
+        "sound": True,
+        "followUps": ["More?"],
         "title": "Shop 🎉",
         "greeting": "Hi",
         "placeholder": "Ask",
@@ -137,7 +144,65 @@ def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> Non
 
     facts = json.loads(run("tenant", "show", "shop", "--json"))
     assert (facts["model"], facts["widget"]) == (None, {"greeting": "Hi"})
-    assert (facts["origins"], facts["rate_per_minute"]) == (["http://localhost:*"], 3000)
+    assert (facts["origins"], facts["rate_per_minute"]) == (["http://localhost:*"], 6000)
+
+
+def test_unset_gives_a_setting_back_its_default(run: Run) -> None:
+    """A tenant's and its widget's, whether numbers, texts or what only a file can say."""
+    run(*ADD, "--temperature", "0", "--model", "large", "--title", "Shop", "--theme", "dark")
+
+    run("tenant", "set", "shop", "--unset", "temperature", "--unset", "title", "--max-answer-tokens", "0")
+
+    facts = json.loads(run("tenant", "show", "shop", "--json"))
+    assert (facts["temperature"], facts["model"], facts["max_answer_tokens"]) == (None, "large", 0)
+    assert facts["widget"] == {"theme": "dark"}
+
+
+def test_conversations_are_exported_and_deleted_by_id_visitor_address_and_tenant(run: Run, look: Look) -> None:
+    """Each selection takes its own conversations only, of one tenant, and the bill stays."""
+    run(*ADD)
+    run("tenant", "add", "bakery", "--origin", "https://bakery.test")
+
+    async def converse(store: Store) -> list[str]:
+        shop, bakery = await store.get_tenant("shop"), await store.get_tenant("bakery")
+        ids = []
+        for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
+            terms = Terms(visitor=visitor_id(shop, address))
+            ids.append((await ask(store, shop, f"From {address}?", terms=terms)).turn.conversation_id)
+        await ask(store, shop, "And then?", conversation_id=ids[0])
+        await ask(store, bakery, terms=Terms(visitor=visitor_id(bakery, "192.0.2.1")))
+        return [*map(str, ids), visitor_id(shop, "192.0.2.2")]
+
+    async def converse_as_a_subject(store: Store) -> None:
+        await ask(store, await store.get_tenant("shop"), subject="user-1")
+
+    *ids, visitor = look(converse)
+
+    def exported(*selection: str) -> list[Any]:
+        return [json.loads(line) for line in run("conversation", "export", "shop", *selection).splitlines()]
+
+    assert [each["id"] for each in exported("--all")] == ids
+    assert [each["id"] for each in exported("--address", "192.0.2.1")] == ids[:2]
+    assert [each["id"] for each in exported("--visitor", visitor)] == [ids[2]]
+    (one,) = exported("--id", ids[0])
+    assert [(turn["question"], turn["answer"]) for turn in one["turns"]] == [
+        ("From 192.0.2.1?", "Hi."),
+        ("And then?", "Hi."),
+    ]
+
+    for selection, left in (
+        (("--id", ids[1]), [ids[0], *ids[2:]]),
+        (("--address", "192.0.2.1"), ids[2:]),
+        (("--visitor", visitor), [ids[3]]),
+        (("--all",), []),
+    ):
+        assert "Deleted 1 conversations." in run("conversation", "delete", "shop", *selection, "--yes")
+        assert [each["id"] for each in exported("--all")] == left
+    assert len(run("conversation", "export", "bakery", "--all").splitlines()) == 1
+    look(converse_as_a_subject)
+    assert len(exported("--subject", "user-1")) == 1
+    assert exported("--subject", "user-2") == []
+    assert json.loads(run("usage", "shop", "--json"))["total"]["requests"] == 6
 
 
 def test_every_website_is_allowed_only_by_a_flag_that_says_so(run: Run) -> None:
@@ -190,7 +255,7 @@ def test_a_keys_last_use_is_listed(run: Run, look: Look) -> None:
         tenant = await store.get_tenant("shop")
         [key] = await store.list_keys("shop")
         for day in (2, 5, 3):
-            await store.record_usage(used(tenant, at=datetime(2026, 3, day, tzinfo=UTC), key_id=key.id))
+            await store.record([used(tenant, at=datetime(2026, 3, day, tzinfo=UTC), key_id=key.id)])
 
     look(use)
     [listed] = json.loads(run("key", "list", "shop", "--json"))
@@ -251,29 +316,48 @@ def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
     async def use(store: Store) -> None:
         tenant = await store.get_tenant("shop")
         await ask(store, tenant)
-        await store.record_usage(used(tenant, at=datetime(2026, 3, 1, 12, tzinfo=UTC), model="small"))
-        await store.record_usage(UsageRow(datetime(2026, 3, 1, 13, tzinfo=UTC), tenant.id, "rate_limited"))
+        at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        await store.record([used(tenant, at=at, model="small", key_id=1, first_text_ms=250)])
+        await store.record([UsageRow(at + timedelta(hours=1), tenant.id, "rate_limited", key_id=1, refused=True)])
 
     look(use)
     since = ("--since", "2026-03-01")
+    none = {"prompt_tokens": 0, "completion_tokens": 0, "charged": 0}
+    no_times = {"first_text_p50_ms": None, "first_text_p95_ms": None}
 
     facts = json.loads(run("usage", "shop", *since, "--json"))
-    assert facts["total"] == {"requests": 3, "prompt_tokens": 18, "completion_tokens": 8}
-    assert facts["days"][0] == {
-        "day": "2026-03-01",
-        "model": None,
-        "outcome": "rate_limited",
-        "requests": 1,
-        "prompt_tokens": 0,
-        "completion_tokens": 0,
+    assert facts["total"] == {
+        **{"requests": 3, "refused": 1, "prompt_tokens": 18, "completion_tokens": 8, "charged": 26},
+        **{"first_text_p50_ms": 250, "first_text_p95_ms": 250},
     }
-    rows = list(csv.DictReader(io.StringIO(run("usage", "shop", *since, "--csv"))))
+    assert facts["rows"][0] == {
+        **{"day": "2026-03-01", "requests": 2, "refused": 1, "prompt_tokens": 9, "completion_tokens": 4},
+        **{"charged": 13, "first_text_p50_ms": 250, "first_text_p95_ms": 250},
+    }
+    facts = json.loads(run("usage", "shop", *since, "--by", "key", "--by", "outcome", "--json"))
+    assert facts["rows"][2] == {"key": 1, "outcome": "rate_limited", "requests": 1, "refused": 1} | none | no_times
+    rows = list(csv.DictReader(io.StringIO(run("usage", "shop", *since, "--by", "day", "--by", "outcome", "--csv"))))
     assert [(row["day"], row["outcome"], row["requests"]) for row in rows[:2]] == [
-        ("2026-03-01", "rate_limited", "1"),
         ("2026-03-01", "complete", "1"),
+        ("2026-03-01", "rate_limited", "1"),
     ]
-    assert re.search(r"^total +3 +18 +8$", run("usage", "shop", *since), re.M)
-    assert re.search(r"^total +0 +0 +0$", run("usage", "shop", "--since", "2999-01-01"), re.M)
+    assert re.search(r"^total +3 +1 +18 +8 +26 +250 +250$", run("usage", "shop", *since), re.M)
+    assert re.search(r"^total +0 +0 +0 +0 +0$", run("usage", "shop", "--since", "2999-01-01"), re.M)
+
+
+def test_usage_has_a_cost_where_prices_are_given(run: Run, look: Look) -> None:
+    """A price is of a million tokens: 9 at 2.50 and 4 at 10."""
+    run(*ADD)
+
+    async def use(store: Store) -> None:
+        await ask(store, await store.get_tenant("shop"))
+
+    look(use)
+
+    priced = run("usage", "shop", "--price-in", "2.50", "--price-out", "10", "--json")
+    assert json.loads(priced)["total"]["cost"] == 0.000063
+    assert json.loads(run("usage", "shop", "--price-out", "10", "--json"))["total"]["cost"] == 0.00004
+    assert "cost" not in run("usage", "shop")
 
 
 def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +375,7 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
     assert "kept" in run("purge")
     monkeypatch.setenv("RETENTION_DAYS", "7")
     assert "Deleted 1 conversations" in run("purge")
+    assert json.loads(run("usage", "shop", "--since", "2026-01-01", "--json"))["total"]["requests"] == 2
     assert "Deleted 0 conversations" in run("purge")
 
 
@@ -327,12 +412,26 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
         (["key", "add", "shop", "--expires", "tomorrow"], "not a date"),
         (["key", "revoke", "shop", "first"], "not a number"),
         (["usage", "shop", "--json", "--csv"], "not allowed with"),
+        (["usage", "shop", "--by", "weather"], "invalid choice"),
+        (["usage", "shop", "--price-in", "free"], "not a number"),
+        ([*ADD, "--temperature", "2.1"], "from 0 to 2"),
+        ([*ADD, "--max-answer-tokens", "1000001"], "more than 1000000"),
+        ([*ADD, "--unset", "origins"], "no setting that has a default"),
+        ([*ADD, "--look", "wrong.json"], "followUps.0: String should have at least 1 character"),
+        ([*ADD, "--look", "list.json"], "must be a JSON object"),
+        ([*ADD, "--look", "latin1.txt"], "not UTF-8"),
+        (["conversation", "export", "shop"], "--id"),
+        (["conversation", "export", "shop", "--id", "1"], "not a conversation's id"),
+        (["conversation", "export", "shop", "--address", "here"], "not an IP address"),
+        (["conversation", "delete", "shop", "--all"], "--yes"),
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     fail: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
+    (tmp_path / "wrong.json").write_text('{"followUps": [""], "colour": "red"}')
+    (tmp_path / "list.json").write_text("[]")
     (tmp_path / "latin1.txt").write_bytes("bücher".encode("latin-1"))
 
     code, line = fail(*arguments)

@@ -3,11 +3,13 @@
 import json
 import logging
 import uuid
+from pathlib import Path
 
 import httpx
 import pytest
 import respx
 
+import canaries
 from conftest import Serve
 from fakes import answer, delta, streamed
 from logs import JSONFormatter, TextFormatter
@@ -61,3 +63,12 @@ async def test_no_path_through_the_service_writes_a_secret_or_a_word(
         assert canary not in told
         assert canary.encode() not in metrics
     assert PROVIDER not in told
+
+
+async def test_no_canary_is_found_in_anything_that_is_written(tmp_path: Path) -> None:
+    """The short form of `python tests/canaries.py`: every path, by a real service with either form of log."""
+    endings, found = await canaries.run(tmp_path, requests=400)
+
+    assert found == []
+    for ending in ("quick 200", "quick 503", "left", "429 503", "silent 504", "broken 200", "body 422", "origin 403"):
+        assert endings[ending], (ending, endings)

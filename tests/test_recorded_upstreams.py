@@ -81,5 +81,7 @@ async def test_a_turn_whose_upstream_refused_is_stored_as_broken_and_costs_nothi
 ) -> None:
     upstream.mock(return_value=httpx.Response(401, json={"error": {"code": "invalid_api_key"}}))
     await client.refused()
-    totals = await client.state["service"].store.usage("shop", since=datetime.now(UTC) - timedelta(days=1))
-    assert [(t.outcome, t.requests, t.prompt_tokens) for t in totals] == [("upstream_failed", 1, 0)]
+    totals = await client.state["service"].store.usage(
+        "shop", since=datetime.now(UTC) - timedelta(days=1), by=["outcome"]
+    )
+    assert [(t.group[0], t.requests, t.prompt_tokens) for t in totals] == [("upstream_failed", 1, 0)]

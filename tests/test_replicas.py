@@ -145,8 +145,8 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     await store.checkpoint([begun.turn.id], {begun.turn.id: "Half"})
     got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 10)
     assert (got.text, got.names[-1], got.last.data["code"]) == ("Half", "error", "interrupted")
-    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
-    assert [(total.outcome, total.requests) for total in totals] == [("interrupted", 1)]
+    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
+    assert [(total.group[0], total.requests) for total in totals] == [("interrupted", 1)]
     assert not upstream.called
 
 
@@ -209,8 +209,8 @@ async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
         assert [event async for event in events][-1].data["status"] == "complete"
     turns = await one.get_json(f"/api/v1/conversations/{start['conversation_id']}")
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("One two", "complete")
-    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
-    assert [(total.outcome, total.requests, total.completion_tokens) for total in totals] == [("complete", 1, 4)]
+    totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
+    assert [(total.group[0], total.requests, total.completion_tokens) for total in totals] == [("complete", 1, 4)]
 
 
 async def test_an_answer_that_cannot_be_followed_ends_with_an_error(

@@ -21,7 +21,8 @@ async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:
     assert api_key.startswith("a4_pub_")
     assert await store.find_widget(widget.id) == (widget, tenant)
     assert widget.settings == {"title": "Hi"}
-    assert (tenant.rate_per_minute, tenant.visitor_rate_per_minute, tenant.tokens_per_day) == (3000, 600, 1_000_000)
+    limits = (tenant.rate_per_minute, tenant.visitor_rate_per_minute, tenant.visitor_streams, tenant.tokens_per_day)
+    assert limits == (6000, 1200, 0, 10_000_000)
     assert tenant.created_at.utcoffset() == timedelta()
 
 
@@ -145,7 +146,7 @@ async def test_a_removed_tenant_leaves_nothing_behind(store: Store, tenant: Tena
     _, widget, api_key = await store.add_tenant("gone")
     gone = await store.get_tenant("gone")
     begun = await begin(store, gone)
-    await store.record_usage(used(gone))
+    await store.record([used(gone)])
 
     await store.remove_tenant("gone")
 

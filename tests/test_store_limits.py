@@ -2,24 +2,26 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from databases import ask, used
+from databases import ask, take, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Store, Tenant
+from store import Quota, Store, Taken, Tenant, UsageRow
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def test_a_window_grants_its_limit_and_tells_when_it_ends(store: Store) -> None:
-    assert [await store.take("key", 2, 60, now) for now in (1000, 1010, 1020, 1059.5)] == [0.0, 0.0, 40.0, 0.5]
+    assert [await take(store, "key", 2, 60, now) for now in (1000, 1010, 1020, 1059.5)] == [0.0, 0.0, 40.0, 0.5]
 
 
 async def test_the_next_window_begins_when_the_last_is_over(store: Store) -> None:
-    assert [await store.take("key", 1, 60, now) for now in (1000, 1059, 1060, 1061, 1119, 1500)] == [
+    assert [await take(store, "key", 1, 60, now) for now in (1000, 1059, 1060, 1061, 1119, 1500)] == [
         0.0,
         1.0,
         0.0,
@@ -30,50 +32,55 @@ async def test_the_next_window_begins_when_the_last_is_over(store: Store) -> Non
 
 
 async def test_scopes_have_limits_of_their_own(store: Store) -> None:
-    assert [await store.take(scope, 1, 60, 1000) for scope in ("a", "b", "a", "b", "c")] == [0.0, 0.0, 60.0, 60.0, 0.0]
-
-
-async def test_a_limit_of_zero_is_none(store: Store) -> None:
-    assert [await store.take("key", 0) for _ in range(5)] == [0.0] * 5
+    assert [await take(store, scope, 1, 60, 1000) for scope in ("a", "b", "a", "b", "c")] == [0.0, 0.0, 60.0, 60.0, 0.0]
 
 
 async def test_a_lower_limit_holds_at_once(store: Store) -> None:
-    assert [await store.take("key", limit, 60, 1000) for limit in (5, 5, 5, 2, 4, 4)] == [0, 0, 0, 60, 0, 60]
+    assert [await take(store, "key", limit, 60, 1000) for limit in (5, 5, 5, 2, 4, 4)] == [0, 0, 0, 60, 0, 60]
 
 
 async def test_a_clock_set_back_frees_nothing_and_blocks_for_one_window(store: Store) -> None:
     for _ in range(3):
-        await store.take("key", 2, 60, 5000)
+        await take(store, "key", 2, 60, 5000)
 
-    refused = [await store.take("key", 2, 60, now) for now in (1400, 1401, 1459)]
+    refused = [await take(store, "key", 2, 60, now) for now in (1400, 1401, 1459)]
 
     assert refused == [60.0, 59.0, 1.0]
-    assert [await store.take("key", 2, 60, 1460) for _ in range(3)] == [0.0, 0.0, 60.0]
+    assert [await take(store, "key", 2, 60, 1460) for _ in range(3)] == [0.0, 0.0, 60.0]
 
 
 async def test_a_clock_set_back_within_the_limit_counts_on(store: Store) -> None:
-    assert [await store.take("key", 2, 60, now) for now in (5000, 1400, 1401)] == [0.0, 0.0, 59.0]
+    assert [await take(store, "key", 2, 60, now) for now in (5000, 1400, 1401)] == [0.0, 0.0, 59.0]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20])
 async def test_many_at_once_get_exactly_the_limit(store: Store, limit: int) -> None:
-    results = await asyncio.gather(*(store.take("key", limit) for _ in range(60)))
+    results = await asyncio.gather(*(take(store, "key", limit) for _ in range(60)))
 
     assert results.count(0.0) == limit
     assert all(0 < seconds <= 60 for seconds in results if seconds)
 
 
-async def test_the_tokens_of_answers_count_for_the_day(store: Store, tenant: Tenant) -> None:
-    other, _, _ = await store.add_tenant("other")
-    assert await store.tokens_used_today(tenant.id) == 0
+async def test_what_is_taken_is_told_with_what_is_left(store: Store) -> None:
+    """Each quota tells what is left of it and when its window ends."""
+    visitor, key = Quota("visitor", 2), Quota("key", 10)
 
-    await ask(store, tenant)
-    await store.record_usage(used(tenant, prompt_tokens=100, completion_tokens=None))
-    await store.record_usage(used(tenant, prompt_tokens=None, completion_tokens=None))
-    await store.record_usage(used(tenant, at=datetime.now(UTC) - timedelta(days=1)))
+    told = [await store.take(visitor, key, now=now) for now in (1000, 1010.5, 1020)]
 
-    assert await store.tokens_used_today(tenant.id) == 113
-    assert await store.tokens_used_today(other.id) == 0
+    assert told == [
+        [Taken(True, 1, 60), Taken(True, 9, 60)],
+        [Taken(True, 0, 49.5), Taken(True, 8, 49.5)],
+        [Taken(False, 0, 40)],
+    ]
+    assert await store.take(key, now=1021) == [Taken(True, 7, 39)]
+
+
+async def test_a_visitor_who_is_refused_takes_nothing_of_the_keys(store: Store) -> None:
+    """A visitor's calls beyond its own limit are not counted on the limit that all share."""
+    for _ in range(50):
+        await store.take(Quota("loud", 3), Quota("key", 5), now=1000)
+
+    assert [len(await store.take(Quota(who, 3), Quota("key", 5), now=1001)) for who in ("a", "b")] == [2, 2]
 
 
 async def test_no_tokens_are_lost_when_many_answers_end_at_once(store: Store, tenant: Tenant) -> None:
@@ -87,36 +94,83 @@ async def test_usage_is_summed_by_day_model_and_outcome(store: Store, tenant: Te
     late, early = datetime(2026, 3, 1, 23, 59, 59, 999_999, UTC), datetime(2026, 3, 2, tzinfo=UTC)
     in_another_zone = datetime.fromisoformat("2026-03-02T01:30:00+02:00")
     for at in (late, in_another_zone, early):
-        await store.record_usage(used(tenant, at=at, model="small", key_id=1, origin="https://shop.test"))
-    await store.record_usage(used(tenant, at=early, outcome="rate_limited", prompt_tokens=None, completion_tokens=None))
-    await store.record_usage(used(other, at=early))
+        await store.record([used(tenant, at=at, model="small", key_id=1, origin="https://shop.test")])
+    await store.record([refused(tenant, early, requests=5), used(other, at=early)])
 
-    totals = await store.usage("shop", EPOCH)
+    totals = await store.usage("shop", EPOCH, ["day", "model", "outcome"])
 
-    assert [(each.day, each.model, each.outcome, each.requests) for each in totals] == [
-        (date(2026, 3, 1), "small", "complete", 2),
-        (date(2026, 3, 2), None, "rate_limited", 1),
-        (date(2026, 3, 2), "small", "complete", 1),
+    assert [(each.group, each.requests, each.refused) for each in totals] == [
+        ((date(2026, 3, 1), "small", "complete"), 2, 0),
+        ((date(2026, 3, 2), None, "rate_limited"), 5, 5),
+        ((date(2026, 3, 2), "small", "complete"), 1, 0),
     ]
-    assert [(each.prompt_tokens, each.completion_tokens) for each in totals] == [(18, 8), (0, 0), (9, 4)]
-    assert [each.requests for each in await store.usage("shop", early)] == [1, 1]
+    counted = [(each.prompt_tokens, each.completion_tokens, each.charged) for each in totals]
+    assert counted == [(18, 8, 26), (0, 0, 0), (9, 4, 13)]
+    assert [each.requests for each in await store.usage("shop", early)] == [6]
+    assert [each.group for each in await store.usage("shop", EPOCH, ["key"])] == [(None,), (1,)]
 
 
-async def test_a_purge_forgets_old_counters_and_keeps_the_days(store: Store, tenant: Tenant) -> None:
-    await store.take("old", 1, now=(datetime.now(UTC) - timedelta(days=3)).timestamp())
-    await store.take("new", 1)
-    await store.record_usage(used(tenant))
+def refused(tenant: Tenant, at: datetime, **given: Any) -> UsageRow:
+    return UsageRow(at, tenant.id, "rate_limited", refused=True, **given)
+
+
+async def test_times_to_the_first_text_are_told_as_percentiles(store: Store, tenant: Tenant) -> None:
+    """The nearest rank: half of the answers began after 10 ms, 95 of 100 after 950 ms."""
+    rows = [used(tenant, at=EPOCH, first_text_ms=ms) for ms in [10] * 50 + list(range(510, 1000, 10)) + [5000]]
+    await store.record([*rows, refused(tenant, EPOCH)])
+
+    (total,) = await store.usage("shop", EPOCH)
+
+    assert (total.first_text_p50_ms, total.first_text_p95_ms) == (10, 950)
+
+
+async def test_usage_of_past_days_becomes_sums_that_name_nobody(store: Store, tenant: Tenant) -> None:
+    """After RETENTION_DAYS the bill is as before, and no row tells of one visitor or request any more."""
+    days = [datetime(2026, 3, day, hour, tzinfo=UTC) for day in (1, 2, 3) for hour in (0, 12, 23)]
+    rows = [used(tenant, at=at, visitor="f" * 32, first_text_ms=7, request_id="r", key_id=1) for at in days]
+    await store.record([*rows, *(refused(tenant, at, requests=3) for at in days)])
+    before = [
+        replace(each, first_text_p50_ms=None, first_text_p95_ms=None) for each in await store.usage("shop", EPOCH)
+    ]
+
+    summed = (await store.purge(days[-1])).usage
+
+    assert summed == 12
+    after = await store.usage("shop", EPOCH)
+    assert after[:2] == before[:2]
+    assert after[2].first_text_p50_ms == 7
+    assert [each.group[0] for each in await store.usage("shop", EPOCH, ["visitor"])] == [None, "f" * 32]
+    assert (await store.usage("shop", EPOCH, ["visitor"]))[1].requests == 3
+    assert (await store.purge(days[-1])).usage == 0
+
+
+async def test_refusals_of_nobody_and_of_a_removed_tenant_are_taken(store: Store, tenant: Tenant) -> None:
+    """A request with an unknown key has no tenant; one whose tenant was just removed is left out."""
+    gone, _, _ = await store.add_tenant("gone")
+    await store.remove_tenant("gone")
+
+    await store.record(
+        [UsageRow(EPOCH, None, "key_invalid", refused=True), refused(gone, EPOCH), refused(tenant, EPOCH)]
+    )
+
+    assert [each.requests for each in await store.usage("shop", EPOCH)] == [1]
+
+
+async def test_a_purge_forgets_old_counters_and_keeps_the_day(store: Store, tenant: Tenant) -> None:
+    await take(store, "old", 1, now=(datetime.now(UTC) - timedelta(days=3)).timestamp())
+    await take(store, "new", 1)
+    await ask(store, tenant)
 
     purged = await store.purge(EPOCH)
 
     assert purged.counters == 1
-    assert await store.take("new", 1) > 0
+    assert await take(store, "new", 1) > 0
     assert await store.tokens_used_today(tenant.id) == 13
 
 
 async def test_usage_keeps_a_header_that_no_database_holds(store: Store, tenant: Tenant) -> None:
     row = used(tenant, origin="https://evil\0\ud800", request_id="\0", message_id=uuid.uuid4())
 
-    await store.record_usage(row)
+    await store.record([row])
 
     assert len(await store.usage("shop", EPOCH)) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish
+from databases import ask, begin, finish, take
 from databases import store as store
 from databases import tenant as tenant
 from store import Store, Tenant
@@ -39,7 +39,7 @@ def _take(url: str, limit: int, times: int) -> int:
 
     async def run() -> int:
         store = Store(url)
-        results = await asyncio.gather(*(store.take("key", limit) for _ in range(times)))
+        results = await asyncio.gather(*(take(store, "key", limit) for _ in range(times)))
         await store.close()
         return results.count(0.0)
 

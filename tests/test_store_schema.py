@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from database import Database
 from databases import ask
 from databases import store as store
 from databases import tenant as tenant
-from store import SchemaMismatch, Store, Tenant
+from store import SchemaMismatch, Store, Tenant, UsageRow
 
 SCHEMAS = Path(__file__).with_name("schemas")  # as earlier releases made their tables
 OLD_API_KEY = "a4_pub_" + "x" * 32
@@ -158,6 +159,52 @@ async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(databa
     assert [one.id for one in await store.conversations(access.tenant.id, "user-1")] == [begun.turn.conversation_id]
     await store.close()
     assert await _shape(database_url) == fresh
+
+
+ROWS_OF_VERSION_1 = (
+    "INSERT INTO tenants (id, name, origins, rate_per_minute, visitor_rate_per_minute, tokens_per_day, visitor_salt,"
+    " created_at) VALUES (7, 'shop', '[]', 3000, 600, 1000, 'salt', '2026-03-01 12:00:00')",
+    "INSERT INTO conversations VALUES ('{one}', 7, '2026-03-01 12:00:00', '2026-03-01 12:00:00')",
+    "INSERT INTO messages (id, conversation_id, question, answer, status, hidden, beat, followed, stop_asked,"
+    " created_at, updated_at) VALUES ('{two}', '{one}', 'Hello?', 'Hi.', 'complete', false, 0, 0, false,"
+    " '2026-03-01 12:00:00', '2026-03-01 12:00:00')",
+    "INSERT INTO usage (at, tenant_id, outcome, prompt_tokens, completion_tokens)"
+    " VALUES ('2026-03-01 12:00:00', 7, 'complete', 9, 4)",
+    "INSERT INTO counters VALUES ('tokens:7:{yesterday}', {midnight} - 86400, 5000)",
+    "INSERT INTO counters VALUES ('tokens:7:{today}', {midnight}, 950)",
+)
+
+
+async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budget(database_url: str) -> None:
+    """What the first releases wrote is there afterwards, and what they spent today is spent."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    one, two = uuid.uuid4(), uuid.uuid4()
+    database = Database(database_url)
+    known = {"today": today.date(), "yesterday": (today - timedelta(days=1)).date(), "midnight": today.timestamp()}
+    ids = {"one": one.hex, "two": two.hex} if database.is_sqlite else {"one": one, "two": two}
+    script = (SCHEMAS / f"1-{'sqlite' if database.is_sqlite else 'postgresql'}.sql").read_text()
+    await database.migrate()
+    async with database.writing() as db:
+        await db.run_sync(tables.metadata.drop_all)
+        for statement in [*script.splitlines(), *(row.format(**known, **ids) for row in ROWS_OF_VERSION_1)]:
+            await db.exec_driver_sql(statement)
+    await database.close()
+
+    store = Store(database_url)
+    await store.migrate()
+
+    await store.ping()
+    tenant = await store.get_tenant("shop")
+    assert (tenant.rate_per_minute, tenant.visitor_streams, tenant.temperature) == (3000, 0, None)
+    turn = await store.find_turn(tenant.id, two)
+    assert turn is not None and (turn.answer, turn.visitor, turn.reserved) == ("Hi.", None, None)
+    (total,) = await store.usage("shop", datetime(2026, 1, 1, tzinfo=UTC))
+    assert (total.requests, total.refused, total.prompt_tokens, total.charged) == (1, 0, 9, 13)
+    assert await store.tokens_used_today(tenant.id) == 950
+    await store.record([UsageRow(datetime.now(UTC), None, "key_invalid", refused=True)])
+    await ask(store, tenant)
+    await store.remove_tenant("shop")
+    await store.close()
 
 
 async def test_an_upgrade_that_fails_leaves_the_older_database(

@@ -1,28 +1,31 @@
-"""Take from one limit as fast as it grants, while the wall clock jumps; print when each grant was asked for and given.
+"""Take what is limited as fast as it is granted while the wall clock jumps; print what was granted when.
 
-`python clock.py URL CLOCK LIMIT WINDOW WINDOWS`, under libfaketime, which reads CLOCK. Times are monotonic: true ones.
+`python clock.py rate URL CLOCK LIMIT WINDOW WINDOWS` or `python clock.py budget URL CLOCK`, under libfaketime, which
+reads CLOCK. Times are monotonic: true ones.
 """
 
 import asyncio
 import json
 import sys
 import time
+import uuid
 from pathlib import Path
 
-from store import Store
+from store import BudgetSpent, Quota, Store, Terms
 
 JUMPS = ("+3600", "+0", "-3600", "+0", "+86400", "-3600", "+86400", "+0")
+HOUR = 3600
 
 
-async def main(url: str, clock: Path, limit: int, window: float, windows: int) -> None:
-    store = Store(url)
-    await store.migrate()
+async def take(store: Store, clock: Path, limit: int, window: float, windows: int) -> list[tuple[float, float]]:
+    """When each grant of a rate was asked for and given."""
     grants: list[tuple[float, float]] = []
     ends = time.monotonic() + windows * window
     refused = jumps = 0
     while time.monotonic() < ends:
         asked = time.monotonic()
-        if await store.take("clock", limit, window=window) == 0.0:
+        (taken,) = await store.take(Quota("clock", limit, window))
+        if taken.granted:
             grants.append((asked, time.monotonic()))
             refused = 0
             continue
@@ -31,9 +34,43 @@ async def main(url: str, clock: Path, limit: int, window: float, windows: int) -
             clock.write_text(JUMPS[jumps % len(JUMPS)])
             jumps += 1
         await asyncio.sleep(window / 50)
+    return grants
+
+
+async def spend(store: Store, clock: Path) -> dict[str, int]:
+    """How much of a budget of 10 is granted at each of several settings of the clock, around the next midnight."""
+    tenant, _, _ = await store.add_tenant(f"clock {uuid.uuid4()}")
+    to_midnight = 24 * HOUR - int(time.time()) % (24 * HOUR)
+    granted = {}
+    for name, offset in (
+        ("today", 0),
+        ("an hour back", -HOUR),
+        ("half past midnight", to_midnight + HOUR // 2),
+        ("half past eleven again", to_midnight - HOUR // 2),
+        ("half past midnight again", to_midnight + HOUR // 2),
+        ("the next day", to_midnight + 24 * HOUR + 1),
+    ):
+        clock.write_text(f"{offset:+d}")
+        granted[name] = 0
+        for _ in range(20):
+            try:
+                await store.begin_turn(tenant.id, uuid.uuid4(), None, "Hi", terms=Terms(tokens=1, tokens_per_day=10))
+            except BudgetSpent:
+                break
+            granted[name] += 1
+    return granted
+
+
+async def main(what: str, url: str, clock: Path, *numbers: str) -> None:
+    store = Store(url)
+    await store.migrate()
+    if what == "rate":
+        limit, window, windows = numbers
+        print(json.dumps(await take(store, clock, int(limit), float(window), int(windows))))
+    else:
+        print(json.dumps(await spend(store, clock)))
     await store.close()
-    print(json.dumps(grants))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))

@@ -244,9 +244,9 @@ class House:
     def urls(self) -> list[str]:
         return [replica.url for replica in self.replicas]
 
-    async def add_tenant(self, name: str, **limits: int) -> str:
+    async def add_tenant(self, name: str, **limits: Any) -> str:
         """Another tenant; its key. Limits that are not given are none."""
-        none: dict[str, int] = {"rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
+        none: dict[str, Any] = {"rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
         settings: Any = none | limits
         tenant, _, key = await self.store.add_tenant(name, origins=["http://localhost:*"], **settings)
         self.tenant_id = self.tenant_id or tenant.id

@@ -1,0 +1,90 @@
+"""The books of refused questions. Those that are taken up are recorded with their answers.
+
+A flood of refusals must not fill the disk or keep the database busy. So they are written together, once a second, the
+first ones of a second each in a row of its own and all others as counts, one row a minute for each key and reason. What
+has not been written when a process is killed is lost, a second of rows and a minute of counts; the log has it all.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from store import Store, StoreError, UsageRow
+
+log = logging.getLogger("chatbot")
+
+FLUSH_SECONDS = 1.0
+ROWS_PER_FLUSH = 50
+MOST_COUNTS = 10_000  # different ones, waiting for a database that cannot be used
+LAST_FLUSH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What refusals have in common that are only counted."""
+
+    minute: datetime
+    tenant_id: int | None
+    key_id: int | None
+    outcome: str
+
+
+class Ledger:
+    """Keeps what `note` is told and writes it; `keep` is its task."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows: list[UsageRow] = []
+        self._counts: Counter[Kind] = Counter()
+        self._lost = 0
+
+    def note(self, row: UsageRow) -> None:
+        """A refused question. One that no tenant is known of is only counted."""
+        if row.tenant_id is not None and len(self._rows) < ROWS_PER_FLUSH:
+            self._rows.append(row)
+            return
+        kind = Kind(row.at.replace(second=0, microsecond=0), row.tenant_id, row.key_id, row.outcome)
+        if kind in self._counts or len(self._counts) < MOST_COUNTS:
+            self._counts[kind] += row.requests
+        else:
+            self._lost += row.requests
+
+    async def flush(self, now: datetime | None = None) -> None:
+        """Write the rows, and the counts of the minutes that are over; without `now`, all counts.
+
+        Raises StoreError; then nothing is lost, and the next time may succeed.
+        """
+        rows = list(self._rows)
+        minute = now and now.replace(second=0, microsecond=0)
+        due = {kind: count for kind, count in self._counts.items() if minute is None or kind.minute < minute}
+        if not rows and not due:
+            return
+        await self._store.record([*rows, *(_row_of(kind, count) for kind, count in due.items())])
+        del self._rows[: len(rows)]
+        self._counts -= Counter(due)
+
+    async def keep(self, closing: asyncio.Event) -> None:
+        """Write once a second until `closing` is set, and then what is left."""
+        while not closing.is_set():
+            try:
+                await asyncio.wait_for(closing.wait(), FLUSH_SECONDS)
+            except TimeoutError:
+                await self._flush_or_log(whole=False)
+        await self._flush_or_log(whole=True)
+
+    async def _flush_or_log(self, *, whole: bool) -> None:
+        try:
+            async with asyncio.timeout(LAST_FLUSH_SECONDS if whole else None):
+                await self.flush(None if whole else datetime.now(UTC))
+        except (StoreError, TimeoutError) as error:
+            waiting = len(self._rows) + self._counts.total()
+            log.warning("refusals are not recorded yet", extra={"requests": waiting, "reason": str(error)})
+        if self._lost:
+            log.warning("refusals were not recorded", extra={"requests": self._lost})
+            self._lost = 0
+
+
+def _row_of(kind: Kind, count: int) -> UsageRow:
+    return UsageRow(kind.minute, kind.tenant_id, kind.outcome, key_id=kind.key_id, refused=True, requests=count)

@@ -1,0 +1,207 @@
+"""The day's budget: reserved before an answer, settled after it, and never free because of a clock or a crash."""
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from databases import begin, finish, used
+from databases import store as store
+from databases import tenant as tenant
+from store import Begun, BudgetSpent, ConversationNotFound, Store, Tenant, Terms, TooManyStreams
+
+HOUR, DAY = 3600, 86_400
+NOON = 20_000 * DAY + 12 * HOUR
+
+
+def terms(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> Terms:
+    return Terms(tokens=tokens, tokens_per_day=tokens_per_day, **given)
+
+
+async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> Begun:
+    """An answer that takes what was reserved for it."""
+    begun = await begin(store, tenant, terms=terms(tokens, **given), now=now)
+    assert await finish(store, tenant, begun, usage_row=used(tenant, begun, charged=tokens))
+    return begun
+
+
+async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> BudgetSpent | None:
+    """How the budget refuses a question at that time, or None."""
+    try:
+        await spend(store, tenant, 1, now, **given)
+    except BudgetSpent as refused:
+        return refused
+    return None
+
+
+async def test_what_is_reserved_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=terms(400))
+    assert begun.reservation is not None
+    assert (begun.reservation.tokens, await store.tokens_used_today(tenant.id)) == (400, 400)
+
+    await finish(store, tenant, begun)
+
+    assert await store.tokens_used_today(tenant.id) == 13
+
+
+async def test_the_history_that_goes_with_a_question_is_reserved_too(store: Store, tenant: Tenant) -> None:
+    first = await begin(store, tenant, "q" * 300)
+    await finish(store, tenant, first, "a" * 300)
+
+    begun = await begin(store, tenant, conversation_id=first.turn.conversation_id, terms=terms(50))
+
+    assert begun.reservation is not None
+    assert begun.reservation.tokens == 50 + 2 * (100 + 4)
+
+
+async def test_at_the_edge_of_the_budget_it_is_overspent_by_one_reservation_at_most(
+    store: Store, tenant: Tenant
+) -> None:
+    """Fifty ask at once while 950 of 1,000 tokens are spent; each may take 100."""
+    await spend(store, tenant, 950, NOON)
+
+    results = await asyncio.gather(
+        *(begin(store, tenant, terms=terms(100), now=NOON) for _ in range(50)), return_exceptions=True
+    )
+
+    begun = [result for result in results if isinstance(result, Begun)]
+    refused = [result for result in results if isinstance(result, BudgetSpent)]
+    assert (len(begun), len(refused)) == (1, 49)
+    assert all(result.pending for result in refused)
+    assert await store.beats() == {begun[0].turn.id: 0}
+
+
+async def test_a_spent_budget_says_when_the_next_day_begins(store: Store, tenant: Tenant) -> None:
+    await spend(store, tenant, 1000, NOON)
+
+    refused = await spent_at(store, tenant, NOON + 0.25)
+
+    assert refused is not None
+    assert (refused.seconds, refused.pending) == (12 * HOUR - 0.25, False)
+    assert await spent_at(store, tenant, NOON + 12 * HOUR - 1) is not None
+    assert await spent_at(store, tenant, NOON + 12 * HOUR) is None
+
+
+async def test_a_limit_of_zero_is_none_and_counts_all_the_same(store: Store, tenant: Tenant) -> None:
+    for _ in range(3):
+        await spend(store, tenant, 10**9, NOON, tokens_per_day=0)
+
+    assert await spent_at(store, tenant, NOON, tokens_per_day=1000) is not None
+
+
+async def test_a_clock_set_back_over_midnight_opens_no_day_twice(store: Store, tenant: Tenant) -> None:
+    """Half an hour into a new day its budget is spent; then the clock is set back by an hour."""
+    midnight = NOON + 12 * HOUR
+    await spend(store, tenant, 400, NOON)
+    await spend(store, tenant, 1000, midnight + HOUR / 2)
+
+    times = [midnight - HOUR / 2, midnight - 1, midnight, midnight + HOUR, midnight + 23 * HOUR]
+    refused = [await spent_at(store, tenant, now) for now in times]
+
+    assert [each and each.seconds for each in refused] == [24.5 * HOUR, DAY + 1, DAY, 23 * HOUR, HOUR]
+    assert await spent_at(store, tenant, midnight + DAY) is None
+
+
+async def test_a_clock_that_was_far_ahead_locks_nobody_out_for_long(store: Store, tenant: Tenant) -> None:
+    """The sweeper finds the counter of a day that is not to come for long: it goes on as today's."""
+    now = time.time()
+    await spend(store, tenant, 1000, now + 300 * DAY)
+    assert await spent_at(store, tenant, now + DAY) is not None
+
+    await store.purge_counters()
+
+    assert await spent_at(store, tenant, now) is not None
+    assert await spent_at(store, tenant, now + DAY) is None
+
+
+async def test_an_answer_over_midnight_is_settled_on_the_day_that_it_was_reserved_of(
+    store: Store, tenant: Tenant
+) -> None:
+    begun = await begin(store, tenant, terms=terms(900), now=NOON)
+    await spend(store, tenant, 990, NOON + DAY)
+
+    await finish(store, tenant, begun)
+
+    assert await spent_at(store, tenant, NOON + DAY, tokens_per_day=990) is not None
+
+
+async def test_a_dead_process_costs_what_it_reserved_and_no_more(store: Store, tenant: Tenant) -> None:
+    """Nobody knows how far the provider got, so its whole reservation stays spent, of this day only."""
+    begun = await begin(store, tenant, terms=terms(300))
+
+    assert await store.abandon(begun.turn.id, beat=0)
+
+    assert await store.tokens_used_today(tenant.id) == 300
+    (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
+    assert (total.group, total.charged, total.prompt_tokens) == (("interrupted",), 300, 0)
+
+
+async def test_a_process_that_was_thought_dead_settles_what_it_really_used(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=terms(300))
+    await store.abandon(begun.turn.id, beat=0)
+
+    assert await finish(store, tenant, begun)
+    assert not await finish(store, tenant, begun)
+
+    assert await store.tokens_used_today(tenant.id) == 13
+    (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
+    assert (total.group, total.charged) == (("complete",), 13)
+
+
+async def test_answers_that_are_cut_discarded_or_deleted_are_settled_too(store: Store, tenant: Tenant) -> None:
+    cut, discarded, deleted = [await begin(store, tenant, terms=terms(300)) for _ in range(3)]
+
+    row = used(tenant, cut, prompt_tokens=None, completion_tokens=None, charged=70)
+    await store.cut_turns("restarting", {cut.turn.id: "Half"}, [row])
+    assert await store.tokens_used_today(tenant.id) == 670
+    await store.discard_turn(discarded.turn.id, used(tenant, discarded, charged=0))
+    assert await store.tokens_used_today(tenant.id) == 370
+    assert await store.delete_conversation(tenant.id, deleted.turn.conversation_id)
+    await finish(store, tenant, deleted)
+    assert await store.tokens_used_today(tenant.id) == 83
+
+
+async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant: Tenant) -> None:
+    message_id = uuid.uuid4()
+    await begin(store, tenant, message_id=message_id, terms=terms(100))
+    await begin(store, tenant, message_id=message_id, terms=terms(100))
+    with pytest.raises(ConversationNotFound):
+        await begin(store, tenant, conversation_id=uuid.uuid4(), terms=terms(100))
+
+    assert await store.tokens_used_today(tenant.id) == 100
+
+
+async def test_a_visitor_reads_so_many_answers_at_a_time_and_others_theirs(store: Store, tenant: Tenant) -> None:
+    """Thirty at once, of three allowed: exactly three. One that ends makes room for one."""
+    mine, other = terms(1, 0, visitor="a" * 32, streams=3), terms(1, 0, visitor="b" * 32, streams=3)
+    results = await asyncio.gather(*(begin(store, tenant, terms=mine) for _ in range(30)), return_exceptions=True)
+
+    begun = [result for result in results if isinstance(result, Begun)]
+    assert len(begun) == 3
+    assert [type(result) for result in results].count(TooManyStreams) == 27
+    await begin(store, tenant, terms=other)
+    await finish(store, tenant, begun[0])
+    again = await begin(store, tenant, terms=mine)
+    with pytest.raises(TooManyStreams):
+        await begin(store, tenant, terms=mine)
+    await store.abandon(again.turn.id, beat=0)
+    await begin(store, tenant, terms=replace(mine, tokens=0))
+
+
+async def test_the_history_has_as_many_characters_as_it_may(store: Store, tenant: Tenant) -> None:
+    """The newest turns count first, and none is cut in the middle."""
+    first = await begin(store, tenant, "1" * 10)
+    conversation_id = first.turn.conversation_id
+    await finish(store, tenant, first, "x" * 10)
+    for question in "23":
+        await finish(
+            store, tenant, await begin(store, tenant, question * 10, conversation_id=conversation_id), "y" * 10
+        )
+
+    for most, seen in ((60, "123"), (59, "23"), (40, "23"), (39, "3"), (19, "")):
+        begun = await begin(store, tenant, conversation_id=conversation_id, terms=Terms(history_chars=most))
+        assert "".join(turn.question[0] for turn in begun.history) == seen
