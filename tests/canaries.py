@@ -14,6 +14,7 @@ import re
 import sqlite3
 import sys
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -37,9 +39,14 @@ ADDRESS = "203.0.113.77"
 ORIGIN = "http://localhost:5173"
 METRICS_TOKEN = f"{CANARY}-metrics"
 AT_ONCE = 40
-# Where words belong: what was asked and answered, and where a page said that it stands.
+# Where words belong: what was asked and answered, where a page said that it stands, and for whom a server vouched.
 PLACES = {("messages", "question"), ("messages", "answer"), ("messages", "comment"), ("usage", "origin")}
+PLACES |= {("conversations", "subject"), ("usage", "subject"), ("usage", "claims")}
+SECRET = f"{CANARY}-secret-{'x' * 32}"
+CLAIMS = {"sub": f"{CANARY}-user", "exp": int(time.time()) + 3600, "plan": f"{CANARY} plan"}
+TOKEN = jwt.encode(CLAIMS, SECRET, algorithm="HS256")
 SETTINGS = {
+    "IDENTITY_SECRET": SECRET,
     "OPENAI_API_KEY": f"sk-{CANARY}-key",
     "METRICS_TOKEN": METRICS_TOKEN,
     "CONNECT_TIMEOUT": "1",
@@ -68,7 +75,7 @@ class Visit:
         headers = {
             "X-API-Key": self.service.api_key,
             "Origin": ORIGIN,
-            "X-User-Token": f"eyJ.{CANARY}.token",
+            "X-User-Token": TOKEN,
             "X-Forwarded-For": ADDRESS,
             "User-Agent": CANARY,
             "Cookie": f"{CANARY}=1",
@@ -139,6 +146,8 @@ async def refused(visit: Visit) -> None:
     await visit.send(*chat, "size", content=CANARY * 20_000, headers={"Content-Type": "application/json"})
     await visit.ask("key", headers={"X-API-Key": f"a4_pub_{CANARY}{'x' * 26}"})
     await visit.ask("origin", headers={"Origin": f"https://{CANARY}.test"})
+    for token in (f"eyJ.{CANARY}.x", TOKEN[:-1], jwt.encode(CLAIMS | {"exp": 1}, SECRET, algorithm="HS256")):
+        await visit.ask("token", headers={"X-User-Token": token})
     await visit.ask("position", headers={"Last-Event-ID": CANARY})
     unknown = {"message": CANARY, "conversation_id": str(uuid.uuid4())}
     await visit.send(*chat, "conversation", json=unknown)
@@ -204,7 +213,15 @@ def written(visit: Visit) -> dict[str, str]:
 def canaries(visit: Visit) -> list[str]:
     """What must not be found: the needle itself, the visitor's address, the key and where the upstream is."""
     upstream = visit.service.environment["OPENAI_BASE_URL"]
-    return [CANARY, ADDRESS, visit.service.api_key, visit.failing_key, upstream.partition("://")[2].partition("/")[0]]
+    return [
+        CANARY,
+        ADDRESS,
+        TOKEN,
+        TOKEN.rpartition(".")[0],
+        visit.service.api_key,
+        visit.failing_key,
+        upstream.partition("://")[2].partition("/")[0],
+    ]
 
 
 async def run(directory: Path, requests: int) -> tuple[Counter[str], list[str]]:
@@ -218,7 +235,16 @@ async def run(directory: Path, requests: int) -> tuple[Counter[str], list[str]]:
                     settings = SETTINGS | {"OPENAI_BASE_URL": f"{url}/{CANARY}/v1", "LOG_FORMAT": form}
                     settings |= {"FAILING_URL": f"{url}/{CANARY}/failing", "FAILING_KEY": f"sk-{CANARY}-failing"}
                     service = stack.enter_context(running_service(directory / form, "http://localhost:*", **settings))
-                    own = ("--openai-base-url-env", "FAILING_URL", "--openai-key-env", "FAILING_KEY", *NO_LIMITS)
+                    signed = ("--identity-secret-env", "IDENTITY_SECRET", "--identity-claim", "plan")
+                    service.manage("tenant", "set", "shop", *signed)
+                    own = (
+                        *signed,
+                        "--openai-base-url-env",
+                        "FAILING_URL",
+                        "--openai-key-env",
+                        "FAILING_KEY",
+                        *NO_LIMITS,
+                    )
                     failing = service.manage("tenant", "add", "failing", "--origin", "http://localhost:*", *own)
                     visits.append(Visit(service, http, failing["api_key"]))
                 await play(visits, requests)

@@ -70,5 +70,15 @@ async def test_no_canary_is_found_in_anything_that_is_written(tmp_path: Path) ->
     endings, found = await canaries.run(tmp_path, requests=400)
 
     assert found == []
-    for ending in ("quick 200", "quick 503", "left", "429 503", "silent 504", "broken 200", "body 422", "origin 403"):
+    for ending in (
+        "quick 200",
+        "quick 503",
+        "left",
+        "429 503",
+        "silent 504",
+        "broken 200",
+        "body 422",
+        "origin 403",
+        "token 401",
+    ):
         assert endings[ending], (ending, endings)
