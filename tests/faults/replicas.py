@@ -174,7 +174,7 @@ async def two_replicas_limit(play: Play) -> None:
         _allow(told, {"complete", "rate_limited"})
         return sum(one.ending == "complete" for one in told)
 
-    async for name, here in _on_each_database(play, max(sizes)):
+    async for name, here, _ in _on_each_database(play, max(sizes)):
         counts = {size: [await accepted(here, size, run) for run in range(runs)] for size in sizes}
         right = sum(each.count(limit) for each in counts.values())
         play.measure(f"{name}: {right} of {runs * len(sizes)} runs accepted exactly {limit}")
@@ -187,22 +187,36 @@ async def budget_edge(play: Play) -> None:
     sizes = (2,) if play.short else (1, 2, 3, 5)
     runs, budget, cap = play.count(10, 2), 2000, 500
 
-    async def begun_of(here: House, size: int, run: int) -> int:
-        key = await here.add_tenant(f"edge-{size}-{run}", tokens_per_day=budget, max_answer_tokens=cap)
-        told = await _ask_at_once(here, key, 50, size, "words 5 0.3")
-        _allow(told, {"complete", "budget_reserved", "budget_exhausted"})
-        return sum(one.ending == "complete" for one in told)
+    async def held(here: House, upstream: FaultyUpstream, size: int, run: int) -> tuple[int, int]:
+        """How many of 50 begin, and what is then reserved of the budget. None ends before all have been heard."""
+        name = f"edge-{size}-{run}"
+        key = await here.add_tenant(name, tokens_per_day=budget, max_answer_tokens=cap)
+        urls = here.urls()[:size]
+        questions = [f"gated {name} {number}" for number in range(50)]
+        asking = [
+            asyncio.create_task(ask(urls[number % size], key, question)) for number, question in enumerate(questions)
+        ]
+        heard = await until(lambda: upstream.answering + sum(task.done() for task in asking) == len(asking))
+        used = f"SELECT used FROM counters JOIN tenants ON scope = 'tokens:' || tenants.id WHERE name = '{name}'"
+        ((reserved,),) = await here.rows(used)
+        for question in questions:
+            upstream.gate(question).set()
+        told = await asyncio.gather(*asking)
+        _allow(told, {"complete", "budget_reserved"})
+        play.require(heard, f"{name}: not all were heard")
+        return sum(one.ending == "complete" for one in told), reserved
 
-    async for name, here in _on_each_database(play, max(sizes)):
-        begun = [await begun_of(here, size, run) for size in sizes for run in range(runs)]
-        # Each reservation is the cap and an estimate of the prompt; while the budget is not spent, one more is granted.
-        most_at_once = -(-budget // cap)
-        play.measure(f"{name}: {min(begun)} to {max(begun)} of 50 begun, {runs * len(sizes)} runs")
-        play.require(max(begun) <= most_at_once, f"{name}: begun {begun}, of {most_at_once} that the budget holds")
-        play.require(min(begun) >= 1, f"{name}: begun {begun}: nothing was tried")
+    async for name, here, upstream in _on_each_database(play, max(sizes)):
+        found = [await held(here, upstream, size, run) for size in sizes for run in range(runs)]
+        begun, reserved = {count for count, _ in found}, max(tokens for _, tokens in found)
+        play.measure(f"{name}: {sorted(begun)} of 50 begun in {len(found)} runs, {reserved} of {budget} tokens at most")
+        # A reservation is the cap and an estimate of the prompt; one more is granted while the budget is not spent.
+        one = reserved // max(begun)
+        play.require(begun == {-(-budget // one)}, f"{name}: begun {begun}, with {one} tokens each of {budget}")
+        play.require(budget <= reserved < budget + one, f"{name}: {reserved} of {budget} reserved, {one} each")
 
 
-async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[str, House]]:
+async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[str, House, FaultyUpstream]]:
     databases = {"sqlite": ""}
     if not play.short:
         databases["postgresql"] = play.postgres_url("limit")
@@ -211,7 +225,7 @@ async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[st
             faulty_upstream() as upstream,
             house(play.subdirectory(name), upstream.url(), RESUMING, replicas=replicas, database_url=url) as here,
         ):
-            yield name, here
+            yield name, here, upstream
 
 
 async def _ask_at_once(here: House, key: str, count: int, size: int, question: str = "quick") -> list[Told]:
