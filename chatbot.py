@@ -9,7 +9,7 @@
     GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
     GET    /widget.js, /widget.html, /assets/*   what the browser loads; /docs and /openapi.json for developers
     GET    /widget.mjs, /widget.d.ts        the same for applications, and its types
-    GET    /                                the demonstration page, without a provider's key
+    GET    /, /studio                       the demonstration page and the studio, without a provider's key
 
 Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
 answers are written at a time; an answer takes at most ANSWER_TIMEOUT seconds and goes on for RESUME_SECONDS without a
@@ -680,11 +680,32 @@ def _with_images(policy: str, settings: dict[str, Any]) -> str:
 
 async def home(request: Request) -> Response:
     """The demonstration page, in demonstration mode only."""
+    policy = f"{PAGE_POLICY}; frame-ancestors 'none'"
+    return _embedding_page(request, "demo.html", policy, _demonstration(request).home)
+
+
+async def studio(request: Request) -> Response:
+    """Where an owner tries how a widget could look, in demonstration mode only."""
+    policy = f"{PAGE_POLICY}; require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors 'none'"
+    return _embedding_page(request, "studio.html", policy, _demonstration(request).studio)
+
+
+async def studio_preview(request: Request) -> Response:
+    """The website in the studio's frame, with the widget on it."""
+    policy = f"{PAGE_POLICY}; require-trusted-types-for 'script'; trusted-types a4-preview; frame-ancestors 'self'"
+    return _embedding_page(request, "preview.html", policy, _demonstration(request).studio)
+
+
+def _demonstration(request: Request) -> demo.Demonstration:
     demonstration = _service(request).demonstration
     if demonstration is None:
-        raise errors.NotFound("a provider is set: there is no demonstration page")
-    tokens = {"__A4_WIDGET_ID__": demonstration.widget_id, "__A4_API_KEY__": demonstration.api_key}
-    return _page(request, "demo.html", f"{PAGE_POLICY}; frame-ancestors 'none'", tokens)
+        raise errors.NotFound("a provider is set: there is no demonstration")
+    return demonstration
+
+
+def _embedding_page(request: Request, name: str, policy: str, embedded: demo.Embedded) -> Response:
+    tokens = {"__A4_WIDGET_ID__": embedded.widget_id, "__A4_API_KEY__": embedded.api_key}
+    return _page(request, name, policy, tokens)
 
 
 async def docs(request: Request) -> Response:
@@ -931,6 +952,8 @@ routes = [
     Route("/docs", docs),
     Route("/openapi.json", openapi_json),
     Route("/", home),
+    Route("/studio", studio),
+    Route("/studio/preview", studio_preview),
 ]
 
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from store import Store, TenantNotFound
 from upstream import PAGE_FACTS, QUESTION_FOLLOWS
 
 TENANT_NAME = "demonstration"
+STUDIO_NAME = "demonstration studio"
 ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
 WIDGET = {
     "title": "Demonstration",
@@ -67,26 +69,41 @@ BROKEN = "This is a demonstration of an answer that breaks in the middle, as the
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """What the demonstration's page needs to show its widget."""
+class Embedded:
+    """What a page needs to show a widget."""
 
     widget_id: str
     api_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """The widgets of the demonstration page and of the studio."""
+
+    home: Embedded
+    studio: Embedded
+
+
 async def set_up(store: Store, *, wanted: bool) -> Demonstration | None:
-    """Make the demonstration's tenant, for pages of this machine only, with a fresh key; or remove it."""
+    """Make the demonstration's tenants, for pages of this machine only, with fresh keys; or remove them.
+
+    The studio's has no settings, so that a look is tried from where a new tenant's begins.
+    """
+    if wanted:
+        return Demonstration(await _tenant(store, TENANT_NAME, WIDGET), await _tenant(store, STUDIO_NAME, {}))
+    for name in (TENANT_NAME, STUDIO_NAME):
+        with suppress(TenantNotFound):
+            await store.remove_tenant(name)
+    return None
+
+
+async def _tenant(store: Store, name: str, settings: dict[str, Any]) -> Embedded:
     try:
-        if not wanted:
-            await store.remove_tenant(TENANT_NAME)
-            return None
-        _, api_key = await store.rotate_keys(TENANT_NAME, grace=timedelta(days=1))
-        return Demonstration((await store.get_widget(TENANT_NAME)).id, api_key)
+        _, api_key = await store.rotate_keys(name, grace=timedelta(days=1))
+        return Embedded((await store.get_widget(name)).id, api_key)
     except TenantNotFound:
-        if not wanted:
-            return None
-        _, widget, api_key = await store.add_tenant(TENANT_NAME, WIDGET, origins=ORIGINS)
-        return Demonstration(widget.id, api_key)
+        _, widget, api_key = await store.add_tenant(name, settings, origins=ORIGINS)
+        return Embedded(widget.id, api_key)
 
 
 class DemonstrationTransport(httpx.AsyncBaseTransport):

@@ -383,17 +383,24 @@ OPERATIONS = (
         headers=CACHED,
         also={"304": "NotModified"},
     ),
-    Operation(
-        "GET /",
-        "demonstration",
-        "Widget",
-        "The demonstration page",
-        "A page with the widget on it, while no provider is set.",
-        content=HTML,
-        errors=(*EVERYTHING, errors.NotFound),
-        parameters=("If-None-Match",),
-        headers=(*CACHED, "Content-Security-Policy"),
-        also={"304": "NotModified"},
+    *(
+        Operation(
+            f"GET {path}",
+            name,
+            "Widget",
+            summary,
+            f"{answer}, while no provider is set.",
+            content=HTML,
+            errors=(*EVERYTHING, errors.NotFound),
+            parameters=("If-None-Match",),
+            headers=(*CACHED, "Content-Security-Policy"),
+            also={"304": "NotModified"},
+        )
+        for path, name, summary, answer in (
+            ("/", "demonstration", "The demonstration page", "A page with the widget on it"),
+            ("/studio", "studio", "The studio", "A page to try how a widget could look, and to copy its snippet"),
+            ("/studio/preview", "preview", "The studio's preview", "The website in the studio's frame"),
+        )
     ),
 )
 

@@ -89,7 +89,7 @@ async def test_the_demonstration_page_is_there_without_a_provider_only(serve: Se
 
 async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
-        key = client.state["service"].demonstration.api_key
+        key = client.state["service"].demonstration.home.api_key
     async with serve(name="later") as client:
         status, problem, _ = await client.refused(headers={"X-API-Key": key, "Origin": "http://localhost:5500"})
     assert (status, problem["code"]) == (401, "key_invalid")

@@ -149,9 +149,22 @@ const withoutMap = (code) => code.replace(/\n?(\/\*|\/\/)# sourceMappingURL=\S+(
 
 await page('widget.html', { 'app.js': app });
 const icon = asset('icon.svg', await source('icon.svg'));
+const style = async (name) => asset(name, minifyCss(await source(name)));
+const base = await style('base.css');
+await page('studio.html', {
+  'icon.svg': icon,
+  'base.css': base,
+  'studio.css': await style('studio.css'),
+  'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash].js'),
+});
+await page('preview.html', {
+  'preview.css': await style('preview.css'),
+  'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/preview-[hash].js'),
+});
 await page('demo.html', {
   'icon.svg': icon,
-  'demo.css': asset('demo.css', minifyCss(await source('demo.css'))),
+  'base.css': base,
+  'demo.css': await style('demo.css'),
   'demo.js': await bundle('pages/demo.ts', 'iife', 'assets/demo-[hash].js'),
 });
 await page('docs.html', {

@@ -1,5 +1,6 @@
 /** The demonstration page: buttons that ask, snippets to copy, and a switch that mistreats the page but not the chat. */
 import type {} from '../../types/a4-chat-widget';
+import { copy } from './copy.ts';
 
 const HOSTILE = `
   body * { font-family: cursive !important; rotate: -.6deg !important; color: crimson !important }
@@ -14,30 +15,13 @@ function ask(text: string): void {
   else widget.send(text);
 }
 
-async function copy(button: HTMLButtonElement): Promise<void> {
-  const source = document.getElementById(button.dataset.copy ?? '');
-  const label = button.textContent;
-  const copied = await navigator.clipboard?.writeText(source?.textContent ?? '').then(
-    () => true,
-    () => false,
-  );
-  if (!copied) {
-    // Without a clipboard the text is selected, ready for the keyboard.
-    if (source) getSelection()?.selectAllChildren(source);
-    return;
-  }
-  button.textContent = 'Copied';
-  setTimeout(() => {
-    button.textContent = label;
-  }, 1500);
-}
-
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-ask]')) {
   button.addEventListener('click', () => ask(button.dataset.ask ?? ''));
 }
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-copy]')) {
-  button.addEventListener('click', () => void copy(button));
+  const source = document.getElementById(button.dataset.copy ?? '') ?? button;
+  button.addEventListener('click', () => void copy(button, source.textContent ?? '', source));
 }
 
 for (const element of document.querySelectorAll('[data-origin]')) {

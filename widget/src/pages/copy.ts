@@ -1,0 +1,16 @@
+/** Puts a text on the clipboard and says so on the button; without a clipboard, selects `source` for the keyboard. */
+export async function copy(button: HTMLElement, text: string, source?: Element): Promise<void> {
+  const copied = await navigator.clipboard?.writeText(text).then(
+    () => true,
+    () => false,
+  );
+  if (!copied) {
+    if (source) getSelection()?.selectAllChildren(source);
+    return;
+  }
+  button.dataset.label ??= button.textContent ?? '';
+  button.textContent = 'Copied';
+  setTimeout(() => {
+    button.textContent = button.dataset.label ?? '';
+  }, 1500);
+}
