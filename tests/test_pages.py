@@ -95,9 +95,31 @@ async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(se
     assert (status, problem["code"]) == (401, "key_invalid")
 
 
-async def test_no_demonstration_page_with_a_provider(client: Client) -> None:
-    response, _ = await client.request("GET", "/")
+@pytest.mark.parametrize("path", ["/", "/studio", "/studio/preview"])
+async def test_no_demonstration_with_a_provider(client: Client, path: str) -> None:
+    response, _ = await client.request("GET", path)
     assert response.status == 404
+
+
+async def test_the_studio_runs_no_script_of_others_and_only_it_frames_its_preview(serve: Serve) -> None:
+    async with serve(openai_api_key=None, openai_base_url=None) as client:
+        for path, ancestors in (("/studio", "'none'"), ("/studio/preview", "'self'")):
+            response, _ = await client.request("GET", path)
+            policy = response.headers["content-security-policy"]
+            assert "unsafe" not in policy
+            assert "require-trusted-types-for 'script'" in policy
+            assert policy.endswith(f"frame-ancestors {ancestors}")
+
+
+async def test_the_studio_begins_without_settings_and_goes_with_the_demonstration(serve: Serve) -> None:
+    async with serve(openai_api_key=None, openai_base_url=None) as client:
+        widget = client.state["service"].demonstration.studio.widget_id
+        _, body = await client.request("GET", f"/widget.html?id={widget}")
+        facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+        assert facts
+        assert json.loads(html.unescape(facts[1]))["settings"] == {}
+    async with serve(name="later") as client:
+        assert (await client.request("GET", f"/widget.html?id={widget}"))[0].status == 404
 
 
 async def test_metrics_are_for_whoever_has_the_token(serve: Serve) -> None:

@@ -122,7 +122,7 @@ export class AiChatWidget extends HTMLElement {
 
   /** Has the loader style its element and the frame: the page's own styles touch neither. */
   look(host: string, frame: string, open: boolean, focus: boolean): void {
-    const bare = 'all:initial;display:block;';
+    const bare = 'all:initial;display:block;color-scheme:light;';
     const css =
       `:host{${(bare + host).replace(/;/g, '!important;')}}` + `iframe{${bare}width:100%;height:100%;${frame}}`;
     this.post({ type: 'look', css, title: `${this.settings.title || 'Chat'}`, open, focus });

@@ -9,9 +9,11 @@ export interface Shown {
   open: boolean;
   /** Greeting and suggestions stand in a conversation that has not begun. */
   anew: boolean;
+  /** Numbers what the studio says: an answer to an older word is out of date. */
+  turn: number;
 }
 
-export type FromPreview = { type: 'loaded' | 'open' | 'close' };
+export type FromPreview = { type: 'loaded' | 'open' | 'close'; turn: number };
 
 const root = document.documentElement;
 const place = document.querySelector('#chat') as HTMLElement;
@@ -22,7 +24,8 @@ const policy: { createScriptURL(name: string): string } = trustedTypes?.createPo
   createScriptURL: () => loader,
 }) ?? { createScriptURL: () => loader };
 
-const tell = (type: FromPreview['type']) => parent.postMessage({ type } satisfies FromPreview, location.origin);
+const tell = (type: FromPreview['type'], turn = 0) =>
+  parent.postMessage({ type, turn } satisfies FromPreview, location.origin);
 
 let isLoading = false;
 let next: Shown | undefined;
@@ -60,17 +63,17 @@ function mount(): void {
   delete script.dataset.proactivePath;
   delete script.dataset.open;
   if (shown.open) script.dataset.open = '';
-  script.addEventListener('load', () => mounted(shown.anew));
-  script.addEventListener('error', () => mounted(false));
+  script.addEventListener('load', () => mounted(shown));
+  script.addEventListener('error', () => mounted(shown));
   place.replaceChildren(script);
 }
 
-function mounted(anew: boolean): void {
+function mounted({ anew, turn }: Shown): void {
   isLoading = false;
   const widget = window.A4ChatWidget;
   if (widget && 'destroy' in widget) {
-    widget.on('open', () => tell('open'));
-    widget.on('close', () => tell('close'));
+    widget.on('open', () => tell('open', turn));
+    widget.on('close', () => tell('close', turn));
     if (anew) widget.newConversation();
   }
   if (next) mount();

@@ -42,15 +42,14 @@ export function scriptTag(look: Look, service: Service): string {
 
 export function configObject(look: Look, service: Service): string {
   const { url, ...keys } = service;
-  // In a script, `</script>` and `<!--` would end or hide what follows.
-  const config = json({ ...keys, ...look.settings }).replaceAll('<', '\\u003c');
+  const config = inScript({ ...keys, ...look.settings });
   const src = quoted(`${url}/widget.js`);
   return `${style(look)}<script>\n  window.A4ChatWidgetConfig = ${config.replaceAll('\n', '\n  ')};\n</script>\n<script src=${src} async></script>`;
 }
 
 export function esModule(look: Look, service: Service): string {
   const { url, ...keys } = service;
-  const chat = `const chat = mount(${json({ ...keys, ...look.settings })});`;
+  const chat = `const chat = mount(${inScript({ ...keys, ...look.settings })});`;
   return `import { mount } from ${JSON.stringify(`${url}/widget.mjs`)};\n\n${chat}\n\n// When the page or component goes away:\n// chat.destroy();`;
 }
 
@@ -61,6 +60,9 @@ export function settingsFile(look: Look, toHex: (color: string) => string): stri
 }
 
 const json = (value: unknown) => JSON.stringify(value, null, 2);
+
+/** In a page's script, `</script>` and `<!--` would end or hide what follows. */
+const inScript = (value: unknown) => json(value).replaceAll('<', '\\u003c');
 
 /** An attribute's value in the quotes that need fewer escapes (WHATWG HTML, section 13.1.2.3). */
 function quoted(value: string): string {

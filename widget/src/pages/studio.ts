@@ -198,6 +198,7 @@ function showCode(look: Look): void {
 
 let timer: ReturnType<typeof setTimeout> | undefined;
 let beginning = '';
+let turn = 0;
 
 function showPreview(look: Look): void {
   const wishes = new FormData(view);
@@ -210,12 +211,13 @@ function showPreview(look: Look): void {
     scheme: wishes.get('scheme') === 'dark' ? 'dark' : 'light',
     open: wishes.get('window') === 'open',
     anew: before !== '' && before !== beginning,
+    turn,
   };
   frame.contentWindow?.postMessage(shown, location.origin);
 }
 
 /** Of the frame's page, in CSS pixels: the screen shows it smaller where it has less room. */
-const WIDTHS = { desktop: 960, phone: 390 };
+const WIDTHS = { desktop: 780, phone: 390 };
 
 function fitScreen(): void {
   const { clientWidth: width, clientHeight: height } = find('.screen');
@@ -235,6 +237,7 @@ const setWindow = (state: 'open' | 'closed') => {
 // Everything together
 
 function update(rest = REST): void {
+  turn++;
   controls.forEach(check);
   const look = readLook();
   showContrast();
@@ -345,7 +348,7 @@ find('#reset').addEventListener('click', () => {
 addEventListener('message', ({ data, origin, source }: MessageEvent<FromPreview>) => {
   if (origin !== location.origin || source !== frame.contentWindow) return;
   if (data.type === 'loaded') showPreview(readLook());
-  else setWindow(data.type === 'open' ? 'open' : 'closed');
+  else if (data.turn === turn) setWindow(data.type === 'open' ? 'open' : 'closed');
 });
 addEventListener('hashchange', () => {
   fromFragment();
