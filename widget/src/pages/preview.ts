@@ -50,8 +50,8 @@ function mount(): void {
   root.dataset.scheme = shown.scheme;
   if (root.dataset.mode !== mode) {
     root.dataset.mode = mode;
-    if (mode === 'inline') place.scrollIntoView({ block: 'center' });
-    else scrollTo(0, 0);
+    // Only here: `scrollIntoView` would move the studio as well.
+    scrollTo(0, mode === 'inline' ? place.offsetTop - 20 : 0);
   }
 
   const script = document.createElement('script');
