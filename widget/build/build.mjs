@@ -159,7 +159,7 @@ await page('studio.html', {
 });
 await page('preview.html', {
   'preview.css': await style('preview.css'),
-  'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/preview-[hash].js'),
+  'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/studio-preview-[hash].js'),
 });
 await page('demo.html', {
   'icon.svg': icon,

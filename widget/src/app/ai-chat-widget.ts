@@ -122,10 +122,11 @@ export class AiChatWidget extends HTMLElement {
 
   /** Has the loader style its element and the frame: the page's own styles touch neither. */
   look(host: string, frame: string, open: boolean, focus: boolean): void {
-    const bare = 'all:initial;display:block;color-scheme:light;';
+    const bare = 'all:initial;display:block;';
     const css =
-      `:host{${(bare + host).replace(/;/g, '!important;')}}` + `iframe{${bare}width:100%;height:100%;${frame}}`;
-    this.post({ type: 'look', css, title: `${this.settings.title || 'Chat'}`, open, focus });
+      `:host{${(bare + host).replace(/;/g, '!important;')}}` +
+      `iframe{${bare}color-scheme:light;width:100%;height:100%;${frame}}`;
+    this.post({ type: 'look', css, title: (this.settings.title || 'Chat') as string, open, focus });
   }
 
   post(message: ToLoader): void {
