@@ -74,7 +74,10 @@ class Chat:
     def open(self) -> None:
         self.bubble.click()
         expect(self.field).to_be_focused()
-        # What is pressed while the frame still moves may be missed.
+        self.until_still()
+
+    def until_still(self) -> None:
+        """What is pressed while the frame still moves may be missed."""
         self.iframe.evaluate("frame => Promise.all(frame.getAnimations().map(animation => animation.finished))")
 
     def ask(self, question: str) -> None:

@@ -26,6 +26,7 @@ POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database."""
     if request.param == "sqlite":
+        (tmp_path / "test.db").touch()
         yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
         return
     if not POSTGRES:

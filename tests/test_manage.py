@@ -473,7 +473,7 @@ def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_1(
     ("url", "problem"),
     [
         ("mysql://user:canary@host/x", "DATABASE_URL: must begin with"),
-        ("sqlite+aiosqlite:///missing/folder/x.db", "unable to open database file"),
+        ("sqlite+aiosqlite:///missing/folder/x.db", "No such file or directory"),
         ("sqlite+aiosqlite://", "must name a file"),
         ("postgresql+asyncpg://user:canary@127.0.0.1:1/x", "cannot be reached"),
     ],

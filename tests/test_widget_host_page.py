@@ -117,7 +117,10 @@ def test_the_pages_storage_is_used_only_where_the_browser_denies_the_frame_its_o
     expect(chat.answers).to_have_text("Kept.")
     chat.choose("New conversation")
     expect(chat.questions).to_have_count(0)
-    chat.page.wait_for_function("localStorage.length === 0")
+    chat.reload()
+    expect(chat.field).to_be_visible()
+    expect(chat.questions).to_have_count(0)
+    assert chat.page.evaluate("localStorage.length") == kept_by_the_page
 
 
 HOSTILE = {

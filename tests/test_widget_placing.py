@@ -161,6 +161,7 @@ def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Vis
 def test_a_message_never_comes_over_an_open_window(visit: Visit) -> None:
     chat = visit(f"data-open {PROACTIVE}")
     expect(chat.field).to_be_visible()
+    chat.until_still()
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_visible()
     expect(chat.button("Can I help?")).to_have_count(0)

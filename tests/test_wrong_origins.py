@@ -114,7 +114,7 @@ def test_a_copied_key_and_widget_id_show_nothing_and_spend_nothing_on_another_si
     for origin in OF_PAGES:
         page = sites.open_refused(origin, script_tag(exact, url=SERVICE))
         chat = Chat(page, exact.widget_id)
-        assert chat.frame.url == "chrome-error://chromewebdata/", origin
+        chat.frame.wait_for_url("chrome-error://chromewebdata/")
         expect(chat.iframe).to_be_hidden()
         assert page.evaluate(ASK_DIRECTLY, [SERVICE, exact.api_key]) == 403, origin
         page.close()
