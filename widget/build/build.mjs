@@ -10,6 +10,8 @@ import { minify } from 'terser';
 import { build } from 'vite';
 import { minifyCss, minifyTemplates } from './minify-templates.mjs';
 import { brotli, sizes } from './sizes.mjs';
+import { slimLit } from './slim-lit.mjs';
+import { stringsAsLists } from './strings.mjs';
 
 const WIDGET = path.resolve(import.meta.dirname, '..');
 const STATIC = path.resolve(WIDGET, '../static');
@@ -48,7 +50,7 @@ async function chunks(entry, format, name, define = {}) {
     logLevel: 'warn',
     base: './',
     publicDir: false,
-    plugins: [minifyTemplates(), minifyScripts(format)],
+    plugins: [minifyTemplates(), slimLit(), stringsAsLists(), minifyScripts(format)],
     define,
     build: {
       write: false,

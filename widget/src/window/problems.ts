@@ -1,40 +1,50 @@
 import type { Strings } from '../strings/index.ts';
 import type { Turn } from './chat-controller.ts';
 
-/** What visitors read for the codes of the service; technical codes share a text. */
-const TEXTS: Record<string, keyof Strings> = {
-  rate_limited: 'errorBusy',
-  visitor_rate_limited: 'errorRateLimit',
-  budget_exhausted: 'errorBudget',
-  busy: 'errorBusy',
-  overloaded: 'errorBusy',
-  restarting: 'errorBusy',
-  database_unavailable: 'errorBusy',
-  upstream_failed: 'errorUpstream',
-  upstream_timeout: 'errorTimeout',
-  upstream_interrupted: 'errorInterrupted',
-  interrupted: 'errorInterrupted',
-  empty_answer: 'empty',
-  answer_too_long: 'errorAnswerTooLong',
-  body_too_large: 'errorTooLong',
-  validation_failed: 'errorRejected',
-  user_token_missing: 'errorSignIn',
-  user_token_invalid: 'errorSignIn',
-  user_token_expired: 'errorSignIn',
-  key_missing: 'errorUnavailable',
-  key_invalid: 'errorUnavailable',
-  secret_key_in_browser: 'errorUnavailable',
-  origin_not_allowed: 'errorUnavailable',
-  // A proxy on the way answers with a status only.
-  403: 'errorUnavailable',
-  429: 'errorBusy',
-  502: 'errorUpstream',
-  503: 'errorBusy',
-  504: 'errorTimeout',
-};
-
 /** The visitor's language comes first, then what the service says to visitors, then what is always true. */
-export function problemText(turn: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
-  const key = Object.hasOwn(TEXTS, turn.code) ? TEXTS[turn.code] : undefined;
-  return key ? strings[key] : turn.detail || strings.errorGeneric;
+export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
+  switch (code) {
+    case 'visitor_rate_limited':
+      return strings.errorRateLimit;
+    case 'budget_exhausted':
+      return strings.errorBudget;
+    case 'rate_limited':
+    case 'busy':
+    case 'overloaded':
+    case 'restarting':
+    case 'database_unavailable':
+    // A proxy on the way answers with a status only.
+    case '429':
+    case '503':
+      return strings.errorBusy;
+    case 'upstream_failed':
+    case '502':
+      return strings.errorUpstream;
+    case 'upstream_timeout':
+    case '504':
+      return strings.errorTimeout;
+    case 'upstream_interrupted':
+    case 'interrupted':
+      return strings.errorInterrupted;
+    case 'empty_answer':
+      return strings.empty;
+    case 'answer_too_long':
+      return strings.errorAnswerTooLong;
+    case 'body_too_large':
+      return strings.errorTooLong;
+    case 'validation_failed':
+      return strings.errorRejected;
+    case 'user_token_missing':
+    case 'user_token_invalid':
+    case 'user_token_expired':
+      return strings.errorSignIn;
+    case 'key_missing':
+    case 'key_invalid':
+    case 'secret_key_in_browser':
+    case 'origin_not_allowed':
+    case '403':
+      return strings.errorUnavailable;
+    default:
+      return detail || strings.errorGeneric;
+  }
 }

@@ -50,7 +50,7 @@ function interrupts(line: string): boolean {
 export function parseBlocks(
   source: string,
   growing: boolean,
-  labels: MarkdownLabels,
+  strings: MarkdownLabels,
   last?: Block,
   depth = 0,
 ): Block[] {
@@ -78,13 +78,13 @@ export function parseBlocks(
     lines.slice(from, i).map(change).join('\n');
   const open = () => growing && i > lines.length - 2 && !line(i);
   const mark = (): Record<string, string> => (open() ? { 'data-growing': '' } : {});
-  const inline = (text: string) => parseInline(text, open(), labels.showImage);
-  const inner = (text: string) => grouped(parseBlocks(text, open(), labels, undefined, depth + 1), labels);
+  const inline = (text: string) => parseInline(text, open(), strings.showImage);
+  const inner = (text: string) => grouped(parseBlocks(text, open(), strings, undefined, depth + 1), strings);
   const code = (text: string, language = '') =>
     element(
       'div',
       [
-        element('div', [element('span', [language]), element('button', [labels.copyCode], { type: 'button' })]),
+        element('div', [element('span', [language]), element('button', [strings.copyCode], { type: 'button' })]),
         element('pre', [element('code', [text], mark())], { tabindex: '0' }),
       ],
       { class: 'code' },
@@ -168,7 +168,7 @@ export function parseBlocks(
 }
 
 /** Items and rows in their lists and tables. */
-export function grouped(blocks: Block[], labels: MarkdownLabels): TreeElement[] {
+export function grouped(blocks: Block[], strings: MarkdownLabels): TreeElement[] {
   const nodes: TreeElement[] = [];
   let list: TreeElement | undefined;
   let key = '';
@@ -182,7 +182,7 @@ export function grouped(blocks: Block[], labels: MarkdownLabels): TreeElement[] 
         [node],
         ordered && number !== 1 ? { start: `${number}` } : {},
       );
-      const name: Record<string, string> = labels.table ? { role: 'group', 'aria-label': labels.table } : {};
+      const name: Record<string, string> = strings.table ? { role: 'group', 'aria-label': strings.table } : {};
       nodes.push(table ? element('div', [list], { class: 'table', tabindex: '0', ...name }) : list);
     } else nodes.push(node);
     key = group.slice(-1);

@@ -8,7 +8,7 @@ const UNDECIDED = /^[\s>*+_=~`|:#\d.()[\]^xX-]*(`{3}[^`]*|~{3}.*)?$/;
  * Parses a text that grows: the whole text so far in, what it shows out. Finished blocks stay the very same objects, and only
  * the last one is parsed again; a text that doesn't continue the former one starts over. With `done` the end is final.
  */
-export function createParser(labels: MarkdownLabels) {
+export function createParser(strings: MarkdownLabels) {
   let source = '';
   let blocks: Block[] = [];
   return (text: string, done: boolean): TreeElement[] => {
@@ -18,8 +18,8 @@ export function createParser(labels: MarkdownLabels) {
     if (!next.startsWith(source)) blocks = [];
     source = next;
     const last = blocks.pop();
-    blocks = blocks.concat(parseBlocks(source, !done, labels, last));
-    const nodes = grouped(blocks, labels);
+    blocks = blocks.concat(parseBlocks(source, !done, strings, last));
+    const nodes = grouped(blocks, strings);
     for (const { attributes } of nodes) attributes.dir = 'auto';
     return nodes;
   };

@@ -38,18 +38,18 @@ function patch(parent: Element, nodes: Tree[]): void {
  * Renders Markdown that grows into `root`. `update` takes the whole text so far; a text that doesn't continue the former one
  * starts over. `done` renders the end as final: nothing half written is completed any more.
  */
-export function createMarkdown(root: HTMLElement | ShadowRoot, labels: MarkdownLabels) {
+export function createMarkdown(root: HTMLElement | ShadowRoot, strings: MarkdownLabels) {
   const container = document.createElement('div');
   container.className = 'md';
   container.addEventListener('click', async ({ target }) => {
     const button = target instanceof HTMLButtonElement && target;
     if (!button || !(await copyText(button.parentElement?.nextSibling?.textContent ?? ''))) return;
-    button.textContent = labels.copied;
+    button.textContent = strings.copied;
     setTimeout(() => {
-      button.textContent = labels.copyCode;
+      button.textContent = strings.copyCode;
     }, COPIED);
   });
   root.append(container);
-  const parse = createParser(labels);
+  const parse = createParser(strings);
   return { update: (text: string, done: boolean): void => patch(container, parse(text, done)) };
 }

@@ -1,0 +1,57 @@
+/**
+ * Turns the window's texts from objects into lists: `strings.send` becomes `strings[52]`, so that no file holds the names.
+ * The order is that of en.ts, which every language follows.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+
+const SRC = path.resolve(import.meta.dirname, '../src');
+const LANGUAGE = /[\\/]src[\\/]strings[\\/]\w\w(-\w\w)?\.ts$/;
+const USER = /[\\/]src[\\/](app|window)[\\/].*\.ts$/;
+
+const KEYS = [...readFileSync(path.join(SRC, 'strings/en.ts'), 'utf8').matchAll(/^ {2}(\w+): /gm)].map(
+  ([, key]) => key,
+);
+
+/** Each node of a syntax tree. */
+function* nodesOf(value) {
+  if (typeof value?.type === 'string') yield value;
+  if (value && typeof value === 'object') for (const child of Object.values(value)) yield* nodesOf(child);
+}
+
+/** What takes the place of which part of a language's source. */
+function listOf(tree, id) {
+  const object = [...nodesOf(tree)].find(({ type }) => type === 'ObjectExpression');
+  const keys = object.properties.map(({ key }) => key.name);
+  if (keys.join() !== KEYS.join()) throw new Error(`${id} has other keys than en.ts, or another order.`);
+  return [
+    [object.start, object.start + 1, '['],
+    ...object.properties.map(({ start, value }) => [start, value.start, '']),
+    [object.end - 1, object.end, ']'],
+  ];
+}
+
+/** The same for a source that reads texts: always by name, from what is called `strings`. */
+function numbersOf(tree, id) {
+  return [...nodesOf(tree)]
+    .filter(({ type, object }) => type === 'MemberExpression' && (object.property ?? object).name === 'strings')
+    .map(({ computed, object, property, end }) => {
+      const number = KEYS.indexOf(property.name);
+      if (computed || number < 0) throw new Error(`${id} reads a text that en.ts doesn't have: ${property.name}`);
+      return [object.end, end, `[${number}]`];
+    });
+}
+
+export function stringsAsLists() {
+  return {
+    name: 'strings-as-lists',
+    transform(code, id) {
+      const edits = LANGUAGE.test(id) ? listOf : USER.test(id) ? numbersOf : undefined;
+      if (!edits) return null;
+      let changed = code;
+      const fromTheEnd = edits(this.parse(code), id).sort(([one], [other]) => other - one);
+      for (const [start, end, text] of fromTheEnd) changed = changed.slice(0, start) + text + changed.slice(end);
+      return { code: changed, map: null };
+    },
+  };
+}
