@@ -41,6 +41,21 @@ const EDITS = [
     'class Z{constructor(t,i,s){this.element=t,this.type=6,this._$AN=void 0,this._$AM=i,this.options=s}get _$AU(){return this._$AM._$AU}_$AI(t){M(this,t)}}',
     '',
   ],
+  ['_=/-->/g,', ''],
+  ['"!--"===u[1]?c=_:void 0!==u[1]', 'void 0!==u[1]'],
+  ['c===_||c===m', 'c===m'],
+  ['const x=c===p&&t[i+1].startsWith("/>")?" ":"";', ''],
+  ['s.slice(d)+o+x)', 's.slice(d)+o)'],
+  ['s+o+(-2===d?i:x)', 's+o+(-2===d?i:"")'],
+  // Listeners with options, objects as listeners, and listeners that are taken away again.
+  [
+    '_$AI(t,i=this){if((t=M(this,t,i,0)??A)===E)return;const s=this._$AH,e=t===A&&s!==A||t.capture!==s.capture||t.once!==s.once||t.passive!==s.passive,h=t!==A&&(s===A||e);e&&this.element.removeEventListener(this.name,this,s),h&&this.element.addEventListener(this.name,this,t),this._$AH=t}',
+    '_$AI(t){this._$AH===A&&this.element.addEventListener(this.name,this),this._$AH=t}',
+  ],
+  [
+    '"function"==typeof this._$AH?this._$AH.call(this.options?.host??this.element,t):this._$AH.handleEvent(t)',
+    'this._$AH.call(this.options.host,t)',
+  ],
   // Templates that were compiled beforehand.
   [
     '"number"==typeof s?this._$AC(t):(void 0===s.el&&(s.el=S.createElement(V(s.h,s.h[0]),this.options)),s)',

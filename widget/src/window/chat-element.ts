@@ -47,6 +47,11 @@ export abstract class ChatElement extends HTMLElement {
     return this.root.querySelector<T>(selector);
   }
 
+  /** Fires an event. */
+  tell(name: string, detail?: unknown): void {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
   abstract render(): unknown;
 
   /** After each render. */

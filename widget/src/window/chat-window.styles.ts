@@ -16,7 +16,7 @@ export const styles = css`
     --_pill: 32px;
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
-    font: 15px/1.5 var(--a4w-font, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif);
+    font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
     text-align: start; -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%; text-size-adjust: 100%;
   }
   :host([theme='dark']) {

@@ -186,7 +186,7 @@ export class ChatWindow extends ChatElement {
               ? iconButton(
                   view.expanded ? strings.shrink : strings.expand,
                   view.expanded ? icons.shrink : icons.expand,
-                  () => this.dispatchEvent(new Event('window-expand')),
+                  () => this.tell('window-expand'),
                 )
               : nothing
           }
@@ -336,7 +336,7 @@ export class ChatWindow extends ChatElement {
   };
 
   readonly #close = (): void => {
-    this.dispatchEvent(new Event('window-close'));
+    this.tell('window-close');
   };
 
   readonly #toggleMenu = (): Promise<void> =>

@@ -52,7 +52,7 @@ export class ChatMenu extends ChatElement {
     const { strings, begun, sound } = this;
     const item = (name: string, label: string, icon: unknown, pressed?: boolean) =>
       html`<button type="button" aria-pressed=${pressed ?? nothing}
-        @click=${() => this.dispatchEvent(new CustomEvent('menu-pick', { detail: name }))}>
+        @click=${() => this.tell('menu-pick', name)}>
         ${icon}<span>${label}</span>${pressed ? icons.check : nothing}
       </button>`;
     return html`
@@ -158,7 +158,7 @@ export class ChatHistory extends ChatElement {
   }
 
   readonly #close = (): void => {
-    this.dispatchEvent(new Event('history-close'));
+    this.tell('history-close');
   };
 }
 

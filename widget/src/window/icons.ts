@@ -2,7 +2,9 @@ import { html } from 'lit/html.js';
 
 export const icon = (path: string) => html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d=${path}></path></svg>`;
 
-const THUMB = 'M8 11l3.5-7a2.4 2.4 0 0 1 2.4 2.8L13.4 10H19a2 2 0 0 1 2 2.4l-1.2 6A2 2 0 0 1 17.8 20H8zM8 11H4v9h4';
+export const thumb = icon(
+  'M8 11l3.5-7a2.4 2.4 0 0 1 2.4 2.8L13.4 10H19a2 2 0 0 1 2 2.4l-1.2 6A2 2 0 0 1 17.8 20H8zM8 11H4v9h4',
+);
 
 export const spark = icon('M12 3.5l2 6.5 6.5 2-6.5 2-2 6.5-2-6.5-6.5-2 6.5-2zM19 3v4M21 5h-4');
 export const close = icon('M6 6l12 12M18 6L6 18');
@@ -15,7 +17,5 @@ export const stop = icon('M7.5 7.5h9v9h-9z');
 export const copy = icon('M9 9h11v11H9zM5 15H4V4h11v1');
 export const check = icon('M5 12.5l4.5 4.5L19 7.5');
 export const retry = icon('M20 11.5a8 8 0 1 1-2.4-5.2L20 8.5M20 4v4.5h-4.5');
-export const up = icon(THUMB);
-export const thumbsDown = html`<svg class="over" viewBox="0 0 24 24" aria-hidden="true"><path d=${THUMB}></path></svg>`;
 export const down = icon('M12 5v14M5.5 12.5L12 19l6.5-6.5');
 export const alert = icon('M12 8v5M12 16.2v.1M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18z');

@@ -65,7 +65,7 @@ export class InputArea extends ChatElement {
       ${
         this.editing
           ? html`<div class="editing">${icons.pen}<span>${strings.editing}</span>
-              <button class="pill" type="button" @click=${() => this.#tell('edit-cancel')}>${strings.cancel}</button></div>`
+              <button class="pill" type="button" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
           : nothing
       }
       <form @submit=${this.#send}>
@@ -87,7 +87,7 @@ export class InputArea extends ChatElement {
   #onInput(event: Event): void {
     const field = event.target as HTMLTextAreaElement;
     this.#measure(field);
-    this.#tell('message-draft', field.value);
+    this.tell('message-draft', field.value);
   }
 
   #measure(field: HTMLTextAreaElement): void {
@@ -109,16 +109,12 @@ export class InputArea extends ChatElement {
     field.value = '';
     this.#measure(field);
     field.focus({ preventScroll: true });
-    this.#tell('message-send', message);
+    this.tell('message-send', message);
   }
 
   #onStop(): void {
-    this.#tell('message-stop');
+    this.tell('message-stop');
     this.focus();
-  }
-
-  #tell(name: string, detail?: string): void {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 

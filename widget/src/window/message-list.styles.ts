@@ -37,7 +37,7 @@ export const styles = css`
   .icon svg { width: 16px; height: 16px; }
   .icon[aria-pressed='true'] { color: var(--_focus); }
   .icon[aria-pressed='true'] svg { fill: color-mix(in srgb, currentColor 24%, transparent); }
-  .over { rotate: 180deg; }
+  .over svg { rotate: 180deg; }
   time { margin-inline-start: 6px; color: var(--_muted); font-size: 12px; font-variant-numeric: tabular-nums; }
   @media (hover: hover) {
     .turn:not(:hover, :focus-within, .last) :is(.icon, time) { opacity: 0; }

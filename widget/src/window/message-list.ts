@@ -130,7 +130,7 @@ export class MessageList extends ChatElement {
     return texts.length
       ? html`<div class="chips" role="group" aria-label=${this.strings.suggestions}>${texts.map(
           (text) =>
-            html`<button class="pill" type="button" dir="auto" @click=${() => this.#tell('message-send', text)}>${text}</button>`,
+            html`<button class="pill" type="button" dir="auto" @click=${() => this.tell('message-send', text)}>${text}</button>`,
         )}</div>`
       : nothing;
   }
@@ -154,7 +154,7 @@ export class MessageList extends ChatElement {
       ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
       <div class="turn ${last ? 'last' : ''}">
         <div class="asked">
-          ${last && !live ? iconButton(strings.edit, icons.pen, () => this.#tell('turn-edit')) : nothing}
+          ${last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing}
           <div class="question ${last && this.editing ? 'editing' : ''}">
             <span class="hidden">${strings.you} </span><div class="text" dir="auto">${turn.question}</div>
           </div>
@@ -185,7 +185,7 @@ export class MessageList extends ChatElement {
     const busy = this.chat.status !== 'idle';
     if (turn.status === 'length') {
       return html`<button class="pill" type="button" ?disabled=${busy}
-        @click=${() => this.#tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
+        @click=${() => this.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
     }
     const seconds = Math.ceil((turn.retryAt - Date.now()) / 1000);
     return html`<button class="pill" type="button" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
@@ -197,12 +197,12 @@ export class MessageList extends ChatElement {
     if (!turn.answer) return nothing;
     const { strings } = this;
     const copied = this.copied === turn;
-    const rate = (rating: Rating, label: string, icon: unknown) =>
-      iconButton(label, icon, () => this.#rate(turn, rating), 'icon', { pressed: turn.rating === rating });
+    const rate = (rating: Rating, label: string, kind: string) =>
+      iconButton(label, icons.thumb, () => this.#rate(turn, rating), kind, { pressed: turn.rating === rating });
     return html`<div class="actions">
         ${iconButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
         ${last && turn.status === 'complete' ? iconButton(strings.regenerate, icons.retry, this.#retry) : nothing}
-        ${rate('up', strings.good, icons.up)}${rate('down', strings.bad, icons.thumbsDown)}
+        ${rate('up', strings.good, 'icon')}${rate('down', strings.bad, 'icon over')}
         ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
       </div>
       ${
@@ -246,7 +246,7 @@ export class MessageList extends ChatElement {
   async #copy(turn: Turn): Promise<void> {
     if (!(await copyText(turn.answer))) return;
     this.copied = turn;
-    this.#tell('notice', this.strings.copied);
+    this.tell('notice', this.strings.copied);
     clearTimeout(this.#copiedFor);
     this.#copiedFor = setTimeout(() => {
       this.copied = undefined;
@@ -257,8 +257,8 @@ export class MessageList extends ChatElement {
     this.commenting = comment ? undefined : turn;
     const { strings } = this;
     if (!(await this.chat.rate(turn, rating, comment))) this.commenting = undefined;
-    else if (comment) this.#tell('notice', strings.thanks);
-    if (!turn.rating) this.#tell('notice', strings.errorGeneric);
+    else if (comment) this.tell('notice', strings.thanks);
+    if (!turn.rating) this.tell('notice', strings.errorGeneric);
   }
 
   #onComment(event: SubmitEvent): void {
@@ -273,10 +273,6 @@ export class MessageList extends ChatElement {
     if (event.key !== 'Escape' || event.isComposing) return;
     event.stopPropagation();
     this.commenting = undefined;
-  }
-
-  #tell(name: string, detail?: string): void {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 
