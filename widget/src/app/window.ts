@@ -1,5 +1,5 @@
 /** The second chunk: everything that a visitor needs only after opening the chat. */
-import { type EventDetail, type EventName, MAX_TEXT, type Mode, type Place, type Settings, text } from '../protocol.ts';
+import { type EventDetail, type EventName, MAX_TEXT, type Place, type Settings, text } from '../protocol.ts';
 import type { Locale } from '../strings/locale.ts';
 import type { ChatWindow } from '../window/chat-window.ts';
 import { createWindow } from '../window/index.ts';
@@ -30,7 +30,7 @@ export async function createControl(widget: AiChatWidget): Promise<Control> {
     keep: (value) => widget.post({ type: 'keep', value }),
   };
   const tell = (name: EventName, detail: EventDetail = {}) => widget.post({ type: 'event', name, detail });
-  return new Control(widget, init, start, await createWindow(start, tell), tell);
+  return new Control(widget, init, await createWindow(start, tell), tell);
 }
 
 const CALM = matchMedia('(prefers-reduced-motion)');
@@ -45,20 +45,16 @@ export class Control {
   readonly #widget: AiChatWidget;
   readonly #window: ChatWindow;
   readonly #tell: (name: EventName) => void;
-  readonly #theme: Settings['theme'];
-  readonly #mode: Mode;
-  readonly #inFlow: boolean;
+  readonly #init: Beginning;
   #place: Place;
   #expanded = false;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(widget: AiChatWidget, init: Beginning, start: Start, made: ChatWindow, tell: (name: EventName) => void) {
+  constructor(widget: AiChatWidget, init: Beginning, made: ChatWindow, tell: (name: EventName) => void) {
     this.#widget = widget;
     this.#window = made;
     this.#tell = tell;
-    this.#theme = start.settings.theme;
-    this.#mode = init.mode;
-    this.#inFlow = init.inFlow;
+    this.#init = init;
     this.#place = { ...init.view, open: false };
     made.addEventListener('window-close', () => this.close(true));
     made.addEventListener('window-expand', () => {
@@ -85,7 +81,7 @@ export class Control {
 
   /** Only a bubble closes: everything else has its place on the page. */
   close(focus: boolean): void {
-    if (this.#mode !== 'bubble' || !this.#place.open) return;
+    if (this.#init.mode !== 'bubble' || !this.#place.open) return;
     clearTimeout(this.#closing);
     const { box, shape } = this.#box();
     if (!CALM.matches) {
@@ -97,11 +93,11 @@ export class Control {
 
   #box(): { box: string; shape: string } {
     const { small, top, height } = this.#place;
-    if (this.#inFlow) {
-      const shape = `position:absolute;${this.#mode === 'inline' ? 'border-radius:18px;' : ''}`;
+    if (this.#init.inFlow) {
+      const shape = `position:absolute;${this.#init.mode === 'inline' ? 'border-radius:18px;' : ''}`;
       return { box: 'position:relative;height:100%;min-height:520px;', shape };
     }
-    if (this.#mode === 'page' || small) {
+    if (this.#init.mode === 'page' || small) {
       const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
       return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
     }
@@ -150,9 +146,10 @@ export class Control {
     const { open, small, top, height } = place;
     const { bubble } = this.#widget;
     bubble.hidden = open;
-    const dark = this.#theme === 'dark' || (this.#theme !== 'light' && place.dark);
-    const full = small && !this.#inFlow;
-    this.#window.place({ mode: this.#mode, open, expanded: this.#expanded, full, dark });
+    const { theme } = this.#init.settings;
+    const dark = theme === 'dark' || (theme !== 'light' && place.dark);
+    const full = small && !this.#init.inFlow;
+    this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, dark });
     if (focus) (open ? this.#window : bubble).focus();
     if (was.open !== open) this.#tell(open ? 'open' : 'close');
     else if (open && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);

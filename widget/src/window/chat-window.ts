@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit/html.js';
 import type { Start } from '../app/ai-chat-widget.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
-import { fill, type Strings } from '../strings/index.ts';
+import type { Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';
 import { ChatController, type Turn } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
@@ -155,6 +155,10 @@ export class ChatWindow extends ChatElement {
     return this.find('input-area');
   }
 
+  get #title(): string {
+    return this.#start.settings.title ?? this.#strings.title;
+  }
+
   get #needsConsent(): boolean {
     return !!this.#start.settings.consent && !this.#memory.get().agreed;
   }
@@ -175,7 +179,7 @@ export class ChatWindow extends ChatElement {
       <header>
         <div class="avatar">${avatar}</div>
         <div class="who">
-          <h1>${settings.title ?? strings.title}</h1>
+          <h1>${this.#title}</h1>
           <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
         </div>
         <nav @focusout=${this.#onLeave}>
@@ -237,8 +241,8 @@ export class ChatWindow extends ChatElement {
 
   #renderMenu() {
     const { sound } = this.#start.settings;
-    return html`<chat-menu .strings=${this.#strings} .begun=${this.#chat.turns.length} .remembered=${this.#chat.remembered}
-      .sound=${sound ? !this.#memory.get().muted : undefined} @menu-pick=${this.#onPick}></chat-menu>`;
+    return html`<chat-menu .strings=${this.#strings} .chat=${this.#chat} .memory=${this.#memory} .hasSound=${sound} .heading=${this.#title}
+      @menu-pick=${this.#onPick}></chat-menu>`;
   }
 
   /** A note about privacy, and where to read more. */
@@ -266,7 +270,7 @@ export class ChatWindow extends ChatElement {
 
   override updated(): void {
     const { mode, full } = this.view;
-    this.setAttribute('aria-label', this.#start.settings.title ?? this.#strings.title);
+    this.setAttribute('aria-label', this.#title);
     this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
     if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
     this.#announce();
@@ -305,8 +309,7 @@ export class ChatWindow extends ChatElement {
 
   #tellUnread(count: number, preview: string): void {
     this.#unread = count;
-    const label = count ? fill(this.#strings.unread, { count }) : '';
-    this.dispatchEvent(new CustomEvent('window-unread', { detail: { count, preview, label } }));
+    this.tell('window-unread', { count, preview });
   }
 
   /** Says something that is worth it, to the eye and to the ear. */
@@ -356,14 +359,11 @@ export class ChatWindow extends ChatElement {
       case 'forget':
         this.forgetting = true;
         break;
-      case 'export':
-        void this.#export();
-        break;
-      case 'sound':
-        this.#memory.set({ muted: !this.#memory.get().muted });
+      default:
+        this.find('.more')?.focus();
+        return;
     }
-    if (/export|sound/.test(event.detail)) this.find('.more')?.focus();
-    else this.focus();
+    this.focus();
   }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
@@ -376,12 +376,6 @@ export class ChatWindow extends ChatElement {
     this.history = false;
     this.focus();
   };
-
-  #export(): Promise<void> {
-    return this.#withExtras(({ conversationText, download }) =>
-      download(conversationText(this.#start.settings.title ?? this.#strings.title, this.#chat.turns, this.#strings)),
-    );
-  }
 
   readonly #keep = (): void => {
     this.forgetting = false;

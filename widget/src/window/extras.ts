@@ -3,7 +3,7 @@ import { html, nothing } from 'lit/html.js';
 import { fill, type Strings } from '../strings/index.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
 import { ChatElement, css, register } from './chat-element.ts';
-import type { Chat } from './chat-memory.ts';
+import type { Chat, ChatMemory } from './chat-memory.ts';
 import { dayName } from './dates.ts';
 import { endText } from './end-text.ts';
 import { iconButton } from './icon-button.ts';
@@ -38,30 +38,38 @@ export class ChatMenu extends ChatElement {
     `,
   ];
 
-  static override properties = ['strings', 'begun', 'remembered', 'sound'];
+  static override properties = ['strings'];
 
   declare strings: Strings;
-  /** Something was asked. */
-  declare begun: boolean;
-  /** The service has something of this conversation. */
-  declare remembered: boolean;
-  /** Whether it is on; undefined where there is none. */
-  declare sound: boolean | undefined;
+  /** Of the window. */
+  declare heading: string;
+  declare chat: ChatController;
+  declare memory: ChatMemory;
+  /** The tenant has one; the visitor may mute it. */
+  declare hasSound: boolean | undefined;
 
   override render() {
-    const { strings, begun, sound } = this;
+    const { strings } = this;
+    const { turns, remembered } = this.chat;
+    const begun = turns.length > 0;
     const item = (name: string, label: string, icon: unknown, pressed?: boolean) =>
       html`<button type="button" aria-pressed=${pressed ?? nothing}
-        @click=${() => this.tell('menu-pick', name)}>
+        @click=${() => this.#pick(name)}>
         ${icon}<span>${label}</span>${pressed ? icons.check : nothing}
       </button>`;
     return html`
       ${begun ? item('new', strings.newConversation, compose) : nothing}
       ${item('history', strings.history, clock)}
       ${begun ? item('export', strings.export, save) : nothing}
-      ${sound === undefined ? nothing : item('sound', strings.sound, speaker, sound)}
-      ${this.remembered ? item('forget', strings.forget, bin) : nothing}
+      ${this.hasSound ? item('sound', strings.sound, speaker, !this.memory.get().muted) : nothing}
+      ${remembered ? item('forget', strings.forget, bin) : nothing}
     `;
+  }
+
+  #pick(name: string): void {
+    if (name === 'export') download(conversationText(this.heading, this.chat.turns, this.strings));
+    if (name === 'sound') this.memory.set({ muted: !this.memory.get().muted });
+    this.tell('menu-pick', name);
   }
 }
 
