@@ -42,7 +42,10 @@ export class Peek {
   readonly #badge = document.createElement('span');
   readonly #card = document.createElement('div');
   readonly #text = document.createElement('span');
-  readonly #sizes = new ResizeObserver(() => this.#fit());
+  /** A frame that has grown beyond the card is the window's, which opens. */
+  readonly #sizes = new ResizeObserver(() => innerHeight <= this.#height && this.#fit());
+  /** Of the frame with the card, as the loader was asked for it. */
+  #height = BUBBLE;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(widget: AiChatWidget) {
@@ -147,7 +150,8 @@ export class Peek {
   }
 
   #fit(): void {
-    this.#widget.close(CARD, Math.max(this.#card.offsetHeight + 8, BUBBLE));
+    this.#height = Math.max(this.#card.offsetHeight + 8, BUBBLE);
+    this.#widget.close(CARD, this.#height);
   }
 
   /** Beside the bubble, in the colours of the window; an open window takes everything away. */
