@@ -7,9 +7,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants } from 'node:zlib';
 
-/** In bytes. English counts to the whole chat; each further language is a chunk apart. */
-const FIRST_LOAD = 4096;
-const WHOLE_CHAT = 22_000;
+/**
+ * In bytes. `open` is what a visitor loads who asks and reads in English; `whole` adds what is fetched only when it is
+ * wanted: menu, history, sound, previews beside the bubble. Each further language is a chunk apart.
+ */
+const BUDGETS = { first: 4096, open: 25_000, whole: 28_300 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');
@@ -27,12 +29,13 @@ async function weigh() {
     'widget.html',
     ...(await readdir(path.join(STATIC, 'assets'))).map((name) => `assets/${name}`),
   ];
-  const sum = { first: 0, window: 0, languages: 0 };
+  const sum = { first: 0, window: 0, wanted: 0, languages: 0 };
   for (const name of names) {
     const part = partOf(name);
     if (part) sum[part] += brotli(await readFile(path.join(STATIC, name))).length;
   }
-  return { first: sum.first, whole: sum.first + sum.window, languages: sum.languages };
+  const open = sum.first + sum.window;
+  return { first: sum.first, open, whole: open + sum.wanted, languages: sum.languages };
 }
 
 /** Scripts of other pages and what is not a script belong to no part. */
@@ -40,17 +43,18 @@ function partOf(name) {
   if (/^widget\.|^assets\/app-.*\.js$/.test(name)) return 'first';
   if (/^assets\/(demo|docs|studio|swagger)/.test(name) || !name.endsWith('.js')) return undefined;
   if (/^assets\/(language|\w\w(-\w+)?)-[\w-]+\.js$/.test(name)) return 'languages';
-  return 'window';
+  return /^assets\/window-/.test(name) ? 'window' : 'wanted';
 }
 
 const format = (bytes) => bytes.toLocaleString('en');
 
-function tableOf({ first, whole, languages }) {
+function tableOf({ first, open, whole, languages }) {
   const rows = [
     ['what', 'bytes, brotli', 'budget'],
     ['---', '---:', '---:'],
-    ['until the visitor opens the chat: loader, frame, bubble', format(first), format(FIRST_LOAD)],
-    ['the whole chat in English, everything included', format(whole), format(WHOLE_CHAT)],
+    ['until the visitor opens the chat: loader, frame, bubble', format(first), format(BUDGETS.first)],
+    ['the chat open and answering, in English', format(open), format(BUDGETS.open)],
+    ['everything, with what is fetched only when wanted', format(whole), format(BUDGETS.whole)],
     ['all further languages together; a visitor loads at most one', format(languages), ''],
   ];
   return `${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`;
@@ -67,9 +71,9 @@ export async function sizes(mode) {
       readme.replace(TABLE, () => table),
     );
   if (mode !== '--check') return;
-  const faults = [];
-  if (weights.first > FIRST_LOAD) faults.push(`The first load is ${weights.first - FIRST_LOAD} bytes over its budget.`);
-  if (weights.whole > WHOLE_CHAT) faults.push(`The whole chat is ${weights.whole - WHOLE_CHAT} bytes over its budget.`);
+  const faults = Object.entries(BUDGETS)
+    .filter(([part, budget]) => weights[part] > budget)
+    .map(([part, budget]) => `${part}: ${weights[part] - budget} bytes over the budget.`);
   if (readme.match(TABLE)?.[0] !== table)
     faults.push('The table in README.md is not this one: npm run sizes -- --write');
   for (const fault of faults) console.error(fault);

@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit/html.js';
 import type { Start } from '../app/ai-chat-widget.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
-import type { Strings } from '../strings/index.ts';
+import { fill, type Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';
 import { ChatController, type Turn } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
@@ -309,7 +309,8 @@ export class ChatWindow extends ChatElement {
 
   #tellUnread(count: number, preview: string): void {
     this.#unread = count;
-    this.tell('window-unread', { count, preview });
+    const label = count ? fill(this.#strings.unread, { count }) : '';
+    this.tell('window-unread', { count, preview, label });
   }
 
   /** Says something that is worth it, to the eye and to the ear. */
