@@ -10,7 +10,6 @@ import { minify } from 'terser';
 import { build } from 'vite';
 import { minifyCss, minifyTemplates } from './minify-templates.mjs';
 import { brotli, sizes } from './sizes.mjs';
-import { slimLit } from './slim-lit.mjs';
 import { stringsAsLists } from './strings.mjs';
 
 const WIDGET = path.resolve(import.meta.dirname, '..');
@@ -50,7 +49,7 @@ async function chunks(entry, format, name, define = {}) {
     logLevel: 'warn',
     base: './',
     publicDir: false,
-    plugins: [minifyTemplates(), slimLit(), stringsAsLists(), minifyScripts(format)],
+    plugins: [minifyTemplates(), stringsAsLists(), minifyScripts(format)],
     define,
     build: {
       write: false,

@@ -1,17 +1,17 @@
 /**
- * What the built widget weighs over the wire (brotli 11), as a table. `--check` fails over the budget, or where the
+ * What the built widget weighs over the wire (brotli 11, its page gzip), as a table. `--check` fails over the budget, or where the
  * README's table is not this one; `--write` writes it there.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brotliCompressSync, constants } from 'node:zlib';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /**
  * In bytes. `open` is what a visitor loads who asks and reads in English; `whole` adds what is fetched only when it is
  * wanted: menu, history, sound, previews beside the bubble. Each further language is a chunk apart.
  */
-const BUDGETS = { first: 4096, open: 25_000, whole: 28_300 };
+const BUDGETS = { first: 4096, open: 25_800, whole: 29_200 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');
@@ -32,7 +32,10 @@ async function weigh() {
   const sum = { first: 0, window: 0, wanted: 0, languages: 0 };
   for (const name of names) {
     const part = partOf(name);
-    if (part) sum[part] += brotli(await readFile(path.join(STATIC, name))).length;
+    if (!part) continue;
+    const content = await readFile(path.join(STATIC, name));
+    // A page is filled in by the service, which sends it as gzip.
+    sum[part] += (name.endsWith('.html') ? gzipSync(content) : brotli(content)).length;
   }
   const open = sum.first + sum.window;
   return { first: sum.first, open, whole: open + sum.wanted, languages: sum.languages };
