@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import pytest
 from playwright.sync_api import Frame, Locator, Page, expect
@@ -26,7 +26,7 @@ PATIENCE = 10_000  # milliseconds, for what comes about long before
 expect.set_options(timeout=PATIENCE)
 
 
-def skip_unless_required(reason: str) -> None:
+def skip_unless_required(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

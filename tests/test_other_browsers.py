@@ -1,0 +1,107 @@
+"""The main ways through the chat in Firefox and in WebKit; every other test of the widget has Chromium."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from browser import HostPages, Provider, script_tag
+from other_browsers import Visitor, firefox, webkit
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+
+Arrive = Callable[..., Visitor]
+
+
+@pytest.fixture(params=[firefox, webkit], ids=["firefox", "webkit"])
+def arrive(request: pytest.FixtureRequest, host_pages: HostPages, shop: RunningService) -> Iterator[Arrive]:
+    """Brings a visitor to a host page with the widget: `visitor = arrive('data-theme="dark"')`."""
+    with request.param() as driver:
+
+        def come(attributes: str = "", **page: str | dict[str, str]) -> Visitor:
+            page["body"] = f"{page.get('body', '')}{script_tag(shop, attributes)}"
+            driver.visit(host_pages.add(**page), shop.widget_id)  # type: ignore[arg-type]
+            return Visitor(driver)
+
+        yield come
+
+
+def test_by_keyboard_the_chat_opens_answers_and_gives_the_focus_back(arrive: Arrive, provider: Provider) -> None:
+    visitor = arrive(body="<button>Of the page</button>")
+    visitor.sees_button("Open chat")
+    visitor.driver.page("document.querySelector('button').focus()")
+    visitor.driver.press("Tab")
+    visitor.sees(open=False, focus="button")
+    visitor.driver.press("Enter")
+    visitor.sees(open=True, focus="textarea")
+
+    answer = provider.answer()
+    visitor.asks("Do you ship to Norway?")
+    visitor.sees(questions=["Do you ship to Norway?"])
+    answer.say("**Yes:**\n\n- by `ship")
+    visitor.sees(marked=["strong: Yes:", "li: by ship", "code: ship"])
+    answer.say("`\n- by train\n")
+    answer.end()
+    visitor.sees(marked=["strong: Yes:", "li: by ship", "code: ship", "li: by train"])
+    visitor.sees_button("Copy")
+
+    visitor.driver.press("Escape")
+    visitor.sees(open=False, focus="button")
+    visitor.driver.press("Enter")
+    visitor.sees(open=True, focus="textarea")
+
+
+def test_by_pointer_the_chat_opens_stops_closes_and_keeps_the_conversation_over_a_reload(
+    arrive: Arrive, provider: Provider
+) -> None:
+    visitor = arrive()
+    visitor.opens()
+    answer = provider.answer()
+    visitor.asks("How long does it take?")
+    answer.say("About a")
+    visitor.sees(answers=["About a"])
+    visitor.driver.click("Stop answering")
+    visitor.sees_in_log("Stopped")
+
+    provider.answer("Two weeks.")
+    visitor.driver.click("Close chat")
+    visitor.sees(open=False)
+    visitor.opens()
+    visitor.asks("Again, please?")
+    visitor.sees(answers=["About a", "Two weeks."])
+
+    visitor.driver.reload()
+    visitor.opens()
+    visitor.sees(questions=["How long does it take?", "Again, please?"], answers=["About a", "Two weeks."])
+    visitor.sees_in_log("Stopped")
+
+
+def test_on_a_phone_the_chat_fills_the_screen(arrive: Arrive) -> None:
+    visitor = arrive()
+    visitor.driver.resize(390, 700)
+    visitor.opens()
+    sizes = "return [innerWidth, innerHeight]"
+    assert visitor.driver.inside(sizes) == visitor.driver.page(sizes)
+
+
+def test_dark_is_dark_and_text_on_a_light_colour_is_black(arrive: Arrive) -> None:
+    visitor = arrive('data-theme="dark" data-color="#ffe100"')
+    seen = visitor.sees(open=False)
+    assert seen["icon"] in ("rgb(0, 0, 0)", "color(xyz-d65 0 0 0)"), seen["icon"]
+    visitor.opens()
+    visitor.sees(background="rgb(21, 23, 27)")
+
+
+def test_from_right_to_left(arrive: Arrive, provider: Provider) -> None:
+    visitor = arrive('data-locale="ar"')
+    visitor.opens("فتح الدردشة")
+    provider.answer("نعم.")
+    visitor.asks("هل أنت هنا؟")
+    visitor.sees(direction="rtl", questions=["هل أنت هنا؟"], answers=["نعم."])
+
+
+def test_the_strictest_policy_of_a_page_has_nothing_to_refuse(arrive: Arrive, shop: RunningService) -> None:
+    policy = f"default-src 'none'; script-src {shop.url}; frame-src {shop.url}; require-trusted-types-for 'script'"
+    visitor = arrive(headers={"Content-Security-Policy": f"{policy}; trusted-types 'none'; img-src data:"})
+    visitor.opens()
+    assert visitor.driver.inside("return innerWidth") == 400
