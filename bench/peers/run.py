@@ -1,0 +1,492 @@
+"""Our widget beside others that a page can embed, by the same script: `python bench/peers/run.py [NAME …] [--write]`.
+
+Each stands on the same page, asks the same local endpoint and gets the same answers at the same pace; the table that is
+printed has a column for each. The peers come from npm into a temporary directory, as their makers bundle them, and are
+served in Brotli as from a CDN. Times depend on the machine: compare the columns, not runs. Needs node and npm (with
+`npm ci` done in widget/), Chromium and tests/requirements.txt.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from markdown import SECTION, cpu
+from playwright.sync_api import Browser, BrowserContext, Error, Frame, Locator, Page, sync_playwright
+
+from browser import script_tag, serving
+from fakes import DONE, data, delta
+from processes import RunningService, running_service
+from upstreams import chunked
+from visitor import ARGUMENTS
+
+ROOT = Path(__file__).parents[2]
+OURS = "ours"
+TOKENS_PER_SECOND = 200  # of four characters
+LONG = "".join(SECTION.format(number=number) for number in range(1000))[:12_000]
+END = "That is all."
+FIELD = "textarea, [contenteditable=true], #text-input"
+AXE = ROOT / "widget/node_modules/axe-core/axe.min.js"
+COMPRESS = "process.stdout.write(require('zlib').brotliCompressSync(require('fs').readFileSync(process.argv[1])))"
+HOSTILE = """
+    * { font: 40px cursive !important; color: red !important; background: lime !important; float: left !important;
+        position: static !important; width: auto !important; height: auto !important; opacity: .3 !important }
+    button, textarea, input, iframe, svg { display: none !important }
+"""
+TABLE = re.compile(r"(?<=<!-- peers -->\n).*?(?=<!-- /peers -->)", re.DOTALL)
+# Of the page and of every frame: what long tasks block, the longest of them, and what a policy refuses.
+OBSERVE = """
+    window.cost = { blocking: 0, longest: 0, refused: 0 };
+    new PerformanceObserver((list) => {
+        for (const task of list.getEntries()) {
+            if (task.name !== 'self') continue;
+            cost.blocking += Math.max(0, task.duration - 50);
+            cost.longest = Math.max(cost.longest, task.duration);
+        }
+    }).observe({ type: 'longtask', buffered: true });
+    addEventListener('securitypolicyviolation', () => { cost.refused += 1 });
+"""
+# Enter takes a candidate of an input method: Chrome says so before the composition ends, Safari after it.
+COMPOSE = """
+    (field, order) => {
+        const say = (name) => field.dispatchEvent(new CompositionEvent(name, { bubbles: true, composed: true }));
+        say('compositionstart');
+        if (order === 'Safari') say('compositionend');
+        field.dispatchEvent(new KeyboardEvent('keydown', {
+            key: 'Enter', code: 'Enter', keyCode: 229, isComposing: order === 'Chrome',
+            bubbles: true, composed: true, cancelable: true,
+        }));
+        if (order === 'Chrome') say('compositionend');
+    }
+"""
+
+
+@dataclass
+class Peer:
+    """A widget: its package on npm, what its makers tell a page to contain, and what is pressed to open it."""
+
+    package: str
+    html: str
+    launcher: str
+
+
+PEERS = {
+    "deep-chat": Peer(
+        "deep-chat@2.4.2",
+        """<script type="module" src="/files/deep-chat/dist/deepChat.bundle.js"></script>
+        <deep-chat connect='{"url": "/deep-chat", "stream": true}'></deep-chat>""",
+        "",
+    ),
+    "@n8n/chat": Peer(
+        "@n8n/chat@1.37.0",
+        """<link href="/files/@n8n/chat/dist/style.css" rel="stylesheet">
+        <script type="module" nonce="n">
+            import { createChat } from '/files/@n8n/chat/dist/chat.bundle.es.js';
+            createChat({ webhookUrl: '/n8n', enableStreaming: true, loadPreviousSession: false });
+        </script>""",
+        ".chat-window-toggle",
+    ),
+    "flowise-embed": Peer(
+        "flowise-embed@3.1.6",
+        """<script type="module" nonce="n">
+            import Chatbot from '/files/flowise-embed/dist/web.js';
+            Chatbot.init({ chatflowid: 'x', apiHost: location.origin });
+        </script>""",
+        "flowise-chatbot button",
+    ),
+}
+
+
+def install(directory: Path) -> None:
+    for name, peer in PEERS.items():
+        command = ["npm", "pack", "--silent", "--pack-destination", str(directory), peer.package]
+        packed = subprocess.run(command, cwd=directory, capture_output=True, check=True, text=True).stdout.split()[-1]
+        (directory / name).mkdir(parents=True)
+        subprocess.run(
+            ["tar", "xzf", str(directory / packed), "--strip-components=1", "-C", str(directory / name)], check=True
+        )
+
+
+@cache
+def compressed(path: Path) -> bytes:
+    return subprocess.run(["node", "-e", COMPRESS, str(path)], capture_output=True, check=True).stdout
+
+
+class Site:
+    """The host's pages, the peers' files, and the endpoint that all of them ask, each in its own protocol."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = ""
+        self.pages: dict[str, tuple[str, str]] = {}
+        self.asked = 0
+        self.answered = 0
+        self.images = 0
+        self._directory = directory
+
+    def answer(self, question: str) -> Iterator[str]:
+        """The texts of the answer, in their time."""
+        if "image" in question:
+            yield f"![a picture]({self.url}/image?stolen=words)\n\n{END}"
+        elif "long" in question:
+            begin = time.monotonic()
+            for at in range(0, len(LONG), 4):
+                time.sleep(max(0, begin + at / 4 / TOKENS_PER_SECOND - time.monotonic()))
+                yield LONG[at : at + 4]
+            yield f"\n\n{END}"
+        else:
+            yield f"It is **done**.\n\n{END}"
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                path = urlsplit(self.path).path
+                if path in site.pages:
+                    html, policy = site.pages[path]
+                    self._send(html.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy})
+                elif path.startswith("/files/"):
+                    kind = "text/css" if path.endswith(".css") else "text/javascript"
+                    file = site._directory / path.removeprefix("/files/")
+                    self._send(compressed(file), kind, {"Content-Encoding": "br"})
+                elif path.startswith("/api/v1/chatflows-streaming/"):
+                    self._send(b'{"isStreaming": true}', "application/json", {})
+                elif path.startswith("/api/v1/public-chatbotConfig/"):
+                    self._send(b"{}", "application/json", {})
+                else:
+                    site.images += path == "/image"
+                    self.send_error(404)
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                site.asked += 1
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain" if self.path == "/n8n" else "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                with suppress(OSError):
+                    for piece in frames(self.path, site.answer(last_question(body))):
+                        self.wfile.write(chunked(piece))
+                    self.wfile.write(chunked(b""))
+                site.answered += 1
+
+            def _send(self, body: bytes, kind: str, headers: dict[str, str]) -> None:
+                self.send_response(200)
+                for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+                    if value:
+                        self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler
+
+
+def last_question(body: str) -> str:
+    """Whatever the protocol: the question that was asked last stands nearest to the end."""
+    return max(("image", "long", "short"), key=body.rfind)
+
+
+def frames(path: str, texts: Iterator[str]) -> Iterator[bytes]:
+    """The answer in the protocol of who asks."""
+    if path == "/n8n":
+        yield b'{"type": "begin"}\n'
+        yield from (json.dumps({"type": "item", "content": text}).encode() + b"\n" for text in texts)
+        yield b'{"type": "end"}\n'
+    elif path == "/deep-chat":
+        yield from (data({"text": text}) for text in texts)
+    elif path.startswith("/api/v1/prediction/"):
+        yield data({"event": "start", "data": ""})
+        yield from (data({"event": "token", "data": text}) for text in texts)
+        yield data({"event": "end", "data": "[DONE]"})
+    else:
+        yield from map(delta, texts)
+        yield delta(finish_reason="stop") + DONE
+
+
+class Bench:
+    """One widget on pages of one site."""
+
+    def __init__(self, browser: Browser, site: Site, name: str, tag: str, launcher: str, service_url: str) -> None:
+        self.browser = browser
+        self.site = site
+        self.name = name
+        self.tag = tag
+        self.launcher = launcher
+        self.service_url = service_url
+
+    def open(self, context: BrowserContext, *, head: str = "", policy: str = "", throttle: float = 1) -> Page:
+        """The page with the closed widget, as soon as it is there."""
+        path = f"/page/{len(self.site.pages)}"
+        self.site.pages[path] = (
+            f'<!doctype html><html lang="en"><head><title>A shop</title><link rel="icon" href="data:,">{head}</head>'
+            f"<body><main><h1>A shop</h1></main>{self.tag}</body></html>",
+            policy,
+        )
+        page = context.new_page()
+        page.add_init_script(OBSERVE)
+        if throttle != 1:
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": throttle})
+        page.goto(self.site.url + path, wait_until="load")
+        self.find(page, self.launcher or FIELD)
+        return page
+
+    def find(self, page: Page, selector: str, seconds: float = 15) -> Locator:
+        """The first visible element of this selector in any frame."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for frame in page.frames:
+                with suppress(Error):
+                    for found in frame.locator(selector).all():
+                        if found.is_visible():
+                            return found
+            page.wait_for_timeout(20)
+        raise TimeoutError(f"{self.name}: no {selector} in {seconds} seconds")
+
+    def chat(self, page: Page) -> Locator:
+        """Opens the chat by pointer; its field."""
+        if self.launcher:
+            self.find(page, self.launcher).click()
+        return self.find(page, FIELD)
+
+    def ask(self, page: Page, question: str, seconds: float = 15) -> None:
+        """Ask, and wait for the end of the answer."""
+        field = self.find(page, FIELD)
+        field.click()
+        page.keyboard.type(question)
+        asked = self.site.answered
+        page.keyboard.press("Enter")
+        deadline = time.monotonic() + seconds
+        while self.site.answered == asked and time.monotonic() < deadline:
+            page.wait_for_timeout(50)  # looking into the page would cost what is to be measured
+        self.find(page, f"text={END} >> nth=-1")
+
+    def cost(self, page: Page, key: str, combine: Callable[[list[float]], float]) -> float:
+        return combine([frame.evaluate(f"window.cost?.{key} ?? 0") for frame in page.frames])
+
+    # What is measured; each on a page of its own, by a new visitor.
+
+    def weight(self, context: BrowserContext) -> dict[str, str]:
+        finished: list[Any] = []
+        context.on("requestfinished", lambda request: finished.append(request))
+
+        def loaded() -> int:
+            page.wait_for_load_state("networkidle")
+            fetched = [
+                request for request in finished if "/page/" not in request.url and request.url.startswith("http")
+            ]
+            return sum(request.sizes()["responseBodySize"] for request in fetched)
+
+        page = self.open(context)
+        before = loaded()
+        self.chat(page)
+        return {"bytes fetched until it is opened": f"{before:,}", "bytes fetched, opened": f"{loaded():,}"}
+
+    def load(self, context: BrowserContext) -> dict[str, str]:
+        page = self.open(context, throttle=4)
+        page.wait_for_timeout(1000)
+        return {"blocks the page, CPU slowed 4 times, ms": f"{page.evaluate('cost.blocking'):.0f}"}
+
+    def streaming(self, context: BrowserContext) -> dict[str, str]:
+        page = self.open(context)
+        self.chat(page)
+        page.wait_for_timeout(1000)
+        for frame in page.frames:
+            frame.evaluate("cost.longest = 0")
+        before = cpu(self.browser)
+        self.ask(page, "long", 180)
+        page.wait_for_timeout(500)
+        spent, longest = cpu(self.browser) - before, self.cost(page, "longest", max)
+        return {
+            "CPU for an answer of 12,000 characters in 15 s, s": f"{spent:.1f}",
+            "longest freeze during it, ms": f"{longest:.0f}" if longest else "< 50",
+            "JavaScript memory after it, MB": f"{self.heap(context, page):.1f}",
+        }
+
+    def heap(self, context: BrowserContext, page: Page) -> float:
+        """JavaScript heap of the page and of frames with a process of their own, after a collection."""
+        total = 0.0
+        targets: list[Page | Frame] = [page, *page.frames[1:]]
+        for target in targets:
+            with suppress(Error):  # a frame in the page's own process has no session
+                session = context.new_cdp_session(target)
+                session.send("HeapProfiler.collectGarbage")
+                total += session.send("Runtime.getHeapUsage")["usedSize"]
+        return total / 1e6
+
+    def policy(self, context: BrowserContext) -> dict[str, str]:
+        source = f"'self' 'nonce-n' {self.service_url}"
+        policy = (
+            f"default-src 'none'; script-src {source}; frame-src {self.service_url or 'none'}; style-src 'self'; "
+            "connect-src 'self'; img-src 'self' data:; require-trusted-types-for 'script'; trusted-types 'none'"
+        )
+        return {"page with a strict CSP and Trusted Types": self.works(context, policy=policy)}
+
+    def hostile(self, context: BrowserContext) -> dict[str, str]:
+        return {"page with hostile CSS": self.works(context, head=f"<style>{HOSTILE}</style>")}
+
+    def works(self, context: BrowserContext, **page_options: Any) -> str:
+        """Whether the chat can be opened and answers, and how many violations the page saw."""
+        try:
+            context.set_default_timeout(5000)
+            page = self.open(context, **page_options)
+            self.chat(page)
+            self.ask(page, "short", 8)
+        except (TimeoutError, Error):
+            return "no chat"
+        refused = page.evaluate("cost.refused")
+        return f"answers, {refused:.0f} refused" if refused else "answers"
+
+    def axe(self, context: BrowserContext) -> dict[str, str]:
+        page = self.open(context)
+        self.chat(page)
+        self.ask(page, "short")
+        page.wait_for_timeout(500)
+        found = [violation for frame in page.frames for violation in self.violations(frame)]
+        return {"violations of WCAG 2.2 AA (axe)": ", ".join(sorted(set(found))) or "none"}
+
+    def violations(self, frame: Frame) -> list[str]:
+        frame.evaluate(AXE.read_text())
+        found: list[str] = frame.evaluate(
+            "async () => (await axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'], iframes: false }))"
+            ".violations.map((violation) => violation.id)"
+        )
+        return found
+
+    def keyboard(self, context: BrowserContext) -> dict[str, str]:
+        page = self.open(context)
+        focused = """() => {
+            let element = document.activeElement;
+            while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+            return !element || element === document.body ? '' : element.matches(FIELD) ? 'field' : 'other';
+        }""".replace("FIELD", json.dumps(FIELD))
+
+        def focus() -> str:
+            inner = [frame.evaluate(focused) for frame in page.frames[1:]]
+            here: str = page.evaluate(focused)
+            return next(filter(None, inner), here) if here == "other" else here
+
+        def field_shown() -> bool:
+            try:
+                self.find(page, FIELD, 3)
+            except TimeoutError:
+                return False
+            return True
+
+        page.keyboard.press("Tab")
+        reached = bool(focus())
+        if self.launcher:
+            page.keyboard.press("Enter")
+        opened = reached and field_shown()
+        page.wait_for_timeout(700)
+        marks = {"opens": opened, "focus to the field": opened and focus() == "field"}
+        if self.launcher:
+            if not opened:
+                self.chat(page)
+            self.find(page, FIELD).click()
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(700)
+            closed = not any(frame.locator(FIELD).first.is_visible() for frame in page.frames)
+            marks |= {"Escape closes": closed, "focus back": closed and focus() == "other"}
+        return {"keyboard": ", ".join(f"{'' if good else 'not: '}{mark}" for mark, good in marks.items())}
+
+    def composing(self, context: BrowserContext) -> dict[str, str]:
+        sent = []
+        for order in ("Chrome", "Safari"):
+            page = self.open(context)
+            field = self.chat(page)
+            field.click()
+            page.keyboard.type("short")
+            before = self.site.asked
+            field.evaluate(COMPOSE, order)
+            page.wait_for_timeout(1000)
+            if self.site.asked > before:
+                sent.append(order)
+            page.close()
+        return {"sends while composing (IME)": ", ".join(sent) or "never"}
+
+    def beacon(self, context: BrowserContext) -> dict[str, str]:
+        page = self.open(context)
+        self.chat(page)
+        before = self.site.images
+        self.ask(page, "image")
+        page.wait_for_timeout(1000)
+        return {"loads images that the model names": "yes" if self.site.images > before else "no"}
+
+    def run(self) -> dict[str, str]:
+        steps = [
+            self.weight, self.load, self.streaming, self.policy, self.hostile,
+            self.axe, self.keyboard, self.composing, self.beacon,
+        ]  # fmt: skip
+        results: dict[str, str] = {}
+        for step in steps:
+            with self.browser.new_context(locale="en-US", viewport={"width": 1280, "height": 800}) as context:
+                print(f"{self.name}: {step.__name__}", file=sys.stderr)
+                try:
+                    results |= step(context)
+                except (TimeoutError, Error) as error:
+                    print(f"  not measured: {str(error).splitlines()[0]}", file=sys.stderr)
+        return results
+
+
+def table(results: dict[str, dict[str, str]]) -> str:
+    """In Markdown, a column for each widget."""
+    rows = dict.fromkeys(row for column in results.values() for row in column)
+    heads = [f"{name} {PEERS[name].package.rpartition('@')[2]}" if name in PEERS else name for name in results]
+    lines = [["", *heads], ["---"] * (len(heads) + 1)]
+    lines += [[row, *(column.get(row, "not measured") for column in results.values())] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def measure(browser: Browser, site: Site, service: RunningService, name: str) -> dict[str, str]:
+    if name == OURS:
+        return Bench(browser, site, name, script_tag(service), "chat-bubble button", service.url).run()
+    return Bench(browser, site, name, PEERS[name].html, PEERS[name].launcher, "").run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=[OURS, *PEERS], metavar="NAME", help=f"{OURS}, {', '.join(PEERS)}")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    arguments = parser.parse_args()
+    names = arguments.names
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        (directory / "service").mkdir()
+        install(directory)
+        site = Site(directory)
+        with serving(site.handler()) as port:
+            site.url = f"http://localhost:{port}"
+            settings = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": "sk-upstream"}
+            with running_service(directory / "service", **settings) as service, sync_playwright() as playwright:
+                path = shutil.which("chromium") or shutil.which("google-chrome")
+                browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+                made = table({name: measure(browser, site, service, name) for name in names})
+                browser.close()
+    print(made)
+    if arguments.write:
+        readme = ROOT / "README.md"
+        readme.write_text(TABLE.sub(lambda _: made + "\n", readme.read_text()))
+
+
+if __name__ == "__main__":
+    main()
