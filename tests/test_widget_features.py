@@ -483,7 +483,7 @@ def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewe
         answering.say(answer)
         answering.end()
         expect(chat.button(preview)).to_be_visible()
-        expect(chat.bubble).to_have_accessible_name("Open chat: 1 new message")
+        expect(chat.bubble).to_have_accessible_name("Open chat (1 new message)")
         chat.bubble.click()
         expect(chat.window).to_be_visible()
         chat.until_still()

@@ -40,6 +40,7 @@ def test_markup_in_an_answer_stays_text_and_nothing_of_it_is_fetched(
 
 def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop: RunningService) -> None:
     page = context.new_page()
+    page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
     console: list[str] = []
     page.on("console", lambda message: console.append(message.text))
     page.goto(f"{shop.url}/widget.html?id={shop.widget_id}")

@@ -86,7 +86,7 @@ export class Peek {
     }
     this.#badge.textContent = count > 9 ? '9+' : `${count}`;
     this.#widget.bubble.shadowRoot?.append(this.#badge);
-    this.#widget.bubble.label = `${this.#widget.language.labels.open}: ${label}`;
+    this.#widget.bubble.label = `${this.#widget.language.labels.open} (${label})`;
     if (text) this.#showCard(text);
   }
 
