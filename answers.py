@@ -174,10 +174,10 @@ class Answers:
         finally:
             self._beginning -= 1
 
-    def find(self, message_id: UUID) -> Answer | None:
-        """An answer that this process writes."""
+    def find_text(self, message_id: UUID) -> str | None:
+        """The text so far of an answer that this process writes."""
         writing = self._writings.get(message_id)
-        return writing.answer if writing else None
+        return writing.answer.text() if writing else None
 
     def start(self, answer: Answer, call: Call, writer: str, usage: UsageRow) -> None:
         """Write `answer` by `call`. `usage` is recorded with its outcome before the readers hear of the end."""

@@ -37,6 +37,10 @@ class Asset:
                 return self.packed[coding], coding
         return self.body, None
 
+    def is_named_in(self, if_none_match: str) -> bool:
+        """Whether the client has this already, by what the header says (RFC 9110, section 13.1.2)."""
+        return if_none_match.strip() == "*" or self.etag in (item.strip() for item in if_none_match.split(","))
+
 
 def load_assets(directory: Path) -> dict[str, Asset]:
     """Every file below the directory, by its path in it (`assets/app-1a2b.js`). Raises OSError if there is none."""
@@ -55,13 +59,9 @@ def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyT
     return Asset(
         body=body,
         media_type=media_type,
-        etag=etag_of(body),
+        etag=f'W/"{hashlib.sha256(body).hexdigest()[:20]}"',
         packed={coding: others[name + ending] for ending, coding in PACKED.items() if name + ending in others},
     )
-
-
-def etag_of(body: bytes) -> str:
-    return f'W/"{hashlib.sha256(body).hexdigest()[:20]}"'
 
 
 def _accepted_codings(header: str) -> set[str]:

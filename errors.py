@@ -6,11 +6,14 @@ stands in the exception's own message, for the log."""
 class ServiceError(Exception):
     """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
 
+    `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1).
+
     `ServiceError("why, for the log")`; never put a key, a visitor's words or an upstream's text into it.
     """
 
     status_code = 500
     code = "internal"
+    challenge: str | None = None
     detail = "Something went wrong on our side. Please try again."
 
     def __init__(self, reason: str = "", *, detail: str | None = None, retry_after: int | None = None) -> None:
@@ -34,6 +37,7 @@ class MalformedJSON(BadRequest):
 class KeyMissing(ServiceError):
     status_code = 401
     code = "key_missing"
+    challenge = "ApiKey"
     detail = "Send the tenant's key in the header X-API-Key."
 
 
@@ -45,6 +49,7 @@ class KeyInvalid(KeyMissing):
 class UserTokenMissing(ServiceError):
     status_code = 401
     code = "user_token_missing"
+    challenge = "UserToken"
     detail = "Send the visitor's signed token in the header X-User-Token."
 
 
@@ -61,6 +66,7 @@ class UserTokenExpired(UserTokenInvalid):
 class MetricsTokenWrong(ServiceError):
     status_code = 401
     code = "metrics_token_wrong"
+    challenge = "Bearer"
     detail = "Send METRICS_TOKEN as a bearer token."
 
 

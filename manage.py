@@ -38,6 +38,7 @@ from store import (
     UsageGroup,
     UsageTotal,
     Widget,
+    open_store,
     visitor_id,
 )
 
@@ -70,12 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(command: Command, args: argparse.Namespace) -> None:
-    store = Store(Settings().database_url)
-    try:
-        await store.migrate()
+    async with open_store(Settings().database_url) as store:
         await command(store, args)
-    finally:
-        await store.close()
 
 
 def _fail(message: str) -> int:

@@ -405,15 +405,13 @@ OPERATIONS = (
 )
 
 
-def openapi(
-    *, version: str, max_message_chars: int, max_body_bytes: int, server_url: str | None = None
-) -> dict[str, Any]:
+def openapi(*, version: str, max_message_chars: int, max_body_bytes: int) -> dict[str, Any]:
     """The document, with these limits in it."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         method, path = operation.route.split()
         paths.setdefault(path, {})[method.lower()] = _operation(operation, max_body_bytes)
-    document = {
+    return {
         "openapi": "3.1.0",
         "info": {"title": "AI chat", "version": version, "description": DESCRIPTION},
         "paths": paths,
@@ -437,7 +435,6 @@ def openapi(
             },
         },
     }
-    return document if server_url is None else document | {"servers": [{"url": server_url}]}
 
 
 def _operation(operation: Operation, max_body_bytes: int) -> dict[str, Any]:
@@ -483,7 +480,7 @@ def _content(content: type[BaseModel] | str | None) -> dict[str, Any]:
 def _problems(of_status: list[type[ServiceError]]) -> dict[str, Any]:
     """The response for errors that share a status."""
     status = HTTPStatus(of_status[0].status_code)
-    examples = _examples({error.code: _plain(_problem(error)) for error in of_status})
+    examples = _examples({error.code: _plain(schema.problem_of(_raised(error))) for error in of_status})
     return {
         "description": status.phrase,
         "headers": _headers(*HEADERS_OF_STATUS.get(status, ())),
@@ -491,14 +488,10 @@ def _problems(of_status: list[type[ServiceError]]) -> dict[str, Any]:
     }
 
 
-def _problem(error: type[ServiceError]) -> schema.Problem:
-    return schema.Problem(
-        title=HTTPStatus(error.status_code).phrase,
-        status=error.status_code,
-        detail=error.detail,
-        code=error.code,
-        errors=[FIELD_ERROR] if error is errors.ValidationFailed else None,
-    )
+def _raised(error: type[ServiceError]) -> ServiceError:
+    if error is errors.ValidationFailed:
+        return errors.ValidationFailed([(FIELD_ERROR.field, FIELD_ERROR.message)])
+    return error()
 
 
 def _examples(values: dict[str, Any]) -> dict[str, Any]:

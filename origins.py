@@ -60,6 +60,11 @@ def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
     return any(entry in (origin, any_port, any_label, ANY_ORIGIN) for entry in allowed)
 
 
+def own_origin(scheme: str, host: str) -> str:
+    """The service's own origin for the browser that sent this `Host`: no page can make it send another's."""
+    return f"{scheme}://{host.lower().removesuffix(f':{DEFAULT_PORTS.get(scheme)}')}"
+
+
 def frame_ancestors(allowed: Iterable[str]) -> str:
     """The sources of `frame-ancestors` (CSP level 3) for the origins allowed.
 

@@ -2,12 +2,25 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from http import HTTPStatus
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
+
+import records
+from errors import MalformedJSON, ServiceError, ValidationFailed
 
 MAX_COMMENT_CHARS = 1000
 MAX_TITLE_CHARS = 80
@@ -298,6 +311,54 @@ EVENTS: dict[str, type[Outgoing]] = {
     "done": DoneEvent,
     "error": ErrorEvent,
 }
+
+
+Body = TypeVar("Body", bound=Incoming)
+
+
+def from_json(model: type[Body], body: bytes, max_message_chars: int) -> Body:
+    """A request body as a model. Raises MalformedJSON or ValidationFailed."""
+    try:
+        return model.model_validate_json(body, context={"max_message_chars": max_message_chars})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(item["type"] == "json_invalid" for item in found):
+        raise MalformedJSON("not JSON")
+    raise ValidationFailed(
+        [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in found]
+    )
+
+
+def summary_of(conversation: records.ConversationSummary) -> ConversationSummary:
+    """A conversation in a list, titled by the beginning of its first question."""
+    title = " ".join(conversation.question.split())
+    if len(title) > MAX_TITLE_CHARS:
+        title = f"{title[: MAX_TITLE_CHARS - 1]}…"
+    return ConversationSummary(id=conversation.id, title=title, updated_at=conversation.updated_at)
+
+
+def messages_of(turn: records.Turn, text_so_far: str | None) -> list[ConversationMessage]:
+    """The two sides of a turn, the answer with its text so far while it is written here."""
+    question = ConversationMessage(message_id=turn.id, role="user", content=turn.question, created_at=turn.created_at)
+    answer = ConversationMessage(
+        message_id=turn.id,
+        role="assistant",
+        content=turn.answer if text_so_far is None else text_so_far,
+        created_at=turn.finished_at or turn.created_at,
+        status=turn.status,
+        code=turn.code,
+    )
+    return [question, answer]
+
+
+def problem_of(error: ServiceError) -> Problem:
+    """An error that is answered before the stream."""
+    problem = Problem(
+        title=HTTPStatus(error.status_code).phrase, status=error.status_code, detail=error.detail, code=error.code
+    )
+    if isinstance(error, ValidationFailed):
+        problem.errors = [FieldError(field=field, message=message) for field, message in error.errors]
+    return problem
 
 
 def to_json(model: BaseModel) -> str:

@@ -12,6 +12,7 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -116,6 +117,7 @@ __all__ = [
     "Widget",
     "Wishes",
     "is_repeat",
+    "open_store",
     "visitor_id",
 ]
 
@@ -806,6 +808,17 @@ class Store:
         async with self._database.writing_unhurried() as db:
             tenant = await _tenant(db, name)
             return (await db.execute(delete(conversations).where(_selected(tenant, selection)))).rowcount
+
+
+@asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[Store]:
+    """The database of this URL with its tables made or upgraded, closed at the end. Raises StoreError, ValueError."""
+    store = Store(url)
+    try:
+        await store.migrate()
+        yield store
+    finally:
+        await store.close()
 
 
 def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:

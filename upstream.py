@@ -12,7 +12,7 @@ import re
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -36,6 +36,9 @@ from records import LARGEST_INTEGER
 from settings import DEFAULT_BASE_URL, Settings, http_url
 from tokens import estimate_tokens
 
+# httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
+# idle ones in a time that grows with their square.
+KEEPALIVE_CONNECTIONS = 100
 FAILURES_TO_OPEN = 10
 OPEN_SECONDS = 5.0
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
@@ -102,7 +105,6 @@ class EventStreamDecoder:
     """
 
     def __init__(self, max_bytes: int = 1_048_576) -> None:
-        self.retry_ms: int | None = None
         self._max_bytes = max_bytes
         self._line = bytearray()  # the line that has not ended yet
         self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
@@ -154,8 +156,6 @@ class EventStreamDecoder:
             self._event = value
         elif name == b"id" and "\0" not in value:
             self._id = value
-        elif name == b"retry" and value.isascii() and value.isdigit():
-            self.retry_ms = int(value)
 
     def _dispatch(self) -> Iterator[Event]:
         if self._data:
@@ -414,8 +414,7 @@ class Call:
 
     client: httpx.AsyncClient
     fresh_client: httpx.AsyncClient  # for another try, when the connections that stood idle may all be closed
-    url: str
-    headers: Mapping[str, str]
+    endpoint: Endpoint
     body: Mapping[str, Any]
     settings: Settings
     circuit: Circuit
@@ -497,9 +496,9 @@ class Call:
         for tries_left in (2, 1, 0):
             request = client.build_request(
                 "POST",
-                self.url,
+                self.endpoint.url,
                 json=self.body,
-                headers=self.headers,
+                headers=self.endpoint.headers,
                 extensions={"trace": partial(self._trace, deadline)},
             )
             self._reused = False
@@ -574,6 +573,44 @@ class Call:
         if characters > self.settings.max_answer_chars:
             raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
         self.relay(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The connections to all endpoints, and what is known of each."""
+
+    settings: Settings
+    client: httpx.AsyncClient
+    fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
+    circuits: Circuits
+
+    def call(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        *,
+        opened: Callable[[], None],
+        relay: Callable[[str], None],
+    ) -> Call:
+        """A question, not asked yet; see `Call`."""
+        circuit = self.circuits.of(endpoint)
+        return Call(self.client, self.fresh_client, endpoint, body, self.settings, circuit, opened, relay)
+
+
+@asynccontextmanager
+async def connect_upstream(
+    settings: Settings, mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None
+) -> AsyncIterator[Upstream]:
+    """The connections to the endpoints, closed at the end. `mounts` are transports in place of the network (httpx)."""
+    most = settings.max_streams
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
+    fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
+    timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
+    async with (
+        httpx.AsyncClient(mounts=mounts, limits=limits, timeout=timeout, trust_env=False) as client,
+        httpx.AsyncClient(mounts=mounts, limits=fresh, timeout=timeout, trust_env=False) as fresh_client,
+    ):
+        yield Upstream(settings, client, fresh_client, Circuits())
 
 
 async def _exhaust(body: AsyncIterator[bytes]) -> None:

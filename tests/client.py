@@ -190,7 +190,7 @@ class Client:
 
     def hold_connections(self) -> asyncio.Event:
         """Let no connection to the upstream be made until the event is set."""
-        backend = self.state["service"].client._transport._pool._network_backend
+        backend = self.state["service"].upstream.client._transport._pool._network_backend
         connect, gate = backend.connect_tcp, asyncio.Event()
 
         async def connect_later(*arguments: object, **options: object) -> object:

@@ -149,7 +149,7 @@ async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visit
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
             await client.ask("Hi")
-            transport = client.state["service"].client._transport
+            transport = client.state["service"].upstream.client._transport
             for connection in transport._pool.connections:
                 connection._connection._network_stream._stream._transport.abort()
             assert (await client.ask("Hi again")).text == "Quick answer"

@@ -63,15 +63,13 @@ SCHEMAS_WITH_EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("server_url", [None, "https://chat.example.com"])
-def test_the_document_is_valid_openapi_3_1(server_url: str | None) -> None:
-    OpenAPIV31SpecValidator(openapi(**LIMITS, server_url=server_url)).validate()
+def test_the_document_is_valid_openapi_3_1() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
 def test_the_document_holds_what_the_settings_say() -> None:
-    document = openapi(version="7.0.0", max_message_chars=17, max_body_bytes=999, server_url="https://chat.example.com")
+    document = openapi(version="7.0.0", max_message_chars=17, max_body_bytes=999)
     assert document["info"]["version"] == "7.0.0"
-    assert document["servers"] == [{"url": "https://chat.example.com"}]
     assert document["components"]["schemas"]["ChatRequest"]["properties"]["message"]["maxLength"] == 17
     assert "999 bytes" in document["paths"]["/api/v1/chat"]["post"]["requestBody"]["description"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chatbot import KEEPALIVE_CONNECTIONS
 from faults.faulty import FaultyUpstream
 from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Unmeasurable, until
 from faults.readers import Told, ask
+from upstream import KEEPALIVE_CONNECTIONS
 
 WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
 

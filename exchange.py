@@ -1,0 +1,78 @@
+"""What is known of a request while it is answered, and what is told of it: headers, a log line, a row of usage."""
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from access import Caller
+from errors import ServiceError
+from limits import Limits
+from store import Access, UsageRow, visitor_id
+
+log = logging.getLogger("chatbot")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response. What is None was not found out, or does not apply."""
+
+    request_id: str
+    method: str
+    address: str  # the visitor's; behind the proxies of FORWARDED_ALLOW_IPS, the one that they tell
+    origin: str | None
+    access: Access | None = None  # a Caller once the visitor is known, too
+    allowed_origin: str | None = None  # of a tenant's page, which may read the response
+    limits: Limits | None = None
+    error: ServiceError | None = None
+    taken_up: bool = False  # whether the question has an answer, which records itself
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def duration_ms(self) -> int:
+        return round((time.monotonic() - self.began) * 1000)
+
+    def headers(self) -> dict[str, str]:
+        """What every response has, its limits, and what lets a tenant's page read it."""
+        headers = {
+            "X-Request-ID": self.request_id,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "strict-origin-when-cross-origin",
+        }
+        if self.limits is not None:
+            headers |= self.limits.headers()
+        if self.allowed_origin is not None:
+            headers["Access-Control-Allow-Origin"] = self.allowed_origin
+            headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After, RateLimit-Policy, RateLimit"
+        return headers
+
+    def log(self, route: str, status: int) -> None:
+        """One line a request: its route, never its path or query, which may hold a key."""
+        log.log(
+            logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO,
+            "request",
+            extra={
+                "request_id": self.request_id,
+                "method": self.method if self.method.isalpha() else "?",
+                "route": route,
+                "status": status,
+                "tenant": self.access and self.access.tenant.name,
+                "code": self.error and self.error.code,
+                "reason": str(self.error) if self.error else None,
+                "duration_ms": self.duration_ms,
+            },
+        )
+
+    def usage_row(self, outcome: str) -> UsageRow:
+        """The row of usage of a question, as far as its asker is known."""
+        row = UsageRow(datetime.now(UTC), None, outcome, origin=self.origin, request_id=self.request_id)
+        if (access := self.access) is not None:
+            visitor = visitor_id(access.tenant, self.address)
+            row = replace(
+                row, tenant_id=access.tenant.id, key_id=access.key.id, visitor=visitor, model=access.tenant.model
+            )
+        return replace(row, subject=access.subject) if isinstance(access, Caller) else row
+
+    def refusal(self, error: ServiceError) -> UsageRow:
+        """The row of usage of a question that was not taken up."""
+        return replace(self.usage_row(error.code), duration_ms=self.duration_ms, refused=True)

@@ -1,0 +1,114 @@
+"""What lives as long as the service: its connections, its answers, and the tasks that look after them."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+
+import demo
+from answers import Answers
+from assets import Asset, asset_of, load_assets
+from ledger import Ledger
+from metrics import Metrics
+from openapi import openapi
+from settings import Settings
+from store import Store, StoreError, Tenant, open_store
+from upstream import Endpoint, Upstream, connect_upstream, endpoint
+
+VERSION = "0.1.0"
+STATIC = Path(__file__).with_name("static")
+SWEEP_SECONDS = 3600
+
+log = logging.getLogger("chatbot")
+
+
+@dataclass(slots=True)
+class Service:
+    """What the endpoints share."""
+
+    settings: Settings
+    store: Store
+    upstream: Upstream
+    answers: Answers
+    assets: dict[str, Asset]
+    metrics: Metrics
+    ledger: Ledger
+    shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
+    drained: anyio.Event  # no answer is under way any more, and none begins
+    demonstration: demo.Demonstration | None
+
+    def endpoint_of(self, tenant: Tenant) -> Endpoint:
+        """Where a tenant's questions go. Raises UpstreamFailed when what it names is not there."""
+        if self.settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
+            return Endpoint(demo.BASE_URL, None)
+        return endpoint(self.settings, tenant.openai_key_env, tenant.openai_base_url_env)
+
+
+@asynccontextmanager
+async def run_service(settings: Settings) -> AsyncIterator[Service]:
+    """The service, from the first request to the last. Raises StoreError without a usable database."""
+    mounts = {demo.ORIGIN: demo.DemonstrationTransport()} if settings.demonstration else None
+    async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
+        metrics = Metrics()
+        answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
+        metrics.open_answers.set_function(lambda: len(answers))
+        service = Service(
+            settings=settings,
+            store=store,
+            upstream=upstream,
+            answers=answers,
+            assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings))},
+            metrics=metrics,
+            ledger=Ledger(store),
+            shutdown=anyio.Event(),
+            drained=anyio.Event(),
+            demonstration=await demo.set_up(store, wanted=settings.demonstration),
+        )
+        closing = asyncio.Event()
+        draining = asyncio.create_task(_drain_on_shutdown(service))
+        keeping = asyncio.create_task(answers.keep(closing))
+        sweeping = asyncio.create_task(_sweep(service, closing))
+        booking = asyncio.create_task(service.ledger.keep(closing))
+        try:
+            yield service
+        finally:
+            draining.cancel()
+            if not service.drained.is_set():
+                await answers.drain(0)
+            closing.set()
+            await asyncio.wait([draining, keeping, sweeping, booking])
+
+
+def _document(settings: Settings) -> bytes:
+    limits = {"max_message_chars": settings.max_message_chars, "max_body_bytes": settings.max_body_bytes}
+    return json.dumps(openapi(version=VERSION, **limits)).encode()
+
+
+async def _drain_on_shutdown(service: Service) -> None:
+    await service.shutdown.wait()
+    log.info("draining", extra={"answers": len(service.answers)})
+    await service.answers.drain(service.settings.drain_seconds)
+    service.drained.set()
+
+
+async def _sweep(service: Service, closing: asyncio.Event) -> None:
+    """Forget the conversations that RETENTION_DAYS have passed over, and keep but sums of the usage; 0 keeps all."""
+    days = service.settings.retention_days
+    while days and not closing.is_set():
+        try:
+            before = datetime.now(UTC) - timedelta(days=days)
+            while not closing.is_set() and (conversations := await service.store.purge_some(before)):
+                log.info("purged", extra={"conversations": conversations})
+            while not closing.is_set() and (rows := await service.store.sum_up_usage(before)):
+                log.info("usage summed up", extra={"rows": rows})
+            await service.store.purge_counters()
+        except StoreError as error:
+            log.warning("the purge failed", extra={"reason": str(error)})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), SWEEP_SECONDS)

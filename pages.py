@@ -1,0 +1,72 @@
+"""The pages that the service fills in, and under what headers its files go out."""
+
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from assets import Asset, asset_of
+from demo import Embedded
+from origins import frame_ancestors
+from schema import image_source
+from store import Tenant, Widget
+
+IMAGES = "img-src 'self' data:"
+POLICY = (
+    f"default-src 'none'; script-src 'self'; style-src 'self'; {IMAGES}; connect-src 'self'; "
+    "font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
+)
+TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types"
+DOCS_POLICY = DEMONSTRATION_POLICY = f"{POLICY}; frame-ancestors 'none'"
+STUDIO_POLICY = f"{POLICY}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
+PREVIEW_POLICY = f"{POLICY}; {TRUSTED_TYPES} a4-preview; frame-ancestors 'self'"
+NO_WIDGET_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+SHORT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
+ENDLESS_CACHE = "public, max-age=31536000, immutable"
+
+
+def file_headers(cache_control: str) -> dict[str, str]:
+    """Of a file that any page may load."""
+    return {
+        "Cache-Control": cache_control,
+        "Vary": "Accept-Encoding",
+        "Access-Control-Allow-Origin": "*",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+
+
+def page_headers(policy: str) -> dict[str, str]:
+    """Of a page with this Content-Security-Policy."""
+    return {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+
+
+def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
+    """A built page with its tokens replaced, escaped."""
+    text = page.body.decode()
+    for token, value in tokens.items():
+        text = text.replace(token, html.escape(value))
+    return asset_of("page.html", text.encode())
+
+
+def embed(page: Asset, widget: Embedded) -> Asset:
+    """A page that shows a widget."""
+    return fill_in(page, {"__A4_WIDGET_ID__": widget.widget_id, "__A4_API_KEY__": widget.api_key})
+
+
+def widget_page(page: Asset, widget: Widget, tenant: Tenant) -> Asset:
+    """The iframe's page."""
+    facts = {"id": widget.id, "origins": tenant.origins, "settings": widget.settings}
+    return fill_in(page, {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False)})
+
+
+def widget_policy(widget: Widget, tenant: Tenant) -> str:
+    """That of the iframe's page, which only the tenant's own pages may frame."""
+    policy = POLICY.replace(IMAGES, _images(widget.settings))
+    return f"{policy}; {TRUSTED_TYPES} lit-html; frame-ancestors {frame_ancestors(tenant.origins)}"
+
+
+def _images(settings: Mapping[str, Any]) -> str:
+    """The tenant's own images are allowed beside ours: these two addresses, not their hosts."""
+    sources = [image_source(settings.get(name)) for name in ("avatar", "icon")]
+    return " ".join([IMAGES, *dict.fromkeys(source for source in sources if source)])

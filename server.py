@@ -1,0 +1,69 @@
+"""uvicorn, which on SIGTERM lets the answers under way end, and whose connections the application can break off."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lifespan import Service
+from settings import Settings
+
+ABORT = "chatbot.abort"  # among the extensions of an ASGI scope: call it to break the connection off
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with ABORT."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        extensions: dict[str, Any] = {ABORT: self.transport.abort}
+        self.scope["extensions"] = extensions
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins."""
+
+    def __init__(self, config: uvicorn.Config, find_service: Callable[[], Service | None]) -> None:
+        super().__init__(config)
+        self._find_service = find_service
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        service = self._find_service()
+        if service is None or service.drained.is_set():
+            super().handle_exit(sig, frame)
+            return
+        loop = asyncio.get_running_loop()
+        if service.shutdown.is_set():  # whoever insists waits for no answer; each still gets its last event
+            loop.call_soon_threadsafe(self._start, service.answers.drain(0))
+        else:
+            service.shutdown.set()
+            loop.call_soon_threadsafe(self._start, self._leave(service, partial(super().handle_exit, sig, frame)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _leave(self, service: Service, leave: Callable[[], None]) -> None:
+        await service.drained.wait()
+        leave()
+
+
+def run_server(app: Callable[..., Any], settings: Settings, find_service: Callable[[], Service | None]) -> None:
+    """Serve an ASGI app until SIGTERM or SIGINT. `find_service` gives what its lifespan has started, if it has."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        loop="uvloop",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=2,
+    )
+    Server(config, find_service).run()
