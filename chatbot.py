@@ -489,9 +489,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return _problem(request, errors.BodyTooLarge("the body was longer than it may be"))
     if error.status_code == 405:
         response = _problem(request, errors.MethodNotAllowed("no such method here"))
-        response.headers.update(error.headers or {})
+        response.headers["Allow"] = _methods_of(request.scope["route"].path)
         return response
     return _problem(request, errors.NotFound("no such path"))
+
+
+def _methods_of(path: str) -> str:
+    """All that the path has; Starlette tells those of one of its routes."""
+    return ", ".join(sorted(method for route in routes if route.path == path for method in route.methods or ()))
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
