@@ -6,42 +6,32 @@ Every method of Store is one short transaction. What goes wrong in the database 
 
 import asyncio
 import hashlib
-import ipaddress
 import re
 import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Unpack
 
 from sqlalchemy import (
     ColumnElement,
-    Double,
-    Executable,
-    Row,
-    ScalarSelect,
-    Select,
-    Table,
-    Text,
     and_,
     bindparam,
-    case,
-    cast,
     delete,
     func,
     insert,
-    literal,
-    not_,
     or_,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database import DAY, Database
+from billing import sum_up_a_day, usage_totals, usage_values
+from counters import Counters
+from database import Database
 from records import (
     Access,
     Begun,
@@ -76,11 +66,23 @@ from records import (
     Widget,
     Wishes,
 )
-from tables import conversations, counters, keys, messages, running, storable, tenants, usage, widgets
+from rows import first, read
+from tables import conversations, keys, messages, running, tenants, usage, widgets
 from tokens import estimate_tokens
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from turns import (
+    check_streams,
+    find_repeated,
+    history_of,
+    is_repeat,
+    last_turn,
+    owned_by,
+    restore_replaced,
+    selected,
+    touch_conversation,
+    turns_of,
+    written_by,
+)
+from visitors import visitor_id
 
 __all__ = [
     "Access",
@@ -123,7 +125,6 @@ __all__ = [
 
 INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 PURGE_BATCH = 500
-COUNTER_DAYS = 2
 TITLE_CHARS = 200  # more than a title shows, so that white space may be taken out of it
 
 KEY_PREFIXES: dict[KeyKind, str] = {"public": "a4_pub_", "secret": "a4_sec_"}
@@ -136,6 +137,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self._counters = Counters(self._database)
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
         self._ping_error: StoreError | None = None
@@ -174,7 +176,7 @@ class Store:
         valid = and_(keys.c.hash == _hash(api_key), _is_valid(_now()))
         async with self._database.reading() as db:
             row = (await db.execute(select(keys, tenants).join_from(keys, tenants).where(valid))).first()
-        return Access(_read(Tenant, row), _read(Key, row)) if row else None
+        return Access(read(Tenant, row), read(Key, row)) if row else None
 
     async def find_widget(self, widget_id: str) -> tuple[Widget, Tenant] | None:
         """The widget of this id and whose it is, or None."""
@@ -183,7 +185,7 @@ class Store:
         query = select(widgets, tenants).join_from(widgets, tenants).where(widgets.c.id == widget_id)
         async with self._database.reading() as db:
             row = (await db.execute(query)).first()
-        return (_read(Widget, row), _read(Tenant, row)) if row else None
+        return (read(Widget, row), read(Tenant, row)) if row else None
 
     async def widget_ids(self, tenant_id: int) -> list[str]:
         """The ids of a tenant's widgets."""
@@ -202,93 +204,18 @@ class Store:
         A window, at most a day, begins with what is first taken of it. `now`, in seconds, is the database's clock if
         not given: all processes share it, and setting one's own does not move it.
         """
-        clock = self._database.clock() if now is None else literal(now, Double)
         taken: list[Taken] = []
         async with self._database.writing() as db:
             for quota in quotas:
-                taken.append(await self._take(db, quota, clock))
+                taken.append(await self._counters.take(db, quota, now))
                 if not taken[-1].granted:
                     break
         return taken
 
-    async def _take(self, db: AsyncConnection, quota: Quota, clock: ColumnElement[float]) -> Taken:
-        started, used = counters.c.started, counters.c.used
-        over, ahead = started <= clock - quota.window, started > clock
-        ends = (started + quota.window - clock).label("ends")
-        statement = (
-            self._database.insert(counters)
-            .values(scope=quota.scope, started=clock, used=1)
-            .on_conflict_do_update(
-                index_elements=["scope"],
-                set_={
-                    "started": case((or_(over, ahead), clock), else_=started),
-                    "used": case((over, 1), else_=used + 1),
-                },
-                where=or_(over, ahead, used < quota.limit),
-            )
-            .returning(used, ends)
-        )
-        row = (await db.execute(statement)).first()
-        if row is not None and row.used <= quota.limit:
-            return Taken(True, quota.limit - row.used, max(row.ends, 0.001))
-        left = await db.scalar(select(ends).where(counters.c.scope == quota.scope))
-        return Taken(False, 0, max(quota.window if left is None else left, 0.001))
-
     async def tokens_used_today(self, tenant_id: int) -> int:
         """The tokens that the tenant's answers took since midnight UTC, with what is reserved for those under way."""
         async with self._database.reading() as db:
-            used = await db.scalar(
-                select(counters.c.used).where(
-                    counters.c.scope == _tokens_scope(tenant_id),
-                    counters.c.started >= self._database.midnight(),
-                )
-            )
-        return used or 0
-
-    async def _reserve(
-        self, db: AsyncConnection, tenant_id: int, tokens: int, limit: int, now: float | None
-    ) -> Reservation:
-        """Set tokens of the day's budget aside. Raises BudgetSpent when there is none left.
-
-        A budget that is not yet spent grants the whole reservation, so one answer may go beyond it. A day never goes
-        back: when the clock is set back over midnight, the day that has begun goes on.
-        """
-        clock = self._database.wall_clock() if now is None else literal(now, Double)
-        today = self._database.midnight() if now is None else literal(now // DAY * DAY, Double)
-        started, used = counters.c.started, counters.c.used
-        is_new = started < today
-        statement = (
-            self._database.insert(counters)
-            .values(scope=_tokens_scope(tenant_id), started=today, used=tokens)
-            .on_conflict_do_update(
-                index_elements=["scope"],
-                set_={
-                    "started": case((is_new, today), else_=started),
-                    "used": case((is_new, tokens), else_=used + tokens),
-                },
-                where=or_(is_new, used < limit) if limit else None,
-            )
-            .returning(started)
-        )
-        day = await db.scalar(statement)
-        if day is not None:
-            return Reservation(tokens, round(day / DAY))
-        spent = select(used, (started + DAY - clock).label("left")).where(counters.c.scope == _tokens_scope(tenant_id))
-        row = (await db.execute(spent)).one()
-        under_way = select(func.coalesce(func.sum(messages.c.reserved), 0)).join_from(messages, conversations)
-        reserved = await db.scalar(under_way.where(running, conversations.c.tenant_id == tenant_id)) or 0
-        others = reserved - tokens  # without the turn that asks
-        raise BudgetSpent(min(max(row.left, 0.001), 2 * DAY), pending=row.used - others < limit)
-
-    async def _settle(self, db: AsyncConnection, row: UsageRow) -> None:
-        """Charge the budget of the day on which it was reserved what an answer really took."""
-        still_due = row.charged - (row.reservation.tokens if row.reservation else 0)
-        if not still_due or row.tenant_id is None:
-            return
-        started = counters.c.started
-        day = started == row.reservation.day * DAY if row.reservation else started >= self._database.midnight()
-        budget = update(counters).where(counters.c.scope == _tokens_scope(row.tenant_id), day)
-        await db.execute(budget.values(used=counters.c.used + still_due))
+            return await self._counters.tokens_used_today(db, tenant_id)
 
     # Conversations
 
@@ -327,33 +254,33 @@ class Store:
             "model": model,
             "visitor": terms.visitor,
             "writer": writer,
-            "replaces": _last_turn(conversation) if regenerate else None,
+            "replaces": last_turn(conversation) if regenerate else None,
             "created_at": at,
             "updated_at": at,
         }
         once = self._database.insert(messages).values(values).on_conflict_do_nothing(index_elements=["id"])
         async with self._database.writing() as db:
             if conversation_id is not None:
-                await _touch_conversation(db, tenant_id, conversation_id, subject, at)
+                await touch_conversation(db, tenant_id, conversation_id, subject, at)
             if terms.visitor is not None and terms.streams:
                 await self._hold_visitor(db, terms.visitor)
             # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
-            turn = await _first(db, Turn, once.returning(messages))
+            turn = await first(db, Turn, once.returning(messages))
             if turn is None:
-                repeated = await _repeated(db, tenant_id, message_id, conversation_id, subject, question)
+                repeated = await find_repeated(db, tenant_id, message_id, conversation_id, subject, question)
                 return Begun(repeated, [], begun=False)
             if conversation_id is None:
                 opened = {"id": conversation, "tenant_id": tenant_id, "subject": subject}
                 await db.execute(insert(conversations).values(**opened, created_at=at, updated_at=at))
             if turn.replaces is not None:
                 await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=True))
-            await _check_streams(db, terms)
-            history = await _history(db, turn, terms)
+            await check_streams(db, terms)
+            history = await history_of(db, turn, terms)
             tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
             reserving = update(messages).where(messages.c.id == message_id).values(reserved=tokens)
-            turn = _read(Turn, (await db.execute(reserving.returning(messages))).one())
+            turn = read(Turn, (await db.execute(reserving.returning(messages))).one())
             # The tenant's one row goes last: all who ask it wait for each other from here to the commit.
-            reservation = await self._reserve(db, tenant_id, tokens, terms.tokens_per_day, now)
+            reservation = await self._counters.reserve(db, tenant_id, tokens, terms.tokens_per_day, now)
             return Begun(turn, history, begun=True, reservation=reservation)
 
     async def _hold_visitor(self, db: AsyncConnection, visitor: str) -> None:
@@ -396,12 +323,12 @@ class Store:
                 .where(conversations.c.id == select(messages.c.conversation_id).where(this).scalar_subquery())
                 .values(updated_at=now)
             )
-            is_open = and_(this, _written_by(writer), or_(running, messages.c.code == INTERRUPTED))
-            turn = await _first(db, Turn, update(messages).where(is_open).values(values).returning(messages))
+            is_open = and_(this, written_by(writer), or_(running, messages.c.code == INTERRUPTED))
+            turn = await first(db, Turn, update(messages).where(is_open).values(values).returning(messages))
             if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
                 return False
             if turn is not None:
-                await _restore_replaced(db, turn)
+                await restore_replaced(db, turn)
             await db.execute(delete(usage).where(usage.c.message_id == message_id, usage.c.outcome == INTERRUPTED))
             await self._insert_usage(db, usage_row)
         return turn is not None
@@ -415,18 +342,18 @@ class Store:
             texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
             await db.execute(closing, texts)
             for message_id in (message_id for message_id, text in answers.items() if not text):
-                turn = await _first(db, Turn, select(messages).where(messages.c.id == message_id))
+                turn = await first(db, Turn, select(messages).where(messages.c.id == message_id))
                 if turn is not None:
-                    await _restore_replaced(db, turn)
-            await db.execute(insert(usage), [_usage_values(row) for row in usage_rows])
+                    await restore_replaced(db, turn)
+            await db.execute(insert(usage), [usage_values(row) for row in usage_rows])
             for row in usage_rows:
-                await self._settle(db, row)
+                await self._counters.settle(db, row)
 
     async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
         """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
-        mine = and_(messages.c.id == message_id, _written_by(writer), running)
+        mine = and_(messages.c.id == message_id, written_by(writer), running)
         async with self._database.writing() as db:
-            turn = await _first(db, Turn, delete(messages).where(mine).returning(messages))
+            turn = await first(db, Turn, delete(messages).where(mine).returning(messages))
             if turn is not None and turn.replaces is not None:
                 await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=False))
             await self._insert_usage(db, usage_row)
@@ -457,7 +384,7 @@ class Store:
         looked = update(messages).where(this, running).values(followed=messages.c.followed + 1).returning(messages)
         async with self._database.writing() as db:
             row = (await db.execute(looked)).first() or (await db.execute(select(messages).where(this))).first()
-        return _read(Turn, row) if row else None
+        return read(Turn, row) if row else None
 
     async def ask_to_stop(self, message_id: uuid.UUID) -> None:
         """Tell the process that writes a turn to end it."""
@@ -486,8 +413,8 @@ class Store:
             row = (await db.execute(closed)).first()
             if row is None:
                 return False
-            turn = _read(Turn, row)
-            await _restore_replaced(db, turn)
+            turn = read(Turn, row)
+            await restore_replaced(db, turn)
             whose = select(conversations.c.tenant_id, conversations.c.subject)
             owner = (await db.execute(whose.where(conversations.c.id == turn.conversation_id))).one()
             seconds = max((now - turn.created_at).total_seconds(), 0)
@@ -514,13 +441,13 @@ class Store:
         known = select(tenants.c.id).where(tenants.c.id.in_({row.tenant_id for row in rows}))
         async with self._database.writing() as db:
             there = {None, *await db.scalars(known)}
-            values = [_usage_values(row) for row in rows if row.tenant_id in there]
+            values = [usage_values(row) for row in rows if row.tenant_id in there]
             if values:
                 await db.execute(insert(usage), values)
 
     async def _insert_usage(self, db: AsyncConnection, row: UsageRow) -> None:
-        await db.execute(insert(usage).values(_usage_values(row)))
-        await self._settle(db, row)
+        await db.execute(insert(usage).values(usage_values(row)))
+        await self._counters.settle(db, row)
 
     async def conversations(self, tenant_id: int, subject: str, newest: int = 50) -> list[ConversationSummary]:
         """The conversations of a subject, the last used first."""
@@ -545,27 +472,27 @@ class Store:
     ) -> list[Turn] | None:
         """The visible turns of a conversation, oldest first. None if the subject has no such conversation."""
         query = (
-            _turns_of(tenant_id, subject)
+            turns_of(tenant_id, subject)
             .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
             .order_by(messages.c.number.desc())
             .limit(newest_turns)
         )
         async with self._database.reading() as db:
             rows = (await db.execute(query)).all()
-        return [_read(Turn, row) for row in reversed(rows)] or None
+        return [read(Turn, row) for row in reversed(rows)] or None
 
     async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID, subject: str | None = None) -> bool:
         """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
         async with self._database.writing() as db:
             result = await db.execute(
-                delete(conversations).where(conversations.c.id == conversation_id, _owned_by(tenant_id, subject))
+                delete(conversations).where(conversations.c.id == conversation_id, owned_by(tenant_id, subject))
             )
         return result.rowcount > 0
 
     async def find_turn(self, tenant_id: int, message_id: uuid.UUID, subject: str | None = None) -> Turn | None:
         """One turn, hidden or not, or None."""
         async with self._database.reading() as db:
-            return await _first(db, Turn, _turns_of(tenant_id, subject).where(messages.c.id == message_id))
+            return await first(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
 
     async def rate_turn(
         self,
@@ -576,7 +503,7 @@ class Store:
         subject: str | None = None,
     ) -> bool:
         """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
-        own = select(conversations.c.id).where(_owned_by(tenant_id, subject))
+        own = select(conversations.c.id).where(owned_by(tenant_id, subject))
         async with self._database.writing() as db:
             result = await db.execute(
                 update(messages)
@@ -603,43 +530,12 @@ class Store:
     async def sum_up_usage(self, before: datetime) -> int:
         """Put sums in place of the rows of the earliest day that has any, if it ended before. Returns their number."""
         async with self._database.writing_unhurried() as db:
-            each = usage.c.summed.is_(False)
-            first = await db.scalar(select(func.min(usage.c.at)).where(each))
-            if first is None:
-                return 0
-            day = first.replace(hour=0, minute=0, second=0, microsecond=0)
-            if day + timedelta(days=1) > before:
-                return 0
-            newest = await db.scalar(select(func.max(usage.c.id)))
-            past = and_(each, usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
-            same = (usage.c.tenant_id, usage.c.key_id, usage.c.origin, usage.c.model, usage.c.outcome, usage.c.refused)
-            added = (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged, usage.c.requests)
-            sums = select(
-                literal(day, usage.c.at.type),
-                literal(True),
-                *same,
-                *(cast(func.sum(column), column.type).label(column.name) for column in added),
-            )
-            columns = ["at", "summed", *(column.name for column in (*same, *added))]
-            await db.execute(insert(usage).from_select(columns, sums.where(past).group_by(*same)))
-            return (await db.execute(delete(usage).where(past))).rowcount
+            return await sum_up_a_day(db, before)
 
     async def purge_counters(self) -> int:
-        """Delete the counters of past days and windows. Returns how many there were.
-
-        A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
-        """
-        seconds = COUNTER_DAYS * DAY
-        is_day = counters.c.scope.startswith("tokens:")
-        past_day = and_(is_day, counters.c.started < self._database.wall_clock() - seconds)
-        clock = self._database.clock()
-        past_window = and_(not_(is_day), or_(counters.c.started < clock - seconds, counters.c.started > clock))
-        today = self._database.midnight()
+        """Delete the counters of past days and windows. Returns how many there were."""
         async with self._database.writing() as db:
-            far_ahead = update(counters).where(is_day, counters.c.started > today + DAY)
-            await db.execute(far_ahead.values(started=today))
-            result = await db.execute(delete(counters).where(or_(past_day, past_window)))
-        return result.rowcount
+            return await self._counters.purge(db)
 
     async def purge_some(self, before: datetime) -> int:
         """One small step of `purge`: how many conversations it deleted, at most `PURGE_BATCH`."""
@@ -660,7 +556,7 @@ class Store:
         values = {**settings, "name": name, "visitor_salt": secrets.token_bytes(32), "created_at": _now()}
         async with self._database.writing() as db:
             statement = self._database.insert(tenants).values(values).on_conflict_do_nothing(index_elements=["name"])
-            tenant = await _first(db, Tenant, statement.returning(tenants))
+            tenant = await first(db, Tenant, statement.returning(tenants))
             if tenant is None:
                 raise NameTaken(f"There is a tenant {name!r} already.")
             widget = Widget(f"wgt_{secrets.token_urlsafe(12)}", tenant.id, dict(widget_settings or {}))
@@ -672,7 +568,7 @@ class Store:
         """All tenants, by name."""
         async with self._database.reading() as db:
             rows = await db.execute(select(tenants).order_by(tenants.c.name))
-            return [_read(Tenant, row) for row in rows]
+            return [read(Tenant, row) for row in rows]
 
     async def get_tenant(self, name: str) -> Tenant:
         """The tenant of this name. Raises TenantNotFound."""
@@ -685,7 +581,7 @@ class Store:
             return await self.get_tenant(name)
         async with self._database.writing() as db:
             statement = update(tenants).where(tenants.c.name == name).values(**changes).returning(tenants)
-            tenant = await _first(db, Tenant, statement)
+            tenant = await first(db, Tenant, statement)
         if tenant is None:
             raise _tenant_not_found(name)
         return tenant
@@ -737,7 +633,7 @@ class Store:
             tenant = await _tenant(db, name)
             statement = update(keys).where(keys.c.id == key_id, keys.c.tenant_id == tenant.id)
             revoked = {"revoked_at": func.coalesce(keys.c.revoked_at, _now())}
-            key = await _first(db, Key, statement.values(revoked).returning(keys))
+            key = await first(db, Key, statement.values(revoked).returning(keys))
         if key is None:
             raise KeyNotFound(f"The tenant {name!r} has no key {key_id}.")
         return key
@@ -747,7 +643,7 @@ class Store:
         async with self._database.reading() as db:
             tenant = await _tenant(db, name)
             rows = await db.execute(select(keys).where(keys.c.tenant_id == tenant.id).order_by(keys.c.id))
-            return [_read(Key, row) for row in rows]
+            return [read(Key, row) for row in rows]
 
     async def keys_last_used(self, name: str) -> dict[int, datetime]:
         """When each key of a tenant last asked a question, by the key's id. Raises TenantNotFound."""
@@ -761,30 +657,9 @@ class Store:
 
     async def usage(self, name: str, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
         """What a tenant used since then, in groups. Raises TenantNotFound."""
-        group = [USAGE_GROUPS[each].label(each) for each in by]
-        # The times to the first text that are the same count as one row, so that their percentiles need not all rows.
-        query = select(
-            *group,
-            usage.c.first_text_ms,
-            func.count().label("rows"),
-            func.sum(usage.c.requests).label("requests"),
-            func.sum(case((usage.c.refused, usage.c.requests), else_=0)).label("refused"),
-            *(
-                func.coalesce(func.sum(column), 0).label(column.name)
-                for column in (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged)
-            ),
-        )
         async with self._database.reading() as db:
             tenant = await _tenant(db, name)
-            rows = await db.execute(
-                query.where(usage.c.tenant_id == tenant.id, usage.c.at >= since)
-                .group_by(*group, usage.c.first_text_ms)
-                .order_by(*(each.nulls_first() for each in group), usage.c.first_text_ms.nulls_first())
-            )
-            found: dict[tuple[Any, ...], list[Any]] = {}
-            for row in rows:
-                found.setdefault(tuple(row[: len(by)]), []).append(row)
-        return [_usage_total(by, values, same) for values, same in found.items()]
+            return await usage_totals(db, tenant.id, since, by)
 
     async def export(self, name: str, selection: Selection) -> AsyncIterator[tuple[uuid.UUID, list[Turn]]]:
         """The conversations of a tenant with all their turns, replaced ones too. Raises TenantNotFound."""
@@ -792,7 +667,7 @@ class Store:
             tenant = await _tenant(db, name)
             found = await db.scalars(
                 select(conversations.c.id)
-                .where(_selected(tenant, selection))
+                .where(selected(tenant, selection))
                 .order_by(conversations.c.created_at, conversations.c.id)
             )
             ids = list(found)
@@ -801,13 +676,13 @@ class Store:
             async with self._database.reading() as db:
                 rows = (await db.execute(query.order_by(messages.c.number))).all()
             if rows:
-                yield conversation_id, [_read(Turn, row) for row in rows]
+                yield conversation_id, [read(Turn, row) for row in rows]
 
     async def delete_conversations(self, name: str, selection: Selection) -> int:
         """Delete conversations of a tenant. Returns how many. Raises TenantNotFound."""
         async with self._database.writing_unhurried() as db:
             tenant = await _tenant(db, name)
-            return (await db.execute(delete(conversations).where(_selected(tenant, selection)))).rowcount
+            return (await db.execute(delete(conversations).where(selected(tenant, selection)))).rowcount
 
 
 @asynccontextmanager
@@ -821,90 +696,6 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
-    chosen = conversations.c.tenant_id == tenant.id
-    if selection.id is not None:
-        chosen = and_(chosen, conversations.c.id == selection.id)
-    if selection.visitor is not None:
-        asked = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
-        chosen = and_(chosen, conversations.c.id.in_(asked))
-    if selection.subject is not None:
-        chosen = and_(chosen, conversations.c.subject == selection.subject)
-    return chosen
-
-
-USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
-    "day": cast(func.date(usage.c.at), Text),
-    "key": usage.c.key_id,
-    "model": usage.c.model,
-    "origin": usage.c.origin,
-    "outcome": usage.c.outcome,
-    "subject": usage.c.subject,
-    "visitor": usage.c.visitor,
-}
-
-
-def _usage_total(by: Sequence[UsageGroup], values: tuple[Any, ...], rows: list[Any]) -> UsageTotal:
-    timed = [row for row in rows if row.first_text_ms is not None]
-    return UsageTotal(
-        group=tuple(
-            date.fromisoformat(value) if each == "day" else value for each, value in zip(by, values, strict=True)
-        ),
-        requests=sum(row.requests for row in rows),
-        refused=sum(row.refused for row in rows),
-        prompt_tokens=int(sum(row.prompt_tokens for row in rows)),
-        completion_tokens=int(sum(row.completion_tokens for row in rows)),
-        charged=int(sum(row.charged for row in rows)),
-        first_text_p50_ms=_percentile(timed, 0.5),
-        first_text_p95_ms=_percentile(timed, 0.95),
-    )
-
-
-def _percentile(timed: list[Any], share: float) -> int | None:
-    """The nearest rank: the least time that so many of the answers did not exceed."""
-    rank = share * sum(row.rows for row in timed)
-    for row in timed:
-        rank -= row.rows
-        if rank <= 0:
-            return int(row.first_text_ms)
-    return None
-
-
-def visitor_id(tenant: Tenant, address: str) -> str:
-    """A visitor's address as a hash that only this tenant's salt can make: 32 hex digits.
-
-    IPv6 counts by its /64, which one visitor has to himself; IPv4 written as IPv6 counts as IPv4.
-    """
-    return hashlib.blake2b(_visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
-
-
-def _visitor_network(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return storable(address)  # the name of a socket or of a test client
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), 64), strict=False))
-
-
-# Rows and queries
-
-Record = TypeVar("Record", bound="DataclassInstance")
-
-TABLES: dict[type[object], Table] = {Tenant: tenants, Key: keys, Widget: widgets, Turn: messages}
-
-
-def _read(kind: type[Record], row: Row[Any]) -> Record:
-    table = TABLES[kind]
-    return kind(**{each.name: row._mapping[table.c[each.name]] for each in fields(kind)})
-
-
-async def _first(db: AsyncConnection, kind: type[Record], statement: Executable) -> Record | None:
-    row = (await db.execute(statement)).first()
-    return _read(kind, row) if row else None
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -912,16 +703,6 @@ def _now() -> datetime:
 def _hash(api_key: str) -> str:
     # A key that is nearly right has quite another hash, so the time of a look-up tells nothing of it.
     return hashlib.sha256(api_key.encode()).hexdigest()
-
-
-def _tokens_scope(tenant_id: int) -> str:
-    return f"tokens:{tenant_id}"
-
-
-def _usage_values(row: UsageRow) -> dict[str, Any]:
-    values = asdict(row)
-    del values["reservation"]
-    return values
 
 
 def _is_valid(now: datetime) -> ColumnElement[bool]:
@@ -941,11 +722,11 @@ async def _insert_key(
         "expires_at": expires_at,
     }
     row = (await db.execute(insert(keys).values(values).returning(keys))).one()
-    return _read(Key, row), api_key
+    return read(Key, row), api_key
 
 
 async def _tenant(db: AsyncConnection, name: str) -> Tenant:
-    tenant = await _first(db, Tenant, select(tenants).where(tenants.c.name == name))
+    tenant = await first(db, Tenant, select(tenants).where(tenants.c.name == name))
     if tenant is None:
         raise _tenant_not_found(name)
     return tenant
@@ -957,111 +738,7 @@ def _tenant_not_found(name: str) -> TenantNotFound:
 
 async def _widget(db: AsyncConnection, name: str, lock: bool = False) -> Widget:
     query = select(widgets).join_from(widgets, tenants).where(tenants.c.name == name)
-    widget = await _first(db, Widget, query.with_for_update(of=widgets) if lock else query)
+    widget = await first(db, Widget, query.with_for_update(of=widgets) if lock else query)
     if widget is None:
         raise _tenant_not_found(name)
     return widget
-
-
-def _written_by(writer: str | None) -> ColumnElement[bool]:
-    return messages.c.writer.is_not_distinct_from(writer)
-
-
-def _owned_by(tenant_id: int, subject: str | None) -> ColumnElement[bool]:
-    """The conversations that a subject may use: its own, and those that are nobody's yet, by their unguessable id.
-
-    Who has no token (None) may use the latter only.
-    """
-    nobodys, of_tenant = conversations.c.subject.is_(None), conversations.c.tenant_id == tenant_id
-    return and_(of_tenant, nobodys if subject is None else or_(nobodys, conversations.c.subject == subject))
-
-
-def _turns_of(tenant_id: int, subject: str | None) -> Select[*tuple[Any, ...]]:
-    return select(messages).join_from(messages, conversations).where(_owned_by(tenant_id, subject))
-
-
-def _last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
-    return (
-        select(messages.c.id)
-        .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
-        .order_by(messages.c.number.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-
-
-async def _touch_conversation(
-    db: AsyncConnection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, now: datetime
-) -> None:
-    """Mark a conversation as used, which also holds off its other writers until this transaction ends."""
-    values: dict[str, Any] = {"updated_at": now} if subject is None else {"updated_at": now, "subject": subject}
-    result = await db.execute(
-        update(conversations).where(conversations.c.id == conversation_id, _owned_by(tenant_id, subject)).values(values)
-    )
-    if result.rowcount == 0:
-        raise ConversationNotFound("The tenant has no such conversation.")
-
-
-def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
-    """Whether a request with a turn's message id is the one that began it."""
-    return turn.question == storable(question) and conversation_id in (None, turn.conversation_id)
-
-
-async def _repeated(
-    db: AsyncConnection,
-    tenant_id: int,
-    message_id: uuid.UUID,
-    conversation_id: uuid.UUID | None,
-    subject: str | None,
-    question: str,
-) -> Turn:
-    """The turn of this id, if it is the same request's."""
-    turn = await _first(db, Turn, _turns_of(tenant_id, subject).where(messages.c.id == message_id))
-    if turn is None or not is_repeat(turn, conversation_id, question):
-        raise MessageIdTaken("This message id belongs to another request.")
-    return turn
-
-
-async def _check_streams(db: AsyncConnection, terms: Terms) -> None:
-    """Raises TooManyStreams when the turn that was just inserted is one too many for its visitor."""
-    if terms.visitor is not None and terms.streams:
-        mine = select(func.count()).select_from(messages).where(running, messages.c.visitor == terms.visitor)
-        if (await db.scalar(mine) or 0) > terms.streams:
-            raise TooManyStreams("The visitor reads as many answers as one may at a time.")
-
-
-async def _history(db: AsyncConnection, turn: Turn, terms: Terms) -> list[Turn]:
-    rows = await db.execute(
-        select(messages)
-        .where(messages.c.conversation_id == turn.conversation_id, messages.c.number < turn.number)
-        .where(messages.c.hidden.is_(False), messages.c.answer != "")
-        .order_by(messages.c.number.desc())
-        .limit(terms.history_turns)
-    )
-    newest: list[Turn] = []
-    characters = 0
-    for row in rows:
-        earlier = _read(Turn, row)
-        characters += len(earlier.question) + len(earlier.answer)
-        if characters > terms.history_chars:
-            break
-        newest.append(earlier)
-    return newest[::-1]
-
-
-async def _restore_replaced(db: AsyncConnection, turn: Turn) -> None:
-    """Let a turn that ended without text change places with the last text that it was asked in place of.
-
-    Several may stand in between: whoever asks again and again replaces turns that had no text yet.
-    """
-    replaced = turn.replaces
-    if turn.answer or turn.hidden:
-        return
-    while replaced is not None:
-        row = (await db.execute(select(messages.c.answer, messages.c.replaces).where(messages.c.id == replaced))).one()
-        if row.answer:
-            await db.execute(
-                update(messages).where(messages.c.id.in_([turn.id, replaced])).values(hidden=messages.c.id == turn.id)
-            )
-            return
-        replaced = row.replaces

@@ -1,0 +1,25 @@
+"""Visitors, as far as their addresses tell them apart."""
+
+import hashlib
+import ipaddress
+
+from records import Tenant
+from tables import storable
+
+
+def visitor_id(tenant: Tenant, address: str) -> str:
+    """A visitor's address as a hash that only this tenant's salt can make: 32 hex digits.
+
+    IPv6 counts by its /64, which one visitor has to himself; IPv4 written as IPv6 counts as IPv4.
+    """
+    return hashlib.blake2b(_visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
+
+
+def _visitor_network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return storable(address)  # the name of a socket or of a test client
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), 64), strict=False))
