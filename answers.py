@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from uuid import UUID
 
+from decoder import Finish, TokenCount
 from errors import Interrupted, Overloaded, Restarting, ServiceError, every_error
 from metrics import Metrics
 from store import Status as TurnStatus
 from store import Store, StoreError, StoreUnavailable, Turn, UsageRow
-from upstream import Call, Finish, TokenCount
+from upstream import Call
 
 log = logging.getLogger("chatbot")
 

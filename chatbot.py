@@ -49,6 +49,7 @@ import store
 from access import Caller, check_origin, check_preflight, find_access, identify
 from answers import Answer
 from assets import Asset
+from decoder import Finish
 from exchange import Exchange
 from identity import system_message
 from lifespan import Service, run_service
@@ -57,7 +58,7 @@ from logs import configure_logging
 from origins import own_origin
 from server import ABORT, run_server
 from settings import Settings, explain
-from upstream import Endpoint, Finish, answer_options, question_body
+from upstream import Endpoint, answer_options, question_body
 
 API = "/api/v1"
 

@@ -17,7 +17,7 @@ log = logging.getLogger("chatbot")
 
 FLUSH_SECONDS = 1.0
 ROWS_PER_FLUSH = 50
-MOST_COUNTS = 10_000  # different ones, waiting for a database that cannot be used
+MAX_COUNTS = 10_000  # different ones, waiting for a database that cannot be used
 LAST_FLUSH_SECONDS = 2.0
 
 
@@ -46,7 +46,7 @@ class Ledger:
             self._rows.append(row)
             return
         kind = Kind(row.at.replace(second=0, microsecond=0), row.tenant_id, row.key_id, row.outcome)
-        if kind in self._counts or len(self._counts) < MOST_COUNTS:
+        if kind in self._counts or len(self._counts) < MAX_COUNTS:
             self._counts[kind] += row.requests
         else:
             self._lost += row.requests

@@ -26,7 +26,7 @@ from identity import parse_public_key
 from origins import ANY_ORIGIN, parse_origin
 from records import LARGEST_INTEGER
 from schema import WidgetSettings
-from settings import MOST_ANSWER_TOKENS, Settings, explain
+from settings import MAX_ANSWER_TOKENS, Settings, explain
 from store import (
     Key,
     Selection,
@@ -609,8 +609,8 @@ def _real(text: str, most: float) -> float:
 
 def _answer_tokens(text: str) -> int:
     tokens = _number(text)
-    if tokens > MOST_ANSWER_TOKENS:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_ANSWER_TOKENS}")
+    if tokens > MAX_ANSWER_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_ANSWER_TOKENS}")
     return tokens
 
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from upstream import TokenCount
+from decoder import TokenCount
 
 
 class Metrics:

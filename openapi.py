@@ -27,6 +27,7 @@ It must be the service's own, which the widget's is, or one of the tenant's; a c
 **Visitor.** `X-User-Token` may bear a JWT that the tenant's backend has signed (HS256 or EdDSA, `sub` and `exp` at most
 a day ahead). Conversations then belong to its `sub`, on every device; a tenant can require one. A token that is sent
 must be valid.
+
 **Limits.** `RateLimit-Policy` and `RateLimit` tell what a visitor and a key may ask and what is left. Who is refused
 waits as long as `Retry-After` says, to the second. The model and all that shapes its answer are the tenant's settings:
 a request that names one is refused.

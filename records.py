@@ -98,9 +98,9 @@ class Turn:
     """A question and its answer. `number` orders the turns of a conversation.
 
     `code` says why a turn of status `error` broke. `beat` grows while the process that writes the answer lives.
-    `replaces` is the turn that this one was asked in place of; a turn
-    that was replaced is hidden. Token counts are the provider's, None where it sent none; `reserved` is what the day's
-    budget was charged before they were known. `visitor` is a keyed hash, see `visitor_id`.
+    `replaces` is the turn that this one was asked in place of; a turn that was replaced is hidden. Token counts are the
+    provider's, None where it sent none; `reserved` is what the day's budget was charged before they were known.
+    `visitor` is a keyed hash, see `visitor_id`.
     """
 
     number: int

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from database import parse_url
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-MOST_ANSWER_TOKENS = 1_000_000
+MAX_ANSWER_TOKENS = 1_000_000
 DEFAULT_SYSTEM_PROMPT = (
     "You are the assistant on a website. Answer its visitors' questions briefly, kindly and correctly. "
     "Say so when you do not know something."
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     max_message_chars: Count = 4000
     max_history_turns: int = Field(default=20, ge=0)
     max_history_chars: int = Field(default=32_000, ge=0)
-    max_answer_tokens: int = Field(default=4096, ge=0, le=MOST_ANSWER_TOKENS)
+    max_answer_tokens: int = Field(default=4096, ge=0, le=MAX_ANSWER_TOKENS)
     max_body_bytes: Count = 65_536
     max_answer_chars: Count = 200_000
     max_line_bytes: Count = 1_048_576

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from upstream import EventStreamDecoder
+from decoder import EventStreamDecoder
 
 
 async def until(condition: Callable[[], bool]) -> None:

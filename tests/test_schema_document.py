@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 import chatbot
 import schema
+from decoder import EventStreamDecoder
 from errors import every_error
 from openapi import openapi
 from settings import Settings
-from upstream import EventStreamDecoder
 
 LIMITS: dict[str, Any] = {"version": "1.2.3", "max_message_chars": 4000, "max_body_bytes": 65_536}
 DOCUMENT = openapi(**LIMITS)

@@ -1,0 +1,257 @@
+"""What a streamed chat completion says: bytes in, text out. Pure, without sockets or clocks."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
+from records import LARGEST_INTEGER
+
+STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+Status = Literal["complete", "length", "filtered", "cancelled"]
+
+STATUS_OF_FINISH: dict[str, Status] = {
+    "stop": "complete",
+    "eos": "complete",
+    "eos_token": "complete",
+    "stop_sequence": "complete",
+    "end_turn": "complete",
+    "tool_calls": "complete",
+    "function_call": "complete",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "filtered",
+    "safety": "filtered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """What the provider counted, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an answer ended: `complete`, `length`, `filtered` or `cancelled`, and the provider's count if it gave one."""
+
+    status: Status
+    usage: TokenCount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of an event stream."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class EventStreamDecoder:
+    """Decodes a `text/event-stream` body from bytes, however they are split.
+
+    WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
+    `max_bytes` raises InvalidAnswer.
+    """
+
+    def __init__(self, max_bytes: int = 1_048_576) -> None:
+        self._max_bytes = max_bytes
+        self._line = bytearray()  # the line that has not ended yet
+        self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
+        self._at_start = True
+        self._data: list[str] = []
+        self._data_bytes = 0
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that end within `data`."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\n" in data or b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            *lines, rest = re.split(rb"\r\n|\n|\r", bytes(self._line) + data)
+            self._line = bytearray(rest)
+            for line in lines:
+                yield from self._read_line(line)
+        else:
+            self._line += data
+        self._check_size(len(self._line))
+
+    def flush(self) -> Iterator[Event]:
+        """The event that the end of the body cut off before its blank line.
+
+        The standard drops it; some providers end their last event so, and its data is complete.
+        """
+        yield from self._read_line(bytes(self._line))
+        self._line.clear()
+        yield from self._dispatch()
+
+    def _read_line(self, line: bytes) -> Iterator[Event]:
+        self._check_size(len(line))
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line:
+            yield from self._dispatch()
+            return
+        name, _, raw_value = line.partition(b":")
+        value = raw_value.removeprefix(b" ").decode("utf-8", "replace")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(raw_value) + 1
+            self._check_size(self._data_bytes)
+        elif name == b"event":
+            self._event = value
+        elif name == b"id" and "\0" not in value:
+            self._id = value
+
+    def _dispatch(self) -> Iterator[Event]:
+        if self._data:
+            yield Event("\n".join(self._data), self._event or "message", self._id)
+            self._data.clear()
+            self._data_bytes = 0
+        self._event = ""
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise InvalidAnswer(f"a line or event of the upstream is longer than {self._max_bytes} bytes")
+
+
+class ChatDecoder:
+    """Decodes the chunks of one streamed chat completion: bytes in, text out.
+
+    OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send. Raises a
+    ServiceError when the provider reports an error or sends what is not a chunk; the text before it was given out.
+    """
+
+    def __init__(self, max_line_bytes: int = 1_048_576, max_json_depth: int = 64) -> None:
+        self._max_json_depth = max_json_depth
+        self.finish_reason: str | None = None
+        self.usage: TokenCount | None = None
+        self.done = False  # `[DONE]` was read: nothing after it counts
+        self._events = EventStreamDecoder(max_line_bytes)
+        self._refused = False
+        self._has_text = False
+        self._half = ""  # the first half of a surrogate pair, whose second half comes in the next delta
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """The pieces of text that end within `data`."""
+        return self._read(self._events.feed(data))
+
+    def close(self) -> Iterator[str]:
+        """What the end of the body completes."""
+        return self._read(self._events.flush())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has said that the answer is over; its usage may still follow."""
+        return self.done or self.finish_reason is not None
+
+    def finish(self) -> Finish:
+        """How the answer ended, once the body has. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
+        reason = self.finish_reason
+        if reason is None and not (self.done and self._has_text):
+            raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
+        status = STATUS_OF_FINISH.get(reason.lower() if reason else "stop")
+        if status is None:
+            raise UpstreamFailed("the upstream ended with a finish_reason that is not a success")
+        if status == "complete" and not self._has_text:
+            if self._refused:
+                status = "filtered"
+            else:
+                raise EmptyAnswer("the upstream ended without any text")
+        return Finish(status, self.usage)
+
+    def _read(self, events: Iterator[Event]) -> Iterator[str]:
+        for event in events:
+            if self.done:
+                return
+            data = event.data.strip()
+            if data == "[DONE]":
+                self.done = True
+            elif data:
+                text = self._read_chunk(data, event.event)
+                if text:
+                    self._has_text = True
+                    yield text
+
+    def _read_chunk(self, data: str, event: str) -> str:
+        if _is_deeper(data, self._max_json_depth):
+            raise InvalidAnswer(f"the upstream sent JSON nested deeper than {self._max_json_depth} levels")
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
+        if not isinstance(chunk, dict):
+            return ""
+        self._read_usage(chunk.get("usage"))
+        if chunk.get("error") or chunk.get("object") == "error" or event == "error":
+            raise UpstreamInterrupted("the upstream reported an error within its stream")
+        return "".join(self._read_choice(choice) for choice in _objects(chunk.get("choices")))
+
+    def _read_choice(self, choice: dict[str, Any]) -> str:
+        if choice.get("index") not in (None, 0):
+            return ""
+        if choice.get("error"):
+            raise UpstreamInterrupted("the upstream reported an error within its stream")
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.finish_reason = reason
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return ""
+        self._refused = self._refused or bool(delta.get("refusal"))
+        return self._whole_characters(_text_of(delta.get("content")))
+
+    def _read_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            if (
+                type(prompt) is int
+                and type(completion) is int
+                and 0 <= min(prompt, completion)
+                and max(prompt, completion) <= LARGEST_INTEGER  # a larger count is nonsense
+            ):
+                self.usage = TokenCount(prompt, completion)
+
+    def _whole_characters(self, text: str) -> str:
+        """The text with halves of surrogate pairs joined over deltas, and lone ones replaced (they can't be sent)."""
+        if not self._half and not SURROGATE.search(text):
+            return text
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return text.removesuffix(self._half).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _text_of(content: Any) -> str:
+    """A delta's text: a string, or a list of parts of which those of type text count."""
+    if isinstance(content, str):
+        return content
+    parts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _is_deeper(data: str, levels: int) -> bool:
+    """Whether JSON is nested deeper. Most chunks are known to be flat by the number of their brackets."""
+    if data.count("[") + data.count("{") <= levels:
+        return False
+    depth = 0
+    for token in STRING_OR_BRACKET.finditer(data):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth > levels:
+            return True
+    return False
