@@ -1,5 +1,6 @@
 """The pages that the service fills in, and under what headers its files go out."""
 
+import gzip
 import html
 import json
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def file_headers(cache_control: str) -> dict[str, str]:
 
 def page_headers(policy: str) -> dict[str, str]:
     """Of a page with this Content-Security-Policy."""
-    return {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 
 
 def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
@@ -46,7 +47,8 @@ def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
     text = page.body.decode()
     for token, value in tokens.items():
         text = text.replace(token, html.escape(value))
-    return asset_of("page.html", text.encode())
+    body = text.encode()
+    return asset_of("page.html", body, {"page.html.gz": gzip.compress(body, mtime=0)})
 
 
 def embed(page: Asset, widget: Embedded) -> Asset:
@@ -56,8 +58,8 @@ def embed(page: Asset, widget: Embedded) -> Asset:
 
 def widget_page(page: Asset, widget: Widget, tenant: Tenant) -> Asset:
     """The iframe's page."""
-    facts = {"id": widget.id, "origins": tenant.origins, "settings": widget.settings}
-    return fill_in(page, {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False)})
+    facts = {"origins": tenant.origins, "settings": widget.settings}
+    return fill_in(page, {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False, separators=(",", ":"))})
 
 
 def widget_policy(widget: Widget, tenant: Tenant) -> str:
