@@ -63,7 +63,7 @@ async function chunks(entry, format, name, define = {}) {
         output: {
           minify: false,
           entryFileNames: name,
-          chunkFileNames: 'assets/[name]-[hash].js',
+          chunkFileNames: 'assets/[name]-[hash:6].js',
         },
       },
     },
@@ -143,7 +143,9 @@ async function write() {
 await bundle('loader/main.ts', 'iife', 'widget.js');
 await bundle('loader/module.ts', 'es', 'widget.mjs');
 files.set('widget.d.ts', await readFile(path.join(WIDGET, 'types/a4-chat-widget.d.ts')));
-const app = await bundle('app/main.ts', 'es', 'assets/app-[hash].js', { LANGUAGES: JSON.stringify(await languages()) });
+const app = await bundle('app/main.ts', 'es', 'assets/app-[hash:6].js', {
+  LANGUAGES: JSON.stringify(await languages()),
+});
 const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
 const swagger = (name) => readFile(path.join(WIDGET, 'node_modules/swagger-ui-dist', name), 'utf8');
 const withoutMap = (code) => code.replace(/\n?(\/\*|\/\/)# sourceMappingURL=\S+( \*\/)?\s*$/, '\n');
@@ -156,21 +158,21 @@ await page('studio.html', {
   'icon.svg': icon,
   'base.css': base,
   'studio.css': await style('studio.css'),
-  'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash].js'),
+  'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash:6].js'),
 });
 await page('preview.html', {
   'preview.css': await style('preview.css'),
-  'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/studio-preview-[hash].js'),
+  'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/studio-preview-[hash:6].js'),
 });
 await page('demo.html', {
   'icon.svg': icon,
   'base.css': base,
   'demo.css': await style('demo.css'),
-  'demo.js': await bundle('pages/demo.ts', 'iife', 'assets/demo-[hash].js'),
+  'demo.js': await bundle('pages/demo.ts', 'iife', 'assets/demo-[hash:6].js'),
 });
 await page('docs.html', {
   'icon.svg': icon,
-  'docs.js': await bundle('pages/docs.ts', 'iife', 'assets/docs-[hash].js'),
+  'docs.js': await bundle('pages/docs.ts', 'iife', 'assets/docs-[hash:6].js'),
   'swagger-ui.css': asset('swagger-ui.css', withoutMap(await swagger('swagger-ui.css'))),
   'swagger-ui-bundle.js': asset('swagger-ui-bundle.js', withoutMap(await swagger('swagger-ui-bundle.js'))),
 });

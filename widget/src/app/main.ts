@@ -3,7 +3,7 @@ import { AiChatWidget } from './ai-chat-widget.ts';
 import { awaitInit, type Page } from './handshake.ts';
 
 if (parent === window) {
-  document.body.textContent = 'A chat, for websites that embed it.';
+  document.body.textContent = 'A chat widget.';
 } else {
   const page: Page = JSON.parse(document.querySelector<HTMLMetaElement>('[name=a4-widget]')?.content ?? '');
   awaitInit(page, (init, port) => {
