@@ -39,6 +39,7 @@ class Ledger:
         self._rows: list[UsageRow] = []
         self._counts: Counter[Kind] = Counter()
         self._lost = 0
+        self._writing = asyncio.Lock()  # what one flush writes is not written by another
 
     def note(self, row: UsageRow) -> None:
         """A refused question. One that no tenant is known of is only counted."""
@@ -56,14 +57,15 @@ class Ledger:
 
         Raises StoreError; then nothing is lost, and the next time may succeed.
         """
-        rows = list(self._rows)
-        minute = now and now.replace(second=0, microsecond=0)
-        due = {kind: count for kind, count in self._counts.items() if minute is None or kind.minute < minute}
-        if not rows and not due:
-            return
-        await self._store.record([*rows, *(_row_of(kind, count) for kind, count in due.items())])
-        del self._rows[: len(rows)]
-        self._counts -= Counter(due)
+        async with self._writing:
+            rows = list(self._rows)
+            minute = now and now.replace(second=0, microsecond=0)
+            due = {kind: count for kind, count in self._counts.items() if minute is None or kind.minute < minute}
+            if not rows and not due:
+                return
+            await self._store.record([*rows, *(_row_of(kind, count) for kind, count in due.items())])
+            del self._rows[: len(rows)]
+            self._counts -= Counter(due)
 
     async def keep(self, closing: asyncio.Event) -> None:
         """Write once a second until `closing` is set, and then what is left."""

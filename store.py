@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from addresses import visitor_id
 from billing import sum_up_a_day, usage_totals, usage_values
 from counters import Counters
 from database import Database
@@ -82,7 +83,6 @@ from turns import (
     turns_of,
     written_by,
 )
-from visitors import visitor_id
 
 __all__ = [
     "Access",

@@ -338,6 +338,13 @@ async def test_refusals_wait_for_a_database_that_cannot_be_used(
     assert await usage_of(client, "outcome") == {"malformed_json": 1}
 
 
+async def test_books_that_are_written_twice_at_once_hold_each_refusal_once(client: Client) -> None:
+    books = client.state["service"].ledger
+    await client.refused(body=b"{")
+    await asyncio.gather(books.flush(), books.flush())
+    assert await usage_of(client, "outcome") == {"malformed_json": 1}
+
+
 async def test_what_the_books_hold_is_written_when_the_service_stops(serve: Serve) -> None:
     async with serve() as client:
         await client.refused(body=b"{")
