@@ -238,6 +238,7 @@ async def test_a_restarted_server_is_found_again_at_once(database_url: str, stor
     assert (await begin(store, tenant)).begun
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_visitors_who_leave_take_no_connection_with_them(store: Store, tenant: Tenant) -> None:
     for wave in range(10):
         tasks = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
