@@ -17,16 +17,16 @@ JUMPS = ("+3600", "+0", "-3600", "+0", "+86400", "-3600", "+86400", "+0")
 HOUR = 3600
 
 
-async def take(store: Store, clock: Path, limit: int, window: float, windows: int) -> list[tuple[float, float]]:
-    """When each grant of a rate was asked for and given."""
-    grants: list[tuple[float, float]] = []
+async def take(store: Store, clock: Path, limit: int, window: float, windows: int) -> list[tuple[float, float, int]]:
+    """When each grant of a rate was asked for and given, and how many were left then."""
+    grants: list[tuple[float, float, int]] = []
     ends = time.monotonic() + windows * window
     refused = jumps = 0
     while time.monotonic() < ends:
         asked = time.monotonic()
         (taken,) = await store.take(Quota("clock", limit, window))
         if taken.granted:
-            grants.append((asked, time.monotonic()))
+            grants.append((asked, time.monotonic(), taken.left))
             refused = 0
             continue
         refused += 1
