@@ -8,6 +8,7 @@ from records import BudgetSpent, Quota, Reservation, Taken, UsageRow
 from tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
+WAIT_SECONDS = 10  # a server may read its clock so long before it is a statement's turn; what is later was set back
 
 
 class Counters:
@@ -20,7 +21,7 @@ class Counters:
         """Use one of a quota, if there is one left. A window begins with what is first taken of it."""
         clock = self._database.clock() if now is None else literal(now, Double)
         started, used = counters.c.started, counters.c.used
-        over, ahead = started <= clock - quota.window, started > clock
+        over, ahead = started <= clock - quota.window, started > clock + WAIT_SECONDS
         ends = (started + quota.window - clock).label("ends")
         statement = (
             self._database.insert(counters)
@@ -37,9 +38,9 @@ class Counters:
         )
         row = (await db.execute(statement)).first()
         if row is not None and row.used <= quota.limit:
-            return Taken(True, quota.limit - row.used, max(row.ends, 0.001))
+            return Taken(True, quota.limit - row.used, min(max(row.ends, 0.001), quota.window))
         left = await db.scalar(select(ends).where(counters.c.scope == quota.scope))
-        return Taken(False, 0, max(quota.window if left is None else left, 0.001))
+        return Taken(False, 0, min(max(quota.window if left is None else left, 0.001), quota.window))
 
     async def tokens_used_today(self, db: AsyncConnection, tenant_id: int) -> int:
         """The tokens that the tenant's answers took since midnight UTC, with what is reserved for those under way."""

@@ -49,6 +49,14 @@ async def test_a_clock_set_back_frees_nothing_and_blocks_for_one_window(store: S
     assert [await take(store, "key", 2, 60, 1460) for _ in range(3)] == [0.0, 0.0, 60.0]
 
 
+async def test_one_that_waited_for_its_turn_does_not_move_the_window(store: Store) -> None:
+    """Asked at 99.9 s, it comes after the one that began the window at 100 s: the next window begins at 160 s still."""
+    assert (await store.take(Quota("key", 2, 60), now=100.0))[0].granted
+    assert (await store.take(Quota("key", 2, 60), now=99.9))[0].granted
+    assert not (await store.take(Quota("key", 2, 60), now=159.95))[0].granted
+    assert (await store.take(Quota("key", 2, 60), now=160.0))[0].granted
+
+
 async def test_a_clock_set_back_within_the_limit_counts_on(store: Store) -> None:
     assert [await take(store, "key", 2, 60, now) for now in (5000, 1400, 1401)] == [0.0, 0.0, 59.0]
 
