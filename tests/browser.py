@@ -21,7 +21,7 @@ from processes import RunningService
 from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"
-PATIENCE = 10_000  # milliseconds, for what comes about long before
+PATIENCE = 30_000  # milliseconds, for what comes about long before
 
 expect.set_options(timeout=PATIENCE)
 

@@ -15,7 +15,7 @@ from decoder import EventStreamDecoder
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -183,7 +183,7 @@ async def test_an_answer_longer_than_the_bound_is_stopped(serve: Serve, upstream
 async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstream: respx.Route) -> None:
     body = Body([delta("One"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
-    async with serve(text_timeout=0.05) as client:
+    async with serve(text_timeout=0.5) as client:
         got = await client.ask("Hi")
     assert (got.text, got.last.data["code"]) == ("One", "upstream_timeout")
     assert body.closed.is_set()

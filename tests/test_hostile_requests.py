@@ -87,7 +87,7 @@ class Target:
 
     def send(self, request: bytes) -> bytes:
         """Everything that the service answers, until it closes the connection or has nothing more to say."""
-        with socket.create_connection(self.address, timeout=5) as connection:
+        with socket.create_connection(self.address, timeout=30) as connection:
             with contextlib.suppress(OSError):  # it may be refused before it is read to its end
                 connection.sendall(request)
             received = b""
@@ -95,7 +95,7 @@ class Target:
                 while piece := connection.recv(65536):
                     received += piece
                     if b"Connection: close" not in request:
-                        connection.settimeout(0.5)
+                        connection.settimeout(1)
             except (ConnectionResetError, TimeoutError):
                 return received
             return received

@@ -28,7 +28,7 @@ async def test_a_reader_who_does_not_come_back_ends_the_answer(serve: Serve, ups
             start = await anext(events)
             await anext(events)
             await response.leave()
-        await asyncio.wait_for(body.closed.wait(), 5)
+        await asyncio.wait_for(body.closed.wait(), 30)
         await client.until_idle()
         turns = await client.get_json(f"/api/v1/conversations/{start.data['conversation_id']}")
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
@@ -191,7 +191,7 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client,
 async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstream.OPEN_SECONDS", 0.2)
+    monkeypatch.setattr("upstream.OPEN_SECONDS", 1)
     upstream.mock(side_effect=httpx.ReadTimeout("slow"))
     for _ in range(10):
         assert (await client.refused())[0] == 504
@@ -199,7 +199,7 @@ async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
     assert (status, problem["code"], headers["retry-after"]) == (502, "upstream_failed", "1")
     assert upstream.call_count == 10
     upstream.mock(side_effect=lambda request: streamed(*answer("Back")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await client.request("POST", "/api/v1/chat", json_body={"message": "Hi"}))[0].status != 200:
             await asyncio.sleep(0.01)
     assert (await client.ask("Hi")).text == "Back"
@@ -245,7 +245,7 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
                 assert next(lines) == "event: start"
                 running.process.terminate()
                 rest = list(lines)
-            running.process.wait(timeout=5)
+            running.process.wait(timeout=60)
             assert rest.count("event: error") == 1
             assert '"code":"restarting"' in "".join(rest)
             assert "event: done" not in rest

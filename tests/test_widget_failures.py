@@ -189,7 +189,7 @@ def test_a_service_that_restarts_during_an_answer_lets_it_end_and_goes_on_afterw
         answer.say("and the second half.")
         answer.end()
         expect(chat.answers.last).to_contain_text("The first half and the second half.")
-        service.process.wait(timeout=20)
+        service.process.wait(timeout=60)
         with restarted(service):
             provider.answer("Still here.")
             chat.ask("Are you still there?")

@@ -149,7 +149,6 @@ def test_no_style_of_the_page_reaches_the_widget(visit: Visit, css: str) -> None
     expect(chat.bubble).to_be_in_viewport(ratio=1)
     assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
     chat.open()
-    chat.iframe.evaluate("(frame) => Promise.all(frame.getAnimations().map((animation) => animation.finished))")
     assert chat.host.bounding_box() == {"x": 864, "y": 144, "width": 400, "height": 640}
     assert chat.iframe.bounding_box() == chat.host.bounding_box()
     expect(chat.host).to_have_css("opacity", "1")

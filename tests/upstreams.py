@@ -27,7 +27,7 @@ class LocalUpstream:
     def url(self, manner: str) -> str:
         return f"http://127.0.0.1:{self.port}/{manner}/v1"
 
-    def wait_until_open(self, count: int, seconds: float = 10) -> bool:
+    def wait_until_open(self, count: int, seconds: float = 30) -> bool:
         """Wait until exactly `count` answers are being read. False when that did not come about in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self.open == count, seconds)

@@ -76,7 +76,8 @@ export class Control {
   open(focus: boolean): void {
     clearTimeout(this.#closing);
     const { box, shape } = this.#box();
-    this.#widget.look(box, shape + (this.#place.open ? '' : MOTION), true, focus);
+    const moves = this.#init.mode === 'bubble' && !this.#place.open;
+    this.#widget.look(box, shape + (moves ? MOTION : ''), true, focus);
   }
 
   /** Only a bubble closes: everything else has its place on the page. */
