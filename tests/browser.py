@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,6 +43,22 @@ def script_tag(service: RunningService, attributes: str = "", *, url: str = "") 
         f'<script src="{url or service.url}/widget.js" async data-api-key="{service.api_key}" '
         f'data-widget-id="{service.widget_id}" {attributes}></script>'
     )
+
+
+def stored(turns: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A conversation as the service gives it, from questions and their answers."""
+    messages = [
+        {
+            "message_id": f"{number:08}-0000-4000-8000-000000000000",
+            "role": role,
+            "content": content,
+            "created_at": "2026-01-01T12:00:00Z",
+            "status": "complete",
+        }
+        for number, turn in enumerate(turns)
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
+    return {"messages": messages}
 
 
 class Chat:

@@ -20,6 +20,15 @@ def load(file: str, key: str) -> list[Any]:
     ]
 
 
+def xss_cases(key: str) -> list[dict[str, Any]]:
+    """Of the recorded attempts to smuggle markup in: `payloads`, or the harmless `benign_controls`."""
+    path = CASES / "xss_payloads.json"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not beside the project")
+    found: list[dict[str, Any]] = json.loads(path.read_text())[key]
+    return found
+
+
 def body_of(stream: dict[str, Any]) -> bytes:
     path = CASES / str(stream["file"])
     return path.read_bytes()

@@ -1,20 +1,16 @@
 """What a model writes becomes harmless elements: the renderer alone, on the widget's page under its real policy."""
 
-import json
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from browser import WIDGET
-from cases import CASES
+from cases import xss_cases
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
-
-PAYLOADS = CASES / "xss_payloads.json"
 
 SETUP = """
 window.ran = [];
@@ -92,16 +88,9 @@ def page(context: BrowserContext, shop: RunningService, script: str) -> Iterator
     assert page.evaluate("ran") == []
 
 
-def cases(key: str) -> list[dict[str, Any]]:
-    if not PAYLOADS.exists():
-        pytest.skip(f"{PAYLOADS.name} is not beside the project")
-    found: list[dict[str, Any]] = json.loads(PAYLOADS.read_text())[key]
-    return found
-
-
 def test_no_payload_leaves_anything_but_harmless_elements(page: Page) -> None:
     """Each whole, as an answer that is done and as one that goes on."""
-    payloads = [case["payload"] for case in cases("payloads")]
+    payloads = [case["payload"] for case in xss_cases("payloads")]
     found = page.evaluate(
         """(payloads) => payloads.flatMap((payload) => [true, false].flatMap((done) => {
             const { update, element } = answer();
@@ -136,7 +125,7 @@ def test_no_payload_leaves_anything_else_at_any_character(page: Page) -> None:
             whole.element.remove();
             return found;
         })""",
-        [case["payload"] for case in cases("payloads")],
+        [case["payload"] for case in xss_cases("payloads")],
     )
     assert found == []
 
@@ -149,7 +138,7 @@ KEPT = {
 
 
 def test_the_harmless_controls_are_shown_right(page: Page) -> None:
-    controls = cases("benign_controls")
+    controls = xss_cases("benign_controls")
     assert len(controls) == 25
     for control in controls:
         text, elements = page.evaluate(

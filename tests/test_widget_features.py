@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, Line, Provider, Visit, add_tenant
+from browser import Chat, Line, Provider, Visit, add_tenant, stored
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -189,18 +189,8 @@ def test_ten_thousand_messages_are_drawn_once_and_the_next_costs_no_more(visit: 
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
-    messages = [
-        {
-            "message_id": f"{turn:08}-0000-4000-8000-000000000000",
-            "role": role,
-            "content": f"{role} {turn}",
-            "created_at": "2026-01-01T12:00:00Z",
-            "status": "complete",
-        }
-        for turn in range(5000)
-        for role in ("user", "assistant")
-    ]
-    chat.page.route("**/api/v1/conversations/*", lambda route: route.fulfill(json={"messages": messages}))
+    conversation = stored((f"user {turn}", f"assistant {turn}") for turn in range(5000))
+    chat.page.route("**/api/v1/conversations/*", lambda route: route.fulfill(json=conversation))
     # By roles and labels so many elements take the browser's driver a minute.
     chat.page.reload()
     chat.bubble.click()

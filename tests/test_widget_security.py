@@ -1,8 +1,9 @@
 """Nothing that an answer, a page or a frame sends makes the widget do more than it should."""
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Dialog, expect
 
-from browser import HostPages, Provider, Visit, add_tenant
+from browser import HostPages, Provider, Visit, add_tenant, stored
+from cases import xss_cases
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -34,6 +35,42 @@ def test_markup_in_an_answer_stays_text_and_nothing_of_it_is_fetched(
 
     chat.reload()
     expect(chat.answers.locator("img, script, style, iframe, [onerror], [href^=javascript]")).to_have_count(0)
+    assert hosts == {"localhost", "127.0.0.1"}
+    assert chat.console == []
+
+
+def test_no_payload_does_anything_in_the_window(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    """Each as a question and as its answer in a conversation that comes back, all in one window."""
+    payloads = [case["payload"] for case in xss_cases("payloads")]
+    chat = visit()
+
+    def note(dialog: Dialog) -> None:
+        chat.console.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    chat.page.on("dialog", note)
+    chat.open()
+    provider.answer("Hi.")
+    chat.ask("Hello?")
+    expect(chat.button("Copy")).to_be_visible()
+    conversation = stored((payload, payload) for payload in payloads)
+    chat.page.route("**/api/v1/conversations/*", lambda route: route.fulfill(json=conversation))
+    hosts: set[str] = set()
+    context.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+    chat.page.reload()
+    chat.bubble.click()
+    expect(chat.questions).to_have_count(len(payloads))
+
+    questions = chat.questions.evaluate_all("(all) => all.map((one) => [one.textContent, one.childElementCount])")
+    assert questions == [[payload, 0] for payload in payloads]
+    active = "img, script, style, iframe, object, embed, form, svg, math, link, meta, base, template, video, audio"
+    expect(chat.answers.locator(active)).to_have_count(0)
+    attributes = chat.answers.locator("*").evaluate_all(
+        "(all) => [...new Set(all.flatMap((one) => one.getAttributeNames()))].sort()"
+    )
+    assert [name for name in attributes if name.startswith("on") or name in ("style", "src", "srcdoc", "id")] == []
+    schemes = chat.answers.locator("a").evaluate_all("(all) => [...new Set(all.map(({ protocol }) => protocol))]")
+    assert set(schemes) <= {"http:", "https:", "mailto:"}
     assert hosts == {"localhost", "127.0.0.1"}
     assert chat.console == []
 
