@@ -211,6 +211,13 @@ class Replica:
         tasks = int(report.read_text())
         return Weight(self.memory(), sockets["reader"], sockets[str(upstream_port)], tasks)
 
+    async def weigh_until(self, upstream_port: int, holds: Callable[[Weight], bool]) -> Weight:
+        """What the process holds once it is little enough, or after ten seconds."""
+        ends = time.monotonic() + 10
+        while not holds(weight := await self.weigh(upstream_port)) and time.monotonic() < ends:
+            await asyncio.sleep(0.2)
+        return weight
+
 
 LISTEN = "0A"
 SYN_SENT = "02"
@@ -263,8 +270,8 @@ class House:
         return {code or status: number for status, code, number in found}
 
     async def audited(self) -> dict[str, int]:
-        """The usage rows by their outcome."""
-        found = await self.rows("SELECT outcome, count(*) FROM usage GROUP BY outcome")
+        """The usage rows of what was taken up, by their outcome."""
+        found = await self.rows("SELECT outcome, count(*) FROM usage WHERE NOT refused GROUP BY outcome")
         return {str(outcome): int(number) for outcome, number in found}
 
     async def running(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faults.faulty import FaultyUpstream
-from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Unmeasurable, until
+from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Replica, Unmeasurable, Weight
 from faults.readers import Told, ask
 from upstream import KEEPALIVE_CONNECTIONS
 
@@ -49,6 +49,10 @@ class Play:
         if not holds:
             self.failures.append(otherwise)
 
+    def require_in_time(self, seconds: float, most: float, what: str) -> None:
+        """A time that the full counts are judged by. The short form only measures: other tests run beside it."""
+        self.require(self.short or seconds < most, f"{what} took {seconds:.2f} s, not less than {most:g}")
+
     def postgres_server(self) -> Postgres:
         """The PostgreSQL server. Raises Unmeasurable where there is none."""
         if self.postgres is None:
@@ -84,33 +88,29 @@ class Play:
         yield
         self.require(await house.until_idle(), "answers are still open")
         for replica, start in zip(house.replicas, before, strict=True):
-            if replica.process.poll() is not None:
-                continue
+            if replica.process.poll() is None:
+                await self._require_back(replica, start, upstream.port)
 
-            async def settled(replica: Any = replica, start: Any = start) -> bool:
-                now = await replica.weigh(upstream.port)
-                return bool(
-                    now.tasks <= start.tasks
-                    and now.reader_sockets <= start.reader_sockets
-                    and now.upstream_sockets <= KEEPALIVE_CONNECTIONS
-                )
+    async def _require_back(self, replica: Replica, start: Weight, upstream_port: int) -> None:
+        def is_back(now: Weight) -> bool:
+            return (
+                now.tasks <= start.tasks
+                and now.reader_sockets <= start.reader_sockets
+                and now.upstream_sockets <= KEEPALIVE_CONNECTIONS
+            )
 
-            await until(settled, 10, every=0.2)
-            end = await replica.weigh(upstream.port)
-            grown = end.memory - start.memory
-            self.measure(
-                f"{replica.name} after: {grown / MIB:+.1f} MiB, {end.reader_sockets} reader sockets, "
-                f"{end.upstream_sockets} idle upstream sockets, tasks {start.tasks} -> {end.tasks}"
-            )
-            self.require(end.tasks <= start.tasks, f"{end.tasks - start.tasks} tasks are left in {replica.name}")
-            self.require(
-                end.reader_sockets <= start.reader_sockets, f"{end.reader_sockets} sockets to readers are left"
-            )
-            self.require(
-                end.upstream_sockets <= KEEPALIVE_CONNECTIONS,
-                f"{end.upstream_sockets} sockets to the upstream are left",
-            )
-            self.require(grown < WORN_IN_BYTES, f"{replica.name} grew by {grown / MIB:.1f} MiB")
+        end = await replica.weigh_until(upstream_port, is_back)
+        grown = end.memory - start.memory
+        self.measure(
+            f"{replica.name} after: {grown / MIB:+.1f} MiB, {end.reader_sockets} reader sockets, "
+            f"{end.upstream_sockets} idle upstream sockets, tasks {start.tasks} -> {end.tasks}"
+        )
+        self.require(end.tasks <= start.tasks, f"{end.tasks - start.tasks} tasks are left in {replica.name}")
+        self.require(end.reader_sockets <= start.reader_sockets, f"{end.reader_sockets} sockets to readers are left")
+        self.require(
+            end.upstream_sockets <= KEEPALIVE_CONNECTIONS, f"{end.upstream_sockets} sockets to the upstream are left"
+        )
+        self.require(grown < WORN_IN_BYTES, f"{replica.name} grew by {grown / MIB:.1f} MiB")
 
 
 Player = Callable[[Play], Coroutine[Any, Any, None]]

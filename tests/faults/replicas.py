@@ -259,7 +259,7 @@ async def _jump(play: Play, name: str, url: str) -> None:
     play.require(
         not over, f"{name}: {over} of {windows} windows were free or granted more than {limit} (at most {most})"
     )
-    play.require(wait < max(2.5 * window, 2.0), f"{name}: nothing was granted for {wait:.2f} s")
+    play.require_in_time(wait, max(2.5 * window, 2.0), f"{name}: the longest time without a grant")
 
 
 @fault(
