@@ -1,11 +1,12 @@
 """Where the widget stands on a page and how it looks: modes, offsets, colours, and what the closed bubble shows."""
 
 import re
+import subprocess
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from browser import WIDGET, Chat, HostPages, Provider, Visit, add_tenant, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -246,6 +247,30 @@ def test_the_module_mounts_on_an_element_and_takes_it_away(
         expect(chat.host).to_have_count(0)
     with pytest.raises(Exception, match=re.escape("mount(): data-api-key is missing or wrong.")):
         chat.page.evaluate(mount, config | {"apiKey": ""})
+
+
+@pytest.mark.parametrize("framework", ["react", "vue"])
+def test_the_readmes_component_puts_the_widget_on_a_page_and_takes_it_away(
+    context: BrowserContext, host_pages: HostPages, provider: Provider, shop: RunningService, framework: str
+) -> None:
+    """In React's strict mode, which mounts everything twice."""
+    command = ["node", "test/example.mjs", framework]
+    application = subprocess.run(command, cwd=WIDGET, stdout=subprocess.PIPE, check=True, text=True).stdout
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add())
+    chat.page.add_script_tag(content=application)
+    config = {"apiUrl": shop.url, "apiKey": shop.api_key, "widgetId": shop.widget_id, "title": framework}
+    for _ in range(2):
+        chat.page.evaluate("(config) => { window.end = App.start(config) }", config)
+        chat.open()
+        expect(chat.window).to_have_accessible_name(framework)
+        expect(chat.host).to_have_count(1)
+        chat.page.evaluate("end()")
+        expect(chat.host).to_have_count(0)
+    chat.page.evaluate("(config) => { App.start(config)() }", config)
+    chat.page.evaluate("(config) => import(`${config.apiUrl}/widget.mjs`)", config)
+    expect(chat.host).to_have_count(0)
+    assert [line for line in chat.console if not line.startswith("info")] == []
 
 
 def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Visit) -> None:
