@@ -103,7 +103,7 @@ class ChatRequest(Incoming):
 class FeedbackRequest(Incoming):
     """What a visitor thinks of an answer."""
 
-    rating: Literal["up", "down"]
+    rating: records.Rating
     comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARS, json_schema_extra={"pattern": NO_NUL})
 
     @field_validator("comment", mode="after")
@@ -270,6 +270,7 @@ class ConversationMessage(Outgoing):
     created_at: datetime
     status: AnswerStatus | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
     code: str | Absent = Field(default=None, description="Why an answer with status error broke.", exclude_if=_is_none)
+    rating: records.Rating | Absent = Field(default=None, description="Of a rated answer only.", exclude_if=_is_none)
 
 
 class Conversation(Outgoing):
@@ -347,6 +348,7 @@ def messages_of(turn: records.Turn, text_so_far: str | None) -> list[Conversatio
         created_at=turn.finished_at or turn.created_at,
         status=turn.status,
         code=turn.code,
+        rating=turn.rating,
     )
     return [question, answer]
 

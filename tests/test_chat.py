@@ -223,9 +223,9 @@ async def test_a_conversation_can_be_read_rated_and_forgotten(client: Client, up
     )
     assert rated.status == 204
     path = f"/api/v1/conversations/{start['conversation_id']}"
-    assert [(m["role"], m["content"]) for m in (await client.get_json(path))["messages"]] == [
-        ("user", "Hi"),
-        ("assistant", "Hello"),
+    assert [(m["role"], m["content"], m.get("rating")) for m in (await client.get_json(path))["messages"]] == [
+        ("user", "Hi", None),
+        ("assistant", "Hello", "up"),
     ]
     deleted, _ = await client.request("DELETE", path)
     assert deleted.status == 204
