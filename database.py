@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import aiosqlite
 import asyncpg  # type: ignore[import-untyped]
@@ -193,12 +194,40 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         pool_timeout=DEADLINE,
         hide_parameters=True,
         # No isolation level: the driver begins no transaction by itself, `_begin_immediate` does.
-        connect_args={"async_creator_fn": _open_file, "timeout": BUSY, "isolation_level": None},
+        connect_args={
+            "async_creator_fn": _open_file,
+            "factory": _SqliteConnection,
+            "timeout": BUSY,
+            "isolation_level": None,
+        },
     )
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     event.listen(engine.sync_engine, "checkout", partial(_require_same_file, Path(str(url.database))))
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """A connection whose cursors are closed with it.
+
+    A call that is cancelled within INSERT … RETURNING leaves a cursor with a row to fetch. SQLite would keep the
+    transaction, and with it the write lock, until that cursor is garbage: see sqlite.org/c3ref/close.html.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        self._cursors.clear()  # a connection may be closed twice
+        super().close()
 
 
 async def _open_file(path: str, **options: Any) -> aiosqlite.Connection:
