@@ -50,11 +50,21 @@ async def test_a_clock_set_back_frees_nothing_and_blocks_for_one_window(store: S
 
 
 async def test_one_that_waited_for_its_turn_does_not_move_the_window(store: Store) -> None:
-    """Asked at 99.9 s, it comes after the one that began the window at 100 s: the next window begins at 160 s still."""
-    assert (await store.take(Quota("key", 2, 60), now=100.0))[0].granted
-    assert (await store.take(Quota("key", 2, 60), now=99.9))[0].granted
-    assert not (await store.take(Quota("key", 2, 60), now=159.95))[0].granted
-    assert (await store.take(Quota("key", 2, 60), now=160.0))[0].granted
+    """Asked at 99.9 s, it comes after the one that began the window at 100 s: the next window begins at 160 s still.
+
+    Nobody is told to wait for longer than a window.
+    """
+    quota = Quota("key", 2, 60)
+
+    told = [(await store.take(quota, now=now))[0] for now in (100.0, 99.9, 99.9, 159.5, 160.0)]
+
+    assert told == [
+        Taken(True, 1, 60),
+        Taken(True, 0, 60),
+        Taken(False, 0, 60),
+        Taken(False, 0, 0.5),
+        Taken(True, 1, 60),
+    ]
 
 
 async def test_a_clock_set_back_within_the_limit_counts_on(store: Store) -> None:
