@@ -42,12 +42,6 @@ class Counters:
         left = await db.scalar(select(ends).where(counters.c.scope == quota.scope))
         return Taken(False, 0, min(max(quota.window if left is None else left, 0.001), quota.window))
 
-    async def tokens_used_today(self, db: AsyncConnection, tenant_id: int) -> int:
-        """The tokens that the tenant's answers took since midnight UTC, with what is reserved for those under way."""
-        today = counters.c.started >= self._database.midnight()
-        used = select(counters.c.used).where(counters.c.scope == _tokens_scope(tenant_id), today)
-        return await db.scalar(used) or 0
-
     async def reserve(
         self, db: AsyncConnection, tenant_id: int, tokens: int, limit: int, now: float | None
     ) -> Reservation:

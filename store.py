@@ -212,11 +212,6 @@ class Store:
                     break
         return taken
 
-    async def tokens_used_today(self, tenant_id: int) -> int:
-        """The tokens that the tenant's answers took since midnight UTC, with what is reserved for those under way."""
-        async with self._database.reading() as db:
-            return await self._counters.tokens_used_today(db, tenant_id)
-
     # Conversations
 
     async def begin_turn(

@@ -17,7 +17,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from store import Begun, Quota, Store, Tenant, UsageRow
+from store import Begun, BudgetSpent, Quota, Store, Tenant, Terms, UsageRow
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
@@ -95,6 +95,20 @@ async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: st
     begun = await begin(store, tenant, question, **given)
     assert await finish(store, tenant, begun, answer)
     return begun
+
+
+async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
+    """Whether the day's answers took exactly so many tokens: a budget of as many is spent, and of one more is not."""
+    return (tokens == 0 or await _is_spent(store, tenant, tokens)) and not await _is_spent(store, tenant, tokens + 1)
+
+
+async def _is_spent(store: Store, tenant: Tenant, tokens_per_day: int) -> bool:
+    try:
+        begun = await begin(store, tenant, terms=Terms(tokens_per_day=tokens_per_day))
+    except BudgetSpent:
+        return True
+    await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    return False
 
 
 def used(tenant: Tenant, begun: Begun | None = None, **given: Any) -> UsageRow:

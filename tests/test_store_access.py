@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from databases import begin, used
+from databases import begin, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
 from store import KeyNotFound, NameTaken, Store, Tenant, TenantNotFound, visitor_id
@@ -156,7 +156,7 @@ async def test_a_removed_tenant_leaves_nothing_behind(store: Store, tenant: Tena
     assert await store.list_tenants() == [tenant]
     again, _, _ = await store.add_tenant("gone")
     assert again.id != gone.id
-    assert await store.tokens_used_today(again.id) == 0
+    assert await has_spent(store, again, 0)
     assert await store.usage("gone", datetime(2020, 1, 1, tzinfo=UTC)) == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from databases import begin, finish, used
+from databases import begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
 from store import Begun, BudgetSpent, ConversationNotFound, Store, Tenant, Terms, TooManyStreams
@@ -41,11 +41,12 @@ async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> Bu
 async def test_what_is_reserved_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=terms(400))
     assert begun.reservation is not None
-    assert (begun.reservation.tokens, await store.tokens_used_today(tenant.id)) == (400, 400)
+    assert begun.reservation.tokens == 400
+    assert await has_spent(store, tenant, 400)
 
     await finish(store, tenant, begun)
 
-    assert await store.tokens_used_today(tenant.id) == 13
+    assert await has_spent(store, tenant, 13)
 
 
 async def test_the_history_that_goes_with_a_question_is_reserved_too(store: Store, tenant: Tenant) -> None:
@@ -135,7 +136,7 @@ async def test_a_dead_process_costs_what_it_reserved_and_no_more(store: Store, t
 
     assert await store.abandon(begun.turn.id, beat=0)
 
-    assert await store.tokens_used_today(tenant.id) == 300
+    assert await has_spent(store, tenant, 300)
     (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
     assert (total.group, total.charged, total.prompt_tokens) == (("interrupted",), 300, 0)
 
@@ -147,7 +148,7 @@ async def test_a_process_that_was_thought_dead_settles_what_it_really_used(store
     assert await finish(store, tenant, begun)
     assert not await finish(store, tenant, begun)
 
-    assert await store.tokens_used_today(tenant.id) == 13
+    assert await has_spent(store, tenant, 13)
     (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
     assert (total.group, total.charged) == (("complete",), 13)
 
@@ -157,12 +158,12 @@ async def test_answers_that_are_cut_discarded_or_deleted_are_settled_too(store: 
 
     row = used(tenant, cut, prompt_tokens=None, completion_tokens=None, charged=70)
     await store.cut_turns("restarting", {cut.turn.id: "Half"}, [row])
-    assert await store.tokens_used_today(tenant.id) == 670
+    assert await has_spent(store, tenant, 670)
     await store.discard_turn(discarded.turn.id, used(tenant, discarded, charged=0))
-    assert await store.tokens_used_today(tenant.id) == 370
+    assert await has_spent(store, tenant, 370)
     assert await store.delete_conversation(tenant.id, deleted.turn.conversation_id)
     await finish(store, tenant, deleted)
-    assert await store.tokens_used_today(tenant.id) == 83
+    assert await has_spent(store, tenant, 83)
 
 
 async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant: Tenant) -> None:
@@ -172,7 +173,7 @@ async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant
     with pytest.raises(ConversationNotFound):
         await begin(store, tenant, conversation_id=uuid.uuid4(), terms=terms(100))
 
-    assert await store.tokens_used_today(tenant.id) == 100
+    assert await has_spent(store, tenant, 100)
 
 
 async def test_a_visitor_reads_so_many_answers_at_a_time_and_others_theirs(store: Store, tenant: Tenant) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 import database
-from databases import begin, connect_postgres, finish, on_postgres, take
+from databases import begin, connect_postgres, finish, has_spent, on_postgres, take
 from databases import store as store
 from databases import tenant as tenant
 from store import Begun, Store, StoreError, StoreUnavailable, Tenant
@@ -171,7 +171,7 @@ async def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(tmp_path:
         await finish(store, tenant, begun, "x" * 1_000_000)
 
     assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
-    assert await store.tokens_used_today(tenant.id) == 0
+    assert await has_spent(store, tenant, 0)
     assert await finish(store, tenant, begun, "short")
     await store.close()
 

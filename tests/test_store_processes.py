@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish, take
+from databases import ask, begin, finish, has_spent, take
 from databases import store as store
 from databases import tenant as tenant
 from store import Store, Tenant
@@ -93,7 +93,7 @@ async def test_processes_lose_no_turn_and_repeat_none(database_url: str, store: 
 
     assert sum(begun for begun, _ in results) == len(shared)
     assert sum(ended for _, ended in results) == len(shared)
-    assert await store.tokens_used_today(tenant.id) == 13 * (len(shared) + 30 * PROCESSES)
+    assert await has_spent(store, tenant, 13 * (len(shared) + 30 * PROCESSES))
 
 
 async def test_processes_that_read_before_they_write_undo_nothing(

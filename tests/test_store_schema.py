@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 import tables
 from database import Database
-from databases import ask
+from databases import ask, has_spent
 from databases import store as store
 from databases import tenant as tenant
 from store import SchemaMismatch, Store, Tenant, UsageRow
@@ -200,7 +200,7 @@ async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budg
     assert turn is not None and (turn.answer, turn.visitor, turn.reserved) == ("Hi.", None, None)
     (total,) = await store.usage("shop", datetime(2026, 1, 1, tzinfo=UTC))
     assert (total.requests, total.refused, total.prompt_tokens, total.charged) == (1, 0, 9, 13)
-    assert await store.tokens_used_today(tenant.id) == 950
+    assert await has_spent(store, tenant, 950)
     await store.record([UsageRow(datetime.now(UTC), None, "key_invalid", refused=True)])
     await ask(store, tenant)
     await store.remove_tenant("shop")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish
+from databases import ask, begin, finish, has_spent
 from databases import store as store
 from databases import tenant as tenant
 from store import Conflict, ConversationNotFound, MessageIdTaken, Store, StoreError, Tenant, Terms
@@ -60,7 +60,7 @@ async def test_a_turn_ends_once(store: Store, tenant: Tenant) -> None:
     assert turn is not None
     assert (turn.answer, turn.status) == ("first", "complete")
     assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
-    assert await store.tokens_used_today(tenant.id) == 13
+    assert await has_spent(store, tenant, 13)
 
 
 async def test_many_endings_at_once_leave_one(store: Store, tenant: Tenant) -> None:
@@ -72,7 +72,7 @@ async def test_many_endings_at_once_leave_one(store: Store, tenant: Tenant) -> N
     turn = await store.find_turn(tenant.id, begun.turn.id)
     assert turn is not None
     assert turn.answer == f"answer {endings.index(True)}"
-    assert await store.tokens_used_today(tenant.id) == 13
+    assert await has_spent(store, tenant, 13)
 
 
 async def test_the_history_is_the_newest_answered_turns_oldest_first(store: Store, tenant: Tenant) -> None:
@@ -327,7 +327,7 @@ async def test_an_answer_whose_conversation_was_deleted_is_billed(store: Store, 
     assert not await finish(store, tenant, begun)
 
     assert await store.conversation(tenant.id, begun.turn.conversation_id) is None
-    assert await store.tokens_used_today(tenant.id) == 13
+    assert await has_spent(store, tenant, 13)
 
 
 async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, tenant: Tenant) -> None:
