@@ -4,13 +4,14 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import respx
 
 import chatbot
-from client import Client, until
+from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
 from fakes import answer, delta, streamed
 from upstreams import local_upstream
@@ -37,12 +38,35 @@ def question() -> dict[str, str]:
     return {"message": "A story", "message_id": str(uuid.uuid4())}
 
 
+@asynccontextmanager
+async def half_answered(
+    client: Client, upstream: respx.Route
+) -> AsyncIterator[tuple[dict[str, str], Response, AsyncIterator[ReceivedEvent], asyncio.Event]]:
+    """A question whose answer is half written: what was asked, the response, its events after `start`, and what lets
+    the upstream say the other half."""
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
+    asked = question()
+    async with client.stream("POST", "/api/v1/chat", json_body=asked) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        yield asked, response, events, rest
+
+
+async def follow(asked: dict[str, str], one: Client, other: Client) -> asyncio.Task[Answer]:
+    """A reader at the other process of an answer that one writes; the writer knows of it."""
+    following = asyncio.create_task(other.ask(asked["message"], message_id=asked["message_id"]))
+    writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+    await until(lambda: writing.followed > 0)
+    return following
+
+
 async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Once upon "), rest, *answer("a time")))
+    more, rest = asyncio.Event(), asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Once "), more, delta("upon "), rest, *answer("a time")))
     asked = question()
     async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
         events = response.events()
@@ -52,12 +76,11 @@ async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
     async with other.stream("POST", "/api/v1/chat", json_body=asked, headers={"Last-Event-ID": seen.id}) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
+        more.set()
+        assert (await anext(events)).data["chunk"] == "upon "
         rest.set()
-        text = seen.data["chunk"]
-        async for event in events:
-            text += event.data.get("chunk", "")
-    assert text == "Once upon a time"
-    assert event.data["status"] == "complete"
+        assert (await anext(events)).data["chunk"] == "a time"
+        assert (await anext(events)).data["status"] == "complete"
     assert upstream.call_count == 1
 
 
@@ -105,15 +128,10 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
-        await anext(response.events())
-        following = asyncio.create_task(other.ask("A story", message_id=asked["message_id"]))
-        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
-        await until(lambda: writing.followed > 0)
+    async with half_answered(one, upstream) as (asked, response, _, rest):
+        following = await follow(asked, one, other)
         await response.leave()
+    writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
     left, looked = time.monotonic(), writing.followed
     await until(lambda: time.monotonic() > left + 2.2)  # `resume_seconds` and what one look is good for are over
     assert writing.followed > looked
@@ -123,11 +141,7 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
 
 async def test_an_answer_can_be_stopped_at_the_other_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
     one, other = two
-    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
-        events = response.events()
-        await anext(events)
+    async with half_answered(one, upstream) as (asked, _, events, _):
         stopped, _ = await other.request("POST", f"/api/v1/messages/{asked['message_id']}/stop")
         assert stopped.status == 204
         last = [event async for event in events][-1]
@@ -183,13 +197,8 @@ async def test_a_reader_of_an_answer_that_another_process_writes_is_told_of_a_sh
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
-        await anext(response.events())
-        following = asyncio.create_task(other.ask("A story", message_id=asked["message_id"]))
-        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
-        await until(lambda: writing.followed > 0)
+    async with half_answered(one, upstream) as (asked, _, _, _):
+        following = await follow(asked, one, other)
         await other.state["service"].answers.drain(0)
         assert (await following).last.data["code"] == "restarting"
 
@@ -198,19 +207,16 @@ async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
-        events = response.events()
-        start = (await anext(events)).data
-        store = other.state["service"].store
-        for message_id, beat in (await store.beats()).items():
-            assert await store.abandon(message_id, beat)
+    store = other.state["service"].store
+    async with half_answered(one, upstream) as (asked, _, events, rest):
+        message_id = uuid.UUID(asked["message_id"])
+        async with asyncio.timeout(30):
+            while not await store.abandon(message_id, (await store.beats())[message_id]):
+                continue  # it has shown life meanwhile
         rest.set()
         assert [event async for event in events][-1].data["status"] == "complete"
-    turns = await one.get_json(f"/api/v1/conversations/{start['conversation_id']}")
-    assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("One two", "complete")
+    turn = await store.find_turn((await store.get_tenant("shop")).id, message_id)
+    assert (turn.answer, turn.status) == ("Half whole", "complete")
     totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
     assert [(total.group[0], total.requests, total.completion_tokens) for total in totals] == [("complete", 1, 4)]
 
@@ -219,13 +225,10 @@ async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
 
     async def broken(*arguments: object) -> None:
         raise RuntimeError("a fault of our own")
 
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
-        await anext(response.events())
+    async with half_answered(one, upstream) as (asked, _, _, _):
         monkeypatch.setattr(other.state["service"].store, "look_at", broken)
-        assert (await other.ask("A story", message_id=asked["message_id"])).last.data["code"] == "interrupted"
+        assert (await other.ask(asked["message"], message_id=asked["message_id"])).last.data["code"] == "interrupted"

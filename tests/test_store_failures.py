@@ -4,8 +4,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 import database
-from databases import begin, connect_postgres, finish, has_spent, on_postgres, take
+from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
 from store import Begun, Store, StoreError, StoreUnavailable, Tenant
@@ -27,14 +29,18 @@ async def _locked(database_url: str) -> AsyncIterator[None]:
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         connection = sqlite3.connect(str(url.database), isolation_level=None)
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-        connection.close()
+        with closing(connection):
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
     else:
         other = await connect_postgres(url)
-        await other.execute("BEGIN; LOCK TABLE schema_version, tenants, messages, counters IN ACCESS EXCLUSIVE MODE")
-        yield
-        await other.close()
+        try:
+            await other.execute(
+                "BEGIN; LOCK TABLE schema_version, tenants, messages, counters IN ACCESS EXCLUSIVE MODE"
+            )
+            yield
+        finally:
+            await other.close()
 
 
 async def test_a_locked_database_is_unavailable_in_time(database_url: str, store: Store, tenant: Tenant) -> None:
@@ -197,9 +203,11 @@ async def _silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
         closed.set()
 
     server = await asyncio.start_server(ignore, "127.0.0.1", 0)
-    yield f"postgresql+asyncpg://user@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", closed
-    server.close()
-    await server.wait_closed()
+    try:
+        yield f"postgresql+asyncpg://user@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", closed
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def test_a_server_that_never_answers_is_unavailable_in_time() -> None:
@@ -281,11 +289,14 @@ async def test_a_number_beyond_the_database_is_an_error_of_the_family(store: Sto
 
 
 async def test_no_error_shows_a_visitors_words(store: Store, tenant: Tenant) -> None:
-    await store.remove_tenant("shop")
+    """Not even where the driver refuses the very statement that bears them."""
+    begun = await begin(store, tenant)
+    no_number: Any = object()
 
     with pytest.raises(StoreError) as caught:
-        await begin(store, tenant, "canary")
+        await finish(store, tenant, begun, "canary", usage_row=replace(used(tenant), prompt_tokens=no_number))
 
+    assert "UPDATE messages" in str(caught.value.__cause__)
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"
 
 
