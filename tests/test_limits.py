@@ -269,11 +269,17 @@ async def test_the_budget_is_charged_the_providers_count_or_else_an_estimate(
         assert await has_spent(store, await store.get_tenant("shop"), charged)
 
 
-@pytest.mark.parametrize("response", [httpx.Response(401), httpx.Response(400), httpx.ConnectError("no")])
+@pytest.mark.parametrize("answered", [httpx.Response(401), httpx.Response(400), None])
 async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
-    serve: Serve, upstream: respx.Route, response: Any
+    serve: Serve, upstream: respx.Route, answered: httpx.Response | None
 ) -> None:
-    upstream.mock(side_effect=[response] * 3)
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        if answered is None:
+            raise httpx.ConnectError("no")
+        await request.extensions["trace"]("http11.send_request_headers.started", {})  # as httpcore tells it
+        return answered
+
+    upstream.mock(side_effect=refuse)
     async with serve(tenant={"tokens_per_day": 1000}) as client:
         assert (await client.refused())[1]["code"] == "upstream_failed"
         await client.until_idle()
