@@ -73,12 +73,12 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float 
 
 @dataclass(frozen=True)
 class Weight:
-    """What a process holds: bytes of memory, sockets to readers and to upstreams, tasks and open answers."""
+    """What a process holds: bytes of memory, sockets to readers and to upstreams, and tasks by their names."""
 
     memory: int
     reader_sockets: int
     upstream_sockets: int
-    tasks: int
+    tasks: Counter[str]
 
 
 @dataclass
@@ -208,7 +208,7 @@ class Replica:
         if not await until(report.exists, 10):
             raise RuntimeError(f"{self.name} does not report")
         sockets = self.sockets()
-        tasks = int(report.read_text())
+        tasks = Counter(report.read_text().splitlines())
         return Weight(self.memory(), sockets["reader"], sockets[str(upstream_port)], tasks)
 
     async def weigh_until(self, upstream_port: int, holds: Callable[[Weight], bool]) -> Weight:

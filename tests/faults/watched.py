@@ -1,4 +1,4 @@
-"""`python chatbot.py`, which on SIGUSR1 collects its garbage and writes how many tasks it has to FAULTS_REPORT.
+"""`python chatbot.py`, which on SIGUSR1 collects its garbage and writes the names of its tasks to FAULTS_REPORT.
 
 FAULTS_HURRY shortens the waits between processes: `answers.ABANDONED_SECONDS=0.5 …`, by module and name.
 """
@@ -20,7 +20,7 @@ def _report(number: int, frame: FrameType | None) -> None:
     ctypes.CDLL(None).malloc_trim(0)
     path = Path(os.environ["FAULTS_REPORT"])
     unfinished = path.with_suffix(".new")
-    unfinished.write_text(str(len(asyncio.all_tasks())))
+    unfinished.write_text("\n".join(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks()))
     unfinished.rename(path)
 
 
