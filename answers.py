@@ -119,6 +119,11 @@ class Writing:
     followed_at: float = float("-inf")  # when that was last seen to grow
     kept: int = 0  # characters that the database has
 
+    @property
+    def is_unasked(self) -> bool:
+        """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
+        return self.given_up and not self.call.sent
+
 
 @dataclass(slots=True)
 class Mirror:
@@ -185,6 +190,14 @@ class Answers:
         writing = self._writings[answer.message_id] = Writing(answer, call, writer, usage, time.monotonic())
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
+    async def is_dropped(self, message_id: UUID) -> bool:
+        """Whether a question was given up before it was asked. Waits until the database has forgotten it."""
+        writing = self._writings.get(message_id)
+        if writing is None or writing.call.connecting or not writing.is_unasked:
+            return False
+        await _ended([writing], STORING_SECONDS)
+        return True
+
     def answer_of(self, turn: Turn) -> Answer:
         """The answer of a turn that is there already: under way here, under way elsewhere, or ended."""
         if writing := self._writings.get(turn.id):
@@ -199,7 +212,7 @@ class Answers:
             answer.end(ending_of(turn))
         else:
             mirror = self._mirrors[turn.id] = Mirror(answer)
-            mirror.task = asyncio.create_task(self._mirror(mirror, turn.beat), name=f"mirror {turn.id}")
+            mirror.task = asyncio.create_task(self._mirror(mirror), name=f"mirror {turn.id}")
         return answer
 
     def join(self, answer: Answer) -> None:
@@ -339,7 +352,7 @@ class Answers:
         answer, usage, writer = writing.answer, writing.usage, writing.writer
         while True:
             try:
-                if writing.given_up and not writing.call.sent:
+                if writing.is_unasked:
                     await self._store.discard_turn(answer.message_id, usage, writer)
                 else:
                     await self._store.finish_turn(answer.message_id, answer.text(), status, code, usage, writer)
@@ -353,16 +366,18 @@ class Answers:
 
     # Other processes
 
-    async def _mirror(self, mirror: Mirror, beat: int) -> None:
-        """Follow an answer that another process writes, by what it keeps in the database."""
-        pulse = Pulse(beat)
+    async def _mirror(self, mirror: Mirror) -> None:
+        """Follow an answer that another process writes, by what it keeps in the database.
+
+        Should that process die, `keep` closes the turn.
+        """
         try:
             while mirror.answer.ending is None:
                 await asyncio.sleep(TICK_SECONDS)
                 if mirror.readers == 0:
                     return
                 try:
-                    pulse = await self._look(mirror.answer, pulse)
+                    await self._look(mirror.answer)
                 except StoreUnavailable as error:
                     log.warning("an answer elsewhere cannot be followed", extra={"reason": str(error)})
         except Exception as error:
@@ -371,21 +386,16 @@ class Answers:
         finally:
             del self._mirrors[mirror.answer.message_id]
 
-    async def _look(self, answer: Answer, pulse: Pulse) -> Pulse:
-        """Take over what the database has more of an answer. Returns the pulse of the process that writes it."""
+    async def _look(self, answer: Answer) -> None:
+        """Take over what the database has more of an answer."""
         turn = await self._store.look_at(answer.message_id)
         if turn is None:
             answer.end(Interrupted("the turn was deleted"))
-            return pulse
+            return
         if len(turn.answer) > answer.length:
             answer.append(turn.answer[answer.length :])
         if turn.status != "running":
             answer.end(ending_of(turn))
-        elif turn.beat != pulse.beat:
-            return Pulse(turn.beat)
-        elif pulse.is_gone:
-            await self._store.abandon(turn.id, turn.beat)
-        return pulse
 
     async def keep(self, closing: asyncio.Event) -> None:
         """Look after the answers until `closing` is set."""

@@ -104,6 +104,35 @@ async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_t
             assert local.asked == 1
 
 
+async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_is_answered(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_upstream() as local:
+        async with serve(openai_base_url=local.url("quick")) as client:
+            store = client.state["service"].store
+            discard, dropping, go_on = store.discard_turn, asyncio.Event(), asyncio.Event()
+
+            async def discard_later(*arguments: object) -> None:
+                dropping.set()
+                await go_on.wait()
+                await discard(*arguments)
+
+            monkeypatch.setattr(store, "discard_turn", discard_later)
+            connected = client.hold_connections()
+            message_id = str(uuid.uuid4())
+            leaving = asyncio.create_task(client.ask_and_leave(message_id=message_id))
+            await until(lambda: any(w.call.connecting for w in client.state["service"].answers._writings.values()))
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            connected.set()
+            await dropping.wait()
+            back = asyncio.create_task(client.ask("Hi", message_id=message_id))
+            await asyncio.wait([back], timeout=0.2)
+            go_on.set()
+            assert (await back).text == "Quick answer"
+            assert local.asked == 1
+
+
 async def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(
     client: Client, upstream: respx.Route
 ) -> None:

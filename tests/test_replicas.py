@@ -20,7 +20,7 @@ from upstreams import local_upstream
 @pytest.fixture(autouse=True)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
-    for name, seconds in {"TICK": 0.02, "BEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 1}.items():
+    for name, seconds in {"TICK": 0.02, "BEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 2}.items():
         monkeypatch.setattr(f"answers.{name}_SECONDS", seconds)
 
 
@@ -133,7 +133,7 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
         await response.leave()
     writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
     left, looked = time.monotonic(), writing.followed
-    await until(lambda: time.monotonic() > left + 2.2)  # `resume_seconds` and what one look is good for are over
+    await until(lambda: time.monotonic() > left + 3.2)  # `resume_seconds` and what one look is good for are over
     assert writing.followed > looked
     rest.set()
     assert (await following).text == "Half whole"
