@@ -9,7 +9,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /**
  * In bytes. `open` is what a visitor loads who asks and reads in English; `whole` adds what is fetched only when it is
- * wanted: menu, history, sound, previews beside the bubble. Each further language is a chunk apart.
+ * wanted: previews beside the bubble. Each further language is a chunk apart.
  */
 const BUDGETS = { first: 4096, open: 25_800, whole: 29_200 };
 

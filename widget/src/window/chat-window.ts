@@ -8,6 +8,7 @@ import { ChatElement, register } from './chat-element.ts';
 import { ChatMemory } from './chat-memory.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
+import { chime } from './chime.ts';
 import { endText } from './end-text.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
@@ -303,8 +304,7 @@ export class ChatWindow extends ChatElement {
   /** An answer has ended. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
-    if (this.#start.settings.sound && !this.#memory.get().muted && navigator.userActivation?.hasBeenActive)
-      void this.#withExtras(({ chime }) => chime());
+    if (this.#start.settings.sound && !this.#memory.get().muted && navigator.userActivation?.hasBeenActive) chime();
   }
 
   #tellUnread(count: number, preview: string): void {
@@ -317,15 +317,6 @@ export class ChatWindow extends ChatElement {
   #note(text: string): void {
     if (text !== this.#strings.copied) this.notice = text;
     this.#announcer.say(text);
-  }
-
-  async #withExtras(use: (extras: typeof import('./extras.ts')) => void): Promise<void> {
-    try {
-      use(await import('./extras.ts'));
-    } catch (error) {
-      this.#note(this.#strings.errorOffline);
-      console.error('A4ChatWidget: a part of the chat could not be loaded.', error);
-    }
   }
 
   readonly #onKey = (event: KeyboardEvent): void => {
@@ -343,11 +334,10 @@ export class ChatWindow extends ChatElement {
     this.tell('window-close');
   };
 
-  readonly #toggleMenu = (): Promise<void> =>
-    this.#withExtras(() => {
-      this.menu = !this.menu;
-      this.notice = '';
-    });
+  readonly #toggleMenu = (): void => {
+    this.menu = !this.menu;
+    this.notice = '';
+  };
 
   #onPick(event: CustomEvent<string>): void {
     switch (event.detail) {

@@ -3,6 +3,8 @@ import type { Start } from '../app/ai-chat-widget.ts';
 import type { EventDetail, EventName } from '../protocol.ts';
 import { loadStrings } from '../strings/index.ts';
 import { ChatWindow } from './chat-window.ts';
+import './chat-history.ts';
+import './chat-menu.ts';
 import './input-area.ts';
 import './message-list.ts';
 import './typing-indicator.ts';

@@ -1,0 +1,112 @@
+import { html, nothing } from 'lit/html.js';
+import { fill, type Strings } from '../strings/index.ts';
+import type { ChatController } from './chat-controller.ts';
+import { ChatElement, css, register } from './chat-element.ts';
+import type { Chat } from './chat-memory.ts';
+import { dayName } from './dates.ts';
+import { iconButton } from './icon-button.ts';
+import * as icons from './icons.ts';
+import { shared } from './shared.styles.ts';
+
+/**
+ * The list of earlier conversations.
+ *
+ * @fires history-close - one was opened, or the visitor goes back
+ */
+export class ChatHistory extends ChatElement {
+  static override styles = [
+    shared,
+    css`
+      :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; scrollbar-width: thin; animation: rise .2s; }
+      .bar, li { display: flex; align-items: center; gap: 4px; }
+      h2 { margin: 0; font-size: 15px; font-weight: 600; }
+      ul { margin: 8px 0 0; padding: 0; list-style: none; }
+      .chat { flex: 1; flex-direction: column; align-items: flex-start; gap: 0; min-width: 0; min-height: 56px; padding: 8px 12px; border-radius: 12px; }
+      .chat:hover, [aria-current] { background: var(--_secondary); }
+      .title { max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+      time, p { color: var(--_muted); font-size: 13px; }
+      time { display: block; }
+      time::first-letter { text-transform: uppercase; }
+      p { padding: 0 12px; }
+      .danger { flex: none; color: var(--_danger); }
+    `,
+  ];
+
+  static override properties = ['strings', 'chats', 'asked', 'problem'];
+
+  declare chat: ChatController;
+  declare strings: Strings;
+  declare current: string | null;
+  declare chats: Chat[] | undefined;
+  /** The one that shall be deleted, if the visitor is sure. */
+  declare asked: Chat | undefined;
+  declare problem: string;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.chat.chats().then(
+      (chats) => {
+        this.chats = chats;
+      },
+      () => {
+        this.problem = this.strings.restoreFailed;
+      },
+    );
+  }
+
+  override focus(): void {
+    void this.updateComplete.then(() => this.find('button')?.focus());
+  }
+
+  override render() {
+    const { strings, chats, problem } = this;
+    return html`
+      <div class="bar">
+        ${iconButton(strings.back, icons.back, this.#close, 'icon back')}
+        <h2>${strings.history}</h2>
+      </div>
+      <p role="status">${problem || (chats ? (chats.length ? nothing : strings.historyEmpty) : strings.restoring)}</p>
+      <ul>${chats?.map(this.#renderChat)}</ul>
+    `;
+  }
+
+  readonly #renderChat = (chat: Chat) => {
+    const { strings } = this;
+    const asked = chat === this.asked;
+    const label = asked ? strings.forgetYes : fill(strings.historyDelete, { title: chat.title });
+    return html`<li>
+      <button class="chat" type="button" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
+        <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
+      </button>
+      ${iconButton(label, asked ? label : icons.bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}
+    </li>`;
+  };
+
+  #open(chat: Chat): void {
+    if (chat.id !== this.current) this.chat.open(chat.id);
+    this.#close();
+  }
+
+  async #delete(chat: Chat): Promise<void> {
+    if (chat !== this.asked) {
+      this.asked = chat;
+      return;
+    }
+    const gone = await this.chat.forget(chat.id);
+    this.problem = gone ? '' : this.strings.forgetFailed;
+    if (gone) this.chats = this.chats?.filter((other) => other !== chat);
+    this.focus();
+  }
+
+  readonly #close = (): void => {
+    this.tell('history-close');
+  };
+}
+
+register('chat-history', ChatHistory);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'chat-history': ChatHistory;
+  }
+}

@@ -1,0 +1,15 @@
+/** Two soft notes. Browsers let a page sound only after the visitor has touched it. */
+export function chime(): void {
+  const audio = new AudioContext();
+  const volume = audio.createGain();
+  const tone = audio.createOscillator();
+  const now = audio.currentTime;
+  volume.gain.setValueAtTime(0.06, now);
+  volume.gain.exponentialRampToValueAtTime(0.0001, now + 0.5);
+  tone.frequency.setValueAtTime(659, now);
+  tone.frequency.setValueAtTime(880, now + 0.12);
+  tone.connect(volume).connect(audio.destination);
+  tone.onended = () => void audio.close();
+  tone.start();
+  tone.stop(now + 0.5);
+}
