@@ -9,6 +9,7 @@ import { gzipSync } from 'fflate';
 import { minify } from 'terser';
 import { build } from 'vite';
 import { minifyCss, minifyTemplates } from './minify-templates.mjs';
+import { shortNames } from './short-names.mjs';
 import { brotli, sizes } from './sizes.mjs';
 import { stringsAsLists } from './strings.mjs';
 
@@ -33,6 +34,8 @@ function minifyScripts(format) {
       pure_getters: true,
       keep_fargs: false,
     },
+    // Names by which Lit's parts know each other: all of Lit stands in one chunk.
+    mangle: { properties: { regex: /^_\$/ } },
     format: { comments: false },
   };
   return {
@@ -49,7 +52,7 @@ async function chunks(entry, format, name, define = {}) {
     logLevel: 'warn',
     base: './',
     publicDir: false,
-    plugins: [minifyTemplates(), stringsAsLists(), minifyScripts(format)],
+    plugins: [minifyTemplates(), stringsAsLists(), shortNames(), minifyScripts(format)],
     define,
     build: {
       write: false,

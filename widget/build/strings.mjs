@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { changed, nodesOf } from './syntax.mjs';
 
 const SRC = path.resolve(import.meta.dirname, '../src');
 const LANGUAGE = /[\\/]src[\\/]strings[\\/]\w\w(-\w\w)?\.ts$/;
@@ -12,12 +13,6 @@ const USER = /[\\/]src[\\/](app|window)[\\/].*\.ts$/;
 const KEYS = [...readFileSync(path.join(SRC, 'strings/en.ts'), 'utf8').matchAll(/^ {2}(\w+): /gm)].map(
   ([, key]) => key,
 );
-
-/** Each node of a syntax tree. */
-function* nodesOf(value) {
-  if (typeof value?.type === 'string') yield value;
-  if (value && typeof value === 'object') for (const child of Object.values(value)) yield* nodesOf(child);
-}
 
 /** What takes the place of which part of a language's source. */
 function listOf(tree, id) {
@@ -48,10 +43,7 @@ export function stringsAsLists() {
     transform(code, id) {
       const edits = LANGUAGE.test(id) ? listOf : USER.test(id) ? numbersOf : undefined;
       if (!edits) return null;
-      let changed = code;
-      const fromTheEnd = edits(this.parse(code), id).sort(([one], [other]) => other - one);
-      for (const [start, end, text] of fromTheEnd) changed = changed.slice(0, start) + text + changed.slice(end);
-      return { code: changed, map: null };
+      return { code: changed(code, edits(this.parse(code), id)), map: null };
     },
   };
 }
