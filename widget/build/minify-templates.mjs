@@ -4,7 +4,9 @@ export const minifyCss = (text) =>
   text
     .replace(/\/\*[\s\S]*?\*\//g, '')
     .replace(/\s+/g, ' ')
-    .replace(/ ?([{};,]) ?/g, '$1')
+    .replace(/ ?([{};,>]) ?/g, '$1')
+    .replace(/(?<=\() | (?=\)|!important)/g, '')
+    .replace(/='(\w+)'\]/g, '=$1]')
     .replace(/: /g, ':')
     .replace(/;\}/g, '}')
     .trim();

@@ -17,7 +17,7 @@ export const styles = css`
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
     font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
-    text-align: start; -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%; text-size-adjust: 100%;
+    -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%;
   }
   :host([theme='dark']) {
     --_bg: var(--a4w-bg-color, #15171b);
@@ -52,8 +52,7 @@ export const styles = css`
   .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
   .status[data-status='reconnecting']::before { background: #d98a00; }
   .status[data-status='offline']::before { background: var(--_muted); }
-  .status:not([data-status='idle'], [data-status='offline'])::before { animation: pulse 1.1s infinite alternate ease-in-out; }
-  @keyframes pulse { to { opacity: .25; } }
+  .status:not([data-status='idle'], [data-status='offline'])::before { animation: breathe .9s infinite alternate ease-in-out; }
   nav { position: relative; display: flex; gap: 2px; }
   .more svg { stroke-width: 3; }
   message-list { flex: 1; min-height: 0; }
@@ -63,7 +62,7 @@ export const styles = css`
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer {
     display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 12px; min-height: 34px;
-    padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; line-height: 1.5; text-align: center;
+    padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; text-align: center;
   }
   footer button { text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
   footer :is(a, button) { padding: 3px 0; }

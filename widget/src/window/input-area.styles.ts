@@ -8,15 +8,14 @@ export const styles = css`
   form {
     display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_border);
     border-radius: calc(var(--_radius) + 6px); background: var(--_bg); box-shadow: 0 1px 3px #0000000d;
-    transition: border-color .15s, box-shadow .15s;
+    transition: .15s;
   }
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
-    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0; resize: none;
+    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
     background: none; color: inherit; font: inherit; font-size: var(--_touch, 15px); line-height: 24px; overflow-y: auto;
     scrollbar-width: thin;
   }
-  textarea::placeholder { color: var(--_muted); opacity: 1; }
   .send {
     flex: none; width: var(--_size); height: var(--_size); border-radius: 50%; background: var(--a4w-primary-color);
     color: var(--a4w-on-primary);
@@ -26,7 +25,7 @@ export const styles = css`
   .stop { background: var(--_text); color: var(--_bg); }
   .stop svg { fill: currentColor; }
   .editing { display: flex; align-items: center; gap: 8px; padding: 0 0 8px; padding-inline-start: 8px; color: var(--_muted); font-size: 13px; }
-  .editing svg { width: 16px; height: 16px; }
+  .editing svg { width: 16px; }
   .editing span { flex: 1; }
   .count { padding: 4px 12px 0; color: var(--_muted); font-size: 12px; text-align: end; font-variant-numeric: tabular-nums; }
   .count.over { color: var(--_danger); font-weight: 600; }

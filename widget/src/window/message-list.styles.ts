@@ -4,10 +4,9 @@ export const styles = css`
   :host { position: relative; display: block; }
   .scroll {
     display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
-    overscroll-behavior: contain; scrollbar-width: thin; scrollbar-color: var(--_border) transparent; outline: 0;
+    overscroll-behavior: contain; scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
   }
   .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
-  .scroll:focus-visible { box-shadow: inset 0 0 0 2px var(--_focus); }
   .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
   /* What is far from the end costs nothing until it is scrolled to. */
   .turn:nth-last-child(n + 12) { content-visibility: auto; contain-intrinsic-size: auto 200px; }
@@ -17,7 +16,7 @@ export const styles = css`
   .question {
     min-width: 0; padding: 9px 14px; border-radius: 18px; border-end-end-radius: 5px;
     background: var(--a4w-primary-color); color: var(--a4w-on-primary);
-    box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_text) 8%, transparent); animation: rise .22s cubic-bezier(.2, .8, .2, 1);
+    box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_text) 8%, transparent); animation: rise .3s cubic-bezier(.2, .8, .2, 1);
   }
   .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
   .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -34,7 +33,7 @@ export const styles = css`
   }
   .actions { display: flex; align-items: center; gap: 2px; margin-inline-start: -7px; }
   .icon { --_hit: max(30px, var(--_small)); border-radius: 8px; }
-  .icon svg { width: 16px; height: 16px; }
+  .icon svg { width: 16px; }
   .icon[aria-pressed='true'] { color: var(--_focus); }
   .icon[aria-pressed='true'] svg { fill: color-mix(in srgb, currentColor 24%, transparent); }
   .over svg { rotate: 180deg; }
@@ -47,17 +46,16 @@ export const styles = css`
     flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
     font: inherit; font-size: max(13px, var(--_touch, 0px));
   }
-  input:focus { border-color: var(--_focus); outline: 2px solid var(--_focus); outline-offset: -1px; }
-  ::placeholder { color: var(--_muted); opacity: 1; }
+  input:focus { outline-offset: -1px; }
   .notice {
-    display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: 13.5px; line-height: 1.45;
+    display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: 13.5px;
   }
   .problem {
     display: grid; grid-template-columns: auto 1fr; align-items: start; align-self: stretch; padding: 12px 14px;
     border-radius: var(--_radius); color: var(--_text); background: color-mix(in srgb, var(--_danger) 8%, var(--_bg));
     box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_danger) 22%, transparent);
   }
-  .problem > svg { width: 18px; height: 18px; color: var(--_danger); }
+  .problem > svg { width: 18px; color: var(--_danger); }
   .problem .pill { grid-column: 2; justify-self: start; }
   .welcome { display: flex; flex: 1; flex-direction: column; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
   .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 20px; text-align: center; }
@@ -65,7 +63,7 @@ export const styles = css`
     width: 56px; height: 56px; border-radius: 18px;
     box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
   }
-  .mark svg { width: 28px; height: 28px; }
+  .mark svg { width: 28px; }
   .greeting { max-width: 15em; margin: 0; font-size: 22px; font-weight: 650; line-height: 1.3; letter-spacing: -.02em; text-wrap: balance; }
   .long { max-width: 22em; font-size: 16px; font-weight: 450; line-height: 1.55; letter-spacing: 0; text-wrap: pretty; }
   .chips { display: flex; flex-direction: column; gap: 8px; }
@@ -80,6 +78,5 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
-  @keyframes breathe { to { opacity: .35; } }
   @media (forced-colors: active) { .question, .problem { border: 1px solid; } .live ::after { background: CanvasText; } }
 `;

@@ -6,13 +6,14 @@ export const shared = css`
   :host([hidden]), [hidden] { display: none !important; }
   button {
     all: unset; box-sizing: border-box; display: inline-flex; align-items: center; justify-content: center; gap: 6px;
-    cursor: pointer; font: inherit; -webkit-tap-highlight-color: transparent;
-    transition: background-color .15s, color .15s, border-color .15s, opacity .15s, transform .15s;
+    cursor: pointer; -webkit-tap-highlight-color: transparent; transition: .15s;
   }
-  :is(a, button):focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
+  :focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
+  [tabindex]:focus-visible { outline-offset: -2px; }
+  ::placeholder { color: var(--_muted); opacity: 1; }
   button[disabled] { cursor: default; }
   svg {
-    flex: none; width: 20px; height: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
+    flex: none; width: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
     stroke-linecap: round; stroke-linejoin: round;
   }
   .back:dir(rtl) svg { scale: -1 1; }
@@ -24,16 +25,17 @@ export const shared = css`
   }
   .pill:hover { background: var(--_secondary); }
   .pill[disabled] { opacity: .6; }
-  .pill svg { width: 15px; height: 15px; }
+  .pill svg { width: 15px; }
   .avatar, .mark {
     display: grid; flex: none; place-items: center; overflow: hidden; background: var(--a4w-primary-color); color: var(--a4w-on-primary);
   }
   img { width: 100%; height: 100%; object-fit: cover; }
   a { color: inherit; text-underline-offset: 2px; border-radius: 4px; }
-  .privacy { margin: 0; color: var(--_muted); font-size: 12.5px; line-height: 1.5; text-wrap: pretty; }
+  .privacy { margin: 0; color: var(--_muted); font-size: 12.5px; text-wrap: pretty; }
   .hidden {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
   }
+  @keyframes breathe { to { opacity: .35; } }
   @keyframes rise { from { opacity: 0; transform: translateY(8px); } }
   @media (prefers-reduced-motion: reduce) {
     *, ::before, ::after { animation: none !important; transition: none !important; }

@@ -37,7 +37,7 @@ export const styles = css`
   td { border-block-start: 1px solid var(--_border); }
   .center { text-align: center; }
   .right { text-align: end; font-variant-numeric: tabular-nums; }
-  .md a { color: inherit; text-decoration-color: var(--_focus); text-underline-offset: 2px; }
+  .md a { text-decoration-color: var(--_focus); }
   small, .note { color: var(--_muted); font-size: .85em; }
   .image { display: inline-block; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 1em; text-decoration: none; }
   .note + .note { margin-block-start: .2em; }
