@@ -98,9 +98,9 @@ export class ChatHistory extends ChatElement {
     this.focus();
   }
 
-  readonly #close = (): void => {
+  #close(): void {
     this.tell('history-close');
-  };
+  }
 }
 
 register('chat-history', ChatHistory);

@@ -63,7 +63,6 @@ export class ChatWindow extends ChatElement {
 
   constructor(start: Start, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
-    this.view = { mode: 'bubble', open: false, expanded: false, full: false, dark: false };
     this.#start = start;
     this.#strings = strings;
     this.#memory = new ChatMemory(start.widgetId, start);
@@ -113,7 +112,7 @@ export class ChatWindow extends ChatElement {
   }
 
   place(view: View): void {
-    const opens = view.open && !this.view.open;
+    const opens = view.open && !this.view?.open;
     this.view = view;
     this.hidden = !view.open;
     this.toggleAttribute('full', view.full);
@@ -319,7 +318,7 @@ export class ChatWindow extends ChatElement {
     this.#announcer.say(text);
   }
 
-  readonly #onKey = (event: KeyboardEvent): void => {
+  #onKey(event: KeyboardEvent): void {
     if (event.key !== 'Escape' || event.isComposing) return;
     if (this.menu) {
       this.menu = false;
@@ -328,16 +327,16 @@ export class ChatWindow extends ChatElement {
     else if (this.editing) this.#leaveEdit();
     else if (this.history) this.#leaveHistory();
     else if (this.view.mode === 'bubble') this.#close();
-  };
+  }
 
-  readonly #close = (): void => {
+  #close(): void {
     this.tell('window-close');
-  };
+  }
 
-  readonly #toggleMenu = (): void => {
+  #toggleMenu(): void {
     this.menu = !this.menu;
     this.notice = '';
-  };
+  }
 
   #onPick(event: CustomEvent<string>): void {
     switch (event.detail) {
@@ -363,41 +362,41 @@ export class ChatWindow extends ChatElement {
     if (to && !to.closest('chat-menu, .more')) this.menu = false;
   }
 
-  readonly #leaveHistory = (): void => {
+  #leaveHistory(): void {
     this.history = false;
     this.focus();
-  };
+  }
 
-  readonly #keep = (): void => {
+  #keep(): void {
     this.forgetting = false;
     this.focus();
-  };
+  }
 
-  readonly #forget = async (): Promise<void> => {
+  async #forget(): Promise<void> {
     this.#keep();
     if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
-  };
+  }
 
-  readonly #agree = (): void => {
+  #agree(): void {
     this.#memory.set({ agreed: true });
     this.requestUpdate();
     this.#restoreDraft();
     this.focus();
     if (this.#waiting) this.send(this.#waiting);
-  };
+  }
 
-  readonly #edit = (): void => {
+  #edit(): void {
     this.editing = true;
     this.#input?.fill(this.#chat.last?.question ?? '');
     this.focus();
-  };
+  }
 
   /** Back from editing: what was being written before is in the field again. */
-  readonly #leaveEdit = (): void => {
+  #leaveEdit(): void {
     this.editing = false;
     this.#restoreDraft();
     this.focus();
-  };
+  }
 
   /** Also when the window is shown: only then can the field be measured. */
   #restoreDraft(): void {

@@ -241,7 +241,9 @@ export class MessageList extends ChatElement {
     this.#top = scroller.scrollTop;
   }
 
-  readonly #retry = (): void => this.chat.retry();
+  #retry(): void {
+    this.chat.retry();
+  }
 
   async #copy(turn: Turn): Promise<void> {
     if (!(await copyText(turn.answer))) return;
