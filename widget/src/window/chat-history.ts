@@ -1,7 +1,8 @@
 import { html, nothing } from 'lit/html.js';
 import { fill, type Strings } from '../strings/index.ts';
 import type { ChatController } from './chat-controller.ts';
-import { ChatElement, css, register } from './chat-element.ts';
+import { ChatElement, register } from './chat-element.ts';
+import { styles } from './chat-history.styles.ts';
 import type { Chat } from './chat-memory.ts';
 import { dayName } from './dates.ts';
 import { iconButton } from './icon-button.ts';
@@ -14,23 +15,7 @@ import { shared } from './shared.styles.ts';
  * @fires history-close - one was opened, or the visitor goes back
  */
 export class ChatHistory extends ChatElement {
-  static override styles = [
-    shared,
-    css`
-      :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; scrollbar-width: thin; animation: rise .2s; }
-      .bar, li { display: flex; align-items: center; gap: 4px; }
-      h2 { margin: 0; font-size: 15px; font-weight: 600; }
-      ul { margin: 8px 0 0; padding: 0; list-style: none; }
-      .chat { flex: 1; flex-direction: column; align-items: flex-start; gap: 0; min-width: 0; min-height: 56px; padding: 8px 12px; border-radius: 12px; }
-      .chat:hover, [aria-current] { background: var(--_secondary); }
-      .title { max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-      time, p { color: var(--_muted); font-size: 13px; }
-      time { display: block; }
-      time::first-letter { text-transform: uppercase; }
-      p { padding: 0 12px; }
-      .danger { flex: none; color: var(--_danger); }
-    `,
-  ];
+  static override styles = [shared, styles];
 
   static override properties = ['strings', 'chats', 'asked', 'problem'];
 

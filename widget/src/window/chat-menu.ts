@@ -1,8 +1,9 @@
 import { html, nothing } from 'lit/html.js';
 import type { Strings } from '../strings/index.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
-import { ChatElement, css, register } from './chat-element.ts';
+import { ChatElement, register } from './chat-element.ts';
 import type { ChatMemory } from './chat-memory.ts';
+import { styles } from './chat-menu.styles.ts';
 import { endText } from './end-text.ts';
 import * as icons from './icons.ts';
 import { shared } from './shared.styles.ts';
@@ -13,20 +14,7 @@ import { shared } from './shared.styles.ts';
  * @fires menu-pick - with the name of one
  */
 export class ChatMenu extends ChatElement {
-  static override styles = [
-    shared,
-    css`
-      :host {
-        position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);
-        padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
-        font-size: 14px; animation: rise .2s;
-      }
-      button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: max(40px, var(--_hit)); padding: 4px 12px; border-radius: 9px; }
-      button:is(:hover, :focus-visible) { background: var(--_secondary); outline-offset: -2px; }
-      svg { width: 18px; color: var(--_muted); }
-      span { flex: 1; }
-    `,
-  ];
+  static override styles = [shared, styles];
 
   static override properties = ['strings'];
 

@@ -1,4 +1,14 @@
 /** The second chunk: everything that a visitor needs only after opening the chat. */
+// The style sheets first: what is alike packs better side by side.
+import './markdown/styles.ts';
+import './message-list.styles.ts';
+import './input-area.styles.ts';
+import './chat-window.styles.ts';
+import './shared.styles.ts';
+import './chat-menu.styles.ts';
+import './chat-history.styles.ts';
+import './typing-indicator.styles.ts';
+
 import type { Start } from '../app/ai-chat-widget.ts';
 import type { EventDetail, EventName } from '../protocol.ts';
 import { loadStrings } from '../strings/index.ts';
