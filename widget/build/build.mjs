@@ -27,7 +27,9 @@ function minifyScripts(format) {
     ecma: 2020,
     module: format === 'es',
     compress: {
-      passes: 3,
+      passes: 2,
+      inline: 1,
+      hoist_funs: true,
       unsafe: true,
       unsafe_arrows: true,
       unsafe_methods: true,
