@@ -22,12 +22,7 @@ export const styles = css`
   .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
   .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { display: block; align-self: stretch; }
-  :is(
-    .live .text > .md > :last-child:not(ul, ol, .code, .table),
-    .live .text > .md > :last-child > li:last-child:not(:has(li)),
-    .live .text > .md > :last-child > li:last-child > :last-child > li:last-child,
-    .live .code:last-child code
-  )::after {
+  [data-growing]::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
   }
@@ -78,5 +73,5 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
-  @media (forced-colors: active) { .question, .problem { border: 1px solid; } .live ::after { background: CanvasText; } }
+  @media (forced-colors: active) { .question, .problem { border: 1px solid; } [data-growing]::after { background: CanvasText; } }
 `;
