@@ -37,6 +37,27 @@ def heard(chat: Chat, *names: str) -> None:
 # Answers
 
 
+def test_the_caret_stands_on_the_line_of_the_last_words_in_a_list(visit: Visit, provider: Provider) -> None:
+    """An item's text is a block of its own: a caret behind it would stand on the next line."""
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("What do I need?")
+    answer.say("You need:\n\n- One cup\n- Two spoons")
+    item = chat.answers.last.get_by_role("listitem").last
+    expect(item).to_have_text("Two spoons")
+    assert item.evaluate(
+        """(item) => {
+            const text = item.querySelector('p');
+            const caret = [item, text].filter((part) => getComputedStyle(part, '::after').content !== 'none');
+            return caret.length === 1 && item.offsetHeight === text.offsetHeight && text.offsetHeight < 40;
+        }"""
+    )
+    answer.end()
+    expect(chat.button("Copy")).to_be_attached()
+    assert item.locator("p").evaluate("(text) => getComputedStyle(text, '::after').content") == "none"
+
+
 def test_a_new_answer_takes_the_place_of_the_last_one(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
