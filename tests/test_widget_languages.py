@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from browser import WIDGET, Chat, HostPages, Provider, Visit, script_tag
 from processes import RunningService
@@ -230,13 +230,12 @@ def test_a_page_that_names_no_language_is_spoken_to_in_the_browsers(
         open_in(chat, "uk")
 
 
-def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit) -> None:
-    chat = visit('data-locale="ar"')
-
+def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit, context: BrowserContext) -> None:
     def refuse(route: Route) -> None:
         route.abort()
 
-    chat.page.route(CHUNK, refuse)
+    context.route(CHUNK, refuse)
+    chat = visit('data-locale="ar"')
     chat.button(bubble_label("ar")).click()
     expect(chat.inside.get_by_role("textbox", name=words("en")["placeholder"])).to_be_focused()
     assert chat.frame.evaluate("[document.documentElement.lang, document.documentElement.dir]") == ["en", "ltr"]
