@@ -149,6 +149,8 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     expect(chat.window).to_contain_text("Thank you for your feedback.")
     chat.page.wait_for_function("heard.length === 2")
     assert [event["rating"] for event in chat.page.evaluate("heard")] == ["down", "down"]
+    chat.reload()
+    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
     assert chat.console == []
 
 

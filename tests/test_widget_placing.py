@@ -82,6 +82,55 @@ def test_offsets_move_the_bubble_and_give_way_where_the_window_would_leave_the_s
     assert (box["x"], box["y"]) == opened
 
 
+@pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
+def test_the_window_is_drawn_to_a_size_by_its_free_corner_and_keeps_it(
+    context: BrowserContext, provider: Provider, shop: RunningService, position: str
+) -> None:
+    """On a page of the service's own site: what drives the browser takes no pointer out of a frame of another one."""
+    service = add_tenant(shop, f"drawn {position}", origin=shop.url)
+    tag = script_tag(service, f"data-position={position}")
+    context.route(f"{shop.url}/site", lambda route: route.fulfill(body=tag, content_type="text/html"))
+    chat = Chat(context.new_page(), service.widget_id)
+    chat.page.goto(f"{shop.url}/site")
+    chat.open()
+
+    def draw(across: int, up: int) -> None:
+        """Pull the corner inwards of the screen and up, in two steps."""
+        box = chat.host.bounding_box()
+        assert box
+        inward, corner = (1, box["x"] + box["width"] - 9) if position == "bottom-left" else (-1, box["x"] + 9)
+        chat.page.mouse.move(corner, box["y"] + 9)
+        chat.page.mouse.down()
+        for part in (0.5, 1):
+            chat.page.mouse.move(corner + inward * across * part, box["y"] + 9 - up * part)
+        chat.page.mouse.up()
+
+    def expect_size(width: int, height: int) -> None:
+        expect(chat.host).to_have_css("width", f"{width}px")
+        expect(chat.host).to_have_css("height", f"{height}px")
+        box = chat.host.bounding_box()
+        assert box
+        left = 16 if position == "bottom-left" else 1264 - width
+        assert (box["x"], box["y"]) == (left, 784 - height)
+
+    expect_size(400, 640)
+    draw(100, 60)
+    expect_size(500, 700)
+    chat.button("Larger window").click()
+    expect_size(640, 768)
+    chat.button("Smaller window").click()
+    expect_size(500, 700)
+    provider.answer("Hi.")
+    chat.ask("Hello?")
+    chat.reload()
+    expect_size(500, 700)
+    expect(chat.questions).to_have_text("Hello?")
+    draw(-400, -500)
+    expect_size(320, 400)
+    draw(2000, 2000)
+    expect_size(1248, 768)
+
+
 def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:
     css = "html { --a4w-primary-color: rgb(0, 128, 96); --a4w-bg-color: #fef6e4; --a4w-font: Georgia }"
     chat = visit(head=f"<style>{css}</style>")

@@ -107,15 +107,20 @@ export class AiChatWidget extends HTMLElement {
     this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
   }
 
+  /** Whether the widget stands at the left edge of the host page. */
+  get isLeft(): boolean {
+    const { position } = this.settings;
+    return position ? position === 'bottom-left' : (this.init.view as Place).rtl;
+  }
+
   /** A box in the corner of the host page. An offset gives way where the box would leave the screen. */
   corner(width: string, height: string): string {
-    const { position, offsetX = 16, offsetY = 16, zIndex } = this.settings;
-    const isLeft = position ? position === 'bottom-left' : (this.init.view as Place).rtl;
+    const { offsetX = 16, offsetY = 16, zIndex } = this.settings;
     const edge = (side: string, offset: unknown, all: string, size: string) =>
       `${side}:clamp(0px,${Number(offset) || 0}px,min(400px,${all} - 16px - ${size}));`;
     return (
       `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};height:${height};` +
-      edge(isLeft ? 'left' : 'right', offsetX, '100vw', width) +
+      edge(this.isLeft ? 'left' : 'right', offsetX, '100vw', width) +
       edge('bottom', offsetY, '100vh', height)
     );
   }

@@ -47,7 +47,10 @@ export class Control {
   readonly #tell: (name: EventName) => void;
   readonly #init: Beginning;
   #place: Place;
+  readonly #grip: HTMLElement;
   #expanded = false;
+  /** As the visitor has drawn it, in CSS pixels; 0 for as it comes. */
+  #size: { width: number; height: number };
   #closing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(widget: AiChatWidget, init: Beginning, made: ChatWindow, tell: (name: EventName) => void) {
@@ -56,6 +59,9 @@ export class Control {
     this.#tell = tell;
     this.#init = init;
     this.#place = { ...init.view, open: false };
+    const { width, height } = made.memory.get();
+    this.#size = { width, height };
+    this.#grip = this.#makeGrip();
     made.addEventListener('window-close', () => this.close(true));
     made.addEventListener('window-expand', () => {
       this.#expanded = !this.#expanded;
@@ -67,7 +73,7 @@ export class Control {
       void widget.peek((peek) => peek.show(count, preview, label));
     });
     this.#show(this.#place);
-    widget.shadowRoot?.append(made);
+    widget.shadowRoot?.append(made, this.#grip);
     const receive = (data: unknown) => this.#receive(data);
     widget.port.onmessage = ({ data }) => receive(data);
     widget.early.splice(0).forEach(receive);
@@ -102,9 +108,36 @@ export class Control {
       const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
       return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
     }
-    const [width, tall] = this.#expanded ? [640, 9999] : [400, 640];
+    const [width, tall] = this.#expanded ? [640, 9999] : [this.#size.width || 400, this.#size.height || 640];
     const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
     return { box, shape: SHAPE };
+  }
+
+  /** The window's free corner, by which a pointer makes it larger or smaller. For the keyboard there is a button. */
+  #makeGrip(): HTMLElement {
+    const grip = document.createElement('div');
+    const { isLeft } = this.#widget;
+    const [side, cursor] = isLeft ? ['right', 'nesw'] : ['left', 'nwse'];
+    grip.style.cssText = `position:fixed;top:0;${side}:0;width:20px;height:20px;cursor:${cursor}-resize;touch-action:none`;
+    grip.onpointerdown = (down) => {
+      const { innerWidth: before } = window;
+      grip.setPointerCapture(down.pointerId);
+      grip.onpointermove = (move) => {
+        // Where a pointer is, is told from the frame's upper left corner, which moves along unless the widget is left.
+        const x = move.clientX - down.clientX;
+        this.#size = {
+          width: Math.max(320, isLeft ? before + x : innerWidth - x),
+          height: Math.max(400, innerHeight + down.clientY - move.clientY),
+        };
+        this.#expanded = false;
+        this.open(false);
+      };
+    };
+    grip.onlostpointercapture = () => {
+      grip.onpointermove = null;
+      this.#window.memory.set(this.#size);
+    };
+    return grip;
   }
 
   #receive(data: unknown): void {
@@ -147,6 +180,7 @@ export class Control {
     const { open, small, top, height } = place;
     const { bubble } = this.#widget;
     bubble.hidden = open;
+    this.#grip.hidden = !open || small || this.#init.mode !== 'bubble';
     const { theme } = this.#init.settings;
     const dark = theme === 'dark' || (theme !== 'light' && place.dark);
     const full = small && !this.#init.inFlow;

@@ -393,9 +393,10 @@ export function toTurns(messages: readonly StoredMessage[]): Turn[] {
     }
     const turn = turns.get(message.messageId);
     if (!turn) continue;
-    const { content, status, code } = message;
+    const { content, status, code, rating } = message;
     turn.status = status === 'complete' && !content.trim() ? 'empty' : status;
     turn.code = code;
+    turn.rating = rating;
     // A running answer is sent again from its start.
     turn.answer = status === 'running' ? '' : content;
   }

@@ -25,6 +25,9 @@ export interface Remembered {
   /** The visitor agreed that messages are sent. */
   agreed: boolean;
   muted: boolean;
+  /** Of the window, in CSS pixels, as the visitor has drawn it; 0 for as it comes. */
+  width: number;
+  height: number;
 }
 
 /** The host page's side of the memory. */
@@ -112,6 +115,8 @@ function parse(json: string): Remembered {
     draft: text(from.draft, MAX_TEXT) ?? '',
     agreed: from.agreed === true,
     muted: from.muted === true,
+    width: Number(from.width) || 0,
+    height: Number(from.height) || 0,
   };
 }
 

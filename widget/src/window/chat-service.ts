@@ -19,6 +19,7 @@ export interface StoredMessage {
   content: string;
   status: StoredStatus;
   code: string;
+  rating: Rating | '';
   /** In milliseconds; NaN if the service did not say. */
   at: number;
 }
@@ -133,6 +134,7 @@ function parseMessage(value: unknown): StoredMessage | undefined {
     content: from.content,
     status: STATUSES.find((status) => status === from.status) ?? 'complete',
     code: text(from.code, 100) ?? '',
+    rating: from.rating === 'up' || from.rating === 'down' ? from.rating : '',
     at: Date.parse(String(from.created_at)),
   };
 }

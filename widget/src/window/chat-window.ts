@@ -49,9 +49,9 @@ export class ChatWindow extends ChatElement {
   /** The tenant's picture did not load. */
   declare pictureless: boolean;
 
+  readonly memory: ChatMemory;
   readonly #start: Start;
   readonly #strings: Strings;
-  readonly #memory: ChatMemory;
   readonly #service: ChatService;
   readonly #chat: ChatController;
   readonly #announcer = new Announcer();
@@ -65,9 +65,9 @@ export class ChatWindow extends ChatElement {
     super();
     this.#start = start;
     this.#strings = strings;
-    this.#memory = new ChatMemory(start.widgetId, start);
+    this.memory = new ChatMemory(start.widgetId, start);
     this.#service = new ChatService(start.apiKey, start.userToken, start.context);
-    this.#chat = new ChatController(this, this.#service, this.#memory, {
+    this.#chat = new ChatController(this, this.#service, this.memory, {
       onText: (turn) => {
         this.#list?.grow(turn);
         this.#announcer.follow(turn.answer, false);
@@ -160,7 +160,7 @@ export class ChatWindow extends ChatElement {
   }
 
   get #needsConsent(): boolean {
-    return !!this.#start.settings.consent && !this.#memory.get().agreed;
+    return !!this.#start.settings.consent && !this.memory.get().agreed;
   }
 
   override render() {
@@ -199,7 +199,7 @@ export class ChatWindow extends ChatElement {
       </header>
       ${
         this.history
-          ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.#memory.get().conversationId}
+          ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.memory.get().conversationId}
               @history-close=${this.#leaveHistory}></chat-history>`
           : nothing
       }
@@ -241,7 +241,7 @@ export class ChatWindow extends ChatElement {
 
   #renderMenu() {
     const { sound } = this.#start.settings;
-    return html`<chat-menu .strings=${this.#strings} .chat=${this.#chat} .memory=${this.#memory} .hasSound=${sound} .heading=${this.#title}
+    return html`<chat-menu .strings=${this.#strings} .chat=${this.#chat} .memory=${this.memory} .hasSound=${sound} .heading=${this.#title}
       @menu-pick=${this.#onPick}></chat-menu>`;
   }
 
@@ -303,7 +303,7 @@ export class ChatWindow extends ChatElement {
   /** An answer has ended. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
-    if (this.#start.settings.sound && !this.#memory.get().muted && navigator.userActivation?.hasBeenActive) chime();
+    if (this.#start.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive) chime();
   }
 
   #tellUnread(count: number, preview: string): void {
@@ -378,7 +378,7 @@ export class ChatWindow extends ChatElement {
   }
 
   #agree(): void {
-    this.#memory.set({ agreed: true });
+    this.memory.set({ agreed: true });
     this.requestUpdate();
     this.#restoreDraft();
     this.focus();
@@ -400,11 +400,11 @@ export class ChatWindow extends ChatElement {
 
   /** Also when the window is shown: only then can the field be measured. */
   #restoreDraft(): void {
-    void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.#memory.get().draft));
+    void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.memory.get().draft));
   }
 
   #onDraft(draft: string): void {
-    if (!this.editing) this.#memory.set({ draft });
+    if (!this.editing) this.memory.set({ draft });
   }
 
   #onSend(text: string): void {
@@ -413,7 +413,7 @@ export class ChatWindow extends ChatElement {
       this.#list?.follow();
       this.#chat.resend(text);
     } else {
-      this.#memory.set({ draft: '' });
+      this.memory.set({ draft: '' });
       this.send(text);
     }
   }
