@@ -190,12 +190,17 @@ class Answers:
         writing = self._writings[answer.message_id] = Writing(answer, call, writer, usage, time.monotonic())
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
-    async def is_dropped(self, message_id: UUID) -> bool:
-        """Whether a question was given up before it was asked. Waits until the database has forgotten it."""
+    async def wait_if_dropped(self, message_id: UUID) -> bool:
+        """Whether a question was given up here before it was asked; if so, wait until the database has forgotten it.
+
+        Raises StoreUnavailable when that takes too long.
+        """
         writing = self._writings.get(message_id)
         if writing is None or writing.call.connecting or not writing.is_unasked:
             return False
         await _ended([writing], STORING_SECONDS)
+        if self._writings.get(message_id) is writing:
+            raise StoreUnavailable("a question is still being forgotten")
         return True
 
     def answer_of(self, turn: Turn) -> Answer:
@@ -217,24 +222,29 @@ class Answers:
 
     def join(self, answer: Answer) -> None:
         """Count a reader in. Each `join` is followed by one `leave`."""
-        writing = self._writings.get(answer.message_id)
-        reading = writing or self._mirrors.get(answer.message_id)
+        reading = self._reading(answer)
         if reading is not None:
             reading.readers += 1
-        if writing is not None and writing.deadline is not None:
-            writing.deadline.cancel()
-            writing.deadline = None
-        if writing is not None and writing.given_up and writing.call.resume():
-            writing.given_up = False
+        if not isinstance(reading, Writing):
+            return
+        if reading.deadline is not None:
+            reading.deadline.cancel()
+            reading.deadline = None
+        if reading.given_up and reading.call.resume():
+            reading.given_up = False
 
     def leave(self, answer: Answer) -> None:
         """Count a reader out; without readers the answer is stopped, at once if it was not even asked for yet."""
-        writing = self._writings.get(answer.message_id)
-        reading = writing or self._mirrors.get(answer.message_id)
+        reading = self._reading(answer)
         if reading is not None:
             reading.readers -= 1
-        if writing is not None and writing.readers == 0 and answer.ending is None:
-            self._stop_later(writing, self._resume_seconds if writing.call.sent else 0)
+        if isinstance(reading, Writing) and reading.readers == 0 and answer.ending is None:
+            self._stop_later(reading, self._resume_seconds if reading.call.sent else 0)
+
+    def _reading(self, answer: Answer) -> Writing | Mirror | None:
+        """Where the readers of an answer are counted, as long as it is under way."""
+        found = (self._writings.get(answer.message_id), self._mirrors.get(answer.message_id))
+        return next((reading for reading in found if reading is not None and reading.answer is answer), None)
 
     def _stop_later(self, writing: Writing, seconds: float) -> None:
         if seconds:

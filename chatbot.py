@@ -142,7 +142,7 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
     service, tenant = _service(request), caller.tenant
     if question.message_id:
         known = await service.store.find_turn(tenant.id, question.message_id, caller.subject)
-        if known is not None and not await service.answers.is_dropped(known.id):
+        if known is not None and not await service.answers.wait_if_dropped(known.id):
             if not store.is_repeat(known, question.conversation_id, question.message):
                 raise errors.MessageIdTaken("the message_id belongs to another question")
             return service.answers.answer_of(known)

@@ -109,7 +109,7 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
 ) -> None:
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
-            store = client.state["service"].store
+            store, answers = client.state["service"].store, client.state["service"].answers
             discard, dropping, go_on = store.discard_turn, asyncio.Event(), asyncio.Event()
 
             async def discard_later(*arguments: object) -> None:
@@ -126,8 +126,16 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
             await asyncio.wait([leaving])
             connected.set()
             await dropping.wait()
+            wait_if_dropped, came_back = answers.wait_if_dropped, asyncio.Event()
+
+            async def told(message_id: uuid.UUID) -> bool:
+                came_back.set()
+                dropped: bool = await wait_if_dropped(message_id)
+                return dropped
+
+            monkeypatch.setattr(answers, "wait_if_dropped", told)
             back = asyncio.create_task(client.ask("Hi", message_id=message_id))
-            await asyncio.wait([back], timeout=0.2)
+            await came_back.wait()
             go_on.set()
             assert (await back).text == "Quick answer"
             assert local.asked == 1

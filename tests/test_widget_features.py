@@ -352,6 +352,17 @@ def test_the_sound_can_be_turned_off_and_stays_so(visit: Visit, context: Browser
     assert chat.frame.evaluate("tones") == 0
 
 
+def test_a_browser_without_sound_shows_its_answers(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+    context.add_init_script("delete window.AudioContext")
+    chat = visit('data-sound="true"')
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    answered(chat, provider, "Two?", "2")
+    expect(chat.answers).to_have_text(["1", "2"])
+    assert len(provider.asked) == 2
+    assert chat.console == []
+
+
 # Before the first message, and around it
 
 

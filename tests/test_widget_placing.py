@@ -83,7 +83,7 @@ def test_offsets_move_the_bubble_and_give_way_where_the_window_would_leave_the_s
 
 
 @pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
-def test_the_window_is_drawn_to_a_size_by_its_free_corner_and_keeps_it(
+def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
     context: BrowserContext, provider: Provider, shop: RunningService, position: str
 ) -> None:
     """On a page of the service's own site: what drives the browser takes no pointer out of a frame of another one."""
@@ -129,6 +129,10 @@ def test_the_window_is_drawn_to_a_size_by_its_free_corner_and_keeps_it(
     expect_size(320, 400)
     draw(2000, 2000)
     expect_size(1248, 768)
+    kept = f"a4w:{service.widget_id}"
+    chat.frame.evaluate("(kept) => localStorage.setItem(kept, '{\"width\": -1, \"height\": 1e999}')", kept)
+    chat.reload()
+    expect_size(320, 768)
 
 
 def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:

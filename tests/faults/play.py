@@ -53,7 +53,7 @@ class Play:
 
     def require_in_time(self, seconds: float, most: float, what: str) -> None:
         """A time that the full counts are judged by. The short form only measures: other tests run beside it."""
-        self.require(self.short or seconds < most, f"{what} took {seconds:.2f} s, not less than {most:g}")
+        self.require(self.short or seconds < most, f"{what}: {seconds:.2f} s, not less than {most:g}")
 
     def postgres_server(self) -> Postgres:
         """The PostgreSQL server. Raises Unmeasurable where there is none."""

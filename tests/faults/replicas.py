@@ -95,7 +95,7 @@ def _require_whole(play: Play, followed: list[Followed], text: str) -> None:
 
 @fault("same-request-twice", "200 requests sent to two processes at the same moment: 200 upstream calls, 400 whole")
 async def same_request_twice(play: Play) -> None:
-    """Judged by the issue rather than by the list of faults: a unique row decides."""
+    """Besides the list of faults: a unique row decides."""
     count = play.count(200, 10)
     async with (
         faulty_upstream() as upstream,
@@ -183,7 +183,7 @@ async def two_replicas_limit(play: Play) -> None:
 
 @fault("budget-edge", "50 at once at the edge of the day's budget, 10 runs x 1, 2, 3, 5 replicas: 1 reservation over")
 async def budget_edge(play: Play) -> None:
-    """Judged by the issue rather than by the list of faults: what is reserved before the call is the bound."""
+    """Besides the list of faults: what is reserved before the call is the bound."""
     sizes = (2,) if play.short else (1, 2, 3, 5)
     runs, budget, cap = play.count(10, 2), 2000, 500
 

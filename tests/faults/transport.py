@@ -400,7 +400,7 @@ async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count
 
 @fault("circuit", "an upstream that is down is not waited for: then < 0.2 s each; 100/100 soon after it is back")
 async def circuit(play: Play) -> None:
-    """Judged by the issue rather than by the list of faults."""
+    """Besides the list of faults."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))

@@ -129,7 +129,7 @@ async def slow_reader(play: Play) -> None:
 
 @fault("comes-back-while-connecting", "100 who drop while the upstream is connected and come back at once: 100 answers")
 async def comes_back_while_connecting(play: Play) -> None:
-    """Judged by the issue rather than by the list of faults: a dropped connection costs nothing."""
+    """Besides the list of faults: a dropped connection costs nothing."""
     count = play.count(100, 20)
     with silent_address() as silent:
         port = silent.getsockname()[1]

@@ -6,7 +6,7 @@ export const minifyCss = (text) =>
     .replace(/\s+/g, ' ')
     .replace(/ ?([{};,>]) ?/g, '$1')
     .replace(/(?<=\() | (?=\)|!important)/g, '')
-    .replace(/='(\w+)'\]/g, '=$1]')
+    .replace(/='([a-z]\w*)'\]/g, '=$1]')
     .replace(/: /g, ':')
     .replace(/;\}/g, '}')
     .trim();

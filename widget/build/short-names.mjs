@@ -32,9 +32,14 @@ function membersOf(body) {
  * capitals, as it shares its objects with them. Members without a value need no declaration then.
  */
 function privateMembers(tree) {
-  const bases = new Set([...nodesOf(tree)].map(({ superClass }) => superClass?.name));
+  const bases = new Set([...nodesOf(tree)].flatMap(({ superClass }) => superClass?.name ?? []));
+  for (const { type, local } of nodesOf(tree))
+    if (type === 'ImportSpecifier' && bases.has(local.name))
+      throw new Error(`${local.name} must stand in one chunk with its heirs.`);
   const edits = [];
   function visit(node, names, called) {
+    if (node?.type === 'BinaryExpression' && node.left.type === 'PrivateIdentifier')
+      throw new Error('`#name in object` would not be the same with a plain name.');
     if (node?.type === 'PrivateIdentifier') edits.push([node.start, node.end, names.get(node.name)]);
     if (node?.type === 'ClassBody') {
       const members = membersOf(node).map((name, index) => {
@@ -50,7 +55,7 @@ function privateMembers(tree) {
       return;
     }
     if (!node || typeof node !== 'object') return;
-    const name = node.type === 'VariableDeclarator' || node.type?.startsWith('Class') ? node.id?.name : undefined;
+    const name = ['VariableDeclarator', 'ClassDeclaration'].includes(node.type) ? node.id?.name : undefined;
     for (const child of Object.values(node)) visit(child, names, name ?? called);
   }
   visit(tree, new Map());

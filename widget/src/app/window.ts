@@ -90,6 +90,7 @@ export class Control {
   close(focus: boolean): void {
     if (this.#init.mode !== 'bubble' || !this.#place.open) return;
     clearTimeout(this.#closing);
+    this.#grip.hidden = true;
     const { box, shape } = this.#box();
     if (!CALM.matches) {
       const away = 'opacity:0;transform:translateY(12px);transition:opacity .14s,transform .14s;';
@@ -108,7 +109,8 @@ export class Control {
       const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
       return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
     }
-    const [width, tall] = this.#expanded ? [640, 9999] : [this.#size.width || 400, this.#size.height || 640];
+    const { width: drawn, height: raised } = this.#size;
+    const [width, tall] = this.#expanded ? [640, 9999] : [Math.max(drawn || 400, 320), Math.max(raised || 640, 400)];
     const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
     return { box, shape: SHAPE };
   }
@@ -118,16 +120,19 @@ export class Control {
     const grip = document.createElement('div');
     const { isLeft } = this.#widget;
     const [side, cursor] = isLeft ? ['right', 'nesw'] : ['left', 'nwse'];
-    grip.style.cssText = `position:fixed;top:0;${side}:0;width:20px;height:20px;cursor:${cursor}-resize;touch-action:none`;
+    grip.style.cssText = `position:fixed;top:0;${side}:0;width:14px;height:14px;cursor:${cursor}-resize;touch-action:none`;
+    grip.onmousedown = (event) => event.preventDefault(); // the field keeps the focus
     grip.onpointerdown = (down) => {
+      if (down.button) return;
       const { innerWidth: before } = window;
       grip.setPointerCapture(down.pointerId);
       grip.onpointermove = (move) => {
-        // Where a pointer is, is told from the frame's upper left corner, which moves along unless the widget is left.
+        if (grip.hidden) return;
+        // Counted from the frame's edges, of which all move along but the left one of a widget that stands there.
         const x = move.clientX - down.clientX;
         this.#size = {
-          width: Math.max(320, isLeft ? before + x : innerWidth - x),
-          height: Math.max(400, innerHeight + down.clientY - move.clientY),
+          width: isLeft ? before + x : innerWidth - x,
+          height: innerHeight + down.clientY - move.clientY,
         };
         this.#expanded = false;
         this.open(false);

@@ -115,10 +115,12 @@ function parse(json: string): Remembered {
     draft: text(from.draft, MAX_TEXT) ?? '',
     agreed: from.agreed === true,
     muted: from.muted === true,
-    width: Number(from.width) || 0,
-    height: Number(from.height) || 0,
+    width: length(from.width),
+    height: length(from.height),
   };
 }
+
+const length = (value: unknown): number => Math.min(Number(value) || 0, 9999);
 
 /** A list of conversations; `at` names the field with their time. */
 export function parseChats(value: unknown, at: string): Chat[] {

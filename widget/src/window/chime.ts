@@ -1,5 +1,6 @@
-/** Two soft notes. Browsers let a page sound only after the visitor has touched it. */
+/** Two soft notes. Browsers let a page sound only after the visitor has touched it, and some are set to never do so. */
 export function chime(): void {
+  if (!window.AudioContext) return;
   const audio = new AudioContext();
   const volume = audio.createGain();
   const tone = audio.createOscillator();
