@@ -251,7 +251,7 @@ def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys=ON")
     # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of one.
     cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA cache_size=-512")
+    cursor.execute("PRAGMA cache_size=-512")  # KiB a connection; what is read again, the system's own cache has
     cursor.close()
 
 

@@ -130,7 +130,7 @@ def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
     draw(2000, 2000)
     expect_size(1248, 768)
     kept = f"a4w:{service.widget_id}"
-    chat.frame.evaluate("(kept) => localStorage.setItem(kept, '{\"width\": -1, \"height\": 1e999}')", kept)
+    chat.frame.evaluate('(kept) => localStorage.setItem(kept, \'{"width": -1, "height": 1e999}\')', kept)
     chat.reload()
     expect_size(320, 768)
 
