@@ -199,6 +199,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
             "factory": _SqliteConnection,
             "timeout": BUSY,
             "isolation_level": None,
+            "cached_statements": 32,  # lists of many lengths are as many statements, each kept by each connection
         },
     )
     event.listen(engine.sync_engine, "connect", _set_pragmas)
