@@ -13,12 +13,11 @@ from itertools import cycle
 from pathlib import Path
 
 from faults.faulty import FaultyUpstream, faulty_upstream, words
-from faults.machine import House, NotAllowed, house, until
+from faults.machine import LONG_DEADLINES, House, NotAllowed, house, until
 from faults.play import Play, fault, many
 from faults.readers import Told, ask, fetch, follow
 
 UNAVAILABLE = {"database_unavailable"}
-LONG = {"ANSWER_TIMEOUT": "120", "FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20", "RESUME_SECONDS": "10"}
 # The short form does not wait for as long as a process must be silent before it counts as gone.
 HURRY = {"FAULTS_HURRY": "answers.BEAT_SECONDS=0.1 answers.ABANDONED_SECONDS=0.6 answers.TICK_SECONDS=0.1"}
 
@@ -29,31 +28,27 @@ HURRY = {"FAULTS_HURRY": "answers.BEAT_SECONDS=0.1 answers.ABANDONED_SECONDS=0.6
 @fault("sigterm-mid-stream", "100 streams, 0 silent truncations; exit within the grace + 2 s; all stored")
 async def sigterm_mid_stream(play: Play) -> None:
     count = play.count(100, 20)
-    grace = 0.5 if play.short else 3.0
+    grace = 2.0 if play.short else 3.0
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), LONG | {"DRAIN_SECONDS": str(grace)}) as here,
+        house(play.directory, upstream.url(), LONG_DEADLINES | {"DRAIN_SECONDS": str(grace)}) as here,
     ):
-        reading = 0
+        reading: set[int] = set()
 
-        def on_text(text: str) -> None:
-            nonlocal reading
-            reading += 1
+        async def read(number: int) -> Told:
+            question = f"held 30 {grace / 60} {number}" if number % 2 else f"endless 0.05 {number}"
+            return await ask(here.url, here.key, question, on_text=lambda text: reading.add(number))
 
-        def question(number: int) -> str:
-            return f"words 30 {grace / 60} {number}" if number % 2 else f"endless 0.05 {number}"
-
-        asking = [
-            asyncio.create_task(ask(here.url, here.key, question(number), on_text=on_text)) for number in range(count)
-        ]
-        play.require(await until(lambda: upstream.answering == count and reading >= count, 20), "they did not begin")
+        asking = [asyncio.create_task(read(number)) for number in range(count)]
+        play.require(await until(lambda: len(reading) == count), "they did not begin")
         started = time.monotonic()
         here.first.send_signal(signal.SIGTERM)
-        draining = await until(lambda: _is(here.url, "/api/v1/ready", 503), 2)
+        upstream.gate("held").set()
+        draining = await until(lambda: _is(here.url, "/api/v1/ready", 503))
         play.require(draining, "/ready did not turn 503")
         refused = await ask(here.url, here.key, "quick late")
         play.require(refused.ending == "restarting", f"a new question was told {refused.ending}")
-        ended = await here.first.ended(grace + 10)
+        ended = await here.first.ended()
         seconds = time.monotonic() - started
         play.measure(f"exit after {seconds:.1f} s with a grace of {grace} s")
         play.require(ended, "it did not end")
@@ -79,7 +74,7 @@ async def _is(url: str, path: str, status: int) -> bool:
 async def sigkill_mid_stream(play: Play) -> None:
     """One replica of two dies; then a process alone, which is started again."""
     count = play.count(100, 10)
-    settings = LONG | (HURRY if play.short else {})
+    settings = LONG_DEADLINES | (HURRY if play.short else {})
     async with faulty_upstream() as upstream:
         both = house(play.subdirectory("two"), upstream.url(), settings, replicas=2)
         alone = house(play.subdirectory("one"), upstream.url(), settings)
@@ -99,7 +94,7 @@ async def _kill(play: Play, here: House, count: int, closer: str) -> None:
         )
 
     asking = [asyncio.create_task(read(number)) for number in range(count)]
-    play.require(await until(lambda: len(reading) == count, 20), "they did not begin")
+    play.require(await until(lambda: len(reading) == count), "they did not begin")
     victim.send_signal(signal.SIGKILL)
     killed_at = time.monotonic()
     told = await asyncio.gather(*asking)
@@ -133,17 +128,18 @@ async def _kill(play: Play, here: House, count: int, closer: str) -> None:
 async def db_locked(play: Play) -> None:
     count, locked_seconds = play.count(500, 20), 0.8 if play.short else 30.0
     limit = 10
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         limited = await here.add_tenant("limited", rate_per_minute=limit)
         words_count = 30
         pause = locked_seconds / words_count / 2
         begun = [
-            asyncio.create_task(ask(here.url, here.key, f"words {words_count} {pause} {n}"))
+            asyncio.create_task(ask(here.url, here.key, f"held {words_count} {pause} {n}"))
             for n in range(play.count(20, 4))
         ]
-        play.require(await until(lambda: upstream.answering == len(begun), 10), "they did not begin")
+        play.require(await until(lambda: upstream.answering == len(begun)), "they did not begin")
         locker = _locked(play.directory / "chatbot.db")
         with locker:
+            upstream.gate("held").set()
             unlock = asyncio.get_running_loop().call_later(locked_seconds, locker.release)
             started = time.monotonic()
             not_ready = asyncio.create_task(fetch(here.url, "/api/v1/ready"))
@@ -210,14 +206,18 @@ async def db_gone_sqlite(play: Play) -> None:
 
 async def _play_gone(play: Play, url: str, take_away: Callable[[], object], bring_back: Callable[[], object]) -> None:
     gone_seconds = 0.6 if play.short else 12.0
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG, database_url=url) as here:
+    async with (
+        faulty_upstream() as upstream,
+        house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
+    ):
         length = 30
         under_way = [
-            asyncio.create_task(ask(here.url, here.key, f"words {length} {gone_seconds / length / 2} {n}"))
+            asyncio.create_task(ask(here.url, here.key, f"held {length} {gone_seconds / length / 2} {n}"))
             for n in range(play.count(20, 4))
         ]
-        play.require(await until(lambda: upstream.answering == len(under_way), 10), "they did not begin")
+        play.require(await until(lambda: upstream.answering == len(under_way)), "they did not begin")
         await asyncio.to_thread(take_away)
+        upstream.gate("held").set()
         stopped = time.monotonic()
         calls = upstream.calls
         told: list[Told] = []
@@ -251,7 +251,7 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
         async def all_stored() -> bool:
             return await here.running() == 0 and await here.first.open_answers() == 0
 
-        play.require(await until(all_stored, 10), f"turns {await here.turns()}")
+        play.require(await until(all_stored), f"turns {await here.turns()}")
         turns = await here.turns()
         play.require(set(turns) == {"complete"}, f"turns {turns}")
         play.require(await here.audited() == turns, f"turns {turns}, usage {await here.audited()}")
@@ -264,7 +264,7 @@ async def disk_full(play: Play) -> None:
         url = f"sqlite+aiosqlite:///{database}"
         async with (
             faulty_upstream() as upstream,
-            house(play.directory, upstream.url(), LONG, database_url=url) as here,
+            house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
         ):
             told: list[Told] = []
             corruptions, slowest = 0, 0.0
@@ -300,7 +300,7 @@ async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path
 
     asked = upstream.calls
     asking = asyncio.create_task(many(10, 5, slowly))
-    await until(lambda: upstream.calls > asked, 5)
+    await until(lambda: upstream.calls > asked)
     _fill(filler)
     told = await asking + await many(5, 5, quickly)
     filler.unlink()

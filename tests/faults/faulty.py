@@ -188,9 +188,21 @@ async def _quick(x: Exchange) -> bool:
 @behaviour("words")
 async def _words(x: Exchange) -> bool:
     """`words COUNT SECONDS`: so many words, so far apart."""
-    count, pause = int(x.arguments[0]), float(x.arguments[1])
     await x.send(CHUNKED)
-    for number in range(count):
+    return await _send_words(x, 0)
+
+
+@behaviour("held")
+async def _held(x: Exchange) -> bool:
+    """`held COUNT SECONDS`: the first word at once, the others so far apart when the gate `held` is opened."""
+    await x.send(CHUNKED + chunk(delta(words(1))))
+    await x.upstream.gate("held").wait()
+    return await _send_words(x, 1)
+
+
+async def _send_words(x: Exchange, first: int) -> bool:
+    count, pause = int(x.arguments[0]), float(x.arguments[1])
+    for number in range(first, count):
         await x.send(chunk(delta(f"w{number}é ")))
         await asyncio.sleep(pause)
         if x.reader.at_eof():

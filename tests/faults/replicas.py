@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.faulty import FaultyUpstream, faulty_upstream, words
-from faults.machine import House, Unmeasurable, house, until
+from faults.machine import LONG_DEADLINES, House, Unmeasurable, house, until
 from faults.play import Play, fault, many
 from faults.proxy import Cut, cutting_proxy
 from faults.readers import Followed, Told, ask, follow
@@ -22,7 +22,6 @@ HEAD_BYTES = 300  # less than a response's head and its `start` event take
 EVENT_BYTES = 50  # less than one word's event takes
 CLOCK = Path(__file__).with_name("clock.py")
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-RESUMING = {"RESUME_SECONDS": "10", "ANSWER_TIMEOUT": "60", "FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20"}
 
 
 # Answers that outlive their readers
@@ -48,7 +47,7 @@ async def _cut_and_resume(play: Play, count: int, *, replicas: int, database_url
     chance = random.Random(3)
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), RESUMING, replicas=replicas, database_url=database_url) as here,
+        house(play.directory, upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=database_url) as here,
         play.back_to_start(here, upstream),
     ):
         warmed_up = upstream.calls
@@ -99,7 +98,7 @@ async def same_request_twice(play: Play) -> None:
     count = play.count(200, 10)
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), RESUMING, replicas=2) as here,
+        house(play.directory, upstream.url(), LONG_DEADLINES, replicas=2) as here,
     ):
         text = words(10)
 
@@ -118,7 +117,7 @@ async def same_request_twice(play: Play) -> None:
 
 @fault("rolling-restart", "two replicas restarted in turn under load: no answer is lost")
 async def rolling_restart(play: Play) -> None:
-    settings = RESUMING | {"DRAIN_SECONDS": "10"}
+    settings = LONG_DEADLINES | {"DRAIN_SECONDS": "10"}
     async with (
         faulty_upstream() as upstream,
         house(play.directory, upstream.url(), settings, replicas=2) as here,
@@ -139,7 +138,7 @@ async def rolling_restart(play: Play) -> None:
             for replica in here.replicas:
                 await _until_asked(upstream, len(visitors))
                 replica.send_signal(signal.SIGTERM)
-                play.require(await replica.ended(15), f"{replica.name} did not end")
+                play.require(await replica.ended(), f"{replica.name} did not end")
                 await replica.start()
             await _until_asked(upstream, len(visitors))
         finally:
@@ -157,7 +156,7 @@ async def rolling_restart(play: Play) -> None:
 async def _until_asked(upstream: FaultyUpstream, more: int) -> None:
     """Wait until so many more questions were asked: the load is there."""
     asked = upstream.calls
-    await until(lambda: upstream.calls >= asked + more, 20)
+    await until(lambda: upstream.calls >= asked + more)
 
 
 # Limits that they share
@@ -223,7 +222,7 @@ async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[st
     for name, url in databases.items():
         async with (
             faulty_upstream() as upstream,
-            house(play.subdirectory(name), upstream.url(), RESUMING, replicas=replicas, database_url=url) as here,
+            house(play.subdirectory(name), upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=url) as here,
         ):
             yield name, here, upstream
 

@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 
 from faults.faulty import BOMB_BYTES, FIVE_TEXT, TINY_EVENTS, FaultyUpstream, bomb, faulty_upstream
-from faults.machine import MIB, House, Unmeasurable, house, silent_address, until
+from faults.machine import LONG_DEADLINES, MIB, House, Unmeasurable, house, silent_address, until
 from faults.play import Play, fault, many
 from faults.readers import Pulse, Told, ask
 
@@ -55,7 +55,7 @@ async def connect_blackhole(play: Play) -> None:
 async def dns_fails(play: Play) -> None:
     # Longer than a DNS name may be: it fails as an unknown one does, and no query leaves the machine.
     label = "no-such-upstream-" + "x" * 40
-    async with house(play.directory, f"http://{'.'.join([label] * 5)}/v1", play.deadlines) as here:
+    async with house(play.directory, f"http://{'.'.join([label] * 5)}/v1", LONG_DEADLINES) as here:
         told = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
         play.require_endings(told, UPSTREAM_ERRORS)
         named = sum("no-such-upstream" in one.everything_said for one in told)
@@ -67,7 +67,7 @@ async def dns_fails(play: Play) -> None:
 async def tls_bad_cert(play: Play) -> None:
     async with (
         faulty_upstream(_self_signed(play.directory)) as upstream,
-        house(play.directory, upstream.url("quick"), play.deadlines) as here,
+        house(play.directory, upstream.url("quick"), LONG_DEADLINES) as here,
     ):
         told = await many(play.count(10, 3), 10, lambda n: ask(here.url, here.key, f"Hello {n}"))
         play.require_endings(told, UPSTREAM_ERRORS)
@@ -128,7 +128,8 @@ async def one_token_per_20s(play: Play) -> None:
         questions,
         LATE,
         seconds=play.answer_seconds,
-        keeps=lambda told: told.text.count("slow ") >= 5 and told.seconds > play.answer_seconds - 0.5,
+        keeps=lambda told: told.text.count("slow ") >= play.count(5, 2) and told.seconds > play.answer_seconds - 0.5,
+        settings={"FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20"},
     )
 
 
@@ -157,7 +158,7 @@ async def _all_end(
             _require_within(play, told, seconds + 1)
             lost = sum(not keeps(one) for one in told)
             play.require(not lost, f"{lost} answers lost the text that had come")
-        play.require(await until(lambda: not upstream.answering, 5), f"{upstream.answering} upstream answers are open")
+        play.require(await until(lambda: not upstream.answering), f"{upstream.answering} upstream answers are open")
         await _require_recorded(play, here, told)
         asked = [upstream.asked[question] for question in questions]
         play.require(set(asked) == {1}, f"the upstream was asked {Counter(asked)} times a question")
@@ -180,7 +181,7 @@ async def _require_recorded(play: Play, here: House, told: list[Told]) -> None:
 async def _require_idle(play: Play, here: House, upstream_port: int) -> None:
     """No answer is open, and no socket to that upstream."""
     play.require(await here.until_idle(), "answers are still open")
-    await until(lambda: not here.first.sockets()[str(upstream_port)], 5)
+    await until(lambda: not here.first.sockets()[str(upstream_port)])
     left = here.first.sockets()[str(upstream_port)]
     play.measure(f"{left} sockets left")
     play.require(not left, f"{left} sockets to the upstream are left")
@@ -191,7 +192,7 @@ async def _require_idle(play: Play, here: House, upstream_port: int) -> None:
 
 @fault("endless-text", "10/10 stopped at the longest answer; upstream closed < 1 s later; RSS growth < 20 MiB")
 async def endless_text(play: Play) -> None:
-    settings = play.deadlines | {"ANSWER_TIMEOUT": "60", "MAX_ANSWER_CHARS": "50000" if play.short else "200000"}
+    settings = LONG_DEADLINES | {"MAX_ANSWER_CHARS": "50000" if play.short else "200000"}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
         before = here.first.memory()
@@ -205,7 +206,7 @@ async def endless_text(play: Play) -> None:
 
         told = await many(play.count(10, 3), 10, one)
         play.require_endings(told, {"answer_too_long"})
-        await until(lambda: not upstream.answering, 5)
+        await until(lambda: not upstream.answering)
         lag = max(upstream.ended[f"endless-text {number}"] - at for number, at in told_at.items())
         play.measure(f"upstream closed {lag:+.2f} s after")
         play.require(not upstream.answering, "the upstream was not closed")
@@ -260,7 +261,7 @@ async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
         await asyncio.wait([other])
         play.require_endings([told], UPSTREAM_ERRORS)
         _require_within(play, [told], 31)
-        play.require(await until(lambda: not upstream.answering, 5), "the upstream is still open")
+        play.require(await until(lambda: not upstream.answering), "the upstream is still open")
         play.measure(f"others waited {pulse.worst(99) * 1000:.0f} ms (p99), {pulse.worst(100) * 1000:.0f} ms (worst)")
         _require_growth(play, here, before, mib)
     return pulse
@@ -273,7 +274,7 @@ async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
 async def rst_mid_stream(play: Play) -> None:
     questions = [f"rst-mid-stream {n}" for n in range(play.count(200, 20))]
 
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Told:
             """The reset comes when the reader has the text: an earlier one may overtake it."""
@@ -298,19 +299,23 @@ async def rst_mid_stream(play: Play) -> None:
 @fault("eof-without-chunk-end", "200/200 partial text and an error")
 async def eof_without_chunk_end(play: Play) -> None:
     questions = [f"eof-without-chunk-end {n}" for n in range(play.count(200, 20))]
-    await _all_end(play, questions, CUT_OFF, seconds=play.answer_seconds, at_once=20, keeps=_five_pieces)
+    await _all_end(
+        play, questions, CUT_OFF, seconds=play.answer_seconds, at_once=20, keeps=_five_pieces, settings=LONG_DEADLINES
+    )
 
 
 @fault("content-length-short", "200/200 partial text and an error")
 async def content_length_short(play: Play) -> None:
     questions = [f"content-length-short {n}" for n in range(play.count(200, 20))]
-    await _all_end(play, questions, CUT_OFF, seconds=play.answer_seconds, at_once=20, keeps=_five_pieces)
+    await _all_end(
+        play, questions, CUT_OFF, seconds=play.answer_seconds, at_once=20, keeps=_five_pieces, settings=LONG_DEADLINES
+    )
 
 
 @fault("close-delimited-http10", "200/200: complete only with a finish_reason")
 async def close_delimited_http10(play: Play) -> None:
     count = play.count(200, 20)
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         for manner, expected in (("with", "complete"), ("without", "upstream_interrupted")):
             questions = [f"close-delimited-http10 {manner} {n}" for n in range(count // 2)]
             told = await asyncio.gather(*(ask(here.url, here.key, question) for question in questions))
@@ -321,7 +326,7 @@ async def close_delimited_http10(play: Play) -> None:
 
 @fault("gzip-stream", "10/10 decoded and relayed at once")
 async def gzip_stream(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Told:
             """The upstream goes on only when the reader has the first piece."""
@@ -337,7 +342,7 @@ async def gzip_stream(play: Play) -> None:
 async def br_zstd(play: Play) -> None:
     codings = ["br", "zstd", "deflate", "compress", "gzip, br"]
     count = play.count(10, 5)
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         told = await many(count, 10, lambda n: ask(here.url, here.key, f"br-zstd {codings[n % 5]} {n}"))
         play.require_endings(told, UPSTREAM_ERRORS)
         play.require(not any(one.text for one in told), "something was relayed")
@@ -350,7 +355,7 @@ async def flood_of_1xx(play: Play) -> None:
 
 @fault("huge-headers", "10/10 errors")
 async def huge_headers(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         told = await many(play.count(10, 5), 10, lambda n: ask(here.url, here.key, f"huge-headers {n}"))
         play.require_endings(told, UPSTREAM_ERRORS)
 
@@ -364,7 +369,7 @@ async def duplicate_headers(play: Play) -> None:
 
 async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
     """Each is either answered whole, or ends with one clean error; the process goes on."""
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         told = await many(len(questions), 10, lambda n: ask(here.url, here.key, questions[n]))
         play.require_endings(told, UPSTREAM_ERRORS | {"complete"}, clean=False)
         for one in told:
@@ -377,7 +382,7 @@ async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
 
 @fault("keepalive-race", "1,000 requests, 0 visitor errors; each is answered by one call")
 async def keepalive_race(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), play.deadlines) as here:
+    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         told: list[Told] = []
         for turn in range(ceil(play.count(1000, 33) / 11)):
             # Ten at once leave ten idle connections behind, of which none is any good for the one that comes alone.
@@ -393,7 +398,7 @@ async def keepalive_race(play: Play) -> None:
 async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count: int) -> list[Told]:
     """Questions that are being answered at the same moment, each over a connection of its own."""
     asking = [asyncio.create_task(ask(here.url, here.key, f"{group} {n}")) for n in range(count)]
-    await until(lambda: upstream.answering == count or any(task.done() for task in asking), 10)
+    await until(lambda: upstream.answering == count or any(task.done() for task in asking))
     upstream.gate(group).set()
     return await asyncio.gather(*asking)
 
@@ -406,7 +411,7 @@ async def circuit(play: Play) -> None:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/quick/v1"
         hurry = {"FAULTS_HURRY": "upstream.OPEN_SECONDS=1.5"} if play.short else {}
-        async with house(play.directory, url, play.deadlines | hurry) as here:
+        async with house(play.directory, url, LONG_DEADLINES | hurry) as here:
             count = play.count(100, 10)
             first = await many(30, 30, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(first, UPSTREAM_ERRORS)

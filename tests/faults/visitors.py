@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from faults.faulty import faulty_upstream
-from faults.machine import MIB, Replica, house, silent_address, until
+from faults.machine import LONG_DEADLINES, MIB, Replica, house, silent_address, until
 from faults.play import SPARE_TASKS, WORN_IN_BYTES, Play, fault, many
 from faults.readers import Told, ask, read_slowly
 
@@ -68,7 +68,7 @@ async def _leave_while_connecting(replica: Replica, key: str, port: int, count: 
 @fault("client-drops-mid-stream", "1,000 drops after 5 chunks: upstream closed < 1 s, 1,000 rows, 0 sockets left")
 async def client_drops_mid_stream(play: Play) -> None:
     count = play.count(1000, 60)
-    settings = play.deadlines | {"RESUME_SECONDS": "0", "ANSWER_TIMEOUT": "60"}
+    settings = LONG_DEADLINES | {"RESUME_SECONDS": "0"}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
         async with play.back_to_start(here, upstream):
             left_at: dict[int, float] = {}
@@ -79,7 +79,7 @@ async def client_drops_mid_stream(play: Play) -> None:
                 play.require(told.ending == "cut off", f"it ended before: {told.ending}")
 
             await many(count, 50, leave)
-            play.require(await until(lambda: not upstream.answering, 10), f"{upstream.answering} upstreams are open")
+            play.require(await until(lambda: not upstream.answering), f"{upstream.answering} upstreams are open")
         slowest = max(upstream.ended[f"endless 0.01 {number}"] - at for number, at in left_at.items())
         play.measure(f"upstream closed at most {slowest:.2f} s after")
         play.require_in_time(slowest, 1, "to close an upstream")
@@ -93,7 +93,7 @@ async def client_drops_mid_stream(play: Play) -> None:
 async def slow_reader(play: Play) -> None:
     count = play.count(200, 20)
     question = "flood 8000 0.05 20" if play.short else "flood 4000 0.4 35"  # more than is buffered on the way
-    settings = play.deadlines | {"ANSWER_TIMEOUT": "60"}
+    settings = LONG_DEADLINES | {"SEND_TIMEOUT": play.deadlines["SEND_TIMEOUT"]}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
         before = here.first.memory()
@@ -101,7 +101,7 @@ async def slow_reader(play: Play) -> None:
         started = time.monotonic()
         slow = [asyncio.create_task(read_slowly(here.url, here.key, f"{question} {n}")) for n in range(count)]
         times: list[float] = []
-        began = await until(lambda: upstream.calls > count, 20)
+        began = await until(lambda: upstream.calls > count)
         play.require(began, f"only {upstream.calls - 1} began")
         while upstream.answering and time.monotonic() < started + 55:
             told = await ask(here.url, here.key, f"quick {len(times)}")
@@ -120,7 +120,7 @@ async def slow_reader(play: Play) -> None:
         growth = here.first.peak_memory() - before
         play.measure(f"RSS {growth / MIB:+.1f} MiB at the peak")
         play.require(growth < 100 * MIB, f"RSS grew by {growth / MIB:.1f} MiB")
-        gone = await until(lambda: here.first.sockets()["reader"] == 0, 10)
+        gone = await until(lambda: here.first.sockets()["reader"] == 0)
         play.require(gone, f"{here.first.sockets()['reader']} sockets to readers are left")
         for task in slow:
             task.cancel()
@@ -144,7 +144,7 @@ async def comes_back_while_connecting(play: Play) -> None:
                 return len(here.first.connecting(port)) >= count
 
             first = [visit(number) for number in range(count)]
-            play.require(await until(connecting, 10), "they were not being connected")
+            play.require(await until(connecting), "they were not being connected")
             for task in first:
                 task.cancel()
             await asyncio.wait(first)
@@ -153,7 +153,7 @@ async def comes_back_while_connecting(play: Play) -> None:
             async def noticed() -> bool:
                 return (await here.first.metric(asked) or 0) >= count
 
-            play.require(await until(noticed, 10), "the service did not notice that they left")
+            play.require(await until(noticed), "the service did not notice that they left")
             again = [visit(number) for number in range(count)]
             async with faulty_upstream(sock=silent.dup()) as upstream:
                 told = await asyncio.gather(*again)
