@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, field, replace
 from uuid import UUID
 
 from decoder import Finish, TokenCount
-from errors import Interrupted, Overloaded, Restarting, ServiceError, every_error
+from errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
 from metrics import Metrics
 from store import Status as TurnStatus
 from store import Store, StoreError, StoreUnavailable, Turn, UsageRow
@@ -124,6 +124,13 @@ class Writing:
         """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
         return self.given_up and not self.call.sent
 
+    def wanted_again(self) -> bool:
+        """Take back that nobody reads it, if it is not too late. True where that changed anything."""
+        if not self.given_up or not self.call.resume():
+            return False
+        self.given_up = False
+        return True
+
 
 @dataclass(slots=True)
 class Mirror:
@@ -230,8 +237,7 @@ class Answers:
         if reading.deadline is not None:
             reading.deadline.cancel()
             reading.deadline = None
-        if reading.given_up and reading.call.resume():
-            reading.given_up = False
+        reading.wanted_again()
 
     def leave(self, answer: Answer) -> None:
         """Count a reader out; without readers the answer is stopped, at once if it was not even asked for yet."""
@@ -400,7 +406,7 @@ class Answers:
         """Take over what the database has more of an answer."""
         turn = await self._store.look_at(answer.message_id)
         if turn is None:
-            answer.end(Interrupted("the turn was deleted"))
+            answer.end(MessageUnknown("the turn was deleted, or dropped before it was asked"))
             return
         if len(turn.answer) > answer.length:
             answer.append(turn.answer[answer.length :])
@@ -432,6 +438,8 @@ class Answers:
                 self._stop_here(writing)
             elif wish.followed != writing.followed:
                 writing.followed, writing.followed_at = wish.followed, time.monotonic()
+                if writing.wanted_again():
+                    self._stop_later(writing, FOLLOWED_SECONDS)
 
     async def _checkpoint(self) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -204,6 +205,17 @@ class Client:
         """Ask, and leave as soon as this is cancelled or the answer has begun."""
         async with self.stream("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}):
             return
+
+    async def leave_while_connecting(self) -> tuple[asyncio.Event, str]:
+        """Ask "Hi", and leave. Returns what lets the upstream be connected, and the message's id."""
+        connected, message_id = self.hold_connections(), str(uuid.uuid4())
+        leaving = asyncio.create_task(self.ask_and_leave(message_id=message_id))
+        await until(
+            lambda: any(writing.call.connecting for writing in self.state["service"].answers._writings.values())
+        )
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        return connected, message_id
 
     async def refused(self, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
         """Send a question that is refused: the status, the problem and the headers."""

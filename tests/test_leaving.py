@@ -88,20 +88,10 @@ async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_c
                 assert (await client.ask("Hi")).text == "Quick answer"
 
 
-async def leave_while_connecting(client: Client) -> tuple[asyncio.Event, str]:
-    """Ask, and leave. Returns what lets the upstream be connected, and the message's id."""
-    connected, message_id = client.hold_connections(), str(uuid.uuid4())
-    leaving = asyncio.create_task(client.ask_and_leave(message_id=message_id))
-    await until(lambda: any(w.call.connecting for w in client.state["service"].answers._writings.values()))
-    leaving.cancel()
-    await asyncio.wait([leaving])
-    return connected, message_id
-
-
 async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_the_answer(serve: Serve) -> None:
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
-            connected, message_id = await leave_while_connecting(client)
+            connected, message_id = await client.leave_while_connecting()
             back = asyncio.create_task(client.ask("Hi", message_id=message_id))
             await until(lambda: any(w.readers for w in client.state["service"].answers._writings.values()))
             connected.set()
@@ -123,7 +113,7 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
                 await discard(*arguments)
 
             monkeypatch.setattr(store, "discard_turn", discard_later)
-            connected, message_id = await leave_while_connecting(client)
+            connected, message_id = await client.leave_while_connecting()
             connected.set()
             await dropping.wait()
             wait_if_dropped, came_back = answers.wait_if_dropped, asyncio.Event()

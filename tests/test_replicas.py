@@ -27,11 +27,17 @@ def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def two(serve: Serve) -> AsyncIterator[tuple[Client, Client]]:
     """Clients of two applications that share a database and nothing else."""
-    async with serve(resume_seconds=1) as one:
-        app = chatbot.create_app(one.state["service"].settings)
-        async with app.router.lifespan_context(app) as state:
-            assert state is not None
-            yield one, Client(app, dict(state), one.headers)
+    async with serve(resume_seconds=1) as one, process_beside(one) as other:
+        yield one, other
+
+
+@asynccontextmanager
+async def process_beside(one: Client) -> AsyncIterator[Client]:
+    """A client of another application with the same settings."""
+    app = chatbot.create_app(one.state["service"].settings)
+    async with app.router.lifespan_context(app) as state:
+        assert state is not None
+        yield Client(app, dict(state), one.headers)
 
 
 def question() -> dict[str, str]:
@@ -181,16 +187,38 @@ async def test_a_question_that_was_never_asked_can_be_asked_again(serve: Serve) 
     """The visitor left while the upstream was being connected; the same request begins anew."""
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
-            connected = client.hold_connections()
-            asked = question()
-            leaving = asyncio.create_task(client.ask_and_leave(**asked))
-            await until(lambda: len(client.state["service"].answers) == 1)
-            leaving.cancel()
-            await asyncio.wait([leaving])
+            connected, message_id = await client.leave_while_connecting()
             connected.set()
             await client.until_idle()
-            assert (await client.ask("A story", message_id=asked["message_id"])).text == "Quick answer"
+            assert (await client.ask("Hi", message_id=message_id)).text == "Quick answer"
             assert local.asked == 1
+
+
+async def test_a_visitor_who_left_while_connecting_and_comes_back_to_the_other_process_is_answered(
+    serve: Serve,
+) -> None:
+    with local_upstream() as local:
+        async with serve(openai_base_url=local.url("quick")) as one, process_beside(one) as other:
+            connected, message_id = await one.leave_while_connecting()
+            writing = one.state["service"].answers._writings[uuid.UUID(message_id)]
+            await until(lambda: writing.given_up)
+            following = await follow({"message": "Hi", "message_id": message_id}, one, other)
+            await until(lambda: not writing.given_up)
+            connected.set()
+            assert (await following).text == "Quick answer"
+            assert local.asked == 1
+
+
+async def test_who_follows_an_answer_that_is_deleted_is_told_that_there_is_none(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    one, other = two
+    async with half_answered(one, upstream) as (asked, _, _, _):
+        following = await follow(asked, one, other)
+        store = other.state["service"].store
+        turn = await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(asked["message_id"]))
+        await one.request("DELETE", f"/api/v1/conversations/{turn.conversation_id}")
+        assert (await following).last.data["code"] == "message_not_found"
 
 
 async def test_a_reader_of_an_answer_that_another_process_writes_is_told_of_a_shutdown(

@@ -192,6 +192,18 @@ describe('a refusal', () => {
 });
 
 describe('trying again', () => {
+  test('after the question was forgotten asks it anew and replaces nothing', async () => {
+    const { chat, until } = await answered();
+    chat.send('And then?');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('error', { code: 'message_not_found', error: 'There is no such message.' });
+    await until(() => chat.status === 'idle');
+    chat.retry();
+    const again = await web.next();
+    expect(again.body).toMatchObject({ message: 'And then?', conversation_id: CONVERSATION, regenerate: false });
+  });
+
   test('after an answer that began replaces it: a new id, the same question, regenerate', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');

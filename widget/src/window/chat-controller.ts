@@ -317,6 +317,8 @@ export class ChatController {
         this.#end(turn, event.status === 'complete' && !turn.answer.trim() ? 'empty' : event.status);
         return true;
       case 'error':
+        // The service has forgotten the question, so that a new answer would replace another one.
+        if (event.code === 'message_not_found') turn.known = false;
         this.#fail(turn, event.code, event.error, event.retryAfter);
         return true;
     }

@@ -25,6 +25,7 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
       return strings.errorTimeout;
     case 'upstream_interrupted':
     case 'interrupted':
+    case 'message_not_found':
       return strings.errorInterrupted;
     case 'empty_answer':
       return strings.empty;
