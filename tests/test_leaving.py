@@ -64,7 +64,8 @@ async def test_a_hundred_readers_who_leave_leave_nothing_behind(serve: Serve) ->
             await ask_and_leave()  # sse-starlette starts one task for all streams with the first
             await client.until_idle()
             tasks_before = len(asyncio.all_tasks())
-            await asyncio.gather(*(ask_and_leave() for _ in range(100)))
+            for _ in range(4):  # more at a moment than a busy machine's database can take would be refused
+                await asyncio.gather(*(ask_and_leave() for _ in range(25)))
             assert await asyncio.to_thread(local.wait_until_open, 0)
             await client.until_idle()
             assert local.asked == 101
