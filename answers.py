@@ -11,22 +11,22 @@ import logging
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
 from uuid import UUID
 
 from decoder import Finish, TokenCount
 from errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
 from metrics import Metrics
+from store import CutTurn, Store, StoreError, StoreUnavailable, Turn, UsageRow
 from store import Status as TurnStatus
-from store import Store, StoreError, StoreUnavailable, Turn, UsageRow
 from upstream import Call
 
 log = logging.getLogger("chatbot")
 
 TICK_SECONDS = 0.5  # how often texts are kept for readers elsewhere, and readers elsewhere look
 BEAT_SECONDS = 5.0  # how often a process shows that it lives
-ABANDONED_SECONDS = 20.0  # without a beat: its process is gone
+ABANDONED_SECONDS = 20.0  # of looks without a new beat: its process is gone
 FOLLOWED_SECONDS = 3.0  # how long a look from elsewhere counts as a reader
 STORING_SECONDS = 2.0  # how long a reader waits for the database before it hears of the end
 STORE_AGAIN_SECONDS = 1.0
@@ -141,16 +141,16 @@ class Mirror:
     readers: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pulse:
-    """A running turn's beat, and when this process first saw it."""
+    """A running turn's beat, and how often this process has seen it so: while nobody could write, nobody could beat."""
 
     beat: int
-    since: float = field(default_factory=time.monotonic)
+    seen: int = 1
 
     @property
     def is_gone(self) -> bool:
-        return time.monotonic() - self.since > ABANDONED_SECONDS
+        return self.seen * BEAT_SECONDS > ABANDONED_SECONDS
 
 
 class Answers:
@@ -166,6 +166,8 @@ class Answers:
         self._max_streams = max_streams
         self._resume_seconds = resume_seconds
         self._beginning = 0
+        self._none_begins = asyncio.Event()
+        self._none_begins.set()
         self._writings: dict[UUID, Writing] = {}
         self._mirrors: dict[UUID, Mirror] = {}
         self._pulses: dict[UUID, Pulse] = {}
@@ -182,10 +184,13 @@ class Answers:
         if len(self._writings) + self._beginning >= self._max_streams:
             raise Overloaded(f"{self._max_streams} answers are under way", retry_after=2)
         self._beginning += 1
+        self._none_begins.clear()
         try:
             yield
         finally:
             self._beginning -= 1
+            if not self._beginning:
+                self._none_begins.set()
 
     def find_text(self, message_id: UUID) -> str | None:
         """The text so far of an answer that this process writes."""
@@ -289,7 +294,10 @@ class Answers:
     async def drain(self, seconds: float) -> None:
         """Begin no more answers, give those under way their time, then end what is left as `restarting`."""
         self.draining = True
-        await _ended([*self._writings.values(), *self._mirrors.values()], seconds)
+        ends = time.monotonic() + seconds
+        with suppress(TimeoutError):  # what begins later still is cut off with the process
+            await asyncio.wait_for(self._none_begins.wait(), max(seconds, LAST_WRITES_SECONDS))
+        await _ended([*self._writings.values(), *self._mirrors.values()], max(ends - time.monotonic(), 0))
         left = [writing for writing in self._writings.values() if writing.cut is None]
         mirrors = list(self._mirrors.values())
         for writing in left:
@@ -306,12 +314,12 @@ class Answers:
         cut = [writing for writing in writings if isinstance(writing.answer.ending, Restarting)]
         if not cut:
             return  # all ended by themselves meanwhile
-        texts = {writing.answer.message_id: writing.answer.text() for writing in cut}
+        turns = [CutTurn(each.answer.message_id, each.writer, each.answer.text(), each.usage) for each in cut]
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
-                await self._store.cut_turns(Restarting.code, texts, [writing.usage for writing in cut])
+                await self._store.cut_turns(Restarting.code, turns)
         except (StoreError, TimeoutError) as error:
-            log.error("answers are not stored", extra={"answers": len(texts), "reason": str(error)})
+            log.error("answers are not stored", extra={"answers": len(turns), "reason": str(error)})
 
     # Writing
 
@@ -461,11 +469,10 @@ class Answers:
     async def _close_abandoned(self) -> None:
         """Close the turns whose beat has stood still for too long. No clock is compared with another's."""
         beats = await self._store.beats()
-        self._pulses = {
-            message_id: known if (known := self._pulses.get(message_id)) and known.beat == beat else Pulse(beat)
-            for message_id, beat in beats.items()
-            if message_id not in self._writings
-        }
+        known, self._pulses = self._pulses, {}
+        for message_id in beats.keys() - self._writings.keys():
+            pulse, beat = known.get(message_id), beats[message_id]
+            self._pulses[message_id] = Pulse(beat, pulse.seen + 1 if pulse and pulse.beat == beat else 1)
         for message_id, pulse in self._pulses.items():
             if pulse.is_gone and await self._store.abandon(message_id, pulse.beat):
                 log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})

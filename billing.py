@@ -5,11 +5,13 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, Text, and_, case, cast, delete, func, insert, literal, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from records import UsageGroup, UsageRow, UsageTotal
 from tables import usage
+
+SUMMED_AT_ONCE = 10_000
 
 USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
     "day": cast(func.date(usage.c.at), Text),
@@ -83,18 +85,29 @@ def _percentile(timed: list[Any], share: float) -> int | None:
     return None
 
 
-async def sum_up_a_day(db: AsyncConnection, before: datetime) -> int:
-    """Put sums in place of the rows of the earliest day that has any, if it ended before. Returns their number."""
-    each = usage.c.summed.is_(False)
-    first = await db.scalar(select(func.min(usage.c.at)).where(each))
+async def sum_up_some(db: AsyncConnection, tenant_id: int | None, before: datetime) -> int:
+    """Put sums in place of the rows of a tenant's earliest day that has any, if it ended before.
+
+    About SUMMED_AT_ONCE rows at a time, so that nobody waits for long; with the last of them the day's sums so far
+    become one. Returns how many rows there were.
+    """
+    own = usage.c.tenant_id.is_(None) if tenant_id is None else usage.c.tenant_id == tenant_id
+    each = and_(own, usage.c.summed.is_(False))
+    earliest = select(usage.c.at).where(each).order_by(usage.c.at)
+    first = await db.scalar(earliest.limit(1))
     if first is None:
         return 0
     day = first.replace(hour=0, minute=0, second=0, microsecond=0)
     if day + timedelta(days=1) > before:
         return 0
     newest = await db.scalar(select(func.max(usage.c.id)))
-    past = and_(each, usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
-    same = (usage.c.tenant_id, usage.c.key_id, usage.c.origin, usage.c.model, usage.c.outcome, usage.c.refused)
+    of_day = and_(usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
+    until = await db.scalar(earliest.where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
+    some = and_(own, of_day) if until is None else and_(each, of_day, usage.c.at <= until)
+    rows = await db.scalar(select(func.count()).select_from(usage).where(some, each)) or 0
+    # A page that was refused may claim any origin: sums of them would be as many as the rows.
+    origin = case((usage.c.refused, null()), else_=usage.c.origin).label("origin")
+    same = (usage.c.tenant_id, usage.c.key_id, origin, usage.c.model, usage.c.outcome, usage.c.refused)
     added = (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged, usage.c.requests)
     sums = select(
         literal(day, usage.c.at.type),
@@ -103,5 +116,6 @@ async def sum_up_a_day(db: AsyncConnection, before: datetime) -> int:
         *(cast(func.sum(column), column.type).label(column.name) for column in added),
     )
     columns = ["at", "summed", *(column.name for column in (*same, *added))]
-    await db.execute(insert(usage).from_select(columns, sums.where(past).group_by(*same)))
-    return (await db.execute(delete(usage).where(past))).rowcount
+    await db.execute(insert(usage).from_select(columns, sums.where(some).group_by(*same)))
+    await db.execute(delete(usage).where(some))
+    return rows

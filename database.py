@@ -129,10 +129,20 @@ class Database:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self, *, hurried: bool = True) -> AsyncIterator[AsyncConnection]:
         """A connection for queries, each of which sees what is committed when it starts."""
         with _one_family():
-            async with asyncio.timeout(DEADLINE), self._reader.connect() as db:
+            async with asyncio.timeout(DEADLINE if hurried else None), self._reader.connect() as db:
+                yield db
+
+    @asynccontextmanager
+    async def reading_unhurried(self) -> AsyncIterator[AsyncConnection]:
+        """The same for an operator's queries, which may take as long as there is data."""
+        if self.is_sqlite:
+            async with self.reading(hurried=False) as db:
+                yield db
+        else:
+            async with self.writing_unhurried() as db:  # a transaction: what it sets is gone with it
                 yield db
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from access import Caller
 from errors import ServiceError
 from limits import Limits
+from origins import is_origin
 from store import Access, UsageRow, visitor_id
 
 log = logging.getLogger("chatbot")
@@ -65,7 +66,8 @@ class Exchange:
 
     def usage_row(self, outcome: str) -> UsageRow:
         """The row of usage of a question, as far as its asker is known."""
-        row = UsageRow(datetime.now(UTC), None, outcome, origin=self.origin, request_id=self.request_id)
+        origin = self.origin if self.origin and is_origin(self.origin) else None  # others may be of any length
+        row = UsageRow(datetime.now(UTC), None, outcome, origin=origin, request_id=self.request_id)
         if (access := self.access) is not None:
             visitor = visitor_id(access.tenant, self.address)
             row = replace(

@@ -1,8 +1,9 @@
 """The books of refused questions. Those that are taken up are recorded with their answers.
 
 A flood of refusals must not fill the disk or keep the database busy. So they are written together, once a second, the
-first ones of a second each in a row of its own and all others as counts, one row a minute for each key and reason. What
-has not been written when a process is killed is lost, a second of rows and a minute of counts; the log has it all.
+first ones of a second and of an hour each in a row of its own and all others as counts, one row a minute for each key
+and reason. What has not been written when a process is killed is lost, a second of rows and a minute of counts; the log
+has it all.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ log = logging.getLogger("chatbot")
 
 FLUSH_SECONDS = 1.0
 ROWS_PER_FLUSH = 50
+ROWS_PER_HOUR = 5_000  # 30 MB a day at most
 MAX_COUNTS = 10_000  # different ones, waiting for a database that cannot be used
 LAST_FLUSH_SECONDS = 2.0
 
@@ -37,14 +39,20 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: list[UsageRow] = []
+        self._hour = datetime.min.replace(tzinfo=UTC)
+        self._rows_of_hour = 0
         self._counts: Counter[Kind] = Counter()
         self._lost = 0
         self._writing = asyncio.Lock()  # what one flush writes is not written by another
 
     def note(self, row: UsageRow) -> None:
         """A refused question. One that no tenant is known of is only counted."""
-        if row.tenant_id is not None and len(self._rows) < ROWS_PER_FLUSH:
+        hour = row.at.replace(minute=0, second=0, microsecond=0)
+        if hour != self._hour:
+            self._hour, self._rows_of_hour = hour, 0
+        if row.tenant_id is not None and len(self._rows) < ROWS_PER_FLUSH and self._rows_of_hour < ROWS_PER_HOUR:
             self._rows.append(row)
+            self._rows_of_hour += 1
             return
         kind = Kind(row.at.replace(second=0, microsecond=0), row.tenant_id, row.key_id, row.outcome)
         if kind in self._counts or len(self._counts) < MAX_COUNTS:

@@ -93,21 +93,25 @@ def _document(settings: Settings) -> bytes:
 async def _drain_on_shutdown(service: Service) -> None:
     await service.shutdown.wait()
     log.info("draining", extra={"answers": len(service.answers)})
-    await service.answers.drain(service.settings.drain_seconds)
-    service.drained.set()
+    try:
+        await service.answers.drain(service.settings.drain_seconds)
+    except Exception:
+        log.exception("draining failed")
+    finally:
+        service.drained.set()
 
 
 async def _sweep(service: Service, closing: asyncio.Event) -> None:
     """Forget the conversations that RETENTION_DAYS have passed over, and keep but sums of the usage; 0 keeps all."""
     days = service.settings.retention_days
-    while days and not closing.is_set():
+    while not closing.is_set():
         try:
-            before = datetime.now(UTC) - timedelta(days=days)
-            while not closing.is_set() and (conversations := await service.store.purge_some(before)):
-                log.info("purged", extra={"conversations": conversations})
-            while not closing.is_set() and (rows := await service.store.sum_up_usage(before)):
-                log.info("usage summed up", extra={"rows": rows})
             await service.store.purge_counters()
+            before = datetime.now(UTC) - timedelta(days=days)
+            while days and not closing.is_set() and (conversations := await service.store.purge_some(before)):
+                log.info("purged", extra={"conversations": conversations})
+            while days and not closing.is_set() and (rows := await service.store.sum_up_usage(before)):
+                log.info("usage summed up", extra={"rows": rows})
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
         with suppress(TimeoutError):

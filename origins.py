@@ -51,13 +51,21 @@ def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
 
     The value is compared as it is: browsers write one form only, so whatever differs from it is no browser's.
     """
-    if not _is_written_by_a_browser(origin):
+    if not is_origin(origin):
         return False
     local = LOCAL_ORIGIN.fullmatch(origin)
     any_port = f"{local[1]}:{ANY_PORT}" if local else None
     deeper = FIRST_LABEL.fullmatch(origin)
     any_label = f"{deeper[1]}*{deeper[2]}" if deeper else None
     return any(entry in (origin, any_port, any_label, ANY_ORIGIN) for entry in allowed)
+
+
+def is_origin(text: str) -> bool:
+    """Whether it is an origin as browsers write it, and not `null` or a pattern."""
+    try:
+        return "*" not in text and parse_origin(text) == text
+    except ValueError:
+        return False
 
 
 def own_origin(scheme: str, host: str) -> str:
@@ -74,13 +82,6 @@ def frame_ancestors(allowed: Iterable[str]) -> str:
     """
     sources = [entry for entry in allowed if "[" not in entry]
     return "http: https:" if ANY_ORIGIN in sources else " ".join(sources) or "'none'"
-
-
-def _is_written_by_a_browser(origin: str) -> bool:
-    try:
-        return "*" not in origin and parse_origin(origin) == origin
-    except ValueError:
-        return False
 
 
 def _refused(text: str, problem: str) -> ValueError:

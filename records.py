@@ -191,6 +191,16 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class CutTurn:
+    """A turn that ends with its process: who writes it (see `Store.begin_turn`), its text so far, and what it used."""
+
+    message_id: uuid.UUID
+    writer: str | None
+    answer: str
+    usage_row: "UsageRow"
+
+
+@dataclass(frozen=True, slots=True)
 class UsageRow:
     """One request, refused ones too: no text and no address in it. `outcome` is a turn's status or an error code.
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from addresses import visitor_id
-from billing import sum_up_a_day, usage_totals, usage_values
+from billing import sum_up_some, usage_totals, usage_values
 from counters import Counters
 from database import Database
 from records import (
@@ -40,6 +41,7 @@ from records import (
     Conflict,
     ConversationNotFound,
     ConversationSummary,
+    CutTurn,
     Key,
     KeyKind,
     KeyNotFound,
@@ -71,9 +73,11 @@ from rows import first, read
 from tables import conversations, keys, messages, running, tenants, usage, widgets
 from tokens import estimate_tokens
 from turns import (
+    INTERRUPTED,
     check_streams,
     find_repeated,
     history_of,
+    is_open,
     is_repeat,
     last_turn,
     owned_by,
@@ -91,6 +95,7 @@ __all__ = [
     "Conflict",
     "ConversationNotFound",
     "ConversationSummary",
+    "CutTurn",
     "Key",
     "KeyKind",
     "KeyNotFound",
@@ -123,8 +128,8 @@ __all__ = [
     "visitor_id",
 ]
 
-INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 PURGE_BATCH = 500
+PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write
 TITLE_CHARS = 200  # more than a title shows, so that white space may be taken out of it
 
 KEY_PREFIXES: dict[KeyKind, str] = {"public": "a4_pub_", "secret": "a4_sec_"}
@@ -258,7 +263,7 @@ class Store:
             if conversation_id is not None:
                 await touch_conversation(db, tenant_id, conversation_id, subject, at)
             if terms.visitor is not None and terms.streams:
-                await self._hold_visitor(db, terms.visitor)
+                await self._hold(db, terms.visitor)
             # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
             turn = await first(db, Turn, once.returning(messages))
             if turn is None:
@@ -278,10 +283,10 @@ class Store:
             reservation = await self._counters.reserve(db, tenant_id, tokens, terms.tokens_per_day, now)
             return Begun(turn, history, begun=True, reservation=reservation)
 
-    async def _hold_visitor(self, db: AsyncConnection, visitor: str) -> None:
-        """Let nobody else begin a turn of this visitor until the transaction ends. SQLite has one writer anyway."""
+    async def _hold(self, db: AsyncConnection, name: str) -> None:
+        """Let nobody else hold what is called so until the transaction ends. SQLite has one writer anyway."""
         if not self._database.is_sqlite:
-            await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(visitor, 0))))
+            await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
     async def finish_turn(
         self,
@@ -312,14 +317,9 @@ class Store:
         }
         this = messages.c.id == message_id
         async with self._database.writing() as db:
-            # The conversation first, as in begin_turn: two that lock in different orders may wait for each other.
-            await db.execute(
-                update(conversations)
-                .where(conversations.c.id == select(messages.c.conversation_id).where(this).scalar_subquery())
-                .values(updated_at=now)
-            )
-            is_open = and_(this, written_by(writer), or_(running, messages.c.code == INTERRUPTED))
-            turn = await first(db, Turn, update(messages).where(is_open).values(values).returning(messages))
+            await _hold_conversation_of(db, this)
+            mine = update(messages).where(this, written_by(writer), is_open)
+            turn = await first(db, Turn, mine.values(values).returning(messages))
             if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
                 return False
             if turn is not None:
@@ -328,29 +328,55 @@ class Store:
             await self._insert_usage(db, usage_row)
         return turn is not None
 
-    async def cut_turns(self, code: str, answers: Mapping[uuid.UUID, str], usage_rows: Sequence[UsageRow]) -> None:
-        """Close many running turns at once as broken, when their process leaves. Nobody counted their tokens."""
+    async def cut_turns(self, code: str, turns: Sequence[CutTurn]) -> None:
+        """Close many turns at once as broken, by the rules of `finish_turn`, when the process that writes them leaves.
+
+        Nobody counted their tokens. What was recorded for a tenant that was removed meanwhile is left out.
+        """
         now = _now()
-        one = update(messages).where(messages.c.id == bindparam("message"), running)
+        these = messages.c.id.in_([turn.message_id for turn in turns])
+        mine = messages.c.writer.is_not_distinct_from(bindparam("by"))
+        one = update(messages).where(messages.c.id == bindparam("message"), mine, is_open)
         closing = one.values(answer=bindparam("text"), status="error", code=code, finished_at=now, updated_at=now)
         async with self._database.writing() as db:
-            texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
-            await db.execute(closing, texts)
-            for message_id in (message_id for message_id, text in answers.items() if not text):
-                turn = await first(db, Turn, select(messages).where(messages.c.id == message_id))
-                if turn is not None:
+            # The conversations first, as in begin_turn, and in an order.
+            held = select(conversations.c.id).where(
+                conversations.c.id.in_(select(messages.c.conversation_id).where(these))
+            )
+            await db.execute(held.order_by(conversations.c.id).with_for_update())
+            values = [{"message": turn.message_id, "by": turn.writer, "text": turn.answer} for turn in turns]
+            await db.execute(closing, values)
+            found = [read(Turn, row) for row in await db.execute(select(messages).where(these))]
+            for turn in found:
+                if turn.code == code:
                     await restore_replaced(db, turn)
-            await db.execute(insert(usage), [usage_values(row) for row in usage_rows])
-            for row in usage_rows:
+            closed_before = {turn.id for turn in found if turn.code != code}
+            rows = [turn.usage_row for turn in turns if turn.message_id not in closed_before]
+            supposed = and_(usage.c.message_id.in_([row.message_id for row in rows]), usage.c.outcome == INTERRUPTED)
+            await db.execute(delete(usage).where(supposed))
+            if rows := await _of_known_tenants(db, rows):
+                await db.execute(insert(usage), [usage_values(row) for row in rows])
+            for row in rows:
                 await self._counters.settle(db, row)
 
     async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
-        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
-        mine = and_(messages.c.id == message_id, written_by(writer), running)
+        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew.
+
+        What was asked in its place stands in the place of what it replaced itself.
+        """
+        this = messages.c.id == message_id
         async with self._database.writing() as db:
-            turn = await first(db, Turn, delete(messages).where(mine).returning(messages))
-            if turn is not None and turn.replaces is not None:
-                await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=False))
+            await _hold_conversation_of(db, this)
+            mine = delete(messages).where(this, written_by(writer), running)
+            turn = await first(db, Turn, mine.returning(messages))
+            if turn is not None:
+                heirs = update(messages).where(messages.c.conversation_id == turn.conversation_id)
+                await db.execute(heirs.where(messages.c.replaces == turn.id).values(replaces=turn.replaces))
+                if turn.replaces is not None and not turn.hidden:
+                    await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=False))
+                its_conversation = conversations.c.id == turn.conversation_id
+                is_empty = ~exists().where(messages.c.conversation_id == turn.conversation_id)
+                await db.execute(delete(conversations).where(its_conversation, is_empty))
             await self._insert_usage(db, usage_row)
 
     # Running turns and the processes that write them
@@ -433,10 +459,8 @@ class Store:
 
     async def record(self, rows: Sequence[UsageRow]) -> None:
         """Record requests that began no turn. Those of a tenant that was removed meanwhile are left out."""
-        known = select(tenants.c.id).where(tenants.c.id.in_({row.tenant_id for row in rows}))
         async with self._database.writing() as db:
-            there = {None, *await db.scalars(known)}
-            values = [usage_values(row) for row in rows if row.tenant_id in there]
+            values = [usage_values(row) for row in await _of_known_tenants(db, rows)]
             if values:
                 await db.execute(insert(usage), values)
 
@@ -523,9 +547,17 @@ class Store:
         return Purged(conversations=deleted, counters=await self.purge_counters(), usage=summed)
 
     async def sum_up_usage(self, before: datetime) -> int:
-        """Put sums in place of the rows of the earliest day that has any, if it ended before. Returns their number."""
+        """One small step of `purge`: put sums in place of rows of a past day. Returns how many rows those were.
+
+        0 when there are none left. Others may write before the next step.
+        """
         async with self._database.writing_unhurried() as db:
-            return await sum_up_a_day(db, before)
+            await self._hold(db, "the sums of usage")
+            for tenant_id in [None, *await db.scalars(select(tenants.c.id))]:
+                if rows := await sum_up_some(db, tenant_id, before):
+                    break
+        await asyncio.sleep(PAUSE_SECONDS)
+        return rows
 
     async def purge_counters(self) -> int:
         """Delete the counters of past days and windows. Returns how many there were."""
@@ -642,7 +674,7 @@ class Store:
 
     async def keys_last_used(self, name: str) -> dict[int, datetime]:
         """When each key of a tenant last asked a question, by the key's id. Raises TenantNotFound."""
-        async with self._database.reading() as db:
+        async with self._database.reading_unhurried() as db:
             tenant = await _tenant(db, name)
             query = select(usage.c.key_id, func.max(usage.c.at, type_=usage.c.at.type))
             rows = await db.execute(
@@ -652,13 +684,13 @@ class Store:
 
     async def usage(self, name: str, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
         """What a tenant used since then, in groups. Raises TenantNotFound."""
-        async with self._database.reading() as db:
+        async with self._database.reading_unhurried() as db:
             tenant = await _tenant(db, name)
             return await usage_totals(db, tenant.id, since, by)
 
     async def export(self, name: str, selection: Selection) -> AsyncIterator[tuple[uuid.UUID, list[Turn]]]:
         """The conversations of a tenant with all their turns, replaced ones too. Raises TenantNotFound."""
-        async with self._database.reading() as db:
+        async with self._database.reading_unhurried() as db:
             tenant = await _tenant(db, name)
             found = await db.scalars(
                 select(conversations.c.id)
@@ -689,6 +721,21 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+async def _hold_conversation_of(db: AsyncConnection, turn: ColumnElement[bool]) -> None:
+    """Mark a turn's conversation as used before the turn is changed, as begin_turn does.
+
+    Two that lock in different orders may wait for each other.
+    """
+    its = select(messages.c.conversation_id).where(turn).scalar_subquery()
+    await db.execute(update(conversations).where(conversations.c.id == its).values(updated_at=_now()))
+
+
+async def _of_known_tenants(db: AsyncConnection, rows: Sequence[UsageRow]) -> list[UsageRow]:
+    known = select(tenants.c.id).where(tenants.c.id.in_({row.tenant_id for row in rows}))
+    there = {None, *await db.scalars(known)}
+    return [row for row in rows if row.tenant_id in there]
 
 
 def _now() -> datetime:

@@ -17,6 +17,11 @@ def written_by(writer: str | None) -> ColumnElement[bool]:
     return messages.c.writer.is_not_distinct_from(writer)
 
 
+INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
+# A turn that may still be closed: `interrupted` is what others can but suppose, and gives way.
+is_open = or_(running, messages.c.code == INTERRUPTED)
+
+
 def owned_by(tenant_id: int, subject: str | None) -> ColumnElement[bool]:
     """The conversations that a subject may use: its own, and those that are nobody's yet, by their unguessable id.
 
@@ -114,7 +119,11 @@ async def restore_replaced(db: AsyncConnection, turn: Turn) -> None:
     if turn.answer or turn.hidden:
         return
     while replaced is not None:
-        row = (await db.execute(select(messages.c.answer, messages.c.replaces).where(messages.c.id == replaced))).one()
+        row = (
+            await db.execute(select(messages.c.answer, messages.c.replaces).where(messages.c.id == replaced))
+        ).first()
+        if row is None:
+            return
         if row.answer:
             await db.execute(
                 update(messages).where(messages.c.id.in_([turn.id, replaced])).values(hidden=messages.c.id == turn.id)

@@ -261,6 +261,33 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
 
 
+async def test_a_question_that_is_being_taken_up_at_a_shutdown_has_its_time_too(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
+    async with serve(drain_seconds=30) as client:
+        service = client.state["service"]
+        begin_turn, beginning, go_on = service.store.begin_turn, asyncio.Event(), asyncio.Event()
+
+        async def begin_later(*arguments: object, **options: object) -> object:
+            beginning.set()
+            await go_on.wait()
+            return await begin_turn(*arguments, **options)
+
+        monkeypatch.setattr(service.store, "begin_turn", begin_later)
+        asking = asyncio.create_task(client.ask("Hi"))
+        await beginning.wait()
+        service.shutdown.set()
+        await until(lambda: service.answers.draining)
+        go_on.set()
+        await until(lambda: len(service.answers) == 1)
+        assert not service.drained.is_set()
+        rest.set()
+        assert (await asking).text == "Half whole"
+        await service.drained.wait()
+
+
 def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) -> None:
     with local_upstream() as local:
         settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}

@@ -327,6 +327,26 @@ async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
         assert await usage_of(client, "visitor") == {None: 250, "f" * 32: 50}
 
 
+async def test_a_long_flood_of_refusals_is_counted_in_few_rows_too(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten in rows of their own in an hour; the next hour has ten more."""
+    monkeypatch.setattr("ledger.ROWS_PER_HOUR", 10)
+    async with serve() as client:
+        books, tenant = client.state["service"].ledger, await client.state["service"].store.get_tenant("shop")
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        for at in (hour - timedelta(hours=1), hour):
+            for _ in range(12):
+                books.note(UsageRow(at, tenant.id, "rate_limited", visitor="f" * 32, refused=True))
+        assert await usage_of(client, "visitor") == {None: 4, "f" * 32: 20}
+
+
+@pytest.mark.parametrize("origin", ["null", "https://shop.test/" + "x" * 3000, "my name is Ann", "https://*.test"])
+async def test_an_origin_that_no_browser_writes_is_not_kept(client: Client, origin: str) -> None:
+    await client.refused(headers={"Origin": origin})
+    assert await usage_of(client, "origin") == {None: 1}
+
+
 async def test_refusals_wait_for_a_database_that_cannot_be_used(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
 from fakes import answer, delta, streamed
+from store import StoreUnavailable
 from upstreams import local_upstream
 
 
@@ -170,6 +171,41 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
     assert [(total.group[0], total.requests) for total in totals] == [("interrupted", 1)]
     assert not upstream.called
+
+
+async def test_an_answer_outlives_a_database_that_is_away_for_long(
+    two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
+    one, other = two
+    away: set[Client] = set()
+
+    def may_be_away(client: Client, name: str) -> None:
+        store = client.state["service"].store
+        call = getattr(store, name)
+
+        async def unless_away(*arguments: object) -> object:
+            if client in away:
+                raise StoreUnavailable("away")
+            return await call(*arguments)
+
+        monkeypatch.setattr(store, name, unless_away)
+
+    async with half_answered(one, upstream) as (asked, _, events, rest):
+        message_id, pulses = uuid.UUID(asked["message_id"]), other.state["service"].answers
+        await until(lambda: message_id in pulses._pulses)
+        for client in two:
+            for name in ("checkpoint", "beats"):
+                may_be_away(client, name)
+        away.update(two)
+        gone = time.monotonic()
+        await until(lambda: time.monotonic() > gone + 2.5)  # longer than a process may be silent
+        away.remove(other)
+        seen = pulses._pulses[message_id].seen
+        await until(lambda: pulses._pulses[message_id].seen > seen + 2)
+        away.clear()
+        rest.set()
+        assert [event async for event in events][-1].data["status"] == "complete"
 
 
 async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(serve: Serve) -> None:

@@ -12,7 +12,7 @@ import pytest
 from databases import begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Begun, BudgetSpent, ConversationNotFound, Store, Tenant, Terms, TooManyStreams
+from store import Begun, BudgetSpent, ConversationNotFound, CutTurn, Store, Tenant, Terms, TooManyStreams
 
 HOUR, DAY = 3600, 86_400
 NOON = 20_000 * DAY + 12 * HOUR
@@ -157,13 +157,48 @@ async def test_answers_that_are_cut_discarded_or_deleted_are_settled_too(store: 
     cut, discarded, deleted = [await begin(store, tenant, terms=terms(300)) for _ in range(3)]
 
     row = used(tenant, cut, prompt_tokens=None, completion_tokens=None, charged=70)
-    await store.cut_turns("restarting", {cut.turn.id: "Half"}, [row])
+    await store.cut_turns("restarting", [CutTurn(cut.turn.id, None, "Half", row)])
     assert await has_spent(store, tenant, 670)
     await store.discard_turn(discarded.turn.id, used(tenant, discarded, charged=0))
     assert await has_spent(store, tenant, 370)
     assert await store.delete_conversation(tenant.id, deleted.turn.conversation_id)
     await finish(store, tenant, deleted)
     assert await has_spent(store, tenant, 83)
+
+
+async def test_an_answer_that_was_thought_lost_and_is_then_cut_is_booked_once(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, writer="mine", terms=terms(300))
+    ended = await begin(store, tenant, writer="mine", terms=terms(300))
+    await store.abandon(begun.turn.id, beat=0)
+    await finish(store, tenant, ended, writer="mine")
+
+    turns = [
+        CutTurn(each.turn.id, "mine", "Half", used(tenant, each, outcome="restarting", charged=70))
+        for each in (begun, ended)
+    ]
+    await store.cut_turns("restarting", turns)
+
+    assert await has_spent(store, tenant, 83)
+    totals = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
+    assert [(total.group[0], total.requests, total.charged) for total in totals] == [
+        ("complete", 1, 13),
+        ("restarting", 1, 70),
+    ]
+    found = [await store.find_turn(tenant.id, each.turn.id) for each in (begun, ended)]
+    assert [(turn.answer, turn.code) for turn in found if turn] == [("Half", "restarting"), ("Hi.", None)]
+
+
+async def test_a_removed_tenant_keeps_no_other_answer_from_being_cut(store: Store, tenant: Tenant) -> None:
+    removed, _, _ = await store.add_tenant("removed")
+    gone, kept = await begin(store, removed), await begin(store, tenant)
+    await store.remove_tenant("removed")
+
+    turns = [CutTurn(each.turn.id, None, "Half", used(of, each)) for each, of in ((gone, removed), (kept, tenant))]
+    await store.cut_turns("restarting", turns)
+
+    turn = await store.find_turn(tenant.id, kept.turn.id)
+    assert turn is not None
+    assert (turn.answer, turn.code) == ("Half", "restarting")
 
 
 async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant: Tenant) -> None:

@@ -7,11 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from databases import ask, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Quota, Store, Taken, Tenant, UsageRow
+from store import Quota, Store, StoreUnavailable, Taken, Tenant, UsageRow
+from tables import usage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -160,6 +162,39 @@ async def test_usage_of_past_days_becomes_sums_that_name_nobody(store: Store, te
     assert [each.group[0] for each in await store.usage("shop", EPOCH, ["visitor"])] == [None, "f" * 32]
     assert (await store.usage("shop", EPOCH, ["visitor"]))[1].requests == 3
     assert (await store.purge(days[-1])).usage == 0
+
+
+async def test_a_day_that_is_summed_up_in_steps_becomes_one_sum_for_each_outcome(
+    store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for long, and no page that was refused leaves its origin behind."""
+    monkeypatch.setattr("billing.SUMMED_AT_ONCE", 3)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    rows = [used(tenant, at=at + timedelta(hours=hour), origin="https://shop.test") for hour in range(10)]
+    strangers = [refused(tenant, at + timedelta(hours=hour), origin=f"https://{hour}.test") for hour in range(8)]
+    await store.record([*rows, *strangers, UsageRow(at, None, "key_invalid", refused=True, requests=5)])
+
+    steps = [await store.sum_up_usage(at + timedelta(days=2)) for _ in range(8)]
+
+    assert sum(steps) == 19
+    assert max(steps) < 7
+    assert steps[-1] == 0
+    totals = await store.usage("shop", EPOCH, ["origin"])
+    assert [(total.group[0], total.requests) for total in totals] == [(None, 8), ("https://shop.test", 10)]
+    async with store._database.reading() as db:
+        assert await db.scalar(select(func.count()).select_from(usage)) == 3
+
+
+async def test_an_operators_questions_may_take_as_long_as_there_are_rows(
+    store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.record([used(tenant, key_id=1)])
+    monkeypatch.setattr("database.DEADLINE", 0)
+    with pytest.raises(StoreUnavailable):
+        await store.get_tenant("shop")
+
+    assert [each.requests for each in await store.usage("shop", EPOCH)] == [1]
+    assert list(await store.keys_last_used("shop")) == [1]
 
 
 async def test_refusals_of_nobody_and_of_a_removed_tenant_are_taken(store: Store, tenant: Tenant) -> None:

@@ -5,11 +5,12 @@ import multiprocessing
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish, has_spent, take
+from databases import ask, begin, finish, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
 from store import Store, Tenant
@@ -66,6 +67,15 @@ def _ask(url: str, times: int, shared: list[uuid.UUID]) -> tuple[int, int]:
     return asyncio.run(run())
 
 
+def _purge(url: str) -> None:
+    async def run() -> None:
+        store = Store(url)
+        await store.purge(datetime(2026, 4, 1, tzinfo=UTC))
+        await store.close()
+
+    asyncio.run(run())
+
+
 def _set_widget(url: str, times: int) -> None:
     """Change settings that no other process changes, all at once."""
 
@@ -96,6 +106,18 @@ async def test_processes_lose_no_turn_and_repeat_none(database_url: str, store: 
     assert sum(begun for begun, _ in results) == len(shared)
     assert sum(ended for _, ended in results) == len(shared)
     assert await has_spent(store, tenant, 13 * (len(shared) + 30 * PROCESSES))
+
+
+async def test_processes_that_sum_up_at_once_count_nothing_twice(
+    database_url: str, store: Store, tenant: Tenant
+) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    await store.record([used(tenant, at=at + timedelta(days=day)) for day in range(3) for _ in range(4000)])
+
+    await _in_processes(_purge, database_url)
+
+    (total,) = await store.usage("shop", at, ())
+    assert (total.requests, total.charged) == (12_000, 156_000)
 
 
 async def test_processes_that_read_before_they_write_undo_nothing(

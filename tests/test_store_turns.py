@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish, has_spent
+from databases import ask, begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
 from store import Conflict, ConversationNotFound, MessageIdTaken, Store, StoreError, Tenant, Terms
@@ -136,6 +136,46 @@ async def test_what_no_database_holds_is_replaced_and_the_rest_kept(store: Store
     assert turn is not None
     assert (turn.question, turn.answer) == ("a\ufffdb\ufffdc", "x\ufffdy\ufffdz")
     assert not (await begin(store, tenant, "a\0b\ud800c", message_id=message_id)).begun
+
+
+# Questions that are taken back
+
+
+async def test_what_replaced_a_question_that_was_taken_back_stands_alone(store: Store, tenant: Tenant) -> None:
+    """Asked again twice, the first time without reaching the provider."""
+    first = await ask(store, tenant, "Hello?", "One.")
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    dropped, second = [await begin(store, tenant, **again) for _ in range(2)]
+
+    await store.discard_turn(dropped.turn.id, used(tenant, dropped))
+    await finish(store, tenant, second, "Two.")
+
+    visible = await store.conversation(tenant.id, first.turn.conversation_id) or []
+    assert [turn.answer for turn in visible] == ["Two."]
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_without_text_it_gives_way_to_the_answer_before(store: Store, tenant: Tenant, ends_first: bool) -> None:
+    first = await ask(store, tenant, "Hello?", "One.")
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    dropped, second = [await begin(store, tenant, **again) for _ in range(2)]
+
+    if ends_first:
+        await finish(store, tenant, second, "", status="cancelled")
+    await store.discard_turn(dropped.turn.id, used(tenant, dropped))
+    if not ends_first:
+        await finish(store, tenant, second, "", status="cancelled")
+
+    visible = await store.conversation(tenant.id, first.turn.conversation_id) or []
+    assert [turn.answer for turn in visible] == ["One."]
+
+
+async def test_a_conversation_whose_only_question_was_taken_back_is_none(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, subject="ann")
+
+    await store.discard_turn(begun.turn.id, used(tenant, begun))
+
+    assert await store.conversations(tenant.id, "ann") == []
 
 
 # The same request again
