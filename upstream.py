@@ -192,6 +192,7 @@ class Call:
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
     _sent_at: float = field(default=0.0, init=False)
+    _last_moment: float = field(default=0.0, init=False)  # of the whole answer, by the loop's clock
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
 
     def stop(self) -> None:
@@ -233,8 +234,9 @@ class Call:
     async def _run(self) -> Finish:
         decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
         until_connected = 4 * self.settings.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
+        self._last_moment = asyncio.get_running_loop().time() + self.settings.answer_timeout
         try:
-            async with asyncio.timeout(until_connected + self.settings.first_text_timeout) as deadline:
+            async with asyncio.timeout_at(self._within(until_connected + self.settings.first_text_timeout)) as deadline:
                 response = await self._open(deadline)
                 self._is_outage = False
                 try:
@@ -254,6 +256,10 @@ class Call:
             if not decoder.ended:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
         return decoder.finish()
+
+    def _within(self, seconds: float) -> float:
+        """When so many seconds have passed, or the answer's time is over, if that is sooner."""
+        return min(self._last_moment, asyncio.get_running_loop().time() + seconds)
 
     async def _open(self, deadline: asyncio.Timeout) -> httpx.Response:
         """The upstream's response, its head read. Tries again only where no answer can have begun."""
@@ -306,12 +312,10 @@ class Call:
             if self.stopped:
                 raise asyncio.CancelledError
             self.sent = True
-            deadline.reschedule(asyncio.get_running_loop().time() + self.settings.first_text_timeout)
+            deadline.reschedule(self._within(self.settings.first_text_timeout))
 
     async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:
         """Relay the text of the body as it comes. Comments and empty deltas do not put the deadline off."""
-        clock = asyncio.get_running_loop().time
-        last_moment = clock() + self.settings.answer_timeout
         characters = 0
         ended = False
         async with aclosing(_body(response)) as body:
@@ -325,9 +329,9 @@ class Call:
                     return
                 if decoder.ended and not ended:
                     ended = True
-                    deadline.reschedule(min(last_moment, clock() + AFTER_FINISH_SECONDS))
+                    deadline.reschedule(self._within(AFTER_FINISH_SECONDS))
                 elif characters > before and not ended:
-                    quiet_until = min(last_moment, clock() + self.settings.text_timeout)
+                    quiet_until = self._within(self.settings.text_timeout)
                     if abs(quiet_until - (deadline.when() or 0)) > self.settings.text_timeout / 20:  # not at each token
                         deadline.reschedule(quiet_until)
         for text in decoder.close():

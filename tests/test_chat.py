@@ -11,6 +11,7 @@ import respx
 from client import Client
 from conftest import ORIGIN, Serve
 from fakes import Body, answer, delta, streamed
+from upstreams import local_upstream
 
 
 async def test_an_answer_is_relayed_as_events_in_order(client: Client, upstream: respx.Route) -> None:
@@ -187,6 +188,33 @@ async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstre
         got = await client.ask("Hi")
     assert (got.text, got.last.data["code"]) == ("One", "upstream_timeout")
     assert body.closed.is_set()
+
+
+async def test_comments_do_not_put_off_the_end_of_the_answers_time(serve: Serve, upstream: respx.Route) -> None:
+    """Though the first text may take longer than the whole answer."""
+    upstream.mock(return_value=streamed(b": ping\n\n", asyncio.Event()))
+    async with serve(answer_timeout=0.5, first_text_timeout=600) as client, asyncio.timeout(30):
+        got = await client.ask("Hi")
+    assert (got.names, got.last.data["code"]) == (["start", "error"], "upstream_timeout")
+
+
+async def test_waiting_for_another_try_ends_with_the_answers_time(serve: Serve, upstream: respx.Route) -> None:
+    """The refusal that came says to wait longer than there is time."""
+    upstream.mock(return_value=httpx.Response(503, headers={"Retry-After": "3"}))
+    async with serve(answer_timeout=0.5) as client:
+        assert (await client.refused())[1]["code"] == "upstream_timeout"
+    assert upstream.call_count == 1
+
+
+async def test_connecting_ends_with_the_answers_time_and_frees_its_connection(serve: Serve) -> None:
+    with local_upstream() as local:
+        settings = {"openai_base_url": local.url("quick"), "max_streams": 1, "connect_timeout": 600}
+        async with serve(answer_timeout=2, **settings) as client, asyncio.timeout(60):
+            connected = client.hold_connections()
+            assert (await client.refused())[1]["code"] == "upstream_timeout"
+            await client.until_idle()
+            connected.set()
+            assert (await client.ask("Hi")).text == "Quick answer"
 
 
 async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: respx.Route) -> None:

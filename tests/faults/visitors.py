@@ -134,7 +134,8 @@ async def comes_back_while_connecting(play: Play) -> None:
     with silent_address() as silent:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
-        async with house(play.directory, url, play.deadlines | {"CONNECT_TIMEOUT": "10"}) as here:
+        patient = {"CONNECT_TIMEOUT": "10", "ANSWER_TIMEOUT": "30"}
+        async with house(play.directory, url, play.deadlines | patient) as here:
             ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(count)]
 
             def visit(number: int) -> asyncio.Task[Told]:
