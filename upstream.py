@@ -187,7 +187,7 @@ class Call:
     relay: Callable[[str], None]  # called with each piece of text
     stopped: bool = field(default=False, init=False)
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
-    refused: bool = field(default=False, init=False)  # whether it has, and said that it does not answer it
+    refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
     connecting: bool = field(default=False, init=False)
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
@@ -286,10 +286,10 @@ class Call:
                 wait = 0.0  # the upstream had closed the idle connection
                 client = self.fresh_client
             else:
+                self.refused = True  # whatever becomes of reading why
                 refusal = await _refusal(response)
-                self.refused = refusal is not None
                 if refusal is None:
-                    self.sent = True
+                    self.sent, self.refused = True, False
                     return response
                 wait = _backoff(tries_left) if refusal.retry_after is None else refusal.retry_after
                 self._is_outage = response.status_code >= 500
@@ -311,7 +311,7 @@ class Call:
             self.connecting = False
             if self.stopped:
                 raise asyncio.CancelledError
-            self.sent = True
+            self.sent, self.refused = True, False
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
     async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:

@@ -287,6 +287,41 @@ async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
         assert await has_spent(store, await store.get_tenant("shop"), 0)
 
 
+@pytest.mark.parametrize(
+    ("second_try", "charged"),
+    [(httpx.ReadError("broken"), estimate_tokens(["Be kind.", "Hi", ""])), (httpx.ConnectError("no"), 0)],
+)
+async def test_only_the_try_that_was_refused_is_free(
+    serve: Serve,
+    upstream: respx.Route,
+    monkeypatch: pytest.MonkeyPatch,
+    second_try: httpx.TransportError,
+    charged: int,
+) -> None:
+    """One that was sent after it and broke is charged, as if it had been the first; one that was not sent is not."""
+    tries = 0
+
+    async def answer_second(request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        if not isinstance(second_try, httpx.ConnectError) or tries == 1:
+            await request.extensions["trace"]("http11.send_request_headers.started", {})  # as httpcore tells it
+        if tries == 1:
+            return httpx.Response(503)
+        raise second_try
+
+    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr("upstream.STALE_SECONDS", 0.0)  # the connection is not taken for one that was closed while idle
+    upstream.mock(side_effect=answer_second)
+    async with serve(system_prompt="Be kind.") as client:
+        assert (await client.refused(json_body={"message": "Hi"}))[0] == 502
+        await client.until_idle()
+        store: Store = client.state["service"].store
+        (total,) = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
+        assert total.charged == charged
+        assert await has_spent(store, await store.get_tenant("shop"), charged)
+
+
 # The books
 
 
