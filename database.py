@@ -191,6 +191,8 @@ def parse_url(url: str) -> URL:
         raise ValueError("is not a database URL") from None  # the message would show the password
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
         raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise ValueError("must have a port from 1 to 65535")
     if parsed.drivername == "sqlite+aiosqlite" and re.match(r"$|:memory:|file:", parsed.database or ""):
         raise ValueError("must name a file, such as sqlite+aiosqlite:///chatbot.db")
     return parsed

@@ -1,15 +1,19 @@
 """The service's settings: environment variables, or the same names in a `.env` file in the working directory."""
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from database import parse_url
+from records import LARGEST_INTEGER
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_ANSWER_TOKENS = 1_000_000
+MAX_RETENTION_DAYS = 36_500
 DEFAULT_SYSTEM_PROMPT = (
     "You are the assistant on a website. Answer its visitors' questions briefly, kindly and correctly. "
     "Say so when you do not know something."
@@ -17,11 +21,34 @@ DEFAULT_SYSTEM_PROMPT = (
 
 
 def http_url(value: str) -> str:
-    """An address without a slash at its end. Raises ValueError, without the value in it."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL, such as https://api.openai.com/v1")
-    return value.rstrip("/")
+    """An address without white space around it and a slash at its end. Raises ValueError, without the value in it."""
+    value = value.strip().rstrip("/")
+    problem = "must be an http or https URL, such as https://api.openai.com/v1"
+    try:
+        url, parts = httpx.URL(value), urlsplit(value)
+        port = parts.port
+        url.raw_host.decode("ascii").encode("idna")  # as a socket's name is, which fails for an empty or long label
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError(f"{problem}, with a name and a port that there can be") from None
+    if url.scheme not in ("http", "https") or not url.host or port == 0 or len(value.split()) > 1:
+        raise ValueError(problem)
+    if parts.query or parts.fragment:
+        raise ValueError(f"{problem}, without what begins with ? or #")
+    return value
+
+
+def header_text(value: str) -> str:
+    """A key without white space around it. Raises ValueError, without the value in it, for what no header can hold."""
+    value = value.strip()
+    if not value:
+        raise ValueError("is blank")
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("has characters that no header can hold, such as a line break or a letter beyond ASCII")
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    return SecretStr(header_text(value.get_secret_value()))
 
 
 def _database_url(value: str) -> str:
@@ -29,9 +56,23 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _proxies(value: str) -> str:
+    """uvicorn takes what it cannot read for a name, which no proxy's address ever equals."""
+    hosts = [host.strip() for host in value.split(",") if host.strip()]
+    if hosts != ["*"]:
+        try:
+            for host in hosts:
+                ip_network(host)
+        except ValueError:
+            raise ValueError("must be IP addresses and networks, such as 10.0.0.1,172.16.0.0/12, or * alone") from None
+    return ",".join(hosts)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=LARGEST_INTEGER)]
+CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
 
 class Settings(BaseSettings):
@@ -40,25 +81,27 @@ class Settings(BaseSettings):
     Raises pydantic's ValidationError for a wrong value; `explain` makes the one line of it that an operator reads.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, str_strip_whitespace=True, extra="ignore", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
-    forwarded_allow_ips: str = "127.0.0.1"
+    forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = "127.0.0.1"
     log_format: Literal["text", "json"] = "text"
-    metrics_token: SecretStr | None = None
+    metrics_token: Secret | None = None
 
-    openai_api_key: SecretStr | None = None
+    openai_api_key: Secret | None = None
     openai_base_url: Annotated[str, AfterValidator(http_url)] | None = None
-    openai_model: str = "gpt-4o-mini"
+    openai_model: str = Field(default="gpt-4o-mini", min_length=1)
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///chatbot.db"
-    retention_days: int = Field(default=30, ge=0)
+    retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
 
     max_message_chars: Count = 4000
-    max_history_turns: int = Field(default=20, ge=0)
-    max_history_chars: int = Field(default=32_000, ge=0)
+    max_history_turns: CountOrNone = 20
+    max_history_chars: CountOrNone = 32_000
     max_answer_tokens: int = Field(default=4096, ge=0, le=MAX_ANSWER_TOKENS)
     max_body_bytes: Count = 65_536
     max_answer_chars: Count = 200_000

@@ -32,7 +32,7 @@ from errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
-from settings import DEFAULT_BASE_URL, Settings, http_url
+from settings import DEFAULT_BASE_URL, Settings, header_text, http_url
 from tokens import estimate_tokens
 
 # httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
@@ -79,25 +79,25 @@ class Endpoint:
 def endpoint(settings: Settings, key_variable: str | None, base_url_variable: str | None) -> Endpoint:
     """The endpoint by the environment variables that the tenant names, or else the service's own.
 
-    The service's own key goes to its own endpoint only. Raises UpstreamFailed when a variable is not set, or not to a
-    URL.
+    The service's own key goes to its own endpoint only. Raises UpstreamFailed when a variable is not set, or not to
+    what a URL or a key can be.
     """
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     base_url = settings.openai_base_url or DEFAULT_BASE_URL
     if base_url_variable:
         key = None
-        try:
-            base_url = http_url(_variable(base_url_variable))
-        except ValueError:
-            raise UpstreamFailed(f"the tenant's environment variable {base_url_variable} is not a URL") from None
-    return Endpoint(base_url, _variable(key_variable) if key_variable else key)
+        base_url = _variable(base_url_variable, http_url)
+    return Endpoint(base_url, _variable(key_variable, header_text) if key_variable else key)
 
 
-def _variable(name: str) -> str:
+def _variable(name: str, check: Callable[[str], str]) -> str:
     value = os.environ.get(name)
     if not value:
         raise UpstreamFailed(f"the tenant's environment variable {name} is not set")
-    return value
+    try:
+        return check(value)
+    except ValueError as error:
+        raise UpstreamFailed(f"the tenant's environment variable {name} {error}") from None
 
 
 def answer_options(endpoint: Endpoint, temperature: float | None, cap: int) -> dict[str, Any]:

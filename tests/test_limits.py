@@ -453,9 +453,39 @@ async def test_a_tenants_own_upstream_gets_its_own_key_and_never_the_services(
             await client.state["service"].store.set_tenant("shop", openai_key_env="SHOP_KEY")
             await client.ask("Hi")
             assert route.calls.last.request.headers["authorization"] == "Bearer sk-shop"
-        for wrong in ("", "not a url", "ftp://other.test"):
-            monkeypatch.setenv("SHOP_URL", wrong)
-            assert (await client.refused())[1]["code"] == "upstream_failed"
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong"),
+    [
+        ("SHOP_URL", ""),
+        ("SHOP_URL", "canary"),
+        ("SHOP_URL", "ftp://canary.test"),
+        ("SHOP_URL", "http://canary.test:99999/v1"),
+        ("SHOP_URL", "http://canary..test/v1"),
+        ("SHOP_KEY", " \n"),
+        ("SHOP_KEY", "“sk-canary”"),
+        ("SHOP_KEY", "sk-\ncanary"),
+    ],
+)
+async def test_a_tenants_variable_that_cannot_work_is_named_in_the_log_and_costs_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, wrong: str
+) -> None:
+    """It is read with each question; the visitor is told no more than that the assistant is not available."""
+    own = {"openai_base_url_env": "SHOP_URL", "openai_key_env": "SHOP_KEY"}
+    monkeypatch.setenv("SHOP_URL", f"{UPSTREAM}\n")
+    monkeypatch.setenv("SHOP_KEY", "sk-shop\n")
+    async with serve(tenant={"tokens_per_day": 100_000} | own) as client:
+        assert (await client.ask("Hi")).text == "Hello"
+        await client.until_idle()
+        monkeypatch.setenv(variable, wrong)
+        status, problem, _ = await client.refused()
+        store: Store = client.state["service"].store
+        assert await has_spent(store, await store.get_tenant("shop"), 13)  # what the first one cost
+    assert (status, problem["code"]) == (502, "upstream_failed")
+    (told,) = [record for record in caplog.records if getattr(record, "code", None) == "upstream_failed"]
+    assert variable in str(vars(told))
+    assert "canary" not in caplog.text + str(vars(told)) + str(problem)
 
 
 async def test_one_tenants_failing_upstream_stops_no_other_tenant(

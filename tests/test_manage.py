@@ -377,6 +377,18 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
     assert "Deleted 1 conversations" in run("purge")
     assert json.loads(run("usage", "shop", "--since", "2026-01-01", "--json"))["total"]["requests"] == 2
     assert "Deleted 0 conversations" in run("purge")
+    monkeypatch.setenv("RETENTION_DAYS", "36500")
+    assert "Deleted 0 conversations" in run("purge")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_purge_of_more_days_than_there_are_is_refused(
+    fail: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETENTION_DAYS", "1000000")
+    code, line = fail("purge")
+    assert code == 1
+    assert "RETENTION_DAYS: Input should be less than or equal to 36500" in line
 
 
 @pytest.mark.parametrize(

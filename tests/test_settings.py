@@ -1,0 +1,110 @@
+"""What is set wrongly stops the start and is named; what is set as people set it works."""
+
+import httpx
+import pytest
+import respx
+
+import chatbot
+from conftest import Serve
+from fakes import answer, streamed
+from settings import Settings
+
+TOO_MANY = str(2**31)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0/8"),
+        ("FORWARDED_ALLOW_IPS", "172.16.0.1/12"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1, localhost"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1, *"),
+        ("LOG_FORMAT", "xml"),
+        ("METRICS_TOKEN", "m3\ntrics-canary"),
+        ("METRICS_TOKEN", "m3trics-canary-é"),
+        ("OPENAI_API_KEY", "“sk-canary”"),
+        ("OPENAI_API_KEY", "sk-\ncanary"),
+        ("OPENAI_API_KEY", "sk-canary\x7f"),
+        ("OPENAI_API_KEY", " \n"),
+        ("OPENAI_BASE_URL", "http://canary:99999/v1"),
+        ("OPENAI_BASE_URL", "http://canary:0/v1"),
+        ("OPENAI_BASE_URL", "http://canary:port/v1"),
+        ("OPENAI_BASE_URL", "http://[canary/v1"),
+        ("OPENAI_BASE_URL", "http://canary..test/v1"),
+        ("OPENAI_BASE_URL", f"http://{'canary' * 11}.test/v1"),
+        ("OPENAI_BASE_URL", "http://can\nary.test/v1"),
+        ("OPENAI_BASE_URL", "http://can ary.test/v1"),
+        ("OPENAI_BASE_URL", "http://canary.test/v1?api-version=1"),
+        ("OPENAI_BASE_URL", "ftp://canary.test"),
+        ("OPENAI_BASE_URL", "canary.test/v1"),
+        ("OPENAI_MODEL", " "),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost:99999/chat"),
+        ("DATABASE_URL", "mysql://canary@localhost/chat"),
+        ("RETENTION_DAYS", "36501"),
+        ("RETENTION_DAYS", "-1"),
+        ("MAX_MESSAGE_CHARS", "0"),
+        ("MAX_MESSAGE_CHARS", TOO_MANY),
+        ("MAX_HISTORY_TURNS", TOO_MANY),
+        ("MAX_HISTORY_TURNS", "99999999999999999999"),
+        ("MAX_HISTORY_CHARS", TOO_MANY),
+        ("MAX_ANSWER_TOKENS", "1000001"),
+        ("MAX_BODY_BYTES", TOO_MANY),
+        ("MAX_ANSWER_CHARS", TOO_MANY),
+        ("MAX_LINE_BYTES", TOO_MANY),
+        ("MAX_JSON_DEPTH", TOO_MANY),
+        ("MAX_STREAMS", TOO_MANY),
+        *((field.upper(), wrong) for field in Settings.model_fields if "timeout" in field for wrong in ("0", "nan")),
+        *((field.upper(), wrong) for field in Settings.model_fields if "seconds" in field for wrong in ("-1", "inf")),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_show_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chatbot.run_server", lambda *arguments: pytest.fail("the service starts"))
+    monkeypatch.setattr("chatbot.configure_logging", lambda format: None)
+    monkeypatch.setenv(name, value)
+    assert chatbot.main() == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"chatbot: {name}: ")
+    assert line.count("\n") == 1
+    assert "canary" not in line
+
+
+async def test_white_space_around_a_mounted_secret_does_no_harm(serve: Serve, upstream: respx.Route) -> None:
+    """A file that holds a secret ends with a line break more often than not."""
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    settings = {"openai_api_key": "sk-mounted\n", "metrics_token": " m3trics\r\n"}
+    async with serve(**settings, openai_base_url="https://upstream.test/v1/\n") as client:
+        assert (await client.ask("Hi")).text == "Hello"
+        response, _ = await client.request("GET", "/metrics", headers={"Authorization": "Bearer m3trics"})
+    assert upstream.calls.last.request.headers["authorization"] == "Bearer sk-mounted"
+    assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("*", "*"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("10.0.0.0/8,192.168.0.0/16", "10.0.0.0/8,192.168.0.0/16"),
+        (" 10.0.0.1 , fd00::/8, ", "10.0.0.1,fd00::/8"),
+    ],
+)
+def test_proxies_are_addresses_or_networks_or_all(value: str, read: str) -> None:
+    assert Settings(forwarded_allow_ips=value).forwarded_allow_ips == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://api.openai.com/v1",
+        "http://localhost:11434/v1",
+        "http://my_service:65535",
+        "http://[::1]:8080/v1",
+        "https://bücher.test/v1",
+    ],
+)
+def test_addresses_of_endpoints_are_taken(value: str) -> None:
+    assert httpx.URL(str(Settings(openai_base_url=value).openai_base_url)).host
