@@ -112,10 +112,10 @@ async def _show_tenant(store: Store, args: argparse.Namespace) -> None:
 
 
 async def _set_tenant(store: Store, args: argparse.Namespace) -> None:
-    changes = _tenant_changes(args)
+    changes, widget_changes = _tenant_changes(args), _widget_changes(args)
     _check_identity(cast(TenantSettings, asdict(await store.get_tenant(args.name)) | changes))
-    tenant = await store.set_tenant(args.name, **changes)
-    _print_tenant(tenant, await store.set_widget(args.name, _widget_changes(args)), args.json)
+    widget = await store.set_widget(args.name, widget_changes)  # first: who may ask is not changed should it fail
+    _print_tenant(await store.set_tenant(args.name, **changes), widget, args.json)
 
 
 async def _remove_tenant(store: Store, args: argparse.Namespace) -> None:

@@ -147,6 +147,28 @@ def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> Non
     assert (facts["origins"], facts["rate_per_minute"]) == (["http://localhost:*"], 6000)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--title", "x" * 101),
+        ("--suggestion", "x" * 1000),
+        ("--require-identity",),
+        *[tuple(f"--identity-claim=c{n}" for n in range(21))],
+    ],
+    ids=["title", "suggestion", "identity", "claims"],
+)
+def test_a_set_that_is_refused_changes_nothing(
+    run: Run, fail: Callable[..., tuple[int, str]], wrong: tuple[str, ...]
+) -> None:
+    run(*ADD, "--title", "Ask us", "--tokens-per-day", "5000")
+    before = run("tenant", "show", "shop", "--json")
+
+    options = ("--any-origin", "--tokens-per-day", "0", "--greeting", "Hello", *wrong)
+    assert fail("tenant", "set", "shop", *options)[0] == 1
+
+    assert run("tenant", "show", "shop", "--json") == before
+
+
 def test_unset_gives_a_setting_back_its_default(run: Run) -> None:
     """A tenant's and its widget's, whether numbers, texts or what only a file can say."""
     run(*ADD, "--temperature", "0", "--model", "large", "--title", "Shop", "--theme", "dark")
