@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+import demo
 from identity import parse_public_key
 from origins import ANY_ORIGIN, parse_origin
 from records import LARGEST_INTEGER
@@ -525,6 +526,8 @@ def _origin(text: str) -> str:
 def _name(text: str) -> str:
     if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= 100:
         raise argparse.ArgumentTypeError("must be 1 to 100 printable characters, without spaces at its ends")
+    if text in (demo.TENANT_NAME, demo.STUDIO_NAME):
+        raise argparse.ArgumentTypeError(f"{text!r} is the demonstration's own, and goes with it; take another name")
     return text
 
 

@@ -421,6 +421,8 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         (["tenant", "paint"], "invalid choice"),
         (["tenant", "add", "shop"], "--origin"),
         (["tenant", "add", " a shop", "--origin", "https://a.test"], "printable characters"),
+        (["tenant", "add", "demonstration", "--origin", "https://a.test"], "the demonstration's own"),
+        (["tenant", "add", "demonstration studio", "--origin", "https://a.test"], "the demonstration's own"),
         (["tenant", "add", "shop", "--origin", "https://www.*.test"], "wildcard"),
         (["tenant", "add", "shop", "--origin", "*"], "--any-origin"),
         (["tenant", "add", "shop", "--origin", "null"], "'null'"),

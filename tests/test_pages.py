@@ -105,6 +105,15 @@ async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(se
     assert (status, problem["code"]) == (401, "key_invalid")
 
 
+@pytest.mark.parametrize("name", ["demonstration", "demonstration studio"])
+async def test_an_operators_tenant_of_the_demonstrations_name_outlives_a_start(serve: Serve, name: str) -> None:
+    """One that was made before `tenant add` refused the name."""
+    async with serve(name=name) as client:
+        key = client.headers["X-API-Key"]
+    async with serve(name="later") as client:
+        assert (await client.request("GET", "/api/v1/conversations/x", headers={"X-API-Key": key}))[0].status == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/studio", "/studio/preview"])
 async def test_no_demonstration_with_a_provider(client: Client, path: str) -> None:
     response, _ = await client.request("GET", path)
