@@ -233,11 +233,11 @@ class Call:
 
     async def _run(self) -> Finish:
         decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
-        until_connected = 4 * self.settings.connect_timeout  # a slot, TCP, TLS, each bounded by httpx, and some room
         self._last_moment = asyncio.get_running_loop().time() + self.settings.answer_timeout
         try:
-            async with asyncio.timeout_at(self._within(until_connected + self.settings.first_text_timeout)) as deadline:
+            async with asyncio.timeout(self._connect_seconds + self.settings.first_text_timeout) as deadline:
                 response = await self._open(deadline)
+                deadline.reschedule(min(self._last_moment, deadline.when() or self._last_moment))
                 self._is_outage = False
                 try:
                     self.opened()
@@ -256,6 +256,11 @@ class Call:
             if not decoder.ended:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
         return decoder.finish()
+
+    @property
+    def _connect_seconds(self) -> float:
+        """A slot, TCP, TLS, each bounded by httpx, and some room: who is cut off while connecting loses the slot."""
+        return 4 * self.settings.connect_timeout
 
     def _within(self, seconds: float) -> float:
         """When so many seconds have passed, or the answer's time is over, if that is sooner."""
@@ -299,7 +304,9 @@ class Call:
                     raise refusal
             finally:
                 self.connecting = False
+            deadline.reschedule(self._last_moment)
             await asyncio.sleep(wait)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
         raise AssertionError("the last try returns or raises")
 
     async def _trace(self, deadline: asyncio.Timeout, event: str, info: Mapping[str, Any]) -> None:
