@@ -401,7 +401,7 @@ async def widget_html(request: Request) -> Response:
         text = "There is no such widget. Check data-widget-id in the script tag."
         headers = pages.page_headers(pages.NO_WIDGET_POLICY) | {"X-Frame-Options": "DENY", "Cache-Control": "no-store"}
         return Response(text, 404, headers, "text/plain; charset=utf-8")
-    page = pages.widget_page(service.assets["widget.html"], *found)
+    page = pages.widget_page(service.assets["widget.html"], *found, service.settings.max_message_chars)
     return _page(request, page, pages.widget_policy(*found))
 
 

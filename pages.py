@@ -10,6 +10,7 @@ from assets import Asset, asset_of
 from demo import Embedded
 from origins import frame_ancestors
 from schema import image_source
+from settings import DEFAULT_MAX_MESSAGE_CHARS
 from store import Tenant, Widget
 
 IMAGES = "img-src 'self' data:"
@@ -56,9 +57,10 @@ def embed(page: Asset, widget: Embedded) -> Asset:
     return fill_in(page, {"__A4_WIDGET_ID__": widget.widget_id, "__A4_API_KEY__": widget.api_key})
 
 
-def widget_page(page: Asset, widget: Widget, tenant: Tenant) -> Asset:
-    """The iframe's page."""
-    facts = {"origins": tenant.origins, "settings": widget.settings}
+def widget_page(page: Asset, widget: Widget, tenant: Tenant, max_message_chars: int) -> Asset:
+    """The iframe's page. It tells the longest question where that is not the one that the widget knows."""
+    limit = {} if max_message_chars == DEFAULT_MAX_MESSAGE_CHARS else {"maxMessageChars": max_message_chars}
+    facts = {"origins": tenant.origins, "settings": widget.settings | limit}
     return fill_in(page, {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False, separators=(",", ":"))})
 
 

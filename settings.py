@@ -13,6 +13,7 @@ from records import LARGEST_INTEGER
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_ANSWER_TOKENS = 1_000_000
+DEFAULT_MAX_MESSAGE_CHARS = 4000
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_SYSTEM_PROMPT = (
     "You are the assistant on a website. Answer its visitors' questions briefly, kindly and correctly. "
@@ -99,7 +100,7 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///chatbot.db"
     retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
 
-    max_message_chars: Count = 4000
+    max_message_chars: Count = DEFAULT_MAX_MESSAGE_CHARS
     max_history_turns: CountOrNone = 20
     max_history_chars: CountOrNone = 32_000
     max_answer_tokens: int = Field(default=4096, ge=0, le=MAX_ANSWER_TOKENS)

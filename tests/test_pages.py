@@ -65,6 +65,12 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
     assert json.loads(html.unescape(facts[1])) == {"origins": [ORIGIN], "settings": {}}
 
 
+async def test_the_widgets_page_tells_how_long_a_question_may_be(serve: Serve) -> None:
+    async with serve(max_message_chars=500) as client:
+        _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
+    assert b"&quot;maxMessageChars&quot;:500" in body
+
+
 async def test_a_tenants_texts_cannot_break_out_of_the_page(client: Client) -> None:
     evil = '"><script>alert(1)</script>&quot;\u2028'
     await client.state["service"].store.set_widget("shop", {"title": evil})
