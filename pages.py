@@ -44,24 +44,33 @@ def page_headers(policy: str) -> dict[str, str]:
 
 
 def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
-    """A built page with its tokens replaced, escaped."""
+    """A built page with texts in place of its tokens, which are escaped already."""
     text = page.body.decode()
     for token, value in tokens.items():
-        text = text.replace(token, html.escape(value))
+        text = text.replace(token, value)
     body = text.encode()
     return asset_of("page.html", body, {"page.html.gz": gzip.compress(body, mtime=0)})
 
 
 def embed(page: Asset, widget: Embedded) -> Asset:
     """A page that shows a widget."""
-    return fill_in(page, {"__A4_WIDGET_ID__": widget.widget_id, "__A4_API_KEY__": widget.api_key})
+    return fill_in(
+        page, {"__A4_WIDGET_ID__": html.escape(widget.widget_id), "__A4_API_KEY__": html.escape(widget.api_key)}
+    )
 
 
 def widget_page(page: Asset, widget: Widget, tenant: Tenant, max_message_chars: int) -> Asset:
     """The iframe's page. It tells the longest question where that is not the one that the widget knows."""
     limit = {} if max_message_chars == DEFAULT_MAX_MESSAGE_CHARS else {"maxMessageChars": max_message_chars}
     facts = {"origins": tenant.origins, "settings": widget.settings | limit}
-    return fill_in(page, {"__A4_WIDGET__": json.dumps(facts, ensure_ascii=False, separators=(",", ":"))})
+    return fill_in(
+        page, {"__A4_WIDGET__": _in_single_quotes(json.dumps(facts, ensure_ascii=False, separators=(",", ":")))}
+    )
+
+
+def _in_single_quotes(text: str) -> str:
+    """Escaped for an attribute in single quotes, in which JSON keeps its own."""
+    return html.escape(text, quote=False).replace("'", "&#39;")
 
 
 def widget_policy(widget: Widget, tenant: Tenant) -> str:

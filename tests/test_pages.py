@@ -46,7 +46,7 @@ async def test_a_page_that_the_browser_has_already_is_not_sent_again(client: Cli
 async def test_every_file_that_the_pages_name_is_there_and_never_changes(client: Client) -> None:
     for page in ("/docs", f"/widget.html?id={client.widget_id}"):
         _, body = await client.request("GET", page)
-        names = re.findall(r'(?:src|href)="(?:\./)?(assets/[^"]+)"', body.decode())
+        names = re.findall(r'(?:src|href)="?(?:\./)?(assets/[^">]+)', body.decode())
         assert names
         for name in names:
             response, _ = await client.request("GET", f"/{name}")
@@ -60,7 +60,7 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
     assert f"frame-ancestors {ORIGIN}" in policy
     assert "unsafe" not in policy
     assert "require-trusted-types-for 'script'" in policy
-    facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+    facts = re.search("name=a4 content='([^']*)'", body.decode())
     assert facts
     assert json.loads(html.unescape(facts[1])) == {"origins": [ORIGIN], "settings": {}}
 
@@ -68,15 +68,15 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
 async def test_the_widgets_page_tells_how_long_a_question_may_be(serve: Serve) -> None:
     async with serve(max_message_chars=500) as client:
         _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
-    assert b"&quot;maxMessageChars&quot;:500" in body
+    assert b'"maxMessageChars":500' in body
 
 
 async def test_a_tenants_texts_cannot_break_out_of_the_page(client: Client) -> None:
-    evil = '"><script>alert(1)</script>&quot;\u2028'
+    evil = "\"'><script>alert(1)</script>&quot;&#39;\u2028"
     await client.state["service"].store.set_widget("shop", {"title": evil})
     _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     assert b"<script>alert" not in body
-    facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+    facts = re.search("name=a4 content='([^']*)'", body.decode())
     assert facts
     assert json.loads(html.unescape(facts[1]))["settings"] == {"title": evil}
 
@@ -140,7 +140,7 @@ async def test_the_studio_begins_without_settings_and_goes_with_the_demonstratio
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         widget = client.state["service"].demonstration.studio.widget_id
         _, body = await client.request("GET", f"/widget.html?id={widget}")
-        facts = re.search(r'name="a4-widget" content="([^"]*)"', body.decode())
+        facts = re.search("name=a4 content='([^']*)'", body.decode())
         assert facts
         assert json.loads(html.unescape(facts[1]))["settings"] == {}
     async with serve(name="later") as client:

@@ -119,8 +119,8 @@ async function page(name, references) {
     if (!references[reference]) throw new Error(`${name} refers to ${reference}, which is not built.`);
     return references[reference];
   });
-  // Line breaks in the frame's page would be sent with each first load.
-  files.set(name, Buffer.from(name === 'widget.html' ? html.replaceAll('\n', '') : html));
+  // What can be left out of the frame's page would be sent with each first load.
+  files.set(name, Buffer.from(name === 'widget.html' ? html.replace(/\n|"(?=[^<]*>)/g, '') : html));
 }
 
 async function licences() {
