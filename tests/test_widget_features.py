@@ -130,6 +130,73 @@ def test_escape_leaves_the_edited_question_as_it_was(visit: Visit, provider: Pro
     expect(chat.window).to_be_hidden()
 
 
+def test_a_question_that_is_being_edited_stays_behind_when_another_conversation_is_opened(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.choose("New conversation")
+    answered(chat, provider, "Two?", "2")
+    chat.button("Edit question").click()
+    expect(chat.field).to_have_value("Two?")
+    chat.choose("Earlier conversations")
+    chat.button("One?").first.click()
+    expect(chat.questions).to_have_text(["One?"])
+    expect(chat.field).to_have_value("")
+    answered(chat, provider, "Three?", "3")
+    expect(chat.questions).to_have_text(["One?", "Three?"])
+
+
+def test_a_deleted_conversation_takes_the_question_that_is_being_edited_with_it(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.field.fill("A draft")
+    chat.button("Edit question").click()
+    expect(chat.field).to_have_value("One?")
+    chat.choose("Delete conversation")
+    chat.inside.get_by_role("button", name="Delete", exact=True).click()
+    expect(chat.questions).to_have_count(0)
+    expect(chat.field).to_have_value("A draft")
+    answered(chat, provider, "Two?", "2")
+    expect(chat.questions).to_have_text(["Two?"])
+
+
+def test_an_edited_question_never_takes_the_place_of_one_that_was_asked_since(visit: Visit, provider: Provider) -> None:
+    chat = visit("""data-follow-ups='["And to Iceland?"]'""")
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.button("Edit question").click()
+    provider.answer("2")
+    chat.button("And to Iceland?").click()
+    expect(chat.answers.last).to_have_text("2")
+    expect(chat.button("Cancel")).to_have_count(0)
+    chat.button("Edit question").click()
+    provider.answer("3")
+    chat.page.evaluate("A4ChatWidget.send('From the page')")
+    expect(chat.answers.last).to_have_text("3")
+    expect(chat.button("Cancel")).to_have_count(0)
+    answered(chat, provider, "Four?", "4")
+    expect(chat.questions).to_have_text(["One?", "And to Iceland?", "From the page", "Four?"])
+
+
+def test_a_new_conversation_begins_with_the_draft_and_not_with_the_question_that_was_being_edited(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.field.fill("A draft")
+    chat.button("Edit question").click()
+    expect(chat.field).to_have_value("One?")
+    chat.choose("New conversation")
+    expect(chat.questions).to_have_count(0)
+    expect(chat.field).to_have_value("A draft")
+
+
 def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

@@ -100,12 +100,12 @@ export class ChatController {
     this.#ask(question, this.turns, false);
   }
 
-  /** Asks something else in place of the last question. */
+  /** Asks something else in place of the last question, or after it when that cannot be replaced now. */
   resend(message: string): void {
     const turn = this.last;
     const question = message.trim();
-    if (!turn || !question || this.status !== 'idle') return;
-    this.#ask(question, this.turns.slice(0, -1), turn.known || turn.regenerate);
+    if (!turn || !question || this.status !== 'idle') this.send(question);
+    else this.#ask(question, this.turns.slice(0, -1), turn.known || turn.regenerate);
   }
 
   #ask(question: string, turns: Turn[], regenerate: boolean): void {

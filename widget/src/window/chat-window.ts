@@ -43,7 +43,8 @@ export class ChatWindow extends ChatElement {
   declare menu: boolean;
   /** The list of earlier conversations stands in place of this one. */
   declare history: boolean;
-  declare editing: boolean;
+  /** Whose question is being written anew. */
+  declare editing: Turn | undefined;
   declare forgetting: boolean;
   declare notice: string;
   /** The tenant's picture did not load. */
@@ -134,7 +135,7 @@ export class ChatWindow extends ChatElement {
   }
 
   newConversation(): void {
-    this.history = this.editing = this.forgetting = false;
+    this.history = this.forgetting = false;
     this.#chat.newConversation();
   }
 
@@ -227,7 +228,7 @@ export class ChatWindow extends ChatElement {
               .strings=${strings}
               .placeholder=${settings.placeholder ?? strings.placeholder}
               .busy=${status !== 'idle' && status !== 'restoring'}
-              .editing=${this.editing}
+              .editing=${!!this.editing}
               @message-send=${(event: CustomEvent<string>) => this.#onSend(event.detail)}
               @message-draft=${(event: CustomEvent<string>) => this.#onDraft(event.detail)}
               @message-stop=${() => this.#chat.stop()}
@@ -273,6 +274,8 @@ export class ChatWindow extends ChatElement {
     this.setAttribute('aria-label', this.#title);
     this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
     if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
+    // Another question is the last one now, or none.
+    if (this.editing && this.editing !== this.#chat.last) this.#endEdit();
     this.#announce();
   }
 
@@ -386,16 +389,20 @@ export class ChatWindow extends ChatElement {
   }
 
   #edit(): void {
-    this.editing = true;
+    this.editing = this.#chat.last;
     this.#input?.fill(this.#chat.last?.question ?? '');
     this.focus();
   }
 
-  /** Back from editing: what was being written before is in the field again. */
   #leaveEdit(): void {
-    this.editing = false;
-    this.#restoreDraft();
+    this.#endEdit();
     this.focus();
+  }
+
+  /** What was being written before is in the field again. */
+  #endEdit(): void {
+    this.editing = undefined;
+    this.#restoreDraft();
   }
 
   /** Also when the window is shown: only then can the field be measured. */

@@ -52,8 +52,8 @@ export class MessageList extends ChatElement {
   declare suggestions: string[];
   declare followUps: string[];
   declare avatar: unknown;
-  /** The last question is being written anew. */
-  declare editing: boolean;
+  /** Its question is being written anew. */
+  declare editing: Turn | undefined;
   declare copied: Turn | undefined;
   /** The answer that was just rated, and may be commented on. */
   declare commenting: Turn | undefined;
@@ -155,7 +155,7 @@ export class MessageList extends ChatElement {
       <div class="turn ${last ? 'last' : ''}">
         <div class="asked">
           ${last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing}
-          <div class="question ${last && this.editing ? 'editing' : ''}">
+          <div class="question ${turn === this.editing ? 'editing' : ''}">
             <span class="hidden">${strings.you} </span><div class="text" dir="auto">${turn.question}</div>
           </div>
         </div>
