@@ -489,6 +489,34 @@ describe('after a reload', () => {
     expect(memory.get().conversationId).toBe(CONVERSATION);
   });
 
+  test('a question that was asked meanwhile is asked when the conversation could not be loaded', async () => {
+    await answered();
+    const { chat, until } = createChat();
+    void chat.restore();
+    chat.send('Where is my order?');
+    (await web.next()).fail(new TypeError('Failed to fetch'));
+    const call = await web.next();
+    expect(call.body).toMatchObject({ message: 'Where is my order?', conversation_id: CONVERSATION });
+    expect(chat.restoreFailed).toBe(true);
+    const pen = call.stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'On its way.' }, 11);
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.turns).toMatchObject([{ question: 'Where is my order?', answer: 'On its way.' }]);
+  });
+
+  test('a question that cannot take the place of another one now is asked after it', async () => {
+    const { chat } = await answered();
+    void chat.restore();
+    chat.resend('Edited?');
+    (await web.next()).respond(
+      stored([entry('user', 'Question?'), entry('assistant', 'Yes.', { status: 'complete' })]),
+    );
+    expect((await web.next()).body).toMatchObject({ message: 'Edited?', regenerate: false });
+    expect(chat.turns).toMatchObject([{ question: 'Question?' }, { question: 'Edited?' }]);
+  });
+
   test('a conversation can be deleted from the service and from here', async () => {
     const { chat, memory } = await answered();
     const gone = chat.forget();

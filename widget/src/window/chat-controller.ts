@@ -218,7 +218,7 @@ export class ChatController {
     }
     if (call !== this.#call) return;
     this.#set('idle');
-    if (this.restoreFailed) return;
+    if (this.restoreFailed) return this.#next();
 
     let turn = this.last;
     if (
