@@ -196,6 +196,28 @@ def test_a_page_with_hostile_scripts_still_has_the_widget(visit: Visit, provider
     assert chat.console == []
 
 
+def test_a_method_is_a_listener_for_clicks(visit: Visit) -> None:
+    chat = visit(body="<button id=help>Help</button>")
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("document.getElementById('help').addEventListener('click', A4ChatWidget.open)")
+    chat.page.get_by_role("button", name="Help").click()
+    expect(chat.field).to_be_focused()
+    assert chat.console == []
+
+
+def test_facts_in_a_reactive_object_are_told(visit: Visit, provider: Provider) -> None:
+    """A proxy cannot be posted to a frame."""
+    facts = "new Proxy({ plan: 'gold', left: undefined }, {})"
+    chat = visit(head=f"<script>(window.A4ChatWidget ||= []).push(['setContext', {facts}])</script>")
+    chat.open()
+    provider.answer("Gold.")
+    with chat.page.expect_request("**/api/v1/chat") as asking:
+        chat.ask("Which plan?")
+    body = asking.value.post_data_json
+    assert body is not None and body["context"] == {"plan": "gold"}
+    assert chat.console == []
+
+
 def test_a_page_that_replaces_its_body_keeps_the_window_and_its_answer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

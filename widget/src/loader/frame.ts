@@ -136,9 +136,11 @@ export function createFrame(
 
   return {
     attach,
-    call(name, value) {
-      told[name] = value;
+    call(name, given) {
+      // A reactive object or the event of a click cannot be posted. What cannot must not be told, either, or no app begins.
+      const value = name === 'setContext' ? { ...(given as object) } : `${given ?? ''}`;
       post({ type: name, value, focus: !!navigator.userActivation?.isActive });
+      told[name] = value;
     },
   };
 }
