@@ -189,6 +189,34 @@ def test_a_message_that_begins_by_itself_opens_the_window_with_it_and_comes_once
     expect(card).to_have_count(0)
 
 
+@pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
+def test_a_message_fits_a_screen_that_is_narrower_than_its_card(visit: Visit, position: str) -> None:
+    chat = visit(f"{PROACTIVE} data-position={position}")
+    chat.page.set_viewport_size({"width": 320, "height": 640})
+    expect(chat.button("Can I help?")).to_be_visible()
+    box = chat.host.bounding_box()
+    assert box
+    assert (box["x"], box["width"]) == (0, 320)
+    expect(chat.inside.locator(".card")).to_be_in_viewport(ratio=1)
+    expect(chat.bubble).to_be_in_viewport(ratio=1)
+
+
+def test_a_message_that_comes_after_the_pointer_was_on_the_bubble_still_opens_the_window(visit: Visit) -> None:
+    chat = visit('data-proactive="Can I help?" data-proactive-exit')
+    expect(chat.bubble).to_be_visible()
+    with chat.page.expect_response("**/assets/window-*"):
+        chat.bubble.hover()
+    # What is asked for after the window's script comes after it: it has run by then.
+    chat.frame.evaluate(
+        "import(performance.getEntriesByType('resource').find(({ name }) => /window-/.test(name)).name)"
+    )
+    chat.page.evaluate("document.documentElement.dispatchEvent(new MouseEvent('mouseleave', { clientY: -1 }))")
+    chat.button("Can I help?").click()
+    expect(chat.field).to_be_focused()
+    expect(chat.log).to_contain_text("Can I help?")
+    expect(chat.log).not_to_contain_text("How can I help you")
+
+
 def test_a_message_that_is_dismissed_leaves_the_badge_and_gives_the_focus_to_the_bubble(visit: Visit) -> None:
     chat = visit(PROACTIVE)
     chat.button("Dismiss").click()

@@ -80,13 +80,15 @@ export class AiChatWidget extends HTMLElement {
     else if (proactive) this.peek((peek) => peek.propose());
   }
 
-  /** Fetches the window and, if it is for something, does it. When it can't be fetched, the next press tries again. */
+  /** Fetches the window and, if it is for something, makes it. When it can't be fetched, the next press tries again. */
   async control(use?: (control: Control) => void): Promise<void> {
     const { button } = this.bubble;
     button.ariaBusy = `${!!use}`;
     try {
-      this.#control ??= import('./window.ts').then(({ createControl }) => createControl(this));
-      use?.(await this.#control);
+      const { createControl } = await import('./window.ts');
+      if (!use) return;
+      this.#control ??= createControl(this);
+      use(await this.#control);
     } catch (error) {
       this.#control = undefined;
       if (!use) return;
@@ -119,7 +121,7 @@ export class AiChatWidget extends HTMLElement {
     const edge = (side: string, offset: unknown, all: string, size: string) =>
       `${side}:clamp(0px,${Number(offset) || 0}px,min(400px,${all} - 16px - ${size}));`;
     return (
-      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};height:${height};` +
+      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};max-width:100vw;height:${height};` +
       edge(this.isLeft ? 'left' : 'right', offsetX, '100vw', width) +
       edge('bottom', offsetY, '100vh', height)
     );
