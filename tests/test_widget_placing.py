@@ -361,6 +361,60 @@ def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Vi
     expect(chat.field).to_be_focused()
 
 
+@pytest.mark.parametrize("loaded", [False, True], ids=["before the window is there", "once it is"])
+def test_calls_one_after_the_other_are_performed_as_they_were_made(visit: Visit, loaded: bool) -> None:
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    if loaded:
+        chat.open()
+        chat.button("Close chat").click()
+        expect(chat.window).to_be_hidden()
+    chat.page.evaluate(
+        """() => {
+            window.heard = [];
+            for (const name of ['open', 'close']) A4ChatWidget.on(name, () => heard.push(name));
+        }"""
+    )
+    chat.page.evaluate("A4ChatWidget.open(); A4ChatWidget.close()")
+    chat.page.wait_for_function("heard.join() === 'open,close'")
+    expect(chat.window).to_be_hidden()
+    chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle(); A4ChatWidget.toggle()")
+    chat.page.wait_for_function("heard.length === 3")
+    chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle()")
+    chat.until_still()
+    expect(chat.window).to_be_visible()
+    chat.page.evaluate("A4ChatWidget.close(); A4ChatWidget.send('')")
+    chat.until_still()
+    expect(chat.window).to_be_visible()
+    assert chat.page.evaluate("heard") == ["open", "close", "open"]
+
+
+def test_an_answer_that_ends_just_as_the_bubble_is_pressed_does_not_keep_the_window_closed(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    answer.say("One.")
+    answer.end()
+    expect(chat.button("One.")).to_be_visible()
+    # Both in one task: the page around has not shown the window yet.
+    chat.frame.evaluate(
+        """() => {
+            const widget = document.querySelector('ai-chat-widget');
+            widget.bubble.button.click();
+            const unread = { detail: { count: 2, preview: 'Two.', label: '2' } };
+            widget.shadowRoot.querySelector('chat-window').dispatchEvent(new CustomEvent('window-unread', unread));
+        }"""
+    )
+    expect(chat.window).to_be_visible()
+    chat.until_still()
+    expect(chat.field).to_be_focused()
+
+
 def test_a_hundred_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop: RunningService) -> None:
     chat = visit()
     chat.open()

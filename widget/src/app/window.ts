@@ -47,6 +47,8 @@ export class Control {
   readonly #tell: (name: EventName) => void;
   readonly #init: Beginning;
   #place: Place;
+  /** As it was asked for last: the loader's word follows later. */
+  #opened = false;
   readonly #grip: HTMLElement;
   #expanded = false;
   /** As the visitor has drawn it, in CSS pixels; 0 for as it comes. */
@@ -70,7 +72,7 @@ export class Control {
     made.addEventListener('window-unread', (event) => {
       const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
         .detail;
-      void widget.peek((peek) => peek.show(count, preview, label));
+      void widget.peek((peek) => peek.show(this.#opened ? 0 : count, preview, label));
     });
     this.#show(this.#place);
     widget.shadowRoot?.append(made, this.#grip);
@@ -80,6 +82,7 @@ export class Control {
   }
 
   open(focus: boolean): void {
+    this.#opened = true;
     clearTimeout(this.#closing);
     const { box, shape } = this.#box();
     const moves = this.#init.mode === 'bubble' && !this.#place.open;
@@ -88,7 +91,8 @@ export class Control {
 
   /** Only a bubble closes: everything else has its place on the page. */
   close(focus: boolean): void {
-    if (this.#init.mode !== 'bubble' || !this.#place.open) return;
+    if (this.#init.mode !== 'bubble' || !this.#opened) return;
+    this.#opened = false;
     clearTimeout(this.#closing);
     this.#grip.hidden = true;
     const { box, shape } = this.#box();
@@ -158,7 +162,7 @@ export class Control {
         this.close(false);
         break;
       case 'toggle':
-        if (this.#place.open) this.close(message.focus);
+        if (this.#opened) this.close(message.focus);
         else this.open(message.focus);
         break;
       case 'send': {
@@ -192,6 +196,6 @@ export class Control {
     this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, dark });
     if (focus) (open ? this.#window : bubble).focus();
     if (was.open !== open) this.#tell(open ? 'open' : 'close');
-    else if (open && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+    else if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
   }
 }
