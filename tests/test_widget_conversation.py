@@ -1,8 +1,11 @@
 """A conversation as a visitor has it, from the closed bubble to the new conversation."""
 
-from playwright.sync_api import expect
+import re
 
-from browser import Provider, Visit
+from playwright.sync_api import BrowserContext, expect
+
+from browser import Chat, Provider, Visit, add_tenant
+from processes import RunningService
 
 pytest_plugins = ["visitor"]
 
@@ -137,6 +140,45 @@ def test_a_deleted_conversation_is_gone_from_the_service_too(visit: Visit, provi
     expect(chat.questions).to_have_count(0)
     chat.reload()
     expect(chat.log).to_contain_text("How can I help you")
+
+
+def test_two_tabs_keep_a_conversation_each_and_both_list_the_two(
+    context: BrowserContext, visit: Visit, provider: Provider, shop: RunningService
+) -> None:
+    """On a page of the service's own site, where the browser lets the frame store something itself."""
+    tenant = add_tenant(shop, "tabs", origin="http://127.0.0.1:*")
+    first = visit(service=tenant)
+    first.page.goto(first.page.url.replace("localhost", "127.0.0.1"))
+    first.open()
+    second = Chat(context.new_page(), tenant.widget_id)
+    second.page.goto(first.page.url)
+    second.open()
+
+    provider.answer("1")
+    first.ask("In the first?")
+    expect(first.button("Copy")).to_be_visible()
+    second.field.fill("A draft")
+    first.reload()
+    expect(first.questions).to_have_text(["In the first?"])
+
+    provider.answer("2")
+    second.ask("In the second?")
+    expect(second.questions).to_have_text(["In the second?"])
+    expect(second.button("Copy")).to_be_visible()
+    for chat in (first, second):
+        chat.choose("Earlier conversations")
+        expect(chat.inside.get_by_role("listitem")).to_have_text(
+            [re.compile("In the second"), re.compile("In the first")]
+        )
+        chat.button("Back").click()
+
+    provider.answer("3")
+    first.ask("And then?")
+    expect(first.questions).to_have_text(["In the first?", "And then?"])
+    expect(first.button("Copy")).to_have_count(2)
+    first.reload()
+    expect(first.questions).to_have_text(["In the first?", "And then?"])
+    expect(second.questions).to_have_text(["In the second?"])
 
 
 def test_a_suggestion_asks_its_text(visit: Visit, provider: Provider) -> None:

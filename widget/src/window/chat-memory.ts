@@ -41,50 +41,63 @@ const MAX_TITLE = 80;
 
 /**
  * What a visitor's browser keeps over a reload: in this page's own storage; in the host page's where a browser denies it
- * to third parties; and as long as the page lives where that is denied, too.
+ * to third parties; and as long as the page lives where that is denied, too. Each tab goes on with its own conversation,
+ * and a reload with the one that went on last.
  */
 export class ChatMemory {
   readonly #key: string;
   readonly #keeper: Keeper;
-  #value: Remembered;
-  #denied = false;
+  /** What is stored is all tabs'; these are this one's. */
+  #own: Pick<Remembered, 'conversationId' | 'pending' | 'draft'>;
+  /** Instead of what this page may not store itself. */
+  #kept: string | undefined;
 
   constructor(widgetId: string, keeper: Keeper) {
     this.#key = `a4w:${widgetId}`;
     this.#keeper = keeper;
-    let json: string | null;
-    try {
-      json = localStorage.getItem(this.#key);
-    } catch {
-      this.#denied = true;
-      json = keeper.kept;
-    }
-    this.#value = parse(json ?? '');
+    this.#own = own(this.#read());
   }
 
   get(): Remembered {
-    return this.#value;
+    return { ...this.#read(), ...this.#own };
   }
 
   set(change: Partial<Remembered>): void {
-    this.#value = { ...this.#value, ...change };
+    // A question that is on its way is one of this tab's conversation.
+    const value = { ...this.#read(), ...(change.pending && this.#own), ...change };
+    this.#own = own({ ...value, ...this.#own, ...change });
     // Nothing is kept of a visitor who left nothing to keep.
-    const json = Object.values(this.#value).some((value) => (Array.isArray(value) ? value.length : value))
-      ? JSON.stringify(this.#value)
+    const json = Object.values(value).some((part) => (Array.isArray(part) ? part.length : part))
+      ? JSON.stringify(value)
       : '';
     try {
-      if (this.#denied) this.#keeper.keep(json);
+      if (this.#kept !== undefined) this.#keep(json);
       else if (json) localStorage.setItem(this.#key, json);
       else localStorage.removeItem(this.#key);
     } catch {
-      this.#denied = true; // Full or revoked since.
-      this.#keeper.keep(json);
+      this.#keep(json); // Full or revoked since.
     }
+  }
+
+  #keep(json: string): void {
+    this.#kept = json;
+    this.#keeper.keep(json);
+  }
+
+  #read(): Remembered {
+    if (this.#kept === undefined) {
+      try {
+        return parse(localStorage.getItem(this.#key) ?? '');
+      } catch {
+        this.#kept = this.#keeper.kept;
+      }
+    }
+    return parse(this.#kept);
   }
 
   /** Goes on with a conversation, which now is the newest one. */
   enter(id: string, question: string): void {
-    const { chats } = this.#value;
+    const { chats } = this.get();
     const title = chats.find((chat) => chat.id === id)?.title ?? question.slice(0, MAX_TITLE);
     const others = chats.filter((chat) => chat.id !== id);
     this.set({ conversationId: id, chats: [{ id, title, at: Date.now() }, ...others].slice(0, MAX_CHATS) });
@@ -92,13 +105,15 @@ export class ChatMemory {
 
   /** A conversation that is not there any more. */
   drop(id: string): void {
-    const { chats, conversationId } = this.#value;
+    const { chats, conversationId } = this.get();
     this.set({
       chats: chats.filter((chat) => chat.id !== id),
       conversationId: conversationId === id ? null : conversationId,
     });
   }
 }
+
+const own = ({ conversationId, pending, draft }: Remembered) => ({ conversationId, pending, draft });
 
 function parse(json: string): Remembered {
   const from = record(parseJson(json)) ?? {};
