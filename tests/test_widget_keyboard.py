@@ -129,6 +129,71 @@ def test_escape_that_leaves_an_input_method_does_not_close(visit: Visit) -> None
     expect(chat.window).to_be_visible()
 
 
+def test_escape_that_leaves_an_input_method_after_the_composition_does_not_close(
+    visit: Visit, provider: Provider
+) -> None:
+    """As in Safari."""
+    chat = visit()
+    chat.page.emulate_media(reduced_motion="reduce")  # nothing stays to be seen while it closes
+    chat.open()
+    chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": False})
+    provider.answer("はい。")
+    chat.ask("東京")
+    expect(chat.answers).to_have_text("はい。")
+    expect(chat.window).to_be_visible()
+
+
+def test_a_control_that_goes_as_it_is_pressed_leaves_the_focus_in_the_conversation(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit("""data-suggestions='["Where is it?"]'""")
+    chat.open()
+
+    def press(name: str) -> None:
+        chat.button(name).focus()
+        chat.page.keyboard.press("Enter")
+
+    provider.answer("Here.")
+    press("Where is it?")
+    expect(chat.answers).to_have_text("Here.")
+    expect(chat.log).to_be_focused()
+
+    provider.refuse(401)
+    press("New answer")
+    expect(chat.button("Try again")).to_be_visible()
+    expect(chat.log).to_be_focused()
+
+    provider.answer("\n\n".join(f"Line {number}" for number in range(80)))
+    press("Try again")
+    expect(chat.answers).to_contain_text("Line 79")
+    expect(chat.log).to_be_focused()
+
+    press("Good answer")
+    comment = chat.log.get_by_role("textbox")
+    comment.fill("Thanks.")
+    comment.press("Enter")
+    expect(comment).to_have_count(0)
+    expect(chat.log).to_be_focused()
+
+    chat.page.keyboard.press("Home")
+    press("Jump to latest")
+    expect(chat.log).to_be_focused()
+    chat.page.keyboard.press("Escape")
+    expect(chat.bubble).to_be_focused()
+
+
+def test_escape_closes_after_a_press_on_what_takes_no_focus(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.inside.get_by_role("heading", name="Chat").click()
+    expect(chat.field).not_to_be_focused()
+    chat.page.keyboard.press("Escape")
+    expect(chat.bubble).to_be_focused()
+    chat.bubble.press("Escape")
+    chat.bubble.press("Enter")
+    expect(chat.field).to_be_focused()
+
+
 def test_white_space_alone_and_too_much_text_are_not_sent(visit: Visit) -> None:
     chat = visit()
     chat.open()

@@ -13,6 +13,7 @@ import { endText } from './end-text.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import type { InputArea } from './input-area.ts';
+import { isPressed } from './keys.ts';
 import type { MessageList } from './message-list.ts';
 import { plainText } from './plain-text.ts';
 import { shared } from './shared.styles.ts';
@@ -78,7 +79,6 @@ export class ChatWindow extends ChatElement {
         if (name === 'answer') this.#arrived(detail.text ?? '');
       },
     });
-    this.addEventListener('keydown', this.#onKey);
     this.addEventListener('click', (event) => {
       if (!event.composedPath().includes(this.find('.more') as EventTarget)) this.menu = false;
     });
@@ -88,6 +88,8 @@ export class ChatWindow extends ChatElement {
     super.connectedCallback();
     this.#listening = new AbortController();
     const { signal } = this.#listening;
+    // Also where nothing has the focus: after a press on the header, or on what has gone since.
+    addEventListener('keydown', (event) => this.#onKey(event), { signal });
     addEventListener('online', () => this.requestUpdate(), { signal });
     addEventListener(
       'offline',
@@ -322,7 +324,7 @@ export class ChatWindow extends ChatElement {
   }
 
   #onKey(event: KeyboardEvent): void {
-    if (event.key !== 'Escape' || event.isComposing) return;
+    if (!isPressed(event, 'Escape') || !this.view.open) return;
     if (this.menu) {
       this.menu = false;
       this.find('.more')?.focus();

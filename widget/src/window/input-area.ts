@@ -5,6 +5,7 @@ import { ChatElement, register } from './chat-element.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
 import { styles } from './input-area.styles.ts';
+import { isPressed } from './keys.ts';
 import { shared } from './shared.styles.ts';
 
 /** From how many characters before the limit they are counted down. */
@@ -96,9 +97,8 @@ export class InputArea extends ChatElement {
     field.style.height = `${field.scrollHeight}px`;
   }
 
-  /** An input method uses Enter to accept a word. Safari says so only with the old key code, after the composition. */
   #onKey(event: KeyboardEvent): void {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.keyCode !== 229) this.#send(event);
+    if (isPressed(event, 'Enter') && !event.shiftKey) this.#send(event);
   }
 
   #send(event: Event): void {

@@ -10,6 +10,7 @@ import { dayName, isSameDay, timeOf } from './dates.ts';
 import { endText } from './end-text.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
+import { isPressed } from './keys.ts';
 import { markdownStyles } from './markdown/index.ts';
 import { styles } from './message-list.styles.ts';
 import { shared } from './shared.styles.ts';
@@ -61,6 +62,8 @@ export class MessageList extends ChatElement {
   declare following: boolean;
 
   #top = 0;
+  /** What had the focus before it was drawn anew. */
+  #focused: Element | null = null;
   /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
   #drawn: string[] = [];
   #countdown: ReturnType<typeof setInterval> | undefined;
@@ -98,6 +101,7 @@ export class MessageList extends ChatElement {
 
   override render() {
     const { strings, following } = this;
+    this.#focused = this.root.activeElement;
     const { turns, restoreFailed } = this.chat;
     this.#drawn.length = turns.length;
     return html`
@@ -216,6 +220,8 @@ export class MessageList extends ChatElement {
   }
 
   override updated(): void {
+    // What was pressed may have gone. The field in its place would bring up a phone's keyboard.
+    if (this.#focused && !this.root.activeElement) this.#scroller?.focus({ preventScroll: true });
     if (this.#scroller) this.#resized.observe(this.#scroller);
     const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
     if (waits) this.#countdown ??= setInterval(() => this.requestUpdate(), 1000);
@@ -272,7 +278,7 @@ export class MessageList extends ChatElement {
   }
 
   #onCommentKey(event: KeyboardEvent): void {
-    if (event.key !== 'Escape' || event.isComposing) return;
+    if (!isPressed(event, 'Escape')) return;
     event.stopPropagation();
     this.commenting = undefined;
   }
