@@ -143,6 +143,17 @@ def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
     check(chat.frame)
 
 
+def test_axe_finds_nothing_on_a_phone(visit: Visit, provider: Provider, check: Check) -> None:
+    chat = visit()
+    chat.page.set_viewport_size({"width": 390, "height": 844})
+    chat.page.emulate_media(reduced_motion="reduce")
+    chat.open()
+    provider.answer("An answer.")
+    chat.ask("A question?")
+    expect(chat.button("Copy")).to_be_visible()
+    check(chat.frame)
+
+
 def test_an_answer_is_announced_in_whole_sentences_with_its_beginning_and_its_end(
     visit: Visit, provider: Provider
 ) -> None:

@@ -234,6 +234,22 @@ def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
     assert max(width, height) <= 64
 
 
+@pytest.mark.parametrize("handoff", ["", "data-handoff=help@shop.example"])
+def test_tab_does_not_leave_a_window_that_covers_the_page(visit: Visit, handoff: str) -> None:
+    chat = visit(handoff, body="<a href='#covered'>Covered</a>")
+    chat.page.set_viewport_size({"width": 390, "height": 844})
+    chat.open()
+    more = chat.button("More")
+    last = chat.inside.get_by_role("link") if handoff else chat.button("Send message")
+    chat.field.fill("Something")
+    for _ in range(2):
+        last.focus()
+        chat.page.keyboard.press("Tab")
+        expect(more).to_be_focused()
+    chat.page.keyboard.press("Shift+Tab")
+    expect(last if handoff else chat.field).to_be_focused()
+
+
 def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit) -> None:
     chat = visit()
     chat.page.set_viewport_size({"width": 427, "height": 267})

@@ -172,6 +172,8 @@ export class ChatWindow extends ChatElement {
     const { view } = this;
     const strings = this.#strings;
     const bubble = view.mode === 'bubble';
+    // The keyboard does not leave a dialog that covers the page.
+    const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
     const avatar =
       settings.avatar && !this.pictureless
         ? html`<img src=${settings.avatar} alt="" @error=${() => {
@@ -179,6 +181,7 @@ export class ChatWindow extends ChatElement {
           }}>`
         : icons.spark;
     return html`
+      ${edge(() => (this.find('footer :is(a, .asking)') ?? this).focus())}
       <header>
         <div class="avatar">${avatar}</div>
         <div class="who">
@@ -239,6 +242,7 @@ export class ChatWindow extends ChatElement {
       }
       <footer>${this.#renderFooter()}</footer>
       <div class="hidden">${this.#announcer.element}</div>
+      ${edge(() => this.find('.more')?.focus())}
     `;
   }
 
