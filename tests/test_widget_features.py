@@ -232,6 +232,25 @@ def test_a_rating_that_does_not_arrive_is_taken_back_and_said(visit: Visit, prov
     expect(chat.log.get_by_role("textbox")).to_have_count(0)
 
 
+def test_a_comment_that_does_not_arrive_stays_to_be_sent_again(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "Hello?", "Hi.")
+    with chat.page.expect_response("**/feedback"):
+        chat.button("Bad answer").click()
+    comment = chat.log.get_by_role("textbox")
+    comment.fill("Say more.")
+    chat.page.route("**/feedback", lambda route: route.abort())
+    comment.press("Enter")
+    expect(chat.window).to_contain_text("Something went wrong.")
+    expect(comment).to_have_value("Say more.")
+    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
+    chat.page.unroute("**/feedback")
+    comment.press("Enter")
+    expect(chat.window).to_contain_text("Thank you for your feedback.")
+    expect(comment).to_have_count(0)
+
+
 def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
@@ -488,6 +507,15 @@ def test_a_draft_is_there_after_a_reload_and_gone_once_it_is_sent(visit: Visit, 
     expect(chat.answers).to_have_text("Yes.")
     chat.reload()
     expect(chat.field).to_have_value("")
+
+
+def test_a_draft_that_is_too_long_to_send_is_there_after_a_reload(visit: Visit) -> None:
+    chat = visit()
+    chat.open()
+    chat.field.fill("😀" * 4100)
+    expect(chat.inside.get_by_text("100 characters too many")).to_be_visible()
+    chat.reload()
+    expect(chat.field).to_have_value("😀" * 4100)
 
 
 def test_a_question_asked_offline_is_said_to_wait_and_goes_on_by_itself(

@@ -1,4 +1,4 @@
-import { MAX_TEXT, record, text } from '../protocol.ts';
+import { MAX_KEPT, record, text } from '../protocol.ts';
 import { parseJson } from './chat-events.ts';
 
 /** A question that was sent and whose answer has not ended yet. */
@@ -127,7 +127,7 @@ function parse(json: string): Remembered {
         ? { messageId, message, regenerate: pending?.regenerate === true, at: Number(pending?.at) || 0 }
         : null,
     chats: parseChats(from.chats, 'at'),
-    draft: text(from.draft, MAX_TEXT) ?? '',
+    draft: text(from.draft, MAX_KEPT) ?? '',
     agreed: from.agreed === true,
     muted: from.muted === true,
     width: length(from.width),

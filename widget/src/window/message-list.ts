@@ -262,11 +262,12 @@ export class MessageList extends ChatElement {
   }
 
   async #rate(turn: Turn, rating: Rating, comment = ''): Promise<void> {
-    this.commenting = comment ? undefined : turn;
+    this.commenting = turn;
     const { strings } = this;
-    if (!(await this.chat.rate(turn, rating, comment))) this.commenting = undefined;
-    else if (comment) this.tell('notice', strings.thanks);
-    if (!turn.rating) this.tell('notice', strings.errorGeneric);
+    const taken = await this.chat.rate(turn, rating, comment);
+    // A comment that was not taken stays to be sent again.
+    if (taken === !!comment && this.commenting === turn) this.commenting = undefined;
+    if (comment || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
   }
 
   #onComment(event: SubmitEvent): void {
