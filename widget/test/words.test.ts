@@ -27,9 +27,15 @@ describe('sentences', () => {
     ['Version 3.3.3 is out. Get', ['Version 3.3.3 is out.'], 21],
     ['Not yet', [], 0],
     ['はい。そう', ['はい。'], 3],
+    ['यह एक है। वह', ['यह एक है।'], 9],
+    ['هل هذا؟ نعم', ['هل هذا؟'], 7],
     ['', [], 0],
   ])('of %j that are complete', (text, sentences, length) => {
     expect(splitSentences(text, false)).toEqual({ sentences, length });
+  });
+
+  test('that do not end are gone through once', () => {
+    expect(splitSentences('word '.repeat(200_000), false)).toEqual({ sentences: [], length: 0 });
   });
 
   test('at the end include the last words', () => {

@@ -3,7 +3,7 @@ import { plainText } from './plain-text.ts';
 /** Screen readers notice a change best some time after the last one, and NVDA not at all before this. */
 const GAP = 250;
 const REGIONS = 3;
-const SENTENCE = /[\s\S]*?(?:[.!?…]+(?=\s)|[。！？]+|\n+)/g;
+const SENTENCE = /[\s\S]*?(?:[.!?…।؟]+(?=\s)|[。！？]+|\n+)/gy;
 
 /**
  * Says things to screen readers, whole sentences and one after the other. The hidden live regions take turns, so that a
