@@ -22,7 +22,7 @@ export interface Settings {
   /** Chips after a complete answer. */
   followUps?: string[];
   locale?: string;
-  /** Images by URL (https or data:image/…): beside answers, and in the bubble. */
+  /** Images by URL (https or data:image/…): in the header and the welcome, and in the bubble. */
   avatar?: string;
   icon?: string;
   /** CSS pixels between the widget and the edges of the page. */
@@ -115,7 +115,7 @@ export type ToLoader =
 export const EVENTS = ['ready', 'open', 'close', 'message', 'answer', 'error', 'feedback', 'limit'] as const;
 export type EventName = (typeof EVENTS)[number];
 
-/** `message`: id, text. `answer`: id, text, status. `error`, `limit`: code. `feedback`: id, rating. The others: nothing. */
+/** `message`: id, text. `answer`: id, text, status. `error`: id, code. `limit`: code. `feedback`: id, rating, comment. */
 export type EventDetail = Record<string, string>;
 
 /** A record to look into, or undefined; never throws. */

@@ -19,7 +19,7 @@ queue.push(
   ['open'],
   ['send', 'Hello'],
   ['setContext', { items: 3 }],
-  ['on', 'answer', (detail: ChatWidgetEvents['answer']) => detail.status],
+  ['on', 'answer', (detail: ChatWidgetEvents['answer']) => detail.status === 'empty'],
 );
 // @ts-expect-error a question is a text
 queue.push(['send', 5]);
@@ -27,7 +27,7 @@ queue.push(['send', 5]);
 queue.push(['on', 'opened', () => {}]);
 
 export function useApi(chat: ChatWidgetApi): void {
-  chat.on('feedback', ({ id, rating }) => rating === 'up' && id.trim());
+  chat.on('feedback', ({ id, rating, comment }) => rating === 'up' && id.trim() + comment?.trim());
   // @ts-expect-error this event carries no text
   chat.on('feedback', ({ text }) => text);
   chat.identify('eyJ…');
