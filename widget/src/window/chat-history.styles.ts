@@ -9,7 +9,6 @@ export const styles = css`
   .chat:hover, [aria-current] { background: var(--_secondary); }
   .title { max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   time, p { color: var(--_muted); font-size: 13px; }
-  time { display: block; }
   time::first-letter { text-transform: uppercase; }
   p { padding: 0 12px; }
   .danger { flex: none; color: var(--_danger); }

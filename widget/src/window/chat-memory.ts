@@ -48,14 +48,15 @@ export class ChatMemory {
   readonly #key: string;
   readonly #keeper: Keeper;
   /** What is stored is all tabs'; these are this one's. */
-  #own: Pick<Remembered, 'conversationId' | 'pending' | 'draft'>;
+  #own: Partial<Remembered>;
   /** Instead of what this page may not store itself. */
   #kept: string | undefined;
 
   constructor(widgetId: string, keeper: Keeper) {
     this.#key = `a4w:${widgetId}`;
     this.#keeper = keeper;
-    this.#own = own(this.#read());
+    const { conversationId, pending, draft } = this.#read();
+    this.#own = { conversationId, pending, draft };
   }
 
   get(): Remembered {
@@ -65,7 +66,8 @@ export class ChatMemory {
   set(change: Partial<Remembered>): void {
     // A question that is on its way is one of this tab's conversation.
     const value = { ...this.#read(), ...(change.pending && this.#own), ...change };
-    this.#own = own({ ...value, ...this.#own, ...change });
+    const { chats, ...own } = change;
+    this.#own = { ...this.#own, ...own };
     // Nothing is kept of a visitor who left nothing to keep.
     const json = Object.values(value).some((part) => (Array.isArray(part) ? part.length : part))
       ? JSON.stringify(value)
@@ -112,8 +114,6 @@ export class ChatMemory {
     });
   }
 }
-
-const own = ({ conversationId, pending, draft }: Remembered) => ({ conversationId, pending, draft });
 
 function parse(json: string): Remembered {
   const from = record(parseJson(json)) ?? {};

@@ -61,7 +61,7 @@ export class ChatWindow extends ChatElement {
   #unread = 0;
   /** A question from before the visitor agreed. */
   #waiting = '';
-  #listening = new AbortController();
+  #listening: AbortController | undefined;
 
   constructor(start: Start, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
@@ -104,7 +104,7 @@ export class ChatWindow extends ChatElement {
 
   override disconnectedCallback(): void {
     this.#chat.leave();
-    this.#listening.abort();
+    this.#listening?.abort();
     this.#announcer.stop();
   }
 

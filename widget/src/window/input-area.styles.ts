@@ -3,7 +3,7 @@ import { css } from './chat-element.ts';
 export const styles = css`
   :host {
     --_size: max(38px, var(--_hit)); --_pad: calc(var(--_size) / 2 - 12px);
-    display: block; width: 100%; max-width: 756px; margin: 0 auto; padding: 4px 14px 8px;
+    width: 100%; max-width: 756px; margin: 0 auto; padding: 4px 14px 8px;
   }
   form {
     display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_border);
@@ -13,7 +13,7 @@ export const styles = css`
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
     flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
-    background: none; color: inherit; font: inherit; font-size: var(--_touch, 15px); line-height: 24px; overflow-y: auto;
+    background: none; color: inherit; font: inherit; font-size: var(--_touch, 15px); line-height: 24px;
     scrollbar-width: thin;
   }
   .send {

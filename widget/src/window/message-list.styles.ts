@@ -1,7 +1,7 @@
 import { css } from './chat-element.ts';
 
 export const styles = css`
-  :host { position: relative; display: block; }
+  :host { position: relative; }
   .scroll {
     display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
     overscroll-behavior: contain; scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
@@ -21,7 +21,7 @@ export const styles = css`
   .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
   .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
   .answer { align-items: flex-start; line-height: 1.6; }
-  .answer .text { display: block; align-self: stretch; }
+  .answer .text { align-self: stretch; }
   [data-growing]::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;

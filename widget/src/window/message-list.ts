@@ -63,7 +63,7 @@ export class MessageList extends ChatElement {
 
   #top = 0;
   /** What had the focus before it was drawn anew. */
-  #focused: Element | null = null;
+  #focused: Element | null | undefined;
   /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
   #drawn: string[] = [];
   #countdown: ReturnType<typeof setInterval> | undefined;
