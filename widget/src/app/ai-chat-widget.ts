@@ -38,7 +38,6 @@ export class AiChatWidget extends HTMLElement {
   declare settings: Record<string, unknown>;
   declare language: Language;
   declare port: MessagePort;
-  #control: Promise<Control> | undefined;
   #peek: Promise<Peek> | undefined;
 
   async begin(init: RawInit, port: MessagePort, tenant: Record<string, unknown>): Promise<void> {
@@ -85,12 +84,9 @@ export class AiChatWidget extends HTMLElement {
     const { button } = this.bubble;
     button.ariaBusy = `${!!use}`;
     try {
-      const { createControl } = await import('./window.ts');
-      if (!use) return;
-      this.#control ??= createControl(this);
-      use(await this.#control);
+      const { controlOf } = await import('./window.ts');
+      if (use) use(await controlOf(this));
     } catch (error) {
-      this.#control = undefined;
       if (!use) return;
       this.post({ type: 'event', name: 'error', detail: { code: 'unavailable' } });
       console.error('A4ChatWidget:', error);

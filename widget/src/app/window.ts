@@ -21,8 +21,16 @@ export interface Start {
   keep(value: string): void;
 }
 
+let control: Promise<Control> | undefined;
+
+/** The window of the page's one widget, which is made when it is asked for first. */
+export function controlOf(widget: AiChatWidget): Promise<Control> {
+  control ??= createControl(widget);
+  return control;
+}
+
 /** Makes the window, and hands it all that the loader has said so far. */
-export async function createControl(widget: AiChatWidget): Promise<Control> {
+async function createControl(widget: AiChatWidget): Promise<Control> {
   const init = parseInit(widget.init, widget.tenant);
   const start: Start = {
     ...init,
