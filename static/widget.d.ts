@@ -18,7 +18,7 @@ export interface ChatWidgetConfig {
   theme?: 'auto' | 'light' | 'dark';
   /** Such as `de` or `pt-BR`; otherwise the page's, then the browser's. */
   locale?: string;
-  /** https or data:image/… */
+  /** In the bubble; in the header and the welcome. data:image/…, or an https address that the tenant's look names too. */
   icon?: string;
   avatar?: string;
   position?: 'bottom-right' | 'bottom-left';
@@ -59,11 +59,12 @@ export interface ChatWidgetEvents {
   close: Record<string, never>;
   /** The visitor sent a question. */
   message: { id: string; text: string };
-  /** An answer ended. */
-  answer: { id: string; text: string; status: 'complete' | 'length' | 'filtered' | 'cancelled' };
-  error: { code: string };
-  /** The visitor rated an answer. */
-  feedback: { id: string; rating: 'up' | 'down' };
+  /** An answer ended; `empty`: without a word. */
+  answer: { id: string; text: string; status: 'complete' | 'length' | 'filtered' | 'cancelled' | 'empty' };
+  /** `id`: of the question, where it is about one. */
+  error: { id?: string; code: string };
+  /** The visitor rated an answer; a comment on it comes in an event of its own, with the rating. */
+  feedback: { id: string; rating: 'up' | 'down'; comment?: string };
   /** A rate limit or a budget refused a question. */
   limit: { code: string };
 }
