@@ -4,10 +4,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, Line, Provider, Visit, add_tenant, stored
-from processes import RunningService
+from processes import RunningService, running_service
 
 pytest_plugins = ["visitor"]
 
@@ -32,6 +33,23 @@ def heard(chat: Chat, *names: str) -> None:
         }""",
         list(names),
     )
+
+
+# Questions
+
+
+@pytest.mark.parametrize("limit", [300, 6000])
+def test_a_question_may_be_as_long_as_the_service_takes(visit: Visit, tmp_path: Path, limit: int) -> None:
+    """The limit is counted down to before it is reached, and nothing longer is sent."""
+    with running_service(tmp_path, MAX_MESSAGE_CHARS=f"{limit}") as service:
+        chat = visit(service=service)
+        chat.open()
+        chat.field.fill("x" * (limit + 1))
+        expect(chat.inside.get_by_text("1 character too many")).to_be_visible()
+        expect(chat.button("Send message")).to_be_disabled()
+        chat.field.fill("x" * limit)
+        chat.field.press("Enter")
+        expect(chat.answers.last).to_contain_text("demonstration")
 
 
 # Answers

@@ -7,6 +7,7 @@
  */
 
 export const INIT = 'a4:init';
+/** The longest question, unless the service has another bound. */
 export const MAX_TEXT = 4000;
 export const MAX_KEPT = 32_000;
 

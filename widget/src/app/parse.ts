@@ -1,5 +1,16 @@
 /** What the app reads of what comes from the host page: it keeps what has the right type and a sane size. */
-import { CALLS, MAX_KEPT, type Mode, oneOf, type Place, record, type Settings, type ToApp, text } from '../protocol.ts';
+import {
+  CALLS,
+  MAX_KEPT,
+  MAX_TEXT,
+  type Mode,
+  oneOf,
+  type Place,
+  record,
+  type Settings,
+  type ToApp,
+  text,
+} from '../protocol.ts';
 import type { RawInit } from './handshake.ts';
 
 const MODES: readonly Mode[] = ['bubble', 'inline', 'page'];
@@ -9,6 +20,8 @@ export interface Beginning {
   apiKey: string;
   widgetId: string;
   settings: Settings;
+  /** The longest question, in characters. */
+  limit: number;
   mode: Mode;
   inFlow: boolean;
   view: Place;
@@ -25,6 +38,7 @@ export function parseInit(from: RawInit, tenant: unknown): Beginning {
     apiKey: text(from.apiKey, 200) ?? '',
     widgetId: text(from.widgetId, 64) ?? '',
     settings: { ...parseSettings(tenant), ...parseSettings(settings) },
+    limit: Number(record(tenant)?.maxMessageChars) || MAX_TEXT,
     mode: oneOf(settings?.mode, MODES) ?? 'bubble',
     inFlow: from.inFlow === true,
     view: parsePlace(record(from.view)),

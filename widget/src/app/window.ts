@@ -1,5 +1,5 @@
 /** The second chunk: everything that a visitor needs only after opening the chat. */
-import { type EventDetail, type EventName, MAX_TEXT, type Place, type Settings, text } from '../protocol.ts';
+import { type EventDetail, type EventName, type Place, type Settings, text } from '../protocol.ts';
 import type { Locale } from '../strings/locale.ts';
 import type { ChatWindow } from '../window/chat-window.ts';
 import { createWindow } from '../window/index.ts';
@@ -11,6 +11,8 @@ export interface Start {
   apiKey: string;
   widgetId: string;
   settings: Settings;
+  /** The longest question, in characters. */
+  limit: number;
   locale: Locale;
   /** A JWT that says who the visitor is, or ''. */
   userToken: string;
@@ -174,7 +176,7 @@ export class Control {
         else this.open(message.focus);
         break;
       case 'send': {
-        const question = text(message.value, 100_000)?.trim().slice(0, MAX_TEXT);
+        const question = text(message.value, 100_000)?.trim().slice(0, this.#init.limit);
         this.open(false);
         if (question) this.#window.send(question);
         break;

@@ -167,7 +167,7 @@ export class ChatWindow extends ChatElement {
   }
 
   override render() {
-    const { settings } = this.#start;
+    const { settings, limit } = this.#start;
     const { status } = this.#chat;
     const { view } = this;
     const strings = this.#strings;
@@ -232,6 +232,7 @@ export class ChatWindow extends ChatElement {
               ?hidden=${this.history}
               .strings=${strings}
               .placeholder=${settings.placeholder ?? strings.placeholder}
+              .limit=${limit}
               .busy=${status !== 'idle' && status !== 'restoring'}
               .editing=${!!this.editing}
               @message-send=${(event: CustomEvent<string>) => this.#onSend(event.detail)}

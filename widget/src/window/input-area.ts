@@ -1,5 +1,4 @@
 import { html, nothing } from 'lit/html.js';
-import { MAX_TEXT } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import { ChatElement, register } from './chat-element.ts';
 import { iconButton } from './icon-button.ts';
@@ -26,6 +25,8 @@ export class InputArea extends ChatElement {
 
   declare strings: Strings;
   declare placeholder: string;
+  /** The longest text, in characters. */
+  declare limit: number;
   /** An answer is being written: the visitor may go on typing, but sends when it has ended. */
   declare busy: boolean;
   /** The text takes the place of the last question. */
@@ -61,7 +62,7 @@ export class InputArea extends ChatElement {
 
   override render() {
     const { strings, placeholder, length } = this;
-    const left = MAX_TEXT - length;
+    const left = this.limit - length;
     return html`
       ${
         this.editing
@@ -105,7 +106,7 @@ export class InputArea extends ChatElement {
     event.preventDefault();
     const field = this.#field;
     const message = field?.value.trim();
-    if (!field || !message || this.busy || this.length > MAX_TEXT) return;
+    if (!field || !message || this.busy || this.length > this.limit) return;
     field.value = '';
     this.#measure(field);
     field.focus({ preventScroll: true });
