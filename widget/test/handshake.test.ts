@@ -100,6 +100,7 @@ describe('messages', () => {
       apiKey: 'a4_pub_x',
       widgetId: 'wgt_1',
       settings: { title: 'Help' },
+      limit: 4000,
       mode: 'inline',
       inFlow: true,
       view: { open: false, small: true, dark: false, rtl: false, top: 0, height: 600 },
@@ -118,6 +119,12 @@ describe('messages', () => {
       context: {},
       kept: '',
     });
+  });
+
+  test('do not say how long a question may be: that is the service’s', () => {
+    const init = { ...VALID, settings: { maxMessageChars: 9 } };
+    expect(parseInit(init, {}).limit).toBe(4000);
+    expect(parseInit(init, { maxMessageChars: 500 }).limit).toBe(500);
   });
 
   test('carry at most 20 facts of bounded size', () => {
