@@ -215,6 +215,7 @@ def test_facts_in_a_reactive_object_are_told(visit: Visit, provider: Provider) -
         chat.ask("Which plan?")
     body = asking.value.post_data_json
     assert body is not None and body["context"] == {"plan": "gold"}
+    expect(chat.answers).to_have_text("Gold.")
     assert chat.console == []
 
 
