@@ -24,6 +24,17 @@ def answered(chat: Chat, provider: Provider, question: str, answer: str) -> None
     expect(chat.button("Send message")).to_be_attached()
 
 
+def editing_beside_a_draft(visit: Visit, provider: Provider) -> Chat:
+    """The only question, "One?", is in the field to be written anew, where a draft was."""
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.field.fill("A draft")
+    chat.button("Edit question").click()
+    expect(chat.field).to_have_value("One?")
+    return chat
+
+
 def heard(chat: Chat, *names: str) -> None:
     """Has the page collect the details of events in `heard`."""
     chat.page.evaluate(
@@ -169,12 +180,7 @@ def test_a_question_that_is_being_edited_stays_behind_when_another_conversation_
 def test_a_deleted_conversation_takes_the_question_that_is_being_edited_with_it(
     visit: Visit, provider: Provider
 ) -> None:
-    chat = visit()
-    chat.open()
-    answered(chat, provider, "One?", "1")
-    chat.field.fill("A draft")
-    chat.button("Edit question").click()
-    expect(chat.field).to_have_value("One?")
+    chat = editing_beside_a_draft(visit, provider)
     chat.choose("Delete conversation")
     chat.inside.get_by_role("button", name="Delete", exact=True).click()
     expect(chat.questions).to_have_count(0)
@@ -204,12 +210,7 @@ def test_an_edited_question_never_takes_the_place_of_one_that_was_asked_since(vi
 def test_a_new_conversation_begins_with_the_draft_and_not_with_the_question_that_was_being_edited(
     visit: Visit, provider: Provider
 ) -> None:
-    chat = visit()
-    chat.open()
-    answered(chat, provider, "One?", "1")
-    chat.field.fill("A draft")
-    chat.button("Edit question").click()
-    expect(chat.field).to_have_value("One?")
+    chat = editing_beside_a_draft(visit, provider)
     chat.choose("New conversation")
     expect(chat.questions).to_have_count(0)
     expect(chat.field).to_have_value("A draft")
