@@ -263,10 +263,15 @@ class Bench:
         raise TimeoutError(f"{self.name}: no {selector} in {seconds} seconds")
 
     def chat(self, page: Page) -> Locator:
-        """Opens the chat by pointer; its field."""
+        """Opens the chat by pointer; its field, when it has come to rest: a click on what moves may miss it."""
         if self.launcher:
             self.find(page, self.launcher).click()
-        return self.find(page, FIELD)
+        field = self.find(page, FIELD)
+        moving = None
+        while (place := field.bounding_box()) != moving:
+            moving = place
+            page.wait_for_timeout(50)
+        return field
 
     def ask(self, page: Page, question: str, seconds: float = 15) -> None:
         """Ask, and wait for the end of the answer."""
