@@ -34,6 +34,11 @@ ANSWER = """Yes, we do. Parcels to Norway leave on **Monday** and *Thursday*:
 Track it with `track 4711`, or read [the terms](https://example.com/terms)."""
 
 State = Callable[[Chat, Provider], None]
+# The frame is painted by a process of its own: the picture is taken when it has been.
+TURN = """async (direction) => {
+    document.documentElement.dir = direction;
+    for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
+}"""
 PAGE = (
     "<style>body{margin:0;font:16px system-ui;background:#f6f5f2}main{max-width:60em;margin:auto;padding:2em}</style>"
 )
@@ -206,7 +211,7 @@ def shoot(browser: Browser, name: str, url: str, widget_id: str, provider: Provi
             for theme in ("light", "dark"):
                 chat.page.emulate_media(color_scheme=theme)
                 for direction in ("ltr", "rtl"):
-                    chat.frame.evaluate("direction => { document.documentElement.dir = direction }", direction)
+                    chat.frame.evaluate(TURN, direction)
                     chat.page.screenshot(path=out / f"{name}-{width}-{theme}-{direction}.png", animations="disabled")
 
 
