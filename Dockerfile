@@ -16,11 +16,13 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin chatbot \
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
+# SQLite sorts what is large in files of its own, for which a read-only root has no other place.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
-    DATABASE_URL=sqlite+aiosqlite:////data/chatbot.db
+    DATABASE_URL=sqlite+aiosqlite:////data/chatbot.db \
+    SQLITE_TMPDIR=/data
 USER 10001
 VOLUME /data
 EXPOSE 8000

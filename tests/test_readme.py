@@ -51,6 +51,15 @@ def test_the_backend_example_signs_tokens_that_are_taken(monkeypatch: pytest.Mon
     assert verify(token, cast(Tenant, tenant), set()) == Identity("7", {"name": "Zoë", "plan": "large"})
 
 
+def test_the_container_with_a_read_only_root_lets_sqlite_sort_on_its_volume() -> None:
+    """Without a place to write to, SQLite refuses to sum up some ten thousand rows of usage."""
+    assert "--read-only" in README
+    image = (ROOT / "Dockerfile").read_text()
+    volume = re.search(r"^VOLUME (\S+)$", image, re.MULTILINE)
+    assert volume
+    assert re.search(rf"^\s+SQLITE_TMPDIR={volume[1]}$", image, re.MULTILINE)
+
+
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     table = README.partition("## Settings")[2].partition("## Manage it")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| *([^|]*?) *\|", table, re.MULTILINE))
