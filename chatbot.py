@@ -73,8 +73,9 @@ async def chat(request: Request) -> Response:
     service = _service(request)
     caller = await _authenticate(request)
     question = await _read_body(request, schema.ChatRequest)
-    after = _resume_position(request)
-    answer = await _find_or_begin(request, caller, question)
+    position = _resume_position(request)
+    after = position if question.message_id else 0  # a question without an id was never asked before
+    answer = await _find_or_begin(request, caller, question, after)
     _exchange(request).taken_up = True
     service.answers.join(answer)
     try:
@@ -137,8 +138,11 @@ def _resume_position(request: Request) -> int:
     return int(value or 0)
 
 
-async def _find_or_begin(request: Request, caller: Caller, question: schema.ChatRequest) -> Answer:
-    """The answer to a question: a new one, or for a message_id that is known already, the one that there is."""
+async def _find_or_begin(request: Request, caller: Caller, question: schema.ChatRequest, after: int) -> Answer:
+    """The answer to a question: a new one, or for a message_id that is known already, the one that there is.
+
+    Who has read `after` characters of an answer that was deleted meanwhile is not given the rest of another one.
+    """
     service, tenant = _service(request), caller.tenant
     if question.message_id:
         known = await service.store.find_turn(tenant.id, question.message_id, caller.subject)
@@ -146,6 +150,8 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
             if not store.is_repeat(known, question.conversation_id, question.message):
                 raise errors.MessageIdTaken("the message_id belongs to another question")
             return service.answers.answer_of(known)
+    if after:
+        raise errors.MessageUnknown("the answer to go on with was deleted")
     with service.answers.room():
         endpoint = service.endpoint_of(tenant)
         service.upstream.circuits.of(endpoint).check()

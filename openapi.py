@@ -135,7 +135,7 @@ PARAMETERS: dict[str, tuple[str, JsonSchemaValue, str, str]] = {
         POSITION,
         "11",
         "With a `message_id` that was sent before: the `id:` of the last `message` that arrived. The answer goes on "
-        "after it.",
+        "after it; one that was deleted meanwhile is `message_not_found`.",
     ),
     "If-None-Match": ("header", TEXT, 'W/"5f0c0a3e8f0e4c539a3b"', "The `ETag` of the version that the client has."),
 }
@@ -220,7 +220,7 @@ OPERATIONS = (
         "The answer, as it is written: `start`, any number of `message`, then exactly one of `done` or `error`. "
         "Comment lines (`: ping`) keep the connection alive.",
         content=STREAM,
-        errors=(*BODY, *LIMITS, *UPSTREAM, errors.ConversationUnknown, errors.MessageIdTaken),
+        errors=(*BODY, *LIMITS, *UPSTREAM, errors.ConversationUnknown, errors.MessageUnknown, errors.MessageIdTaken),
         body=schema.ChatRequest,
         parameters=("Last-Event-ID",),
         headers=("Cache-Control", "X-Accel-Buffering", *LIMITED),

@@ -130,6 +130,27 @@ async def test_a_reader_that_comes_back_reads_on_from_its_last_event(client: Cli
     assert upstream.call_count == 1
 
 
+async def test_a_reader_who_comes_back_to_a_deleted_answer_is_not_given_the_rest_of_another_one(
+    client: Client, upstream: respx.Route
+) -> None:
+    """The conversation was deleted on another device meanwhile: what was read is no beginning of a new answer."""
+    upstream.mock(side_effect=[streamed(*answer("Once upon a time")), streamed(*answer("There was a king"))])
+    message_id = str(uuid.uuid4())
+    first = await client.ask("A story", message_id=message_id)
+    deleted, _ = await client.request("DELETE", f"/api/v1/conversations/{first.events[0].data['conversation_id']}")
+    assert deleted.status == 204
+    asked = {"message": "A story", "message_id": message_id}
+    status, problem, _ = await client.refused(json_body=asked, headers={"Last-Event-ID": "5"})
+    assert (status, problem["code"]) == (404, "message_not_found")
+    assert upstream.call_count == 1
+    assert (await client.ask("A story", message_id=message_id)).text == "There was a king"
+
+
+async def test_a_position_without_a_message_id_cuts_nothing_off(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    assert (await client.ask("Hi", headers={"Last-Event-ID": "3"})).text == "Hello"
+
+
 async def test_a_message_id_cannot_be_used_for_another_question(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     message_id = str(uuid.uuid4())
