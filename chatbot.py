@@ -28,7 +28,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.applications import Starlette
@@ -57,7 +57,7 @@ from limits import Limits, answer_cap
 from logs import configure_logging
 from origins import own_origin
 from server import ABORT, run_server
-from settings import Settings, explain
+from settings import Settings, load_settings
 from upstream import Endpoint, answer_options, question_body
 
 API = "/api/v1"
@@ -652,9 +652,9 @@ def __getattr__(name: str) -> Starlette:
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting, 1 without a usable database."""
     try:
-        settings = Settings()
-    except ValidationError as error:
-        print(f"chatbot: {explain(error)}", file=sys.stderr)
+        settings = load_settings()
+    except ValueError as error:
+        print(f"chatbot: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_format)
     try:

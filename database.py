@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -38,6 +39,7 @@ STATEMENT = 4
 WAL_TRIES = 20
 POOL_SIZE = 8
 DAY = 86_400  # seconds
+POSTGRESQL_OPTIONS = {*signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}  # of a URL
 MIGRATION_LOCK = 0x6134_6368_6174
 
 
@@ -195,6 +197,8 @@ def parse_url(url: str) -> URL:
         raise ValueError("must have a port from 1 to 65535")
     if parsed.drivername == "sqlite+aiosqlite" and re.match(r"$|:memory:|file:", parsed.database or ""):
         raise ValueError("must name a file, such as sqlite+aiosqlite:///chatbot.db")
+    if parsed.drivername == "postgresql+asyncpg" and (unknown := sorted(parsed.query.keys() - POSTGRESQL_OPTIONS)):
+        raise ValueError(f"has options that asyncpg does not know: {', '.join(unknown)} (for TLS, it is ssl=require)")
     return parsed
 
 

@@ -79,7 +79,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 class Settings(BaseSettings):
     """Every setting, with its default. Times are in seconds; an empty variable counts as not set.
 
-    Raises pydantic's ValidationError for a wrong value; `explain` makes the one line of it that an operator reads.
+    Raises pydantic's ValidationError for a wrong value; see `load_settings`.
     """
 
     model_config = SettingsConfigDict(
@@ -124,6 +124,18 @@ class Settings(BaseSettings):
     def demonstration(self) -> bool:
         """Whether the built-in upstream answers: neither a key nor another endpoint was given."""
         return self.openai_api_key is None and self.openai_base_url is None
+
+
+def load_settings() -> Settings:
+    """The settings of the environment and of `.env`. Raises ValueError with the one line that an operator reads."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+    except UnicodeDecodeError:
+        raise ValueError(".env: is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f".env: cannot be read: {error.strerror}") from None
 
 
 def explain(error: ValidationError) -> str:

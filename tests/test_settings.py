@@ -1,10 +1,13 @@
 """What is set wrongly stops the start and is named; what is set as people set it works."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 import respx
 
 import chatbot
+import manage
 from conftest import Serve
 from fakes import answer, streamed
 from settings import Settings
@@ -42,6 +45,7 @@ TOO_MANY = str(2**31)
         ("OPENAI_MODEL", " "),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost:99999/chat"),
         ("DATABASE_URL", "mysql://canary@localhost/chat"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?sslmode=require"),
         ("RETENTION_DAYS", "36501"),
         ("RETENTION_DAYS", "-1"),
         ("MAX_MESSAGE_CHARS", "0"),
@@ -68,6 +72,20 @@ def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_sh
     assert chatbot.main() == 2
     line = capsys.readouterr().err
     assert line.startswith(f"chatbot: {name}: ")
+    assert line.count("\n") == 1
+    assert "canary" not in line
+
+
+@pytest.mark.parametrize("program", ["chatbot", "manage.py"])
+def test_an_env_file_that_cannot_be_read_stops_the_start_with_a_line_that_names_it(
+    program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some editors still write the letters of their own country's old character set."""
+    (tmp_path / ".env").write_bytes("SYSTEM_PROMPT=Grüß Gott, canary\n".encode("latin-1"))
+    code = chatbot.main() if program == "chatbot" else manage.main(["tenant", "list"])
+    assert code == (2 if program == "chatbot" else 1)
+    line = capsys.readouterr().err
+    assert line.startswith(f"{program}: .env: ")
     assert line.count("\n") == 1
     assert "canary" not in line
 
