@@ -8,6 +8,7 @@ import asyncio
 import csv
 import ipaddress
 import json
+import os
 import re
 import sys
 import uuid
@@ -64,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         asyncio.run(_run(args.run, args))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, such as `head`, has enough; Python would say so at its end once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (StoreError, ValueError) as error:
         return _fail(str(error))
     return 0

@@ -542,3 +542,26 @@ def test_it_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
     assert again.stderr == "manage.py: There is a tenant 'shop' already.\n"
     assert (nonsense.returncode, nonsense.stdout) == (2, "")
     assert nonsense.stderr.count("\n") == 1
+
+
+def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look, tmp_path: Path) -> None:
+    """As `head` has after some lines."""
+    run(*ADD)
+
+    async def fill(store: Store) -> None:
+        for _ in range(3):
+            await ask(
+                store, await store.get_tenant("shop"), answer="Once upon a time. " * 20_000
+            )  # more than a pipe holds
+
+    look(fill)
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = [sys.executable, str(ROOT / "manage.py"), "conversation", "export", "shop", "--all"]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as export:
+        assert export.stdout and export.stderr
+        assert b'"turns"' in export.stdout.readline()
+        export.stdout.close()
+        assert export.stderr.read() == b""
+    assert export.returncode == 1
