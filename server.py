@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -66,4 +67,5 @@ def run_server(app: Callable[..., Any], settings: Settings, find_service: Callab
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=2,
     )
-    Server(config, find_service).run()
+    with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
+        Server(config, find_service).run()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -305,6 +306,13 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
             assert '"code":"restarting"' in "".join(rest)
             assert "event: done" not in rest
             assert "Traceback" not in running.log()
+
+
+def test_ctrl_c_ends_the_service_without_a_traceback(tmp_path: Path) -> None:
+    with running_service(tmp_path) as running:
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(timeout=60) == 0
+        assert "Traceback" not in running.log()
 
 
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: Path) -> None:
