@@ -393,6 +393,21 @@ def test_an_earlier_conversation_is_opened_and_goes_on(visit: Visit, provider: P
     expect(chat.answers).to_have_text(["Oslo.", "Akerselva."])
 
 
+def test_a_question_of_the_page_is_seen_also_where_the_list_of_earlier_conversations_was(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.choose("Earlier conversations")
+    expect(chat.button("Back")).to_be_focused()
+    provider.answer("2")
+    chat.page.evaluate("A4ChatWidget.send('Two?')")
+    expect(chat.questions).to_have_text(["One?", "Two?"])
+    expect(chat.answers.last).to_be_visible()
+    expect(chat.button("Back")).to_have_count(0)
+
+
 def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

@@ -126,6 +126,7 @@ export class ChatWindow extends ChatElement {
   }
 
   send(text: string): void {
+    this.history = false;
     if (this.#needsConsent) {
       this.#waiting = text;
       this.focus();
