@@ -408,6 +408,33 @@ def test_a_question_of_the_page_is_seen_also_where_the_list_of_earlier_conversat
     expect(chat.button("Back")).to_have_count(0)
 
 
+def test_another_conversation_is_shown_from_its_end_wherever_the_visitor_was_in_the_one_before(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    latest = chat.button("Jump to latest")
+    for question in ("One?", "Two?"):
+        provider.answer("\n\n".join(["A line."] * 60))
+        chat.ask(question)
+        expect(chat.button("New answer")).to_be_visible()
+        chat.log.evaluate("log => log.scrollTop = 0")
+        expect(latest).to_be_visible()
+        chat.choose("New conversation")
+        expect(chat.inside.get_by_text("How can I help you today?")).to_be_visible()
+        expect(latest).to_have_count(0)
+    chat.choose("Earlier conversations")
+    chat.button("Two?").first.click()
+    expect(chat.button("New answer")).to_be_visible()
+    chat.log.evaluate("log => log.scrollTop = 0")
+    expect(latest).to_be_visible()
+    chat.choose("Earlier conversations")
+    chat.button("One?").first.click()
+    expect(chat.questions).to_have_text("One?")
+    expect(chat.button("New answer")).to_be_in_viewport()
+    expect(latest).to_have_count(0)
+
+
 def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

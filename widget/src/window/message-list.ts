@@ -100,9 +100,11 @@ export class MessageList extends ChatElement {
   }
 
   override render() {
-    const { strings, following } = this;
+    const { strings } = this;
     this.#focused = this.root.activeElement;
     const { turns, restoreFailed } = this.chat;
+    // A conversation is shown from its end, wherever the visitor was in the one before.
+    if (!turns.length) this.following ||= true;
     this.#drawn.length = turns.length;
     return html`
       <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
@@ -110,7 +112,7 @@ export class MessageList extends ChatElement {
         ${restoreFailed ? this.#renderRestoreFailed() : nothing}
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
       </div>
-      ${following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
+      ${this.following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
     `;
   }
 
