@@ -148,6 +148,25 @@ def test_nothing_is_cut_off_on_the_narrowest_screen_in_any_language(
     assert chat.frame.evaluate(CRAMPED) == []
 
 
+def test_no_word_of_the_tenant_is_too_long_for_the_narrowest_screen(visit: Visit, provider: Provider) -> None:
+    """Long compounds and bare addresses break, and the consent button keeps its words in sight."""
+    word = "Donaudampfschifffahrtsgesellschaft" * 2
+    texts = f"""data-greeting="{word}" data-suggestions='["{word}"]' data-follow-ups='["{word}"]' """
+    chat = visit(f'data-consent="true" data-privacy="https://shop.test/{word}" {texts}')
+    chat.page.set_viewport_size({"width": 320, "height": 640})
+    chat.page.emulate_media(reduced_motion="reduce")
+    chat.bubble.click()
+    agree = chat.button("Agree and start")
+    expect(agree).to_be_focused()
+    assert chat.frame.evaluate(CRAMPED) == []
+
+    agree.click()
+    provider.answer(word)
+    chat.ask(word)
+    expect(chat.button("New answer")).to_be_visible()
+    assert chat.frame.evaluate(CRAMPED) == []
+
+
 @pytest.mark.parametrize("locale", [*FROM_RIGHT, "de"])
 def test_languages_from_right_to_left_mirror_the_window(visit: Visit, provider: Provider, locale: str) -> None:
     chat = visit(f'data-locale="{locale}"')

@@ -14,7 +14,7 @@ export const styles = css`
     --_hit: 36px;
     --_small: 30px;
     --_pill: 32px;
-    position: fixed; inset: 0; display: flex; flex-direction: column; overflow: hidden;
+    position: fixed; inset: 0; display: flex; flex-direction: column; overflow-wrap: anywhere; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
     font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
     -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%;

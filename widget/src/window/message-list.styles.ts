@@ -19,7 +19,7 @@ export const styles = css`
     box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_text) 8%, transparent); animation: rise .3s cubic-bezier(.2, .8, .2, 1);
   }
   .editing { outline: 2px dashed var(--_focus); outline-offset: 3px; }
-  .question .text { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .question .text { white-space: pre-wrap; }
   .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { align-self: stretch; }
   [data-growing]::after {

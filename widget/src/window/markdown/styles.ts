@@ -2,7 +2,7 @@ import { css } from '../chat-element.ts';
 
 /** For an answer that `createMarkdown` draws; the colours are those of the window around it. */
 export const styles = css`
-  .md { overflow-wrap: anywhere; white-space: normal; }
+  .md { white-space: normal; }
   :where(.md *) { margin: 0; unicode-bidi: isolate; }
   .md > * + *, :is(li, blockquote) > * + *, * + .apart { margin-block-start: .7em; }
   li + li, li > :is(ul, ol) { margin-block-start: .25em; }
