@@ -209,6 +209,22 @@ def test_words_of_another_direction_keep_their_own(
     assert chat.log.get_by_text(text).evaluate_all(f"(all) => all.map({direction})") == [theirs, theirs]
 
 
+def test_code_in_a_sentence_from_right_to_left_is_written_from_left_to_right(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("استخدم الأمر `--force` الآن.")
+    chat.ask("How?")
+    first_and_last = chat.log.get_by_text("--force").evaluate(
+        """({ firstChild: text }) => [0, text.length - 1].map((index) => {
+            const range = document.createRange();
+            range.setStart(text, index);
+            range.setEnd(text, index + 1);
+            return range.getBoundingClientRect().left;
+        })"""
+    )
+    assert first_and_last == sorted(first_and_last)
+
+
 @pytest.mark.parametrize(
     ("locale", "number", "text"),
     [

@@ -22,7 +22,7 @@ export const styles = css`
   .done::before { content: '✓'; background: var(--a4w-primary-color); color: var(--a4w-on-primary); box-shadow: none; }
   blockquote { padding-inline-start: .9em; border-inline-start: 3px solid var(--_border); color: var(--_muted); }
   hr { width: 100%; border: 0; border-block-start: 1px solid var(--_border); }
-  code, .md sup { padding: .15em .35em; border-radius: 5px; background: var(--_secondary); font: .88em/1.5 ui-monospace, Menlo, Consolas, monospace; }
+  code, .md sup { direction: ltr; padding: .15em .35em; border-radius: 5px; background: var(--_secondary); font: .88em/1.5 ui-monospace, Menlo, Consolas, monospace; }
   .md sup { border-radius: 1em; color: var(--_muted); font-size: .72em; line-height: 1; }
   .code, .table { overflow: auto; border: 1px solid var(--_border); border-radius: 10px; }
   .code { background: var(--_secondary); direction: ltr; text-align: left; }
