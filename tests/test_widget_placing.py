@@ -265,6 +265,22 @@ def test_a_message_never_comes_over_an_open_window(visit: Visit) -> None:
     expect(chat.button("Can I help?")).to_have_count(0)
 
 
+def test_a_message_does_not_follow_a_visitor_who_has_opened_the_chat_to_the_next_page(
+    visit: Visit, host_pages: HostPages, shop: RunningService
+) -> None:
+    chat = visit('data-proactive="Can I help?" data-proactive-exit', head=TELLS_WHEN_WATCHED)
+    until_watched(chat)
+    chat.open()
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_focused()
+    with chat.page.expect_response("**/assets/peek-*"):
+        chat.page.goto(host_pages.add(body=script_tag(shop, PROACTIVE)))
+    # What is asked for after the script of the message comes after it: it has run by then.
+    chat.frame.evaluate("import(performance.getEntriesByType('resource').find(({ name }) => /peek-/.test(name)).name)")
+    chat.open()
+    expect(chat.log).to_contain_text("How can I help you")
+
+
 def test_two_widgets_have_an_api_each_and_the_global_is_the_first(visit: Visit, shop: RunningService) -> None:
     other_tenant = add_tenant(shop, "second")
     chat = visit(body=script_tag(other_tenant, "data-position=bottom-left") * 2)

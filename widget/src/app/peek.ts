@@ -110,10 +110,13 @@ export class Peek {
     const fits = pathPattern(`${settings.proactivePath || '*'}`);
     let path = `${init.path}`;
     const stop = new AbortController();
-    const say = () => {
+    const end = () => {
       stop.abort();
-      (init.settings as Record<string, unknown>).greeting = text;
       this.#widget.post({ type: 'keep', value: 'said', visit: true });
+    };
+    const say = () => {
+      end();
+      (init.settings as Record<string, unknown>).greeting = text;
       this.show(1, text);
     };
     const wait = () => {
@@ -123,7 +126,7 @@ export class Peek {
     port.addEventListener(
       'message',
       ({ data }) => {
-        if (data.open) stop.abort();
+        if (data.open) end();
         if (data.type !== 'visit') return;
         const was = path;
         path = `${data.path}`;
