@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jwt
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
@@ -718,6 +719,25 @@ def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: 
     chat.page.route("**/api/v1/conversations", lambda route: route.fulfill(json={"conversations": listed}))
     chat.choose("Earlier conversations")
     expect(chat.inside.get_by_role("listitem")).to_contain_text(re.compile("From my phone.*January 2, 2026", re.DOTALL))
+
+
+def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_behind(
+    visit: Visit, tmp_path: Path
+) -> None:
+    secret = "a secret that only the service and the shop know"
+    with running_service(tmp_path, SHOP_SECRET=secret) as service:
+        service.manage("tenant", "set", "shop", "--identity-secret-env", "SHOP_SECRET")
+        chat = visit(service=service)
+        chat.open()
+        now = datetime.now(UTC)
+        claims = {"sub": "alice", "iat": now, "exp": now + timedelta(hours=1)}
+        chat.page.evaluate("token => A4ChatWidget.identify(token)", jwt.encode(claims, secret, algorithm="HS256"))
+        chat.ask("Where is my parcel?")
+        expect(chat.button("New answer")).to_be_visible()
+        chat.page.evaluate("A4ChatWidget.identify('')")
+        expect(chat.inside.get_by_text("How can I help you today?")).to_be_visible()
+        chat.choose("Earlier conversations")
+        expect(chat.inside.get_by_role("status")).to_have_text("No earlier conversations.")
 
 
 def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> None:

@@ -299,7 +299,9 @@ export class ChatController {
     switch (event.type) {
       case 'start':
         turn.known = true;
-        this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
+        // Of whom the service knows, it has the list: nothing of theirs stays in the browser when they sign out.
+        if (this.#service.userToken) this.#memory.set({ conversationId: event.conversationId });
+        else this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
         if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
         return false;
       case 'message':

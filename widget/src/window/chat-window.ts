@@ -143,6 +143,8 @@ export class ChatWindow extends ChatElement {
   }
 
   identify(token: string): void {
+    // The conversation belongs to whoever signs out.
+    if (this.#service.userToken && !token) this.newConversation();
     this.#service.userToken = token;
     if (this.#chat.restoreFailed) void this.#chat.restore();
   }
