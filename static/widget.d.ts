@@ -80,7 +80,7 @@ export interface ChatWidgetApi {
   /** Opens the window and sends a question. */
   send(text: string): void;
   newConversation(): void;
-  /** Says to the service who the visitor is, by a JWT of your server; an empty one takes it back. */
+  /** Says to the service who the visitor is, by a JWT of your server; an empty one signs out and leaves their conversation. */
   identify(token: string): void;
   /** Facts about the page for the model, instead of the former ones: at most 20, of at most 500 characters. */
   setContext(facts: Record<string, string | number | boolean>): void;
