@@ -61,7 +61,10 @@ class Answer:
         pieces = self._pieces[first:]
         if pieces and first > 0:
             after -= self._ends[first - 1]
-        return "".join(pieces)[after:]
+        text = "".join(pieces)
+        if first == 0 and len(pieces) > 1:  # not to be in memory twice while it is written down
+            self._pieces, self._ends = [text], [self.length]
+        return text[after:]
 
     def accept(self) -> None:
         self.accepted = True
