@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ from visitor import ARGUMENTS
 
 ROOT = Path(__file__).parents[2]
 OURS = "ours"
+LOADS = 5  # of which the median counts
 TOKENS_PER_SECOND = 200  # of four characters
 LONG = "".join(SECTION.format(number=number) for number in range(1000))[:12_000]
 END = "That is all."
@@ -307,9 +309,14 @@ class Bench:
         return {"bytes fetched until it is opened": f"{before:,}", "bytes fetched, opened": f"{loaded():,}"}
 
     def load(self, context: BrowserContext) -> dict[str, str]:
-        page = self.open(context, throttle=4)
-        page.wait_for_timeout(1000)
-        return {"blocks the page, CPU slowed 4 times, ms": f"{page.evaluate('cost.blocking'):.0f}"}
+        blocked = []
+        for _ in range(LOADS):
+            page = self.open(context, throttle=4)
+            page.wait_for_timeout(1000)
+            blocked.append(page.evaluate("cost.blocking"))
+            context.new_cdp_session(page).send("Network.clearBrowserCache")
+            page.close()
+        return {"blocks the page, CPU slowed 4 times, ms": f"{median(blocked):.0f}"}
 
     def streaming(self, context: BrowserContext) -> dict[str, str]:
         page = self.open(context)
