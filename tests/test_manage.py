@@ -549,10 +549,9 @@ def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look,
     run(*ADD)
 
     async def fill(store: Store) -> None:
+        more_than_a_pipe_holds = "Once upon a time. " * 20_000
         for _ in range(3):
-            await ask(
-                store, await store.get_tenant("shop"), answer="Once upon a time. " * 20_000
-            )  # more than a pipe holds
+            await ask(store, await store.get_tenant("shop"), answer=more_than_a_pipe_holds)
 
     look(fill)
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}

@@ -28,6 +28,23 @@ def until_watched(chat: Chat) -> None:
     chat.page.wait_for_function("window.isWatched")
 
 
+def until_run(chat: Chat, script: str) -> None:
+    """What is asked for after a script that is fetched comes after it: it has run by then."""
+    chat.frame.evaluate(
+        """script => import(
+            performance.getEntriesByType('resource').find(({ name }) => name.includes(`/${script}-`)).name
+        )""",
+        script,
+    )
+
+
+def fetch_the_window(chat: Chat) -> None:
+    """Whatever the page has told the widget before has arrived by then."""
+    with chat.page.expect_response("**/assets/window-*"):
+        chat.bubble.hover()
+    until_run(chat, "window")
+
+
 def test_an_inline_chat_fills_its_target_and_never_closes(visit: Visit, provider: Provider) -> None:
     chat = visit(
         "data-mode=inline data-target=#here", body='<section id="here" style="width:500px;height:600px"></section>'
@@ -217,12 +234,7 @@ def test_a_message_fits_a_screen_that_is_narrower_than_its_card(visit: Visit, po
 def test_a_message_that_comes_after_the_pointer_was_on_the_bubble_still_opens_the_window(visit: Visit) -> None:
     chat = visit('data-proactive="Can I help?" data-proactive-exit', head=TELLS_WHEN_WATCHED)
     until_watched(chat)
-    with chat.page.expect_response("**/assets/window-*"):
-        chat.bubble.hover()
-    # What is asked for after the window's script comes after it: it has run by then.
-    chat.frame.evaluate(
-        "import(performance.getEntriesByType('resource').find(({ name }) => /window-/.test(name)).name)"
-    )
+    fetch_the_window(chat)
     chat.page.evaluate(LEAVE)
     chat.button("Can I help?").click()
     expect(chat.field).to_be_focused()
@@ -243,6 +255,7 @@ def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Vis
     until_watched(chat)
     chat.page.evaluate(LEAVE)
     chat.page.evaluate("history.pushState({}, '', '/shop/shoes')")
+    fetch_the_window(chat)
     expect(chat.button("Wait!")).to_have_count(0)
     chat.page.evaluate(LEAVE)
     expect(chat.button("Wait!")).to_be_visible()
@@ -251,6 +264,7 @@ def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Vis
 def test_a_message_comes_when_the_visitor_goes_to_its_path_within_the_page(visit: Visit) -> None:
     chat = visit(f'{PROACTIVE} data-proactive-path="/shop/*"', head=TELLS_WHEN_WATCHED)
     until_watched(chat)
+    fetch_the_window(chat)
     expect(chat.button("Can I help?")).to_have_count(0)
     chat.page.evaluate("history.pushState({}, '', '/shop/shoes')")
     expect(chat.button("Can I help?")).to_be_visible()
@@ -275,8 +289,7 @@ def test_a_message_does_not_follow_a_visitor_who_has_opened_the_chat_to_the_next
     expect(chat.bubble).to_be_focused()
     with chat.page.expect_response("**/assets/peek-*"):
         chat.page.goto(host_pages.add(body=script_tag(shop, PROACTIVE)))
-    # What is asked for after the script of the message comes after it: it has run by then.
-    chat.frame.evaluate("import(performance.getEntriesByType('resource').find(({ name }) => /peek-/.test(name)).name)")
+    until_run(chat, "peek")
     chat.open()
     expect(chat.log).to_contain_text("How can I help you")
 
