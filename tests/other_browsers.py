@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from playwright.sync_api import Page, sync_playwright
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import ElementNotInteractableException, WebDriverException
 from selenium.webdriver import ActionChains, Keys, Remote
 from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.remote_connection import RemoteConnection
+from selenium.webdriver.support.wait import WebDriverWait
 from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 
@@ -206,7 +207,9 @@ class WebKit:
 
     def click(self, button: str) -> None:
         self._enter()
-        self._driver.execute_script(BUTTON, button).click()
+        # The buttons of a frame that is not shown yet cannot be pressed yet.
+        shown = WebDriverWait(self._driver, PATIENCE / 1000, ignored_exceptions=[ElementNotInteractableException])
+        shown.until(lambda driver: driver.execute_script(BUTTON, button).click() or True)
 
     def page(self, script: str) -> Any:
         self._driver.switch_to.default_content()
