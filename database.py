@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -39,7 +38,11 @@ STATEMENT = 4
 WAL_TRIES = 20
 POOL_SIZE = 8
 DAY = 86_400  # seconds
-POSTGRESQL_OPTIONS = {*signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}  # of a URL
+# Of a URL, after its `?`: what asyncpg.connect takes as text, and the one of which SQLAlchemy makes a number.
+POSTGRESQL_OPTIONS = {
+    *("host", "ssl", "passfile", "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile"),
+    "prepared_statement_cache_size",
+}
 MIGRATION_LOCK = 0x6134_6368_6174
 
 
@@ -198,7 +201,7 @@ def parse_url(url: str) -> URL:
     if parsed.drivername == "sqlite+aiosqlite" and re.match(r"$|:memory:|file:", parsed.database or ""):
         raise ValueError("must name a file, such as sqlite+aiosqlite:///chatbot.db")
     if parsed.drivername == "postgresql+asyncpg" and (unknown := sorted(parsed.query.keys() - POSTGRESQL_OPTIONS)):
-        raise ValueError(f"has options that asyncpg does not know: {', '.join(unknown)} (for TLS, it is ssl=require)")
+        raise ValueError(f"has unknown options: {', '.join(unknown)} (for TLS, it is ssl=require)")
     return parsed
 
 

@@ -652,12 +652,12 @@ def _grace(text: str) -> timedelta:
 
 
 def _moment(text: str) -> datetime:
-    """A date, which is its first moment in UTC, or a date and time, in UTC unless it says otherwise."""
+    """A date, which is its first moment in UTC, or a date and time, in UTC unless it says otherwise; in UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-12-31") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _midnight(day: date) -> datetime:

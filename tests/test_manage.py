@@ -446,6 +446,8 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         (["key", "rotate", "shop", "--grace", "soon"], "30m, 24h or 7d"),
         (["key", "add", "shop", "--expires", "2001-01-01"], "in the past"),
         (["key", "add", "shop", "--expires", "tomorrow"], "not a date"),
+        (["key", "add", "shop", "--expires", "9999-12-31T23:59:59-14:00"], "not a date"),
+        (["usage", "shop", "--since", "0001-01-01T00:00:00+14:00"], "not a date"),
         (["key", "revoke", "shop", "first"], "not a number"),
         (["usage", "shop", "--json", "--csv"], "not allowed with"),
         (["usage", "shop", "--by", "weather"], "invalid choice"),

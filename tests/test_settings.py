@@ -46,6 +46,7 @@ TOO_MANY = str(2**31)
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost:99999/chat"),
         ("DATABASE_URL", "mysql://canary@localhost/chat"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?sslmode=require"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?statement_cache_size=0"),
         ("RETENTION_DAYS", "36501"),
         ("RETENTION_DAYS", "-1"),
         ("MAX_MESSAGE_CHARS", "0"),
