@@ -114,7 +114,7 @@ class FeedbackRequest(Incoming):
 
 # What a tenant's widget looks like
 
-MAX_IMAGE_CHARS = 20_000
+MAX_IMAGE_CHARS = 50_000
 # In a policy, white space, commas, semicolons and quotes would end an address; whoever needs them writes them as %xx.
 WEB_IMAGE = re.compile(
     r"https://([A-Za-z0-9.-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9._~%!$&()*+=:@/-]*)?(\?[A-Za-z0-9._~%!$&()*+=:@/?-]*)?"

@@ -217,8 +217,8 @@ def test_a_link_restores_the_look(studio: Open) -> None:
 
 def test_a_link_can_set_only_what_the_form_can(studio: Open) -> None:
     page = studio(f"#title={'x' * 200}&color=url(x)&mode=weird&icon=javascript:1&apiKey=theirs&apiUrl=//evil.test")
-    expect(page.get_by_label("Title")).to_have_value("x" * 80)
-    expect(chat(site(page)).get_by_role("dialog")).to_have_accessible_name("x" * 80)
+    expect(page.get_by_label("Title")).to_have_value("x" * 100)
+    expect(chat(site(page)).get_by_role("dialog")).to_have_accessible_name("x" * 100)
     assert re.findall(r"data-[\w-]+", snippet(page, "Script tag"))[2:] == ["data-title"]
 
 

@@ -209,8 +209,10 @@ def test_the_window_can_be_read_in_forced_colors(visit: Visit, provider: Provide
     chat = visit()
     chat.page.emulate_media(forced_colors="active")
     chat.open()
-    provider.answer("Seen.")
+    provider.answer("- [ ] Seen.")
     chat.ask("Seen?")
     expect(chat.answers).to_have_text("Seen.")
+    task = chat.answers.get_by_role("listitem")
+    assert task.evaluate("item => getComputedStyle(item, '::before').borderTopStyle") == "solid"
     bubble = chat.questions.locator("..")
     expect(bubble).to_have_css("border-top-style", "solid")

@@ -8,7 +8,8 @@ import jwt
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, Line, Provider, Visit, add_tenant, stored
+from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
+from errors import every_error
 from processes import RunningService, running_service
 
 pytest_plugins = ["visitor"]
@@ -611,6 +612,13 @@ def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, pr
     assert chat.page.evaluate("heard[0].code") == "visitor_rate_limited"
 
 
+def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_program_makes() -> None:
+    told = set(re.findall(r"case '(\w+)':", (WIDGET / "src/window/problems.ts").read_text()))
+    by_a_program = {"bad_request", "malformed_json", "method_not_allowed", "unsupported_media_type", "message_id_taken"}
+    elsewhere = {"metrics_token_wrong", "conversation_not_found", "not_found"}
+    assert every_error().keys() - told == by_a_program | elsewhere
+
+
 def test_an_edited_question_that_was_refused_still_replaces_the_old_one(
     visit: Visit, line: Line, provider: Provider
 ) -> None:
@@ -674,6 +682,18 @@ def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewe
     expect(chat.bubble).to_have_accessible_name("Open chat")
 
 
+def test_an_answer_that_fails_while_the_window_is_closed_is_counted_too(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    answering = provider.answer()
+    chat.ask("When do you ship?")
+    expect(chat.button("Stop answering")).to_be_visible()
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    answering.fail()
+    expect(chat.bubble).to_have_accessible_name("Open chat (1 new message)")
+
+
 def test_in_the_flow_of_a_page_it_is_a_region_that_neither_closes_nor_grows(visit: Visit) -> None:
     chat = visit()
     chat.open()
@@ -721,7 +741,7 @@ def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: 
     expect(chat.inside.get_by_role("listitem")).to_contain_text(re.compile("From my phone.*January 2, 2026", re.DOTALL))
 
 
-def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_behind(
+def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_nor_a_draft_behind(
     visit: Visit, tmp_path: Path
 ) -> None:
     secret = "a secret that only the service and the shop know"
@@ -734,8 +754,10 @@ def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_beh
         chat.page.evaluate("token => A4ChatWidget.identify(token)", jwt.encode(claims, secret, algorithm="HS256"))
         chat.ask("Where is my parcel?")
         expect(chat.button("New answer")).to_be_visible()
+        chat.field.fill("My address is")
         chat.page.evaluate("A4ChatWidget.identify('')")
         expect(chat.inside.get_by_text("How can I help you today?")).to_be_visible()
+        expect(chat.field).to_have_value("")
         chat.choose("Earlier conversations")
         expect(chat.inside.get_by_role("status")).to_have_text("No earlier conversations.")
 

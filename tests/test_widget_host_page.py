@@ -1,6 +1,8 @@
 """What the widget is to the page around it: one element and one global, whatever rules the page has."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
 from processes import RunningService
+from schema import WidgetSettings
 
 pytest_plugins = ["visitor"]
 
@@ -287,19 +290,39 @@ def test_the_tenants_settings_show_and_an_attribute_wins_over_them(
     assert _left(chat) == 16
 
     chat = visit(
-        """data-title="Ask us" data-color="#b00020" data-position="bottom-right" data-greeting="Moin!"
+        """data-title="Ask us" data-color="#b00020" data-position="bottom-right" data-greeting="Moin!
+Ask away."
         data-placeholder="Your question" data-suggestions='["Why?"]' data-theme="dark" """,
         service=styled,
     )
     chat.open()
     expect(chat.window).to_have_accessible_name("Ask us")
-    expect(chat.log).to_contain_text("Moin!")
+    expect(chat.log).to_contain_text("Moin!\nAsk away.", use_inner_text=True)
     expect(chat.button("Where is it?")).to_have_count(0)
     expect(chat.button("Why?")).to_be_visible()
     expect(chat.field).to_have_attribute("placeholder", "Your question")
     expect(chat.inside.locator(".mark")).to_have_css("background-color", "rgb(176, 0, 32)")
     expect(chat.window).to_have_css("color-scheme", "dark")
     assert _left(chat) == 1280 - 16 - 400
+
+
+def test_the_longest_texts_that_a_tenant_may_set_are_shown(visit: Visit, shop: RunningService, tmp_path: Path) -> None:
+    longest = {
+        name: "x" * next(kind["maxLength"] for kind in schema["anyOf"] if "maxLength" in kind)
+        for name, schema in WidgetSettings.model_json_schema()["properties"].items()
+        if name in ("title", "greeting", "placeholder", "privacy")
+    }
+    address = f"https://shop.test/{'x' * 1982}"
+    (tmp_path / "look.json").write_text(json.dumps({**longest, "handoff": address}))
+    wordy = add_tenant(shop, "wordy", "--look", str(tmp_path / "look.json"))
+
+    chat = visit(service=wordy)
+    chat.open()
+    expect(chat.window).to_have_accessible_name(longest["title"])
+    expect(chat.field).to_have_attribute("placeholder", longest["placeholder"])
+    expect(chat.log).to_contain_text(longest["greeting"])
+    expect(chat.log).to_contain_text(longest["privacy"])
+    expect(chat.inside.get_by_role("link", name="Talk to a person")).to_have_attribute("href", address)
 
 
 def _left(chat: Chat) -> Any:

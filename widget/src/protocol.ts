@@ -130,5 +130,3 @@ export const text = (value: unknown, max: number): string | undefined =>
 /** One of a list, or undefined. */
 export const oneOf = <T extends string>(value: unknown, list: readonly T[]): T | undefined =>
   list.find((entry) => entry === value);
-
-export const POSITIONS: readonly Position[] = ['bottom-right', 'bottom-left'];

@@ -61,7 +61,7 @@ describe('settings', () => {
   test('keep what has the right type and length, and nothing else', () => {
     expect(
       parseSettings({
-        title: 'x'.repeat(81),
+        title: 'x'.repeat(101),
         greeting: 'Hi',
         color: 5,
         theme: 'contrast',

@@ -11,6 +11,13 @@ describe('an error', () => {
     expect(problemText({ code: 'upstream_timeout', detail: 'Timeout.' }, en)).toBe(en.errorTimeout);
   });
 
+  test.each([
+    ['too_many_answers', en.errorRateLimit],
+    ['budget_reserved', en.errorBusy],
+  ])('by which a question waits for others, %s, says to wait', (code, text) => {
+    expect(problemText({ code, detail: '' }, en)).toBe(text);
+  });
+
   test('that is new is told as the service tells visitors', () => {
     expect(problemText({ code: 'brand_new', detail: 'Please sing first.' }, en)).toBe('Please sing first.');
   });

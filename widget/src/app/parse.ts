@@ -80,8 +80,8 @@ function parsePlace(from: Record<string, unknown> = {}): Place {
   };
 }
 
-/** The longest text of each setting. */
-const TEXTS = { title: 80, greeting: 1000, placeholder: 120, privacy: 500, handoff: 500, theme: 5 };
+/** The longest text of each setting, as the service takes it. */
+const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500, handoff: 2000, theme: 5 };
 
 /** Those that the window has a use for. Attributes are texts: a list is JSON, a switch is anything but `false`. */
 export function parseSettings(value: unknown): Settings {

@@ -44,7 +44,7 @@ export interface ChatObserver {
   onEvent(name: EventName, detail: EventDetail): void;
 }
 
-const LIMITS = /limited$|budget/;
+const LIMITS = /limited$|budget|many/;
 /** How long a lost connection is looked for. */
 const PATIENCE = 15_000;
 /** How long the service has to end a stopped answer itself. */

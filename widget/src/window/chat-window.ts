@@ -76,7 +76,7 @@ export class ChatWindow extends ChatElement {
       },
       onEvent: (name, detail) => {
         tell(name, detail);
-        if (name === 'answer') this.#arrived(detail.text ?? '');
+        if (name === 'answer' || (name === 'error' && detail.id)) this.#arrived(detail.text ?? '');
       },
     });
     this.addEventListener('click', (event) => {
@@ -143,8 +143,12 @@ export class ChatWindow extends ChatElement {
   }
 
   identify(token: string): void {
-    // The conversation belongs to whoever signs out.
-    if (this.#service.userToken && !token) this.newConversation();
+    // The conversation belongs to whoever signs out, and so does what they were writing.
+    if (this.#service.userToken && !token) {
+      this.memory.set({ draft: '' });
+      this.#restoreDraft();
+      this.newConversation();
+    }
     this.#service.userToken = token;
     if (this.#chat.restoreFailed) void this.#chat.restore();
   }
@@ -313,7 +317,7 @@ export class ChatWindow extends ChatElement {
     return status === 'idle' ? strings.online : strings.answering;
   }
 
-  /** An answer has ended. */
+  /** An answer has ended, well or not. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
     if (this.#start.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive) chime();

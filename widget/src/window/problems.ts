@@ -5,10 +5,12 @@ import type { Turn } from './chat-controller.ts';
 export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
   switch (code) {
     case 'visitor_rate_limited':
+    case 'too_many_answers':
       return strings.errorRateLimit;
     case 'budget_exhausted':
       return strings.errorBudget;
     case 'rate_limited':
+    case 'budget_reserved':
     case 'busy':
     case 'overloaded':
     case 'restarting':
@@ -18,6 +20,7 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
     case '503':
       return strings.errorBusy;
     case 'upstream_failed':
+    case 'invalid_answer':
     case '502':
       return strings.errorUpstream;
     case 'upstream_timeout':
@@ -42,9 +45,12 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
     case 'key_missing':
     case 'key_invalid':
     case 'secret_key_in_browser':
+    case 'secret_key_required':
     case 'origin_not_allowed':
     case '403':
       return strings.errorUnavailable;
+    case 'internal':
+      return strings.errorGeneric;
     default:
       return detail || strings.errorGeneric;
   }

@@ -16,10 +16,10 @@ export const styles = css`
   .task { position: relative; list-style: none; }
   .task::before {
     content: ''; position: absolute; inset-block-start: .3em; margin-inline-start: -1.6em; width: 1.1em; height: 1.1em;
-    border-radius: 4px; box-shadow: inset 0 0 0 1.5px var(--_muted); font-size: .85em; font-weight: 700; line-height: 1.1;
+    border: 1.5px solid var(--_muted); border-radius: 4px; font-size: .85em; font-weight: 700; line-height: 1.1;
     text-align: center;
   }
-  .done::before { content: '✓'; background: var(--a4w-primary-color); color: var(--a4w-on-primary); box-shadow: none; }
+  .done::before { content: '✓'; background: var(--a4w-primary-color); color: var(--a4w-on-primary); border: 0; }
   blockquote { padding-inline-start: .9em; border-inline-start: 3px solid var(--_border); color: var(--_muted); }
   hr { width: 100%; border: 0; border-block-start: 1px solid var(--_border); }
   code, .md sup { direction: ltr; padding: .15em .35em; border-radius: 5px; background: var(--_secondary); font: .88em/1.5 ui-monospace, Menlo, Consolas, monospace; }
