@@ -10,7 +10,7 @@ from tables import storable
 def visitor_id(tenant: Tenant, address: str) -> str:
     """A visitor's address as a hash that only this tenant's salt can make: 32 hex digits.
 
-    IPv6 counts by its /64, which one visitor has to himself; IPv4 written as IPv6 counts as IPv4.
+    IPv6 counts by its /64, which usually is one subscriber's; IPv4 written as IPv6 counts as IPv4.
     """
     return hashlib.blake2b(_visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
 

@@ -107,7 +107,7 @@ class MessageUnknown(NotFound):
 class MethodNotAllowed(ServiceError):
     status_code = 405
     code = "method_not_allowed"
-    detail = "This path has no such method."
+    detail = "This path does not support that method."
 
 
 class BodyTooLarge(ServiceError):
@@ -119,7 +119,7 @@ class BodyTooLarge(ServiceError):
 class UnsupportedMediaType(ServiceError):
     status_code = 415
     code = "unsupported_media_type"
-    detail = "Send the body as application/json, not encoded."
+    detail = "Send the body as application/json, without a Content-Encoding."
 
 
 class ValidationFailed(ServiceError):

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
@@ -396,7 +397,7 @@ def _add_tenant_commands(commands: Any) -> None:
     _add_settings(change, origin_required=False)
     remove = _command(commands, "remove", _remove_tenant, "delete a tenant with its conversations and usage")
     _add_name(remove)
-    remove.add_argument("--yes", action="store_true", required=True, help="it can't be undone, so say that you mean it")
+    remove.add_argument("--yes", action="store_true", required=True, help="required: this cannot be undone")
     _add_json(add, listing, show, change)
 
 
@@ -432,7 +433,7 @@ def _add_conversation_commands(commands: Any) -> None:
             "--subject", type=_text, metavar="SUB", help="those of a signed-in visitor, by the token's sub"
         )
         which.add_argument("--all", action="store_true", help="those of the whole tenant")
-    delete.add_argument("--yes", action="store_true", required=True, help="it can't be undone, so say that you mean it")
+    delete.add_argument("--yes", action="store_true", required=True, help="required: this cannot be undone")
 
 
 def _command(commands: Any, word: str, run: Command, help: str) -> argparse.ArgumentParser:
@@ -469,8 +470,8 @@ def _add_settings(parser: argparse.ArgumentParser, origin_required: bool) -> Non
         dest="origins",
         help="every website there is may show the widget and spend what the limits leave: for public demonstrations",
     )
-    add("--rate-per-minute", type=_number, metavar="N", help="answers for all visitors together; 0 is no limit")
-    add("--visitor-rate-per-minute", type=_number, metavar="N", help="answers for one visitor; 0 is no limit")
+    add("--rate-per-minute", type=_number, metavar="N", help="questions by one key, whoever asks; 0 is no limit")
+    add("--visitor-rate-per-minute", type=_number, metavar="N", help="questions by one visitor; 0 is no limit")
     add("--visitor-streams", type=_number, metavar="N", help="answers at a time for one visitor; 0 is no limit")
     add("--tokens-per-day", type=_number, metavar="N", help="prompts and answers; 0 is no limit")
     add("--model", type=_text)
@@ -509,10 +510,10 @@ def _add_settings(parser: argparse.ArgumentParser, origin_required: bool) -> Non
     add("--title", type=_text)
     add("--greeting", type=_text)
     add("--placeholder", type=_text)
-    add("--color", type=_color, metavar="#RRGGBB")
+    add("--color", type=partial(_widget_text, "color"), metavar="#RRGGBB")
     add("--position", choices=("bottom-right", "bottom-left", ""))
     add("--theme", choices=("auto", "light", "dark", ""))
-    add("--locale", type=_locale)
+    add("--locale", type=partial(_widget_text, "locale"))
     add("--suggestion", type=_text, action="append", dest="suggestions", metavar="TEXT")
     add("--look", type=_look, metavar="FILE", help="any of the widget's settings, as a JSON object")
     names = (*(name.replace("_", "-") for name in OPTIONAL), *WidgetSettings.model_fields)
@@ -541,12 +542,13 @@ def _variable(text: str) -> str:
     return text
 
 
-def _color(text: str) -> str:
-    return _matching(text, r"(#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6}))?", "a colour such as #1a6b54")
-
-
-def _locale(text: str) -> str:
-    return _matching(text, r"([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?", "a language tag such as de or pt-BR")
+def _widget_text(name: str, text: str) -> str:
+    """A setting of the widget; an empty text takes it away."""
+    try:
+        _check_look({name: text or None})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {str(error).removeprefix(f'{name}: ')}") from None
+    return text
 
 
 def _matching(text: str, pattern: str, expected: str) -> str:
@@ -595,7 +597,7 @@ def _look(path: str) -> dict[str, Any]:
 def _setting(text: str) -> str:
     name = text if text in WidgetSettings.model_fields else text.replace("-", "_")
     if name not in (*OPTIONAL, *WidgetSettings.model_fields):
-        raise argparse.ArgumentTypeError(f"{text!r} is no setting that has a default (see --help)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a setting that can be unset (see --help)")
     return name
 
 

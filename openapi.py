@@ -28,13 +28,13 @@ It must be the service's own, which the widget's is, or one of the tenant's; a c
 a day ahead). Conversations then belong to its `sub`, on every device; a tenant can require one. A token that is sent
 must be valid.
 
-**Limits.** `RateLimit-Policy` and `RateLimit` tell what a visitor and a key may ask and what is left. Who is refused
-waits as long as `Retry-After` says, to the second. The model and all that shapes its answer are the tenant's settings:
-a request that names one is refused.
+**Limits.** `RateLimit-Policy` and `RateLimit` tell what a visitor and a key may ask and what is left. Every 429 and 503
+has `Retry-After`, exact to the second; a 502 has one where it is known. The model and all that shapes its answer are
+the tenant's settings: a request that names one is refused.
 
 **Errors.** What fails before the answer begins is `application/problem+json` (RFC 9457): `code` is stable, `detail` is
 for people. Later the event `error` tells it. `X-Request-ID`, on every response, finds either in the service's log.
-Any path may answer 400 and 500; one that there is not, 404; a method that the path has not, 405 with `Allow`.
+Any path may answer 400 and 500; an unknown one answers 404, a method that it does not support 405 with `Allow`.
 
 **Everywhere.** Every `GET` has a `HEAD`. Every response has `X-Content-Type-Options: nosniff` and a `Referrer-Policy`.
 """
@@ -129,7 +129,7 @@ PARAMETERS: dict[str, tuple[str, JsonSchemaValue, str, str]] = {
     "conversation_id": ("path", ID, str(CONVERSATION_ID), "As the event `start` told it."),
     "message_id": ("path", ID, str(MESSAGE_ID), "As the event `start` told it."),
     "path": ("path", NAME, "app-oIUNLEkh.js", "The file's path below `/assets/`."),
-    "id": ("query", NAME, "w_3kZ9vQ", "The widget's id, from the snippet."),
+    "id": ("query", NAME, "wgt_3kZ9vQ2mB7xT1cYd", "The widget's id, from the snippet."),
     "Last-Event-ID": (
         "header",
         POSITION,
@@ -185,8 +185,15 @@ UPSTREAM = (
     errors.InvalidAnswer,
     errors.Busy,
 )
-IN_STREAM = (*UPSTREAM, errors.EmptyAnswer, errors.AnswerTooLong, errors.Restarting, errors.Interrupted, ServiceError)
-
+IN_STREAM = (
+    *UPSTREAM,
+    errors.EmptyAnswer,
+    errors.AnswerTooLong,
+    errors.MessageUnknown,
+    errors.Restarting,
+    errors.Interrupted,
+    ServiceError,
+)
 
 VISITOR = (("ApiKey", "UserToken"),)
 ANYONE = (("ApiKey",), *VISITOR)
@@ -254,7 +261,7 @@ OPERATIONS = (
         "forgetConversation",
         "Chat",
         "Forget a conversation",
-        "Its texts are gone.",
+        "It is deleted, with all that was said in it.",
         errors=(*KEY, errors.ConversationUnknown),
         parameters=("conversation_id",),
         security=ANYONE,
@@ -285,7 +292,7 @@ OPERATIONS = (
         "health",
         "Operation",
         "Is the process alive?",
-        "It is; nothing else was asked.",
+        "It is. No dependency was checked.",
         content=schema.Health,
     ),
     Operation(
@@ -325,7 +332,9 @@ OPERATIONS = (
         "This document",
         "OpenAPI 3.1, made for the settings in force.",
         content=JSON,
-        headers=("Cache-Control",),
+        parameters=("If-None-Match",),
+        headers=CACHED,
+        also={"304": "NotModified"},
     ),
     Operation(
         "GET /widget.js",

@@ -122,6 +122,18 @@ WEB_IMAGE = re.compile(
 DATA_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp|avif|svg\+xml);base64,[A-Za-z0-9+/=]+")
 
 
+def _color(value: str) -> str:
+    if not re.fullmatch(r"#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})", value):
+        raise ValueError("must be a colour such as #1a6b54")
+    return value
+
+
+def _locale(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
+        raise ValueError("must be a language tag such as de or pt-BR")
+    return value
+
+
 def _image_url(value: str) -> str:
     if not WEB_IMAGE.fullmatch(value) and not DATA_IMAGE.fullmatch(value):
         raise ValueError("must be an https:// address or a data:image/…;base64,… one")
@@ -165,10 +177,10 @@ class WidgetSettings(BaseModel):
     title: str | None = Field(default=None, max_length=100)
     greeting: str | None = Field(default=None, max_length=1000)
     placeholder: str | None = Field(default=None, max_length=200)
-    color: str | None = Field(default=None, pattern="^#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$")
+    color: Annotated[str, AfterValidator(_color)] | None = None
     position: Literal["bottom-right", "bottom-left"] | None = None
     theme: Literal["auto", "light", "dark"] | None = None
-    locale: str | None = Field(default=None, pattern="^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$", max_length=35)
+    locale: Annotated[str, Field(max_length=35), AfterValidator(_locale)] | None = None
     suggestions: Questions | None = None
     followUps: Questions | None = None
     avatar: ImageUrl | None = None

@@ -41,11 +41,11 @@ export interface ChatWidgetConfig {
   handoff?: string;
   /** A message beside the closed bubble, once per visit. */
   proactive?: string;
-  /** In seconds, 0 to 3600. */
+  /** In seconds, 0 to 3600; 5 if it is not set. */
   proactiveDelay?: number;
   /** Of the page, with `*` as a wildcard, such as `/shop/*`. */
   proactivePath?: string;
-  /** As well when the pointer leaves the page at its top. */
+  /** When the pointer leaves the page at its top; then `proactiveDelay` counts only if it is set. */
   proactiveExit?: boolean;
   /** A JWT that says who the visitor is. */
   userToken?: string;

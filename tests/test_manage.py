@@ -454,8 +454,9 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         (["usage", "shop", "--price-in", "free"], "not a number"),
         ([*ADD, "--temperature", "2.1"], "from 0 to 2"),
         ([*ADD, "--max-answer-tokens", "1000001"], "more than 1000000"),
-        ([*ADD, "--unset", "origins"], "no setting that has a default"),
+        ([*ADD, "--unset", "origins"], "not a setting that can be unset"),
         ([*ADD, "--look", "wrong.json"], "followUps.0: String should have at least 1 character"),
+        ([*ADD, "--look", "red.json"], "color: must be a colour such as #1a6b54"),
         ([*ADD, "--look", "list.json"], "must be a JSON object"),
         ([*ADD, "--look", "latin1.txt"], "not UTF-8"),
         (["conversation", "export", "shop"], "--id"),
@@ -469,6 +470,7 @@ def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     fail: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
     (tmp_path / "wrong.json").write_text('{"followUps": [""], "colour": "red"}')
+    (tmp_path / "red.json").write_text('{"color": "red"}')
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "latin1.txt").write_bytes("bücher".encode("latin-1"))
 
