@@ -40,9 +40,9 @@ def until_run(chat: Chat, script: str) -> None:
 
 def fetch_the_window(chat: Chat) -> None:
     """Whatever the page has told the widget before has arrived by then."""
-    with chat.page.expect_response("**/assets/window-*"):
+    with chat.page.expect_response("**/assets/control-*"):
         chat.bubble.hover()
-    until_run(chat, "window")
+    until_run(chat, "control")
 
 
 def test_an_inline_chat_fills_its_target_and_never_closes(visit: Visit, provider: Provider) -> None:

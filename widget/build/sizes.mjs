@@ -65,7 +65,7 @@ function partOf(name) {
   if (/^widget\.|^assets\/app-.*\.js$/.test(name)) return 'first';
   if (/^assets\/(demo|docs|studio|swagger)/.test(name) || !name.endsWith('.js')) return undefined;
   if (/^assets\/(language|\w\w(-\w+)?)-[\w-]+\.js$/.test(name)) return 'languages';
-  return /^assets\/window-/.test(name) ? 'window' : 'wanted';
+  return /^assets\/control-/.test(name) ? 'window' : 'wanted';
 }
 
 const format = (bytes) => bytes.toLocaleString('en');

@@ -1,13 +1,11 @@
 import type { Place, ToLoader } from '../protocol.ts';
 import { ENGLISH } from '../strings/bubble.ts';
 import { ChatBubble } from './chat-bubble.ts';
+import type { Control } from './control.ts';
 import { define, sheet } from './dom.ts';
 import type { RawInit } from './handshake.ts';
 import type { Language } from './language.ts';
 import type { Peek } from './peek.ts';
-import type { Control } from './window.ts';
-
-export type { Start } from './window.ts';
 
 // A main colour that is none becomes ours. The text on it is black or white, whichever WCAG 2 finds easier to read: y is
 // the relative luminance, at 0.1791 both contrasts are equal, and 1.1 is beyond white in every channel. Browsers that
@@ -84,7 +82,7 @@ export class AiChatWidget extends HTMLElement {
     const { button } = this.bubble;
     button.ariaBusy = `${!!use}`;
     try {
-      const { controlOf } = await import('./window.ts');
+      const { controlOf } = await import('./control.ts');
       if (use) use(await controlOf(this));
     } catch (error) {
       if (!use) return;

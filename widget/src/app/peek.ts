@@ -159,8 +159,8 @@ export class Peek {
 
   /** Beside the bubble, in the colours of the window; an open window takes everything away. */
   #place(view: Partial<Place>): void {
-    const { bubble, settings } = this.#widget;
-    bubble.toggleAttribute('left', settings.position ? settings.position === 'bottom-left' : !!view.rtl);
+    const { bubble, settings, isLeft } = this.#widget;
+    bubble.toggleAttribute('left', isLeft);
     bubble.toggleAttribute('dark', settings.theme === 'dark' || (settings.theme !== 'light' && !!view.dark));
     if (view.open) this.clear();
   }

@@ -1,5 +1,5 @@
 import { html, nothing } from 'lit/html.js';
-import type { Start } from '../app/ai-chat-widget.ts';
+import type { Start } from '../app/start.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';

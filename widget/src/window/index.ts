@@ -1,4 +1,4 @@
-/** The second chunk: everything that a visitor needs only after opening the chat. */
+/** The window with all its parts. */
 // The style sheets first: what is alike packs better side by side.
 import './markdown/styles.ts';
 import './message-list.styles.ts';
@@ -9,7 +9,7 @@ import './chat-menu.styles.ts';
 import './chat-history.styles.ts';
 import './typing-indicator.styles.ts';
 
-import type { Start } from '../app/ai-chat-widget.ts';
+import type { Start } from '../app/start.ts';
 import type { EventDetail, EventName } from '../protocol.ts';
 import { loadStrings } from '../strings/index.ts';
 import { ChatWindow } from './chat-window.ts';

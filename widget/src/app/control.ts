@@ -1,27 +1,10 @@
-/** The second chunk: everything that a visitor needs only after opening the chat. */
-import { type EventDetail, type EventName, type Place, type Settings, text } from '../protocol.ts';
-import type { Locale } from '../strings/locale.ts';
+/** The second chunk: the window, and what opens, closes and steers it for the host page. */
+import { type EventDetail, type EventName, type Place, text } from '../protocol.ts';
 import type { ChatWindow } from '../window/chat-window.ts';
 import { createWindow } from '../window/index.ts';
 import type { AiChatWidget } from './ai-chat-widget.ts';
 import { type Beginning, facts, parseInit, parseToApp, token } from './parse.ts';
-
-/** What the window is told when it is made. */
-export interface Start {
-  apiKey: string;
-  widgetId: string;
-  settings: Settings;
-  /** The longest question, in characters. */
-  limit: number;
-  locale: Locale;
-  /** A JWT that says who the visitor is, or ''. */
-  userToken: string;
-  /** Facts about the page, sent with each question. */
-  context: Record<string, string>;
-  kept: string;
-  /** Has the loader keep a text, for browsers that let this page store nothing. */
-  keep(value: string): void;
-}
+import type { Start } from './start.ts';
 
 let control: Promise<Control> | undefined;
 

@@ -1,0 +1,19 @@
+import type { Settings } from '../protocol.ts';
+import type { Locale } from '../strings/locale.ts';
+
+/** What the window is told when it is made. */
+export interface Start {
+  apiKey: string;
+  widgetId: string;
+  settings: Settings;
+  /** The longest question, in characters. */
+  limit: number;
+  locale: Locale;
+  /** A JWT that says who the visitor is, or ''. */
+  userToken: string;
+  /** Facts about the page, sent with each question. */
+  context: Record<string, string>;
+  kept: string;
+  /** Has the loader keep a text, for browsers that let this page store nothing. */
+  keep(value: string): void;
+}
