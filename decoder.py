@@ -139,6 +139,7 @@ class ChatDecoder:
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
         self.done = False  # `[DONE]` was read: nothing after it counts
+        self.steps = 0  # deltas that brought something: text, or what is not shown, such as a model's thoughts
         self._events = EventStreamDecoder(max_line_bytes)
         self._refused = False
         self._has_text = False
@@ -210,6 +211,7 @@ class ChatDecoder:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return ""
+        self.steps += any(value for name, value in delta.items() if name != "role")
         self._refused = self._refused or bool(delta.get("refusal"))
         return self._whole_characters(_text_of(delta.get("content")))
 

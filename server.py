@@ -1,6 +1,7 @@
 """uvicorn, which on SIGTERM lets the answers under way end, and whose connections the application can break off."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -13,16 +14,49 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lifespan import Service
 from settings import Settings
 
+log = logging.getLogger("chatbot")
+
 ABORT = "chatbot.abort"  # among the extensions of an ASGI scope: call it to break the connection off
+MAX_HEAD_BYTES = 65_536
+HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"Content-Type: application/problem+json\r\nConnection: close\r\n\r\n"
+    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
+    b'"detail":"The head of the request is larger than the service takes.","code":"head_too_large"}'
+)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with ABORT."""
+    """uvicorn's, with ABORT, and with a bound to a request's head and trailers (RFC 6585, section 5), of which its
+    parser would hold any amount."""
+
+    _held_bytes = 0  # received since the last head, piece of a body or request was complete
+
+    def data_received(self, data: bytes) -> None:
+        self._held_bytes += len(data)
+        super().data_received(data)
+        if self._held_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            log.info("a request's head is too large")
+            if self.cycle is None or self.cycle.response_complete:  # otherwise it would stand in another's response
+                self.transport.write(HEAD_TOO_LARGE)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         extensions: dict[str, Any] = {ABORT: self.transport.abort}
         self.scope["extensions"] = extensions
+
+    def on_headers_complete(self) -> None:
+        self._held_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._held_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._held_bytes = 0
+        super().on_message_complete()
 
 
 class Server(uvicorn.Server):

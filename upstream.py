@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -322,12 +323,12 @@ class Call:
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
     async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:
-        """Relay the text of the body as it comes. Comments and empty deltas do not put the deadline off."""
+        """Relay the text of the body as it comes. A model's thoughts put the deadline off, too; comments do not."""
         characters = 0
         ended = False
         async with aclosing(_body(response)) as body:
             async for data in body:
-                before = characters
+                before = decoder.steps
                 for text in decoder.feed(data):
                     characters += len(text)
                     self._relay_within_bound(text, characters)
@@ -337,7 +338,7 @@ class Call:
                 if decoder.ended and not ended:
                     ended = True
                     deadline.reschedule(self._within(AFTER_FINISH_SECONDS))
-                elif characters > before and not ended:
+                elif decoder.steps > before and not ended:
                     quiet_until = self._within(self.settings.text_timeout)
                     if abs(quiet_until - (deadline.when() or 0)) > self.settings.text_timeout / 20:  # not at each token
                         deadline.reschedule(quiet_until)
@@ -382,10 +383,15 @@ async def connect_upstream(
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
-    async with (
-        httpx.AsyncClient(mounts=mounts, limits=limits, timeout=timeout, trust_env=False) as client,
-        httpx.AsyncClient(mounts=mounts, limits=fresh, timeout=timeout, trust_env=False) as fresh_client,
-    ):
+    connect = partial(
+        httpx.AsyncClient,
+        mounts=mounts,
+        timeout=timeout,
+        trust_env=False,
+        # What is set as a cookie would go to whoever asks there next, another tenant too.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+    async with connect(limits=limits) as client, connect(limits=fresh) as fresh_client:
         yield Upstream(settings, client, fresh_client, Circuits())
 
 

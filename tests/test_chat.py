@@ -11,7 +11,7 @@ import respx
 
 from client import Client, until
 from conftest import ORIGIN, Serve
-from fakes import Body, answer, delta, streamed
+from fakes import Body, answer, data, delta, streamed
 from upstreams import local_upstream
 
 
@@ -210,6 +210,26 @@ async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstre
         got = await client.ask("Hi")
     assert (got.text, got.last.data["code"]) == ("One", "upstream_timeout")
     assert body.closed.is_set()
+
+
+async def test_a_model_that_thinks_for_long_is_waited_for(serve: Serve, upstream: respx.Route) -> None:
+    """Its thoughts are not shown; that they come is enough."""
+    thoughts_end = asyncio.Event()
+    thought = data({"choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": "Hm."}}]})
+    upstream.mock(return_value=streamed(thought, thoughts_end, *answer("Yes")))
+    async with serve(first_text_timeout=1, text_timeout=60) as client:
+        asyncio.get_running_loop().call_later(2, thoughts_end.set)
+        got = await client.ask("Hi")
+    assert (got.text, got.last.data["status"]) == ("Yes", "complete")
+
+
+async def test_what_one_tenants_provider_sets_as_a_cookie_goes_to_nobody(client: Client, upstream: respx.Route) -> None:
+    cookie = {"Set-Cookie": "session=of-the-first; Path=/"}
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hi"), headers=cookie))
+    await client.ask("Hi")
+    await client.ask("Hi")
+    assert upstream.call_count == 2
+    assert [call.request.headers.get("cookie") for call in upstream.calls] == [None, None]
 
 
 async def test_comments_do_not_put_off_the_end_of_the_answers_time(serve: Serve, upstream: respx.Route) -> None:

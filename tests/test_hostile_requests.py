@@ -100,6 +100,15 @@ class Target:
                 return received
             return received
 
+    def send_until_closed(self, request: bytes) -> bytes:
+        """What the service answers before it closes the connection, which it may do while it is still being told."""
+        received = b""
+        with socket.create_connection(self.address, timeout=30) as connection, contextlib.suppress(ConnectionError):
+            connection.sendall(request)
+            while piece := connection.recv(65536):
+                received += piece
+        return received
+
 
 def body_of(target: Target, case: dict[str, Any]) -> bytes:
     recipe = case.get("recipe")
@@ -161,6 +170,30 @@ def test_a_request_good_or_bad_is_answered_as_it_deserves(target: Target, case: 
     if statuses and statuses[0] >= 400 and case.get("method") != "HEAD" and b"json" in received:
         problem = json.loads(received.partition(b"\r\n\r\n")[2])
         assert problem["code"] and problem["status"] == statuses[0]
+
+
+@pytest.mark.parametrize(
+    "request_that_does_not_end",
+    [
+        b"GET /api/v1/health HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 200_000,
+        b"GET /api/v1/health HTTP/1.1\r\nHost: a\r\nx: " + b"x" * 1_000_000,
+        b"GET /" + b"x" * 1_000_000,
+    ],
+    ids=["many headers", "a long header", "a long path"],
+)
+def test_a_request_whose_head_does_not_end_is_refused_and_not_held(
+    target: Target, request_that_does_not_end: bytes
+) -> None:
+    received = target.send_until_closed(request_that_does_not_end)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert not received or (head.startswith(b"HTTP/1.1 431 ") and json.loads(body)["code"] == "head_too_large")
+
+
+def test_trailers_without_an_end_are_not_held(target: Target) -> None:
+    headers = [*target.good_headers(target.service.api_key), ("Transfer-Encoding", "chunked")]
+    head = target.request("POST", "/api/v1/chat", headers, b"")
+    received = target.send_until_closed(head + b"1\r\n{\r\n0\r\n" + b"a: b\r\n" * 200_000)
+    assert not received or b" 200 " not in received.partition(b"\r\n")[0]
 
 
 def test_a_normal_request_is_answered_after_all_of_them(target: Target) -> None:
