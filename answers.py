@@ -304,10 +304,10 @@ class Answers:
         left = [writing for writing in self._writings.values() if writing.cut is None]
         mirrors = list(self._mirrors.values())
         for writing in left:
-            writing.cut = Restarting("the service was shut down")
+            writing.cut = Restarting("the service was shut down", retry_after=1)
             writing.call.stop()
         for mirror in mirrors:
-            mirror.answer.end(Restarting("the service was shut down"))
+            mirror.answer.end(Restarting("the service was shut down", retry_after=1))
         await _ended([*left, *mirrors], LAST_WRITES_SECONDS)
         if left:
             await self._store_cut(left)

@@ -262,6 +262,25 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
 
 
+async def test_a_question_that_still_waits_for_the_upstream_when_the_drain_ends_is_told_when_to_try_again(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    reached, answering = asyncio.Event(), asyncio.Event()
+
+    async def answer_later(request: httpx.Request) -> httpx.Response:
+        reached.set()
+        await answering.wait()
+        return streamed(*answer("Too late"))
+
+    upstream.mock(side_effect=answer_later)
+    async with serve(drain_seconds=0.05) as client:
+        asking = asyncio.create_task(client.refused())
+        await reached.wait()
+        client.state["service"].shutdown.set()
+        status, problem, headers = await asking
+    assert (status, problem["code"], headers.get("retry-after")) == (503, "restarting", "1")
+
+
 async def test_a_question_that_is_being_taken_up_at_a_shutdown_has_its_time_too(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
