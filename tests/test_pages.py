@@ -157,6 +157,28 @@ async def test_metrics_are_for_whoever_has_the_token(serve: Serve) -> None:
     assert b"chatbot_open_answers 0.0" in body
 
 
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer m3trics", 200),
+        ("bearer m3trics", 200),
+        ("BEARER  m3trics", 200),
+        ("m3trics", 401),
+        ("Basic m3trics", 401),
+        ("Bearerm3trics", 401),
+        ("Bearer wrong", 401),
+        ("Bearer", 401),
+    ],
+)
+async def test_the_metrics_token_comes_with_its_scheme_in_whatever_case(
+    serve: Serve, authorization: str, status: int
+) -> None:
+    """RFC 9110, section 11.1: a scheme is needed, in any case, and one or more spaces follow it."""
+    async with serve(metrics_token="m3trics") as client:
+        response, _ = await client.request("GET", "/metrics", headers={"Authorization": authorization})
+    assert response.status == status
+
+
 async def test_health_touches_nothing_and_ready_asks_the_database(client: Client) -> None:
     assert await client.get_json("/api/v1/health") == {"status": "ok"}
     assert await client.get_json("/api/v1/ready") == {"status": "ready"}
