@@ -17,7 +17,8 @@ from errors import (
 )
 from identity import Identity, verify
 from origins import origin_matches
-from store import Access, Store, Tenant
+from records import Access, Tenant
+from store import Store
 
 
 @dataclass(frozen=True, slots=True)

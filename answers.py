@@ -18,8 +18,8 @@ from uuid import UUID
 from decoder import Finish, TokenCount
 from errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
 from metrics import Metrics
-from store import CutTurn, Store, StoreError, StoreUnavailable, Turn, UsageRow
-from store import Status as TurnStatus
+from records import CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
+from store import Store
 from upstream import Call
 
 log = logging.getLogger("chatbot")
@@ -374,7 +374,7 @@ class Answers:
         _log_answer(usage, answer, ending)
         return usage
 
-    async def _store_turn(self, writing: Writing, status: TurnStatus, code: str | None) -> None:
+    async def _store_turn(self, writing: Writing, status: Status, code: str | None) -> None:
         """Close the turn in the database; while that is away, try again."""
         answer, usage, writer = writing.answer, writing.usage, writing.writer
         while True:
@@ -489,7 +489,7 @@ def ending_of(turn: Turn) -> Finish | ServiceError:
     return Finish(turn.status, TokenCount(turn.prompt_tokens or 0, turn.completion_tokens or 0) if counted else None)
 
 
-def _status_of(ending: Finish | ServiceError) -> tuple[TurnStatus, str | None]:
+def _status_of(ending: Finish | ServiceError) -> tuple[Status, str | None]:
     return (ending.status, None) if isinstance(ending, Finish) else ("error", ending.code)
 
 

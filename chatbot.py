@@ -44,8 +44,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import demo
 import errors
 import pages
+import records
 import schema
-import store
 from access import Caller, check_origin, check_preflight, find_access, identify
 from answers import Answer
 from assets import Asset
@@ -58,6 +58,8 @@ from logs import configure_logging
 from origins import own_origin
 from server import ABORT, run_server
 from settings import Settings, load_settings
+from store import open_store
+from turns import is_repeat
 from upstream import Endpoint, answer_options, question_body
 
 API = "/api/v1"
@@ -147,7 +149,7 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
     if question.message_id:
         known = await service.store.find_turn(tenant.id, question.message_id, caller.subject)
         if known is not None and not await service.answers.wait_if_dropped(known.id):
-            if not store.is_repeat(known, question.conversation_id, question.message):
+            if not is_repeat(known, question.conversation_id, question.message):
                 raise errors.MessageIdTaken("the message_id belongs to another question")
             return service.answers.answer_of(known)
     if after:
@@ -183,9 +185,9 @@ async def _begin(
                 subject=caller.subject,
                 terms=limits.terms(settings, ask(history=[])["messages"]),
             )
-    except store.ConversationNotFound:
+    except records.ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
-    except store.MessageIdTaken:
+    except records.MessageIdTaken:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
     if not begun.begun:
         return service.answers.answer_of(begun.turn)
@@ -485,7 +487,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_store_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, store.StoreUnavailable):
+    if isinstance(error, records.StoreUnavailable):
         return _problem(request, errors.DatabaseUnavailable(str(error), retry_after=2))
     return _on_unexpected(request, error)
 
@@ -633,7 +635,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         ],
         exception_handlers={
             errors.ServiceError: _on_service_error,
-            store.StoreError: _on_store_error,
+            records.StoreError: _on_store_error,
             HTTPException: _on_http_exception,
             ClientDisconnect: _on_disconnect,
         },
@@ -660,7 +662,7 @@ def main() -> int:
     configure_logging(settings.log_format)
     try:
         asyncio.run(_make_tables(settings))
-    except store.StoreError as error:
+    except records.StoreError as error:
         print(f"chatbot: DATABASE_URL: {error}", file=sys.stderr)
         return 1
     app = create_app(settings)
@@ -670,7 +672,7 @@ def main() -> int:
 
 async def _make_tables(settings: Settings) -> None:
     """Before anything else, so that a database that is not there is one clear line."""
-    async with store.open_store(settings.database_url):
+    async with open_store(settings.database_url):
         pass
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from store import Store, TenantNotFound
+from records import TenantNotFound
+from store import Store
 from upstream import PAGE_FACTS, QUESTION_FOLLOWS
 
 TENANT_NAME = "demonstration"

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from access import Caller
+from addresses import visitor_id
 from errors import ServiceError
 from limits import Limits
 from origins import is_origin
-from store import Access, UsageRow, visitor_id
+from records import Access, UsageRow
 
 log = logging.getLogger("chatbot")
 

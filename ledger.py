@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from store import Store, StoreError, UsageRow
+from records import StoreError, UsageRow
+from store import Store
 
 log = logging.getLogger("chatbot")
 

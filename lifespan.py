@@ -17,8 +17,9 @@ from assets import Asset, asset_of, load_assets
 from ledger import Ledger
 from metrics import Metrics
 from openapi import openapi
+from records import StoreError, Tenant
 from settings import Settings
-from store import Store, StoreError, Tenant, open_store
+from store import Store, open_store
 from upstream import Endpoint, Upstream, connect_upstream, endpoint
 
 VERSION = "0.1.0"

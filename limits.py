@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from math import ceil
 from typing import NamedTuple
 
+from addresses import visitor_id
 from errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
+from records import Access, BudgetSpent, Quota, Terms, TooManyStreams
 from settings import Settings
-from store import Access, BudgetSpent, Quota, Store, Terms, TooManyStreams, visitor_id
+from store import Store
 from tokens import estimate_tokens
 
 WINDOW_SECONDS = 60

@@ -25,15 +25,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 import demo
+from addresses import visitor_id
 from identity import parse_public_key
 from origins import ANY_ORIGIN, parse_origin
-from records import LARGEST_INTEGER
-from schema import WidgetSettings
-from settings import MAX_ANSWER_TOKENS, load_settings
-from store import (
+from records import (
+    LARGEST_INTEGER,
     Key,
     Selection,
-    Store,
     StoreError,
     Tenant,
     TenantSettings,
@@ -41,9 +39,10 @@ from store import (
     UsageGroup,
     UsageTotal,
     Widget,
-    open_store,
-    visitor_id,
 )
+from schema import WidgetSettings
+from settings import MAX_ANSWER_TOKENS, load_settings
+from store import Store, open_store
 
 Command = Callable[[Store, argparse.Namespace], Awaitable[None]]
 

@@ -9,9 +9,9 @@ from typing import Any
 from assets import Asset, asset_of
 from demo import Embedded
 from origins import frame_ancestors
+from records import Tenant, Widget
 from schema import image_source
 from settings import DEFAULT_MAX_MESSAGE_CHARS
-from store import Tenant, Widget
 
 IMAGES = "img-src 'self' data:"
 POLICY = (

@@ -1,7 +1,9 @@
 """The database's queries: tenants, keys, widgets, conversations, usage, and the limits that all processes share.
 
-Every method of Store is one short transaction. What goes wrong in the database is a StoreError; StoreUnavailable means
-"not now", and comes within eight seconds. Times are aware UTC datetimes. All that a caller needs is imported from here.
+What a request calls is one short transaction, which is done or fails within eight seconds. What the operator's commands
+and the sweep of old data call takes as long as there is data, and as many transactions. What goes wrong in the database
+is a StoreError; StoreUnavailable means "not now". Times are aware UTC datetimes. What is returned and raised stands in
+`records.py`.
 """
 
 import asyncio
@@ -30,38 +32,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from addresses import visitor_id
 from billing import sum_up_some, usage_totals, usage_values
 from counters import Counters
 from database import Database
 from records import (
     Access,
     Begun,
-    BudgetSpent,
-    Conflict,
-    ConversationNotFound,
     ConversationSummary,
     CutTurn,
     Key,
     KeyKind,
     KeyNotFound,
-    MessageIdTaken,
     NameTaken,
     Purged,
     Quota,
     Rating,
     Reservation,
-    SchemaMismatch,
     Selection,
     Status,
     StoreError,
-    StoreUnavailable,
     Taken,
     Tenant,
     TenantNotFound,
     TenantSettings,
     Terms,
-    TooManyStreams,
     Turn,
     UsageGroup,
     UsageRow,
@@ -78,7 +72,6 @@ from turns import (
     find_repeated,
     history_of,
     is_open,
-    is_repeat,
     last_turn,
     owned_by,
     restore_replaced,
@@ -87,46 +80,6 @@ from turns import (
     turns_of,
     written_by,
 )
-
-__all__ = [
-    "Access",
-    "Begun",
-    "BudgetSpent",
-    "Conflict",
-    "ConversationNotFound",
-    "ConversationSummary",
-    "CutTurn",
-    "Key",
-    "KeyKind",
-    "KeyNotFound",
-    "MessageIdTaken",
-    "NameTaken",
-    "Purged",
-    "Quota",
-    "Rating",
-    "Reservation",
-    "SchemaMismatch",
-    "Selection",
-    "Status",
-    "Store",
-    "StoreError",
-    "StoreUnavailable",
-    "Taken",
-    "Tenant",
-    "TenantNotFound",
-    "TenantSettings",
-    "Terms",
-    "TooManyStreams",
-    "Turn",
-    "UsageGroup",
-    "UsageRow",
-    "UsageTotal",
-    "Widget",
-    "Wishes",
-    "is_repeat",
-    "open_store",
-    "visitor_id",
-]
 
 PURGE_BATCH = 500
 PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write

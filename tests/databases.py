@@ -17,7 +17,8 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from store import Begun, BudgetSpent, Quota, Store, Tenant, Terms, UsageRow
+from records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
+from store import Store
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 

@@ -20,7 +20,8 @@ from conftest import Serve
 from databases import has_spent
 from fakes import UPSTREAM, answer, delta, streamed
 from processes import running_service
-from store import Store, StoreUnavailable, UsageGroup, UsageRow
+from records import StoreUnavailable, UsageGroup, UsageRow
+from store import Store
 from tokens import estimate_tokens
 from upstreams import local_upstream
 

@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import manage
+from addresses import visitor_id
 from databases import ask, used
-from store import Access, Store, Terms, UsageRow, visitor_id
+from records import Access, Terms, UsageRow
+from store import Store
 
 ROOT = Path(__file__).parents[1]
 ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]

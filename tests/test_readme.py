@@ -11,8 +11,8 @@ import pytest
 
 from identity import Identity, verify
 from processes import ROOT
+from records import Tenant
 from settings import Settings
-from store import Tenant
 
 README = (ROOT / "README.md").read_text()
 

@@ -14,7 +14,7 @@ import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
 from fakes import answer, delta, streamed
-from store import StoreUnavailable
+from records import StoreUnavailable
 from upstreams import local_upstream
 
 

@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from addresses import visitor_id
 from databases import begin, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from store import KeyNotFound, NameTaken, Store, Tenant, TenantNotFound, visitor_id
+from records import KeyNotFound, NameTaken, Tenant, TenantNotFound
+from store import Store
 
 
 async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:

@@ -18,7 +18,8 @@ import database
 from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Begun, Store, StoreError, StoreUnavailable, Tenant
+from records import Begun, StoreError, StoreUnavailable, Tenant
+from store import Store
 
 LONGEST_SECONDS = 10
 

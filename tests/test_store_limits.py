@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 from databases import ask, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Quota, Store, StoreUnavailable, Taken, Tenant, UsageRow
+from records import Quota, StoreUnavailable, Taken, Tenant, UsageRow
+from store import Store
 from tables import usage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

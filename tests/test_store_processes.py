@@ -13,7 +13,8 @@ import pytest
 from databases import ask, begin, finish, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Store, Tenant
+from records import Tenant
+from store import Store
 
 PROCESSES = 3
 

@@ -16,7 +16,8 @@ from database import Database
 from databases import ask, has_spent
 from databases import store as store
 from databases import tenant as tenant
-from store import SchemaMismatch, Store, Tenant, UsageRow
+from records import SchemaMismatch, Tenant, UsageRow
+from store import Store
 
 SCHEMAS = Path(__file__).with_name("schemas")  # as earlier releases made their tables
 OLD_API_KEY = "a4_pub_" + "x" * 32

@@ -10,7 +10,8 @@ import pytest
 from databases import ask, begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from store import Conflict, ConversationNotFound, MessageIdTaken, Store, StoreError, Tenant, Terms
+from records import Conflict, ConversationNotFound, MessageIdTaken, StoreError, Tenant, Terms
+from store import Store
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
