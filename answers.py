@@ -1,8 +1,8 @@
 """The answers under way. Each is written by a task of its own and outlives its readers: one that drops may come back
 and read on, here or, through the database, in another process. When nobody does, the answer is stopped.
 
-`Answers` is the register of one process. Its `keep` task looks after all of them twice a second: it keeps the text of
-answers without a reader here in the database, hears what other processes want, shows that this one lives, and closes
+`Answers` is the register of one process. Its `run` task looks after all of them twice a second: it keeps the text of
+answers without a reader here in the database, hears what other processes ask, shows that this one lives, and closes
 the turns of processes that do not.
 """
 
@@ -25,8 +25,8 @@ from upstream import Call
 log = logging.getLogger("chatbot")
 
 TICK_SECONDS = 0.5  # how often texts are kept for readers elsewhere, and readers elsewhere look
-BEAT_SECONDS = 5.0  # how often a process shows that it lives
-ABANDONED_SECONDS = 20.0  # of looks without a new beat: its process is gone
+HEARTBEAT_SECONDS = 5.0  # how often a process shows that it lives
+ABANDONED_SECONDS = 20.0  # of heartbeats that stand still: its process is gone
 FOLLOWED_SECONDS = 3.0  # how long a look from elsewhere counts as a reader
 STORING_SECONDS = 2.0  # how long a reader waits for the database before it hears of the end
 STORE_AGAIN_SECONDS = 1.0
@@ -145,15 +145,15 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """A running turn's beat, and how often this process has seen it so: while nobody could write, nobody could beat."""
+class Heartbeat:
+    """A running turn's `beat`, and how often this process has seen it so: while nobody could write, none could grow."""
 
     beat: int
     seen: int = 1
 
     @property
     def is_gone(self) -> bool:
-        return self.seen * BEAT_SECONDS > ABANDONED_SECONDS
+        return self.seen * HEARTBEAT_SECONDS > ABANDONED_SECONDS
 
 
 class Answers:
@@ -173,8 +173,8 @@ class Answers:
         self._none_begins.set()
         self._writings: dict[UUID, Writing] = {}
         self._mirrors: dict[UUID, Mirror] = {}
-        self._pulses: dict[UUID, Pulse] = {}
-        self._beat_at = float("-inf")
+        self._heartbeats: dict[UUID, Heartbeat] = {}
+        self._heartbeat_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -396,7 +396,7 @@ class Answers:
     async def _mirror(self, mirror: Mirror) -> None:
         """Follow an answer that another process writes, by what it keeps in the database.
 
-        Should that process die, `keep` closes the turn.
+        Should that process die, `run` closes the turn.
         """
         try:
             while mirror.answer.ending is None:
@@ -404,7 +404,7 @@ class Answers:
                 if mirror.readers == 0:
                     return
                 try:
-                    await self._look(mirror.answer)
+                    await self._follow(mirror.answer)
                 except StoreUnavailable as error:
                     log.warning("an answer elsewhere cannot be followed", extra={"reason": str(error)})
         except Exception as error:
@@ -413,9 +413,9 @@ class Answers:
         finally:
             del self._mirrors[mirror.answer.message_id]
 
-    async def _look(self, answer: Answer) -> None:
+    async def _follow(self, answer: Answer) -> None:
         """Take over what the database has more of an answer."""
-        turn = await self._store.look_at(answer.message_id)
+        turn = await self._store.follow_turn(answer.message_id)
         if turn is None:
             answer.end(MessageUnknown("the turn was deleted, or dropped before it was asked"))
             return
@@ -424,12 +424,12 @@ class Answers:
         if turn.status != "running":
             answer.end(ending_of(turn))
 
-    async def keep(self, closing: asyncio.Event) -> None:
+    async def run(self, closing: asyncio.Event) -> None:
         """Look after the answers until `closing` is set."""
         while not closing.is_set():
             try:
                 if self._writings:
-                    await self._hear_wishes()
+                    await self._hear_requests()
                 await self._checkpoint()
             except StoreUnavailable as error:
                 log.warning("answers under way are not kept", extra={"reason": str(error)})
@@ -440,15 +440,15 @@ class Answers:
             except TimeoutError:
                 continue
 
-    async def _hear_wishes(self) -> None:
+    async def _hear_requests(self) -> None:
         writings = dict(self._writings)
-        wishes = await self._store.wishes(list(writings))
+        requests = await self._store.requests_for(list(writings))
         for message_id, writing in writings.items():
-            wish = wishes.get(message_id)
-            if wish is None or wish.stop_asked:
+            asked = requests.get(message_id)
+            if asked is None or asked.stop_asked:
                 self._stop_here(writing)
-            elif wish.followed != writing.followed:
-                writing.followed, writing.followed_at = wish.followed, time.monotonic()
+            elif asked.followed != writing.followed:
+                writing.followed, writing.followed_at = asked.followed, time.monotonic()
                 if writing.wanted_again():
                     self._stop_later(writing, FOLLOWED_SECONDS)
 
@@ -459,25 +459,26 @@ class Answers:
             needed = writing.readers == 0 or now - writing.followed_at < FOLLOWED_SECONDS
             if needed and writing.answer.length > writing.kept:
                 kept[writing.answer.message_id] = writing.answer.text()
-        beat_is_due = now - self._beat_at > BEAT_SECONDS
-        alive = list(self._writings) if beat_is_due else []
+        heartbeat_is_due = now - self._heartbeat_at > HEARTBEAT_SECONDS
+        alive = list(self._writings) if heartbeat_is_due else []
         if kept or alive:
             await self._store.checkpoint(alive, kept)
             for message_id in kept.keys() & self._writings.keys():
                 self._writings[message_id].kept = len(kept[message_id])
-        if beat_is_due:
-            self._beat_at = now
+        if heartbeat_is_due:
+            self._heartbeat_at = now
             await self._close_abandoned()
 
     async def _close_abandoned(self) -> None:
-        """Close the turns whose beat has stood still for too long. No clock is compared with another's."""
-        beats = await self._store.beats()
-        known, self._pulses = self._pulses, {}
+        """Close the turns whose heartbeat has stood still for too long. No clock is compared with another's."""
+        beats = await self._store.heartbeats()
+        known, self._heartbeats = self._heartbeats, {}
         for message_id in beats.keys() - self._writings.keys():
-            pulse, beat = known.get(message_id), beats[message_id]
-            self._pulses[message_id] = Pulse(beat, pulse.seen + 1 if pulse and pulse.beat == beat else 1)
-        for message_id, pulse in self._pulses.items():
-            if pulse.is_gone and await self._store.abandon(message_id, pulse.beat):
+            beat, last = beats[message_id], known.get(message_id)
+            seen = last.seen + 1 if last and last.beat == beat else 1
+            self._heartbeats[message_id] = Heartbeat(beat, seen)
+        for message_id, heartbeat in self._heartbeats.items():
+            if heartbeat.is_gone and await self._store.abandon(message_id, heartbeat.beat):
                 log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})
 
 

@@ -189,7 +189,7 @@ async def _begin(
         raise errors.ConversationUnknown("no such conversation") from None
     except records.MessageIdTaken:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
-    if not begun.begun:
+    if not begun.is_new:
         return service.answers.answer_of(begun.turn)
     answer = Answer(begun.turn.conversation_id, message_id)
     body = ask(history=[(turn.question, turn.answer) for turn in begun.history])

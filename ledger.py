@@ -35,7 +35,7 @@ class Kind:
 
 
 class Ledger:
-    """Keeps what `note` is told and writes it; `keep` is its task."""
+    """Keeps what `note` is told and writes it; `run` is its task."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -76,7 +76,7 @@ class Ledger:
             del self._rows[: len(rows)]
             self._counts -= Counter(due)
 
-    async def keep(self, closing: asyncio.Event) -> None:
+    async def run(self, closing: asyncio.Event) -> None:
         """Write once a second until `closing` is set, and then what is left."""
         while not closing.is_set():
             try:

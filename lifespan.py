@@ -73,9 +73,9 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
         )
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))
-        keeping = asyncio.create_task(answers.keep(closing))
+        keeping = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
-        booking = asyncio.create_task(service.ledger.keep(closing))
+        booking = asyncio.create_task(service.ledger.run(closing))
         try:
             yield service
         finally:

@@ -181,12 +181,12 @@ class Terms:
 class Begun:
     """A turn, the earlier turns that the model should know, oldest first, and what was reserved for its answer.
 
-    `begun` is False for a repeated request: the turn is the one that is there already, and the history is left empty.
+    `is_new` is False for a repeated request: the turn is the one that is there already, and the history is left empty.
     """
 
     turn: Turn
     history: list[Turn]
-    begun: bool
+    is_new: bool
     reservation: Reservation | None = None
 
 
@@ -233,8 +233,8 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What other processes want of a running turn: `followed` grows as readers there look at it."""
+class TurnRequests:
+    """What other processes ask of a running turn: `followed` grows as readers there look at it."""
 
     followed: int
     stop_asked: bool

@@ -17,13 +17,13 @@ Record = TypeVar("Record", bound="DataclassInstance")
 TABLES: dict[type[object], Table] = {Tenant: tenants, Key: keys, Widget: widgets, Turn: messages}
 
 
-def read(kind: type[Record], row: Row[Any]) -> Record:
+def to_record(kind: type[Record], row: Row[Any]) -> Record:
     """The record that a row holds, maybe beside others."""
     table = TABLES[kind]
     return kind(**{each.name: row._mapping[table.c[each.name]] for each in fields(kind)})
 
 
-async def first(db: AsyncConnection, kind: type[Record], statement: Executable) -> Record | None:
+async def fetch_record(db: AsyncConnection, kind: type[Record], statement: Executable) -> Record | None:
     """The first row that a statement gives."""
     row = (await db.execute(statement)).first()
-    return read(kind, row) if row else None
+    return to_record(kind, row) if row else None

@@ -57,13 +57,13 @@ from records import (
     TenantSettings,
     Terms,
     Turn,
+    TurnRequests,
     UsageGroup,
     UsageRow,
     UsageTotal,
     Widget,
-    Wishes,
 )
-from rows import first, read
+from rows import fetch_record, to_record
 from tables import conversations, keys, messages, running, tenants, usage, widgets
 from tokens import estimate_tokens
 from turns import (
@@ -134,7 +134,7 @@ class Store:
         valid = and_(keys.c.hash == _hash(api_key), _is_valid(_now()))
         async with self._database.reading() as db:
             row = (await db.execute(select(keys, tenants).join_from(keys, tenants).where(valid))).first()
-        return Access(read(Tenant, row), read(Key, row)) if row else None
+        return Access(to_record(Tenant, row), to_record(Key, row)) if row else None
 
     async def find_widget(self, widget_id: str) -> tuple[Widget, Tenant] | None:
         """The widget of this id and whose it is, or None."""
@@ -143,7 +143,7 @@ class Store:
         query = select(widgets, tenants).join_from(widgets, tenants).where(widgets.c.id == widget_id)
         async with self._database.reading() as db:
             row = (await db.execute(query)).first()
-        return (read(Widget, row), read(Tenant, row)) if row else None
+        return (to_record(Widget, row), to_record(Tenant, row)) if row else None
 
     async def widget_ids(self, tenant_id: int) -> list[str]:
         """The ids of a tenant's widgets."""
@@ -218,10 +218,10 @@ class Store:
             if terms.visitor is not None and terms.streams:
                 await self._hold(db, terms.visitor)
             # The unique row decides between two who send the same at once, so it goes before all that hangs on it.
-            turn = await first(db, Turn, once.returning(messages))
+            turn = await fetch_record(db, Turn, once.returning(messages))
             if turn is None:
                 repeated = await find_repeated(db, tenant_id, message_id, conversation_id, subject, question)
-                return Begun(repeated, [], begun=False)
+                return Begun(repeated, [], is_new=False)
             if conversation_id is None:
                 opened = {"id": conversation, "tenant_id": tenant_id, "subject": subject}
                 await db.execute(insert(conversations).values(**opened, created_at=at, updated_at=at))
@@ -231,10 +231,10 @@ class Store:
             history = await history_of(db, turn, terms)
             tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
             reserving = update(messages).where(messages.c.id == message_id).values(reserved=tokens)
-            turn = read(Turn, (await db.execute(reserving.returning(messages))).one())
+            turn = to_record(Turn, (await db.execute(reserving.returning(messages))).one())
             # The tenant's one row goes last: all who ask it wait for each other from here to the commit.
             reservation = await self._counters.reserve(db, tenant_id, tokens, terms.tokens_per_day, now)
-            return Begun(turn, history, begun=True, reservation=reservation)
+            return Begun(turn, history, is_new=True, reservation=reservation)
 
     async def _hold(self, db: AsyncConnection, name: str) -> None:
         """Let nobody else hold what is called so until the transaction ends. SQLite has one writer anyway."""
@@ -272,7 +272,7 @@ class Store:
         async with self._database.writing() as db:
             await _hold_conversation_of(db, this)
             mine = update(messages).where(this, written_by(writer), is_open)
-            turn = await first(db, Turn, mine.values(values).returning(messages))
+            turn = await fetch_record(db, Turn, mine.values(values).returning(messages))
             if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
                 return False
             if turn is not None:
@@ -299,7 +299,7 @@ class Store:
             await db.execute(held.order_by(conversations.c.id).with_for_update())
             values = [{"message": turn.message_id, "by": turn.writer, "text": turn.answer} for turn in turns]
             await db.execute(closing, values)
-            found = [read(Turn, row) for row in await db.execute(select(messages).where(these))]
+            found = [to_record(Turn, row) for row in await db.execute(select(messages).where(these))]
             for turn in found:
                 if turn.code == code:
                     await restore_replaced(db, turn)
@@ -321,7 +321,7 @@ class Store:
         async with self._database.writing() as db:
             await _hold_conversation_of(db, this)
             mine = delete(messages).where(this, written_by(writer), running)
-            turn = await first(db, Turn, mine.returning(messages))
+            turn = await fetch_record(db, Turn, mine.returning(messages))
             if turn is not None:
                 heirs = update(messages).where(messages.c.conversation_id == turn.conversation_id)
                 await db.execute(heirs.where(messages.c.replaces == turn.id).values(replaces=turn.replaces))
@@ -345,28 +345,28 @@ class Store:
                 texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
                 await db.execute(one.values(answer=bindparam("text")), texts)
 
-    async def wishes(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wishes]:
-        """What other processes want of these turns; one that is missing was deleted."""
+    async def requests_for(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
+        """What other processes ask of these turns; one that is missing was deleted."""
         query = select(messages.c.id, messages.c.followed, messages.c.stop_asked)
         async with self._database.reading() as db:
             rows = await db.execute(query.where(messages.c.id.in_(message_ids)))
-            return {row.id: Wishes(row.followed, row.stop_asked) for row in rows}
+            return {row.id: TurnRequests(row.followed, row.stop_asked) for row in rows}
 
-    async def look_at(self, message_id: uuid.UUID) -> Turn | None:
+    async def follow_turn(self, message_id: uuid.UUID) -> Turn | None:
         """A turn, after telling the process that writes it, if it still runs, that somebody reads it here."""
         this = messages.c.id == message_id
         looked = update(messages).where(this, running).values(followed=messages.c.followed + 1).returning(messages)
         async with self._database.writing() as db:
             row = (await db.execute(looked)).first() or (await db.execute(select(messages).where(this))).first()
-        return read(Turn, row) if row else None
+        return to_record(Turn, row) if row else None
 
     async def ask_to_stop(self, message_id: uuid.UUID) -> None:
         """Tell the process that writes a turn to end it."""
         async with self._database.writing() as db:
             await db.execute(update(messages).where(messages.c.id == message_id, running).values(stop_asked=True))
 
-    async def beats(self) -> dict[uuid.UUID, int]:
-        """The beats of all running turns: one that stands still has lost its process."""
+    async def heartbeats(self) -> dict[uuid.UUID, int]:
+        """The heartbeats of all running turns: one that stands still has lost its process."""
         async with self._database.reading() as db:
             rows = await db.execute(select(messages.c.id, messages.c.beat).where(running))
             return {row.id: row.beat for row in rows}
@@ -387,7 +387,7 @@ class Store:
             row = (await db.execute(closed)).first()
             if row is None:
                 return False
-            turn = read(Turn, row)
+            turn = to_record(Turn, row)
             await restore_replaced(db, turn)
             whose = select(conversations.c.tenant_id, conversations.c.subject)
             owner = (await db.execute(whose.where(conversations.c.id == turn.conversation_id))).one()
@@ -451,7 +451,7 @@ class Store:
         )
         async with self._database.reading() as db:
             rows = (await db.execute(query)).all()
-        return [read(Turn, row) for row in reversed(rows)] or None
+        return [to_record(Turn, row) for row in reversed(rows)] or None
 
     async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID, subject: str | None = None) -> bool:
         """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
@@ -464,7 +464,7 @@ class Store:
     async def find_turn(self, tenant_id: int, message_id: uuid.UUID, subject: str | None = None) -> Turn | None:
         """One turn, hidden or not, or None."""
         async with self._database.reading() as db:
-            return await first(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
+            return await fetch_record(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
 
     async def rate_turn(
         self,
@@ -536,7 +536,7 @@ class Store:
         values = {**settings, "name": name, "visitor_salt": secrets.token_bytes(32), "created_at": _now()}
         async with self._database.writing() as db:
             statement = self._database.insert(tenants).values(values).on_conflict_do_nothing(index_elements=["name"])
-            tenant = await first(db, Tenant, statement.returning(tenants))
+            tenant = await fetch_record(db, Tenant, statement.returning(tenants))
             if tenant is None:
                 raise NameTaken(f"There is a tenant {name!r} already.")
             widget = Widget(f"wgt_{secrets.token_urlsafe(12)}", tenant.id, dict(widget_settings or {}))
@@ -548,7 +548,7 @@ class Store:
         """All tenants, by name."""
         async with self._database.reading() as db:
             rows = await db.execute(select(tenants).order_by(tenants.c.name))
-            return [read(Tenant, row) for row in rows]
+            return [to_record(Tenant, row) for row in rows]
 
     async def get_tenant(self, name: str) -> Tenant:
         """The tenant of this name. Raises TenantNotFound."""
@@ -561,7 +561,7 @@ class Store:
             return await self.get_tenant(name)
         async with self._database.writing() as db:
             statement = update(tenants).where(tenants.c.name == name).values(**changes).returning(tenants)
-            tenant = await first(db, Tenant, statement)
+            tenant = await fetch_record(db, Tenant, statement)
         if tenant is None:
             raise _tenant_not_found(name)
         return tenant
@@ -613,7 +613,7 @@ class Store:
             tenant = await _tenant(db, name)
             statement = update(keys).where(keys.c.id == key_id, keys.c.tenant_id == tenant.id)
             revoked = {"revoked_at": func.coalesce(keys.c.revoked_at, _now())}
-            key = await first(db, Key, statement.values(revoked).returning(keys))
+            key = await fetch_record(db, Key, statement.values(revoked).returning(keys))
         if key is None:
             raise KeyNotFound(f"The tenant {name!r} has no key {key_id}.")
         return key
@@ -623,7 +623,7 @@ class Store:
         async with self._database.reading() as db:
             tenant = await _tenant(db, name)
             rows = await db.execute(select(keys).where(keys.c.tenant_id == tenant.id).order_by(keys.c.id))
-            return [read(Key, row) for row in rows]
+            return [to_record(Key, row) for row in rows]
 
     async def keys_last_used(self, name: str) -> dict[int, datetime]:
         """When each key of a tenant last asked a question, by the key's id. Raises TenantNotFound."""
@@ -656,7 +656,7 @@ class Store:
             async with self._database.reading() as db:
                 rows = (await db.execute(query.order_by(messages.c.number))).all()
             if rows:
-                yield conversation_id, [read(Turn, row) for row in rows]
+                yield conversation_id, [to_record(Turn, row) for row in rows]
 
     async def delete_conversations(self, name: str, selection: Selection) -> int:
         """Delete conversations of a tenant. Returns how many. Raises TenantNotFound."""
@@ -717,11 +717,11 @@ async def _insert_key(
         "expires_at": expires_at,
     }
     row = (await db.execute(insert(keys).values(values).returning(keys))).one()
-    return read(Key, row), api_key
+    return to_record(Key, row), api_key
 
 
 async def _tenant(db: AsyncConnection, name: str) -> Tenant:
-    tenant = await first(db, Tenant, select(tenants).where(tenants.c.name == name))
+    tenant = await fetch_record(db, Tenant, select(tenants).where(tenants.c.name == name))
     if tenant is None:
         raise _tenant_not_found(name)
     return tenant
@@ -733,7 +733,7 @@ def _tenant_not_found(name: str) -> TenantNotFound:
 
 async def _widget(db: AsyncConnection, name: str, lock: bool = False) -> Widget:
     query = select(widgets).join_from(widgets, tenants).where(tenants.c.name == name)
-    widget = await first(db, Widget, query.with_for_update(of=widgets) if lock else query)
+    widget = await fetch_record(db, Widget, query.with_for_update(of=widgets) if lock else query)
     if widget is None:
         raise _tenant_not_found(name)
     return widget

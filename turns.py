@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from records import ConversationNotFound, MessageIdTaken, Selection, Tenant, Terms, TooManyStreams, Turn
-from rows import first, read
+from rows import fetch_record, to_record
 from tables import conversations, messages, running, storable
 
 
@@ -76,7 +76,7 @@ async def find_repeated(
     question: str,
 ) -> Turn:
     """The turn of this id, if it is the same request's. Raises MessageIdTaken."""
-    turn = await first(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
+    turn = await fetch_record(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
     if turn is None or not is_repeat(turn, conversation_id, question):
         raise MessageIdTaken("This message id belongs to another request.")
     return turn
@@ -102,7 +102,7 @@ async def history_of(db: AsyncConnection, turn: Turn, terms: Terms) -> list[Turn
     newest: list[Turn] = []
     characters = 0
     for row in rows:
-        earlier = read(Turn, row)
+        earlier = to_record(Turn, row)
         characters += len(earlier.question) + len(earlier.answer)
         if characters > terms.history_chars:
             break

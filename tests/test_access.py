@@ -301,6 +301,6 @@ async def test_a_tenant_whose_key_variable_is_not_set_gets_a_clear_refusal_and_n
 ) -> None:
     async with serve(tenant={"openai_key_env": "NOT_SET"}) as client:
         status, problem, _ = await client.refused()
-        assert await client.state["service"].store.beats() == {}
+        assert await client.state["service"].store.heartbeats() == {}
     assert (status, problem["code"]) == (502, "upstream_failed")
     assert any("NOT_SET" in str(vars(record).get("reason")) for record in caplog.records)

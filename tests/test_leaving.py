@@ -171,7 +171,7 @@ async def test_a_hundred_open_answers_are_all_stored_when_the_service_stops(
         await client.until_idle()
         await client.state["service"].drained.wait()
         assert await outcomes(client) == {"restarting": 100}
-        assert await client.state["service"].store.beats() == {}
+        assert await client.state["service"].store.heartbeats() == {}
 
 
 async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visitors_problem(serve: Serve) -> None:

@@ -175,7 +175,7 @@ async def test_a_visitor_reads_so_many_answers_at_a_time(serve: Serve, upstream:
         assert (status, problem["code"], headers["retry-after"]) == (429, "too_many_answers", "1")
         assert headers["ratelimit-policy"] == '"streams";q=2;qu="concurrent-requests"'
         assert headers["ratelimit"] == '"streams";r=0'
-        assert (await client.state["service"].store.beats()).keys() == {
+        assert (await client.state["service"].store.heartbeats()).keys() == {
             writing.answer.message_id for writing in client.state["service"].answers._writings.values()
         }
         go.set()

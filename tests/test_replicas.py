@@ -21,7 +21,7 @@ from upstreams import local_upstream
 @pytest.fixture(autouse=True)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
-    for name, seconds in {"TICK": 0.02, "BEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 2}.items():
+    for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 2}.items():
         monkeypatch.setattr(f"answers.{name}_SECONDS", seconds)
 
 
@@ -192,17 +192,17 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
         monkeypatch.setattr(store, name, unless_away)
 
     async with half_answered(one, upstream) as (asked, _, events, rest):
-        message_id, pulses = uuid.UUID(asked["message_id"]), other.state["service"].answers
-        await until(lambda: message_id in pulses._pulses)
+        message_id, answers = uuid.UUID(asked["message_id"]), other.state["service"].answers
+        await until(lambda: message_id in answers._heartbeats)
         for client in two:
-            for name in ("checkpoint", "beats"):
+            for name in ("checkpoint", "heartbeats"):
                 may_be_away(client, name)
         away.update(two)
         gone = time.monotonic()
         await until(lambda: time.monotonic() > gone + 2.5)  # longer than a process may be silent
         away.remove(other)
-        seen = pulses._pulses[message_id].seen
-        await until(lambda: pulses._pulses[message_id].seen > seen + 2)
+        seen = answers._heartbeats[message_id].seen
+        await until(lambda: answers._heartbeats[message_id].seen > seen + 2)
         away.clear()
         rest.set()
         assert [event async for event in events][-1].data["status"] == "complete"
@@ -275,7 +275,7 @@ async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
     async with half_answered(one, upstream) as (asked, _, events, rest):
         message_id = uuid.UUID(asked["message_id"])
         async with asyncio.timeout(30):
-            while not await store.abandon(message_id, (await store.beats())[message_id]):
+            while not await store.abandon(message_id, (await store.heartbeats())[message_id]):
                 continue  # it has shown life meanwhile
         rest.set()
         assert [event async for event in events][-1].data["status"] == "complete"
@@ -294,5 +294,5 @@ async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
         raise RuntimeError("a fault of our own")
 
     async with half_answered(one, upstream) as (asked, _, _, _):
-        monkeypatch.setattr(other.state["service"].store, "look_at", broken)
+        monkeypatch.setattr(other.state["service"].store, "follow_turn", broken)
         assert (await other.ask(asked["message"], message_id=asked["message_id"])).last.data["code"] == "interrupted"

@@ -74,7 +74,7 @@ async def test_at_the_edge_of_the_budget_it_is_overspent_by_one_reservation_at_m
     refused = [result for result in results if isinstance(result, BudgetSpent)]
     assert (len(begun), len(refused)) == (1, 49)
     assert all(result.pending for result in refused)
-    assert await store.beats() == {begun[0].turn.id: 0}
+    assert await store.heartbeats() == {begun[0].turn.id: 0}
 
 
 async def test_a_spent_budget_says_when_the_next_day_begins(store: Store, tenant: Tenant) -> None:

@@ -66,7 +66,7 @@ async def test_a_lock_that_ends_in_time_is_waited_for(database_url: str, store: 
         await asyncio.wait([waiting], timeout=0.2)
         assert not waiting.done()
 
-    assert (await waiting).begun
+    assert (await waiting).is_new
 
 
 async def test_sqlite_can_be_read_while_it_is_written(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_file_that_is_taken_away_is_unavailable_until_it_is_back(tmp_pat
 
     elsewhere.rename(path)
     await store.ping()
-    assert (await begin(store, tenant)).begun
+    assert (await begin(store, tenant)).is_new
     await store.close()
 
 
@@ -162,7 +162,7 @@ async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
     monkeypatch.setattr(database, "DEADLINE", 0.2)
     monkeypatch.setattr(aiosqlite.Connection, "commit", slowly)
 
-    assert (await begin(store, tenant)).begun
+    assert (await begin(store, tenant)).is_new
     await store.close()
 
 
@@ -244,7 +244,7 @@ async def test_a_restarted_server_is_found_again_at_once(database_url: str, stor
     on_postgres("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chatbot'")
 
     assert await store.list_tenants() == [tenant]
-    assert (await begin(store, tenant)).begun
+    assert (await begin(store, tenant)).is_new
 
 
 async def test_visitors_who_leave_take_no_connection_with_them(store: Store, tenant: Tenant) -> None:
@@ -255,7 +255,7 @@ async def test_visitors_who_leave_take_no_connection_with_them(store: Store, ten
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert all(begun.begun for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
+    assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
     assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
@@ -276,7 +276,7 @@ async def test_a_call_that_is_cancelled_at_any_statement_holds_up_no_other(store
         left = len(cancelled) + 1
         cancelled.append(asyncio.create_task(begin(store, tenant)))
         await asyncio.wait(cancelled)
-        assert (await begin(store, tenant)).begun
+        assert (await begin(store, tenant)).is_new
 
     assert len(cancelled) > 5
     assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -55,7 +55,7 @@ def _ask(url: str, times: int, shared: list[uuid.UUID]) -> tuple[int, int]:
 
     async def once(store: Store, tenant: Tenant, message_id: uuid.UUID) -> tuple[bool, bool]:
         begun = await begin(store, tenant, message_id=message_id)
-        return begun.begun, await finish(store, tenant, begun)
+        return begun.is_new, await finish(store, tenant, begun)
 
     async def run() -> tuple[int, int]:
         store = Store(url)

@@ -30,7 +30,7 @@ async def test_a_first_question_opens_a_conversation(store: Store, tenant: Tenan
 
     begun = await begin(store, tenant, "Hello?", message_id=message_id, model="small")
 
-    assert begun.begun
+    assert begun.is_new
     assert begun.history == []
     assert (begun.turn.id, begun.turn.question, begun.turn.answer) == (message_id, "Hello?", "")
     assert (begun.turn.status, begun.turn.model, begun.turn.hidden) == ("running", "small", False)
@@ -136,7 +136,7 @@ async def test_what_no_database_holds_is_replaced_and_the_rest_kept(store: Store
     turn = await store.find_turn(tenant.id, message_id)
     assert turn is not None
     assert (turn.question, turn.answer) == ("a\ufffdb\ufffdc", "x\ufffdy\ufffdz")
-    assert not (await begin(store, tenant, "a\0b\ud800c", message_id=message_id)).begun
+    assert not (await begin(store, tenant, "a\0b\ud800c", message_id=message_id)).is_new
 
 
 # Questions that are taken back
@@ -189,8 +189,8 @@ async def test_the_same_request_again_gives_the_turn_that_is_there(store: Store,
     given: dict[str, Any] = {"message_id": begun.turn.id, "conversation_id": begun.turn.conversation_id}
     ended = await begin(store, tenant, "Hello?", **given)
 
-    assert (running.begun, running.turn) == (False, begun.turn)
-    assert (ended.begun, ended.turn.answer, ended.turn.status) == (False, "Hi.", "complete")
+    assert (running.is_new, running.turn) == (False, begun.turn)
+    assert (ended.is_new, ended.turn.answer, ended.turn.status) == (False, "Hi.", "complete")
     assert len(await store.conversation(tenant.id, begun.turn.conversation_id) or []) == 1
 
 
@@ -199,7 +199,7 @@ async def test_of_many_equal_requests_at_once_one_begins(store: Store, tenant: T
 
     results = await asyncio.gather(*(begin(store, tenant, message_id=message_id) for _ in range(20)))
 
-    assert [result.begun for result in results].count(True) == 1
+    assert [result.is_new for result in results].count(True) == 1
     assert len({result.turn.conversation_id for result in results}) == 1
     turn = results[0].turn
     assert await store.conversation(tenant.id, turn.conversation_id) == [turn]
@@ -216,7 +216,7 @@ async def test_of_many_equal_requests_in_a_conversation_one_begins(store: Store,
 
     results = await asyncio.gather(*(begin(store, tenant, **given) for _ in range(20)))
 
-    assert [result.begun for result in results].count(True) == 1
+    assert [result.is_new for result in results].count(True) == 1
     assert {result.turn.replaces for result in results} == {first.turn.id}
 
 
@@ -303,7 +303,7 @@ async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Stor
 async def test_regenerating_where_nothing_was_asked_just_asks(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, "1", regenerate=True)
 
-    assert begun.begun
+    assert begun.is_new
     assert begun.turn.replaces is None
 
 
