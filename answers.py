@@ -382,7 +382,9 @@ class Answers:
                 if writing.is_unasked:
                     await self._store.discard_turn(answer.message_id, usage, writer)
                 else:
-                    await self._store.finish_turn(answer.message_id, answer.text(), status, code, usage, writer)
+                    await self._store.finish_turn(
+                        answer.message_id, answer.text(), status=status, code=code, usage_row=usage, writer=writer
+                    )
                 return
             except StoreUnavailable as error:
                 log.warning("an answer is not stored yet", extra={"request_id": usage.request_id, "reason": str(error)})

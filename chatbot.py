@@ -177,11 +177,11 @@ async def _begin(
             begun = await service.store.begin_turn(
                 tenant.id,
                 message_id,
-                question.conversation_id,
-                question.message,
-                question.regenerate,
-                model,
-                writer,
+                conversation_id=question.conversation_id,
+                question=question.message,
+                regenerate=question.regenerate,
+                model=model,
+                writer=writer,
                 subject=caller.subject,
                 terms=limits.terms(settings, ask(history=[])["messages"]),
             )
@@ -328,7 +328,7 @@ async def feedback(request: Request) -> Response:
     message_id = _path_id(request, errors.MessageUnknown)
     given = await _read_body(request, schema.FeedbackRequest)
     if not await _service(request).store.rate_turn(
-        caller.tenant.id, message_id, given.rating, given.comment, caller.subject
+        caller.tenant.id, message_id, rating=given.rating, comment=given.comment, subject=caller.subject
     ):
         raise errors.MessageUnknown("no such message")
     return Response(status_code=204)

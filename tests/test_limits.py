@@ -196,10 +196,10 @@ async def test_fifty_at_once_at_the_edge_of_the_budget_overspend_it_by_one_at_mo
     async with serve(tenant={"tokens_per_day": 1000, "max_answer_tokens": 100}, system_prompt="Hi") as client:
         store: Store = client.state["service"].store
         tenant = await store.get_tenant("shop")
-        begun = await store.begin_turn(tenant.id, uuid.uuid4(), None, "Hi")
+        begun = await store.begin_turn(tenant.id, uuid.uuid4(), conversation_id=None, question="Hi")
         assert begun.reservation is not None
         row = UsageRow(datetime.now(UTC), tenant.id, "complete", charged=950, reservation=begun.reservation)
-        await store.finish_turn(begun.turn.id, "Hi.", "complete", None, row)
+        await store.finish_turn(begun.turn.id, "Hi.", status="complete", code=None, usage_row=row)
 
         asking = [asyncio.create_task(status_of(client, f"192.0.2.{number}")) for number in range(50)]
         await until(lambda: sum(task.done() for task in asking) == 49)

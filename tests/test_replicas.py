@@ -163,7 +163,11 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     tenant = await store.get_tenant("shop")
     asked = question()
     begun = await store.begin_turn(
-        tenant.id, uuid.UUID(asked["message_id"]), None, "A story", writer="a process that died"
+        tenant.id,
+        uuid.UUID(asked["message_id"]),
+        conversation_id=None,
+        question="A story",
+        writer="a process that died",
     )
     await store.checkpoint([begun.turn.id], {begun.turn.id: "Half"})
     got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 30)
@@ -212,7 +216,9 @@ async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(
     async with serve() as client:
         store = client.state["service"].store
         tenant = await store.get_tenant("shop")
-        begun = await store.begin_turn(tenant.id, uuid.uuid4(), None, "A story", writer="a process that died")
+        begun = await store.begin_turn(
+            tenant.id, uuid.uuid4(), conversation_id=None, question="A story", writer="a process that died"
+        )
         async with asyncio.timeout(30):
             while (turn := await store.find_turn(tenant.id, begun.turn.id)).status == "running":
                 await asyncio.sleep(0.01)

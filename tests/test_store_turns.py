@@ -120,7 +120,7 @@ async def test_a_long_conversation_is_read_from_its_newest_turns(store: Store, t
 @pytest.mark.parametrize("text", HARD_TEXTS, ids=range(len(HARD_TEXTS)))
 async def test_any_text_comes_back_as_it_was(store: Store, tenant: Tenant, text: str) -> None:
     begun = await ask(store, tenant, text, text)
-    assert await store.rate_turn(tenant.id, begun.turn.id, "down", text)
+    assert await store.rate_turn(tenant.id, begun.turn.id, rating="down", comment=text)
 
     turn = await store.find_turn(tenant.id, begun.turn.id)
 
@@ -317,7 +317,7 @@ async def test_a_tenant_sees_nothing_of_another(store: Store, tenant: Tenant) ->
 
     assert await store.conversation(other.id, turn.conversation_id) is None
     assert await store.find_turn(other.id, turn.id) is None
-    assert not await store.rate_turn(other.id, turn.id, "up")
+    assert not await store.rate_turn(other.id, turn.id, rating="up")
     assert not await store.delete_conversation(other.id, turn.conversation_id)
     with pytest.raises(ConversationNotFound):
         await begin(store, other, "more", conversation_id=turn.conversation_id)
@@ -337,14 +337,14 @@ async def test_a_conversation_must_be_there_to_go_on(store: Store, tenant: Tenan
 
 async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) -> None:
     begun = await ask(store, tenant)
-    assert await store.rate_turn(tenant.id, begun.turn.id, "down", "wrong")
-    assert await store.rate_turn(tenant.id, begun.turn.id, "up")
+    assert await store.rate_turn(tenant.id, begun.turn.id, rating="down", comment="wrong")
+    assert await store.rate_turn(tenant.id, begun.turn.id, rating="up")
 
     turn = await store.find_turn(tenant.id, begun.turn.id)
 
     assert turn is not None
     assert (turn.rating, turn.comment) == ("up", None)
-    assert not await store.rate_turn(tenant.id, uuid.uuid4(), "up")
+    assert not await store.rate_turn(tenant.id, uuid.uuid4(), rating="up")
 
 
 # Forgetting

@@ -55,7 +55,13 @@ async def spend(store: Store, clock: Path) -> dict[str, int]:
         granted[name] = 0
         for _ in range(20):
             try:
-                await store.begin_turn(tenant.id, uuid.uuid4(), None, "Hi", terms=Terms(tokens=1, tokens_per_day=10))
+                await store.begin_turn(
+                    tenant.id,
+                    uuid.uuid4(),
+                    conversation_id=None,
+                    question="Hi",
+                    terms=Terms(tokens=1, tokens_per_day=10),
+                )
             except BudgetSpent:
                 break
             granted[name] += 1
