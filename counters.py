@@ -3,8 +3,8 @@
 from sqlalchemy import Double, and_, case, delete, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database import DAY, Database
-from records import BudgetSpent, Quota, Reservation, Taken, UsageRow
+from database import Database
+from records import DAY_SECONDS, BudgetSpent, Quota, Reservation, Taken, UsageRow
 from tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
@@ -51,7 +51,7 @@ class Counters:
         back: when the clock is set back over midnight, the day that has begun goes on.
         """
         clock = self._database.wall_clock() if now is None else literal(now, Double)
-        today = self._database.midnight() if now is None else literal(now // DAY * DAY, Double)
+        today = self._database.midnight() if now is None else literal(now // DAY_SECONDS * DAY_SECONDS, Double)
         started, used = counters.c.started, counters.c.used
         is_new = started < today
         statement = (
@@ -69,13 +69,13 @@ class Counters:
         )
         day = await db.scalar(statement)
         if day is not None:
-            return Reservation(tokens, round(day / DAY))
-        spent = select(used, (started + DAY - clock).label("left")).where(counters.c.scope == _tokens_scope(tenant_id))
-        row = (await db.execute(spent)).one()
+            return Reservation(tokens, round(day / DAY_SECONDS))
+        spent = select(used, (started + DAY_SECONDS - clock).label("left"))
+        row = (await db.execute(spent.where(counters.c.scope == _tokens_scope(tenant_id)))).one()
         under_way = select(func.coalesce(func.sum(messages.c.reserved), 0)).join_from(messages, conversations)
         reserved = await db.scalar(under_way.where(running, conversations.c.tenant_id == tenant_id)) or 0
         others = reserved - tokens  # without the turn that asks
-        raise BudgetSpent(min(max(row.left, 0.001), 2 * DAY), pending=row.used - others < limit)
+        raise BudgetSpent(min(max(row.left, 0.001), 2 * DAY_SECONDS), pending=row.used - others < limit)
 
     async def settle(self, db: AsyncConnection, row: UsageRow) -> None:
         """Charge the budget of the day on which it was reserved what an answer really took."""
@@ -83,7 +83,7 @@ class Counters:
         if not still_due or row.tenant_id is None:
             return
         started = counters.c.started
-        day = started == row.reservation.day * DAY if row.reservation else started >= self._database.midnight()
+        day = started == row.reservation.day * DAY_SECONDS if row.reservation else started >= self._database.midnight()
         budget = update(counters).where(counters.c.scope == _tokens_scope(row.tenant_id), day)
         await db.execute(budget.values(used=counters.c.used + still_due))
 
@@ -92,13 +92,13 @@ class Counters:
 
         A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
         """
-        seconds = COUNTER_DAYS * DAY
+        seconds = COUNTER_DAYS * DAY_SECONDS
         is_day = counters.c.scope.startswith("tokens:")
         past_day = and_(is_day, counters.c.started < self._database.wall_clock() - seconds)
         clock = self._database.clock()
         past_window = and_(not_(is_day), or_(counters.c.started < clock - seconds, counters.c.started > clock))
         today = self._database.midnight()
-        far_ahead = update(counters).where(is_day, counters.c.started > today + DAY)
+        far_ahead = update(counters).where(is_day, counters.c.started > today + DAY_SECONDS)
         await db.execute(far_ahead.values(started=today))
         return (await db.execute(delete(counters).where(or_(past_day, past_window)))).rowcount
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from records import Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from records import DAY_SECONDS, Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tables import newest_version, schema_version, upgrade, version_of
 
 # Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest,
@@ -37,7 +37,6 @@ STATEMENT = 4
 
 WAL_TRIES = 20
 POOL_SIZE = 8
-DAY = 86_400  # seconds
 # Of a URL, after its `?`: what asyncpg.connect takes as text, and the one of which SQLAlchemy makes a number.
 POSTGRESQL_OPTIONS = {
     *("host", "ssl", "passfile", "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile"),
@@ -114,8 +113,8 @@ class Database:
     def midnight(self) -> ColumnElement[float]:
         """When the day in UTC began, on the same clock."""
         if self.is_sqlite:
-            return literal(time.time() // DAY * DAY, Double)
-        return func.floor(self.wall_clock() / DAY, type_=Double) * DAY
+            return literal(time.time() // DAY_SECONDS * DAY_SECONDS, Double)
+        return func.floor(self.wall_clock() / DAY_SECONDS, type_=Double) * DAY_SECONDS
 
     async def ping(self) -> None:
         """Return if the database can be used, which includes writing to it.

@@ -4,17 +4,15 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
-from records import LARGEST_INTEGER
+from records import LARGEST_INTEGER, Ending
 
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-Status = Literal["complete", "length", "filtered", "cancelled"]
-
-STATUS_OF_FINISH: dict[str, Status] = {
+STATUS_OF_FINISH: dict[str, Ending] = {
     "stop": "complete",
     "eos": "complete",
     "eos_token": "complete",
@@ -42,7 +40,7 @@ class TokenCount:
 class Finish:
     """How an answer ended: `complete`, `length`, `filtered` or `cancelled`, and the provider's count if it gave one."""
 
-    status: Status
+    status: Ending
     usage: TokenCount | None = None
 
 

@@ -2,6 +2,8 @@
 `error` event; either way `detail` is all that is told, so it is safe for a visitor. What the operator needs to know
 stands in the exception's own message, for the log."""
 
+from records import INTERRUPTED
+
 
 class ServiceError(Exception):
     """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
@@ -223,7 +225,7 @@ class DatabaseUnavailable(Busy):
 class Interrupted(UpstreamInterrupted):
     """The process that wrote the answer went away before its end."""
 
-    code = "interrupted"
+    code = INTERRUPTED
 
 
 def every_error(base: type[ServiceError] = ServiceError) -> dict[str, type[ServiceError]]:

@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 from addresses import visitor_id
 from errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
-from records import Access, BudgetSpent, Quota, Terms, TooManyStreams
+from records import DAY_SECONDS, Access, BudgetSpent, Quota, Terms, TooManyStreams
 from settings import Settings
 from store import Store
 from tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
-DAY_SECONDS = 86_400
 CHARACTERS_PER_TOKEN = 3  # of an answer that has no other bound than MAX_ANSWER_CHARS
 
 

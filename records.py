@@ -6,8 +6,13 @@ from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 
 LARGEST_INTEGER = 2**31 - 1  # that a column of whole numbers holds
+DAY_SECONDS = 86_400
+DEFAULT_HISTORY_TURNS = 20
+DEFAULT_HISTORY_CHARS = 32_000
+INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 
-Status = Literal["running", "complete", "length", "filtered", "cancelled", "error"]
+Ending = Literal["complete", "length", "filtered", "cancelled"]
+Status = Literal[Ending, "running", "error"]
 Rating = Literal["up", "down"]
 KeyKind = Literal["public", "secret"]
 
@@ -171,8 +176,8 @@ class Terms:
 
     visitor: str | None = None
     streams: int = 0
-    history_turns: int = 20
-    history_chars: int = 32_000
+    history_turns: int = DEFAULT_HISTORY_TURNS
+    history_chars: int = DEFAULT_HISTORY_CHARS
     tokens: int = 0
     tokens_per_day: int = 0
 

@@ -26,8 +26,6 @@ MAX_COMMENT_CHARS = 1000
 MAX_TITLE_CHARS = 80
 MAX_LISTED = 50
 
-Status = Literal["complete", "length", "filtered", "cancelled"]
-AnswerStatus = Literal[Status, "running", "error"]
 Seconds = Annotated[int, Field(ge=0)]
 Absent = SkipJsonSchema[None]
 
@@ -239,7 +237,7 @@ class MessageEvent(Outgoing):
 class DoneEvent(Outgoing):
     """Event `done`, the last: how the answer ended. `usage` is the provider's count; null where it sent none."""
 
-    status: Status
+    status: records.Ending
     usage: Usage | None
 
 
@@ -280,7 +278,7 @@ class ConversationMessage(Outgoing):
     role: Literal["user", "assistant"]
     content: str
     created_at: datetime
-    status: AnswerStatus | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
+    status: records.Status | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
     code: str | Absent = Field(default=None, description="Why an answer with status error broke.", exclude_if=_is_none)
     rating: records.Rating | Absent = Field(default=None, description="Of a rated answer only.", exclude_if=_is_none)
 

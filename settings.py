@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from database import parse_url
-from records import LARGEST_INTEGER
+from records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_ANSWER_TOKENS = 1_000_000
@@ -70,8 +70,8 @@ def _proxies(value: str) -> str:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-SecondsOrNone = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=LARGEST_INTEGER)]
 CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
 
     max_message_chars: Count = DEFAULT_MAX_MESSAGE_CHARS
-    max_history_turns: CountOrNone = 20
-    max_history_chars: CountOrNone = 32_000
+    max_history_turns: CountOrNone = DEFAULT_HISTORY_TURNS
+    max_history_chars: CountOrNone = DEFAULT_HISTORY_CHARS
     max_answer_tokens: int = Field(default=4096, ge=0, le=MAX_ANSWER_TOKENS)
     max_body_bytes: Count = 65_536
     max_answer_chars: Count = 200_000

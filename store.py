@@ -36,6 +36,7 @@ from billing import sum_up_some, usage_totals, usage_values
 from counters import Counters
 from database import Database
 from records import (
+    INTERRUPTED,
     Access,
     Begun,
     ConversationSummary,
@@ -67,7 +68,6 @@ from rows import fetch_record, to_record
 from tables import conversations, keys, messages, running, tenants, usage, widgets
 from tokens import estimate_tokens
 from turns import (
-    INTERRUPTED,
     check_streams,
     find_repeated,
     history_of,
@@ -423,8 +423,8 @@ class Store:
         await db.execute(insert(usage).values(usage_values(row)))
         await self._counters.settle(db, row)
 
-    async def conversations(self, tenant_id: int, subject: str, newest: int = 50) -> list[ConversationSummary]:
-        """The conversations of a subject, the last used first."""
+    async def conversations(self, tenant_id: int, subject: str, newest: int) -> list[ConversationSummary]:
+        """The `newest` conversations of a subject, the last used first."""
         first_question = (
             select(func.substr(messages.c.question, 1, TITLE_CHARS))
             .where(messages.c.conversation_id == conversations.c.id, messages.c.hidden.is_(False))

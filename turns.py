@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from records import ConversationNotFound, MessageIdTaken, Selection, Tenant, Terms, TooManyStreams, Turn
+from records import INTERRUPTED, ConversationNotFound, MessageIdTaken, Selection, Tenant, Terms, TooManyStreams, Turn
 from rows import fetch_record, to_record
 from tables import conversations, messages, running, storable
 
@@ -17,7 +17,6 @@ def written_by(writer: str | None) -> ColumnElement[bool]:
     return messages.c.writer.is_not_distinct_from(writer)
 
 
-INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
 # A turn that may still be closed: `interrupted` is what others can but suppose, and gives way.
 is_open = or_(running, messages.c.code == INTERRUPTED)
 

@@ -157,7 +157,8 @@ async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(databa
     assert access is not None
     assert (access.tenant.name, access.tenant.identity_claims, access.tenant.require_identity) == ("shop", [], False)
     begun = await ask(store, access.tenant, subject="user-1")
-    assert [one.id for one in await store.conversations(access.tenant.id, "user-1")] == [begun.turn.conversation_id]
+    listed = await store.conversations(access.tenant.id, "user-1", newest=50)
+    assert [one.id for one in listed] == [begun.turn.conversation_id]
     await store.close()
     assert await _shape(database_url) == fresh
 
