@@ -1,7 +1,6 @@
 """The widget as a visitor meets it: on a page of another origin, with an upstream that says what it is told."""
 
 import json
-import os
 import re
 import socket
 import threading
@@ -11,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, Protocol
 
-import pytest
 from playwright.sync_api import Frame, Locator, Page, expect
 
 from fakes import DONE, counted, data, delta
@@ -24,12 +22,6 @@ WIDGET = Path(__file__).parents[1] / "widget"
 PATIENCE = 30_000  # milliseconds, for what comes about long before
 
 expect.set_options(timeout=PATIENCE)
-
-
-def skip_unless_required(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def add_tenant(service: RunningService, name: str, *options: str, origin: str = "") -> RunningService:

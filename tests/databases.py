@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
+from required import skip_unless_required
 from store import Store
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
@@ -31,17 +32,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
         return
     if not POSTGRES:
-        _skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
+        skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
     name = f"test_{uuid.uuid4().hex}"
     on_postgres(f'CREATE DATABASE "{name}"')
     yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
     on_postgres(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _skip_unless_required(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

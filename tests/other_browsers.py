@@ -18,7 +18,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 
-from browser import PATIENCE, Chat, skip_unless_required
+from browser import PATIENCE, Chat
+from required import skip_unless_required
 
 # What a visitor sees of the chat, found in its open shadow trees; null while there is none.
 LOOK = """

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from processes import ROOT, RunningService, running_service
+from required import skip_unless_required
 from upstreams import LocalUpstream, local_upstream
 
 CONFIGURATION = (ROOT / "deploy/nginx.conf").read_text()
@@ -73,7 +74,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # Debian's users do not have these on their PATH
     nginx, openssl = shutil.which("nginx", path=path), shutil.which("openssl", path=path)
     if nginx is None or openssl is None:
-        pytest.skip("nginx and openssl are not both installed")
+        skip_unless_required("nginx and openssl are not both installed")
     directory = tmp_path_factory.mktemp("nginx")
     with local_upstream() as upstream:
         settings = {"OPENAI_BASE_URL": upstream.url("endless"), "RESUME_SECONDS": "0", "METRICS_TOKEN": "token"}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Frame, FrameLocator, Locator, Page, expect
 
-from browser import WIDGET, HostPages, skip_unless_required
+from browser import WIDGET, HostPages
 from processes import RunningService
+from required import skip_unless_required
 
 pytest_plugins = ["visitor"]
 

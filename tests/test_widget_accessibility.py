@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Frame, expect
 
-from browser import WIDGET, Provider, Visit, skip_unless_required
+from browser import WIDGET, Provider, Visit
+from required import skip_unless_required
 
 pytest_plugins = ["visitor"]
 

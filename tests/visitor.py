@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browser import PATIENCE, Chat, HostPages, Line, Provider, Visit, script_tag, serving, skip_unless_required
+from browser import PATIENCE, Chat, HostPages, Line, Provider, Visit, script_tag, serving
 from processes import RunningService, running_service
+from required import skip_unless_required
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
