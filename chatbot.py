@@ -341,6 +341,10 @@ def _path_id(request: Request, unknown: type[errors.NotFound]) -> uuid.UUID:
     return uuid.UUID(text)
 
 
+def _json(model: BaseModel) -> Response:
+    return Response(schema.to_json(model), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
 async def health(request: Request) -> Response:
     """The process is alive."""
     return _json(schema.Health(status="ok"))
@@ -460,10 +464,6 @@ def _unless_known(request: Request, asset: Asset, headers: dict[str, str]) -> Re
     if coding:
         headers["Content-Encoding"] = coding
     return Response(body, media_type=asset.media_type, headers=headers)
-
-
-def _json(model: BaseModel) -> Response:
-    return Response(schema.to_json(model), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 # Errors
@@ -646,10 +646,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 
 def __getattr__(name: str) -> Starlette:
-    """`app`, for `uvicorn chatbot:app`: made when it is asked for, so that importing this reads no environment."""
-    if name == "app":
-        return create_app()
-    raise AttributeError(name)
+    """`app`, for `uvicorn chatbot:app`: made when first asked for, so that importing this reads no environment."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = globals()["app"] = create_app()
+    return app
 
 
 def main() -> int:

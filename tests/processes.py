@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +72,21 @@ def restarted(service: RunningService) -> Iterator[None]:
 
 
 @contextmanager
-def _process(directory: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
+    """The service as uvicorn's own command line serves it, without a tenant."""
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/chatbot.db"}
+    command = [sys.executable, "-m", "uvicorn", "chatbot:app", "--app-dir", str(ROOT), "--port", "0"]
+    with _process(directory, environment, command) as (process, url):
+        yield RunningService(process, url, directory, environment)
+
+
+@contextmanager
+def _process(
+    directory: Path, environment: dict[str, str], command: Sequence[str] = (sys.executable, str(ROOT / "chatbot.py"))
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     path = directory / "log"
     with open(path, "ab") as log:
         begins = log.tell()
-        command = [sys.executable, str(ROOT / "chatbot.py")]
         process = subprocess.Popen(command, cwd=directory, env=environment, stderr=log)
     try:
         yield process, _wait_for_url(process, path, begins)

@@ -13,10 +13,11 @@ import httpx
 import pytest
 import respx
 
+import chatbot
 from client import Client, until
 from conftest import Serve
 from fakes import Body, answer, delta, streamed
-from processes import ROOT, running_service
+from processes import ROOT, running_service, running_under_uvicorn
 from upstreams import local_upstream
 
 
@@ -332,6 +333,18 @@ def test_ctrl_c_ends_the_service_without_a_traceback(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(timeout=60) == 0
         assert "Traceback" not in running.log()
+
+
+def test_uvicorns_own_command_serves_and_leaves_too(tmp_path: Path) -> None:
+    with running_under_uvicorn(tmp_path) as running:
+        assert httpx.get(f"{running.url}/api/v1/ready").json() == {"status": "ready"}
+    assert "Traceback" not in running.log()
+
+
+def test_the_app_of_the_module_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(chatbot), "app", None)  # so that what is made here is forgotten at the end
+    del chatbot.app
+    assert chatbot.app is chatbot.app
 
 
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: Path) -> None:
