@@ -1,8 +1,8 @@
 """Two processes on one database: an answer that one writes can be read, resumed and stopped at the other."""
 
 import asyncio
-import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import respx
 
+import answers
 import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
@@ -132,18 +133,19 @@ async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
 
 
 async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_reader(
-    two: tuple[Client, Client], upstream: respx.Route
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = two
-    async with half_answered(one, upstream) as (asked, response, _, rest):
-        following = await follow(asked, one, other)
-        await response.leave()
-    writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
-    left, looked = time.monotonic(), writing.followed
-    await until(lambda: time.monotonic() > left + 3.2)  # `resume_seconds` and what one look is good for are over
-    assert writing.followed > looked
-    rest.set()
-    assert (await following).text == "Half whole"
+    monkeypatch.setattr("answers.FOLLOWED_SECONDS", 1)
+    async with serve(resume_seconds=0) as one, process_beside(one) as other:
+        async with half_answered(one, upstream) as (asked, response, _, rest):
+            following = await follow(asked, one, other)
+            await response.leave()
+        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+        deadline = writing.deadline
+        await until(lambda: writing.deadline is not deadline or writing.given_up)  # what one look is good for is over
+        assert not writing.given_up
+        rest.set()
+        assert (await following).text == "Half whole"
 
 
 async def test_an_answer_can_be_stopped_at_the_other_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
@@ -181,8 +183,10 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
+    monkeypatch.setattr("answers.ABANDONED_SECONDS", 1)
     one, other = two
     away: set[Client] = set()
+    missed: Counter[Client] = Counter()
 
     def may_be_away(client: Client, name: str) -> None:
         store = client.state["service"].store
@@ -190,23 +194,26 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
 
         async def unless_away(*arguments: object) -> object:
             if client in away:
+                missed[client] += name == "heartbeats"
                 raise StoreUnavailable("away")
             return await call(*arguments)
 
         monkeypatch.setattr(store, name, unless_away)
 
     async with half_answered(one, upstream) as (asked, _, events, rest):
-        message_id, answers = uuid.UUID(asked["message_id"]), other.state["service"].answers
-        await until(lambda: message_id in answers._heartbeats)
+        message_id, known = uuid.UUID(asked["message_id"]), other.state["service"].answers
+        await until(lambda: message_id in known._heartbeats)
         for client in two:
             for name in ("checkpoint", "heartbeats"):
                 may_be_away(client, name)
         away.update(two)
-        gone = time.monotonic()
-        await until(lambda: time.monotonic() > gone + 2.5)  # longer than a process may be silent
+        most = answers.ABANDONED_SECONDS / answers.HEARTBEAT_SECONDS
+        await until(lambda: missed[other] > most)  # heartbeats: more than a process may miss
         away.remove(other)
-        seen = answers._heartbeats[message_id].seen
-        await until(lambda: answers._heartbeats[message_id].seen > seen + 2)
+        seen = known._heartbeats[message_id].seen
+        await until(lambda: known._heartbeats[message_id].seen > seen + 2)
+        store = other.state["service"].store
+        assert (await store.find_turn((await store.get_tenant("shop")).id, message_id)).status == "running"
         away.clear()
         rest.set()
         assert [event async for event in events][-1].data["status"] == "complete"
