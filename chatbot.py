@@ -180,6 +180,7 @@ async def _begin(
                 conversation_id=question.conversation_id,
                 question=question.message,
                 regenerate=question.regenerate,
+                replaces=question.replaces,
                 model=model,
                 writer=writer,
                 subject=caller.subject,
@@ -187,6 +188,8 @@ async def _begin(
             )
     except records.ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
+    except records.ConversationChanged:
+        raise errors.ConversationChanged("the last turn is not the one to replace") from None
     except records.MessageIdTaken:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
     if not begun.is_new:

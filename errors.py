@@ -142,6 +142,12 @@ class MessageIdTaken(ServiceError):
     detail = "This message_id was used for another question. Make a new one for each."
 
 
+class ConversationChanged(ServiceError):
+    status_code = 409
+    code = "conversation_changed"
+    detail = "Something else was asked in this conversation since. Read it again, and then ask."
+
+
 class RateLimited(ServiceError):
     status_code = 429
     code = "rate_limited"

@@ -71,7 +71,9 @@ SUMMARY = schema.ConversationSummary(
 EXAMPLES: tuple[BaseModel, ...] = (
     schema.ChatRequest(message="What are your opening hours?"),
     schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, message_id=MESSAGE_ID),
-    schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, regenerate=True),
+    schema.ChatRequest(
+        message="And on Sundays?", conversation_id=CONVERSATION_ID, regenerate=True, replaces=[MESSAGE_ID]
+    ),
     schema.FeedbackRequest(rating="up"),
     schema.FeedbackRequest(rating="down", comment="It did not answer my question."),
     *(START, *CHUNKS, USAGE, DONE, CANCELLED, BROKEN, BUSY),
@@ -227,7 +229,10 @@ OPERATIONS = (
         "The answer, as it is written: `start`, any number of `message`, then exactly one of `done` or `error`. "
         "Comment lines (`: ping`) keep the connection alive.",
         content=STREAM,
-        errors=(*BODY, *LIMITS, *UPSTREAM, errors.ConversationUnknown, errors.MessageUnknown, errors.MessageIdTaken),
+        errors=(
+            *(*BODY, *LIMITS, *UPSTREAM),
+            *(errors.ConversationUnknown, errors.MessageUnknown, errors.MessageIdTaken, errors.ConversationChanged),
+        ),
         body=schema.ChatRequest,
         parameters=("Last-Event-ID",),
         headers=("Cache-Control", "X-Accel-Buffering", *LIMITED),

@@ -316,6 +316,10 @@ class ConversationNotFound(StoreError):
     """The tenant has no such conversation."""
 
 
+class ConversationChanged(StoreError):
+    """The conversation's last turn is none of those that a new one shall take the place of."""
+
+
 class MessageIdTaken(StoreError):
     """This message id belongs to another question, conversation or tenant."""
 

@@ -68,6 +68,7 @@ from rows import fetch_record, to_record
 from tables import conversations, keys, messages, running, tenants, usage, widgets
 from tokens import estimate_tokens
 from turns import (
+    check_replaced,
     check_streams,
     find_repeated,
     history_of,
@@ -180,6 +181,7 @@ class Store:
         conversation_id: uuid.UUID | None,
         question: str,
         regenerate: bool = False,
+        replaces: Sequence[uuid.UUID] | None = None,
         model: str | None = None,
         writer: str | None = None,
         subject: str | None = None,
@@ -191,12 +193,13 @@ class Store:
         The conversation is `subject`'s from now on; it may have been nobody's, never another's.
 
         The same request again gives the turn that is there, whoever asks first. `regenerate` hides the conversation's
-        last turn; `finish_turn` shows it again if the new one ends without text. The history is the newest visible
+        last turn, if it is one of `replaces` or those are not given; `finish_turn` shows it again if the new one breaks
+        or ends without text. The history is the newest visible
         turns that have an answer, as many as `terms` let. What the answer may take is reserved of the day's budget;
         `now`, in seconds since 1970-01-01 UTC, is the database's clock if not given.
 
-        Raises ConversationNotFound, MessageIdTaken, TooManyStreams, BudgetSpent, or Conflict when the tenant was
-        removed; then nothing is written.
+        Raises ConversationNotFound, ConversationChanged, MessageIdTaken, TooManyStreams, BudgetSpent, or Conflict when
+        the tenant was removed; then nothing is written.
         """
         at, terms = _now(), terms or Terms()
         conversation = conversation_id or uuid.uuid4()
@@ -226,12 +229,14 @@ class Store:
             if conversation_id is None:
                 opened = {"id": conversation, "tenant_id": tenant_id, "subject": subject}
                 await db.execute(insert(conversations).values(**opened, created_at=at, updated_at=at))
-            if turn.replaces is not None:
-                await db.execute(update(messages).where(messages.c.id == turn.replaces).values(hidden=True))
+            replaced = await check_replaced(db, turn, replaces)
+            if replaced is not None:
+                await db.execute(update(messages).where(messages.c.id == replaced).values(hidden=True))
             await check_streams(db, terms)
             history = await history_of(db, turn, terms)
             tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
-            reserving = update(messages).where(messages.c.id == message_id).values(reserved=tokens)
+            changes = {"reserved": tokens, "replaces": replaced}
+            reserving = update(messages).where(messages.c.id == message_id).values(changes)
             turn = to_record(Turn, (await db.execute(reserving.returning(messages))).one())
             # The tenant's one row goes last: all who ask it wait for each other from here to the commit.
             reservation = await self._counters.reserve(db, tenant_id, tokens, terms.tokens_per_day, now)

@@ -1,13 +1,24 @@
 """Conversations and their turns: whose they are, what goes before a question, and who gives way to whom."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from records import INTERRUPTED, ConversationNotFound, MessageIdTaken, Selection, Tenant, Terms, TooManyStreams, Turn
+from records import (
+    INTERRUPTED,
+    ConversationChanged,
+    ConversationNotFound,
+    MessageIdTaken,
+    Selection,
+    Tenant,
+    Terms,
+    TooManyStreams,
+    Turn,
+)
 from rows import fetch_record, to_record
 from tables import conversations, messages, running, storable
 
@@ -81,6 +92,19 @@ async def find_repeated(
     return turn
 
 
+async def check_replaced(db: AsyncConnection, turn: Turn, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
+    """Which turn a new one takes the place of, where it would be the conversation's last: only if it is `meant`.
+
+    Raises ConversationChanged when another one is meant that is there.
+    """
+    if meant is None or turn.replaces is None or turn.replaces in meant:
+        return turn.replaces
+    there = messages.c.id.in_(meant), messages.c.conversation_id == turn.conversation_id
+    if await db.scalar(select(messages.c.id).where(*there).limit(1)) is not None:
+        raise ConversationChanged("The last turn of the conversation is another one by now.")
+    return None
+
+
 async def check_streams(db: AsyncConnection, terms: Terms) -> None:
     """Raises TooManyStreams when the turn that was just inserted is one too many for its visitor."""
     if terms.visitor is not None and terms.streams:
@@ -110,12 +134,12 @@ async def history_of(db: AsyncConnection, turn: Turn, terms: Terms) -> list[Turn
 
 
 async def restore_replaced(db: AsyncConnection, turn: Turn) -> None:
-    """Let a turn that ended without text change places with the last text that it was asked in place of.
+    """Let a turn that broke or ended without text change places with the last text that it was asked in place of.
 
     Several may stand in between: whoever asks again and again replaces turns that had no text yet.
     """
     replaced = turn.replaces
-    if turn.answer or turn.hidden:
+    if turn.hidden or (turn.answer and turn.status != "error"):
         return
     while replaced is not None:
         row = (

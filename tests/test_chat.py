@@ -85,6 +85,22 @@ async def test_regenerate_replaces_the_last_answer(client: Client, upstream: res
     assert [message["content"] for message in turns["messages"]] == ["Well?", "Good"]
 
 
+async def test_regenerate_takes_no_answer_away_that_the_client_does_not_mean(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(side_effect=[streamed(*answer("One")), streamed(*answer("Two"))])
+    start = (await client.ask("First?")).events[0].data
+    of_this = {"conversation_id": start["conversation_id"]}
+    await client.ask("Second?", **of_this)
+    again = {"message": "First?", "regenerate": True, "replaces": [start["message_id"]], **of_this}
+    status, problem, _ = await client.refused(json_body=again)
+    assert (status, problem["code"]) == (409, "conversation_changed")
+    unfit = {"message": "First?", "replaces": [start["message_id"]], **of_this}
+    status, problem, _ = await client.refused(json_body=unfit)
+    assert (status, problem["code"]) == (422, "validation_failed")
+    assert upstream.call_count == 2
+
+
 async def test_a_tenant_brings_its_own_model_prompt_and_key(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from databases import ask, begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Conflict, ConversationNotFound, MessageIdTaken, StoreError, Tenant, Terms
+from records import Conflict, ConversationChanged, ConversationNotFound, MessageIdTaken, StoreError, Tenant, Terms
 from store import Store
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -298,6 +298,42 @@ async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Stor
     turns = await store.conversation(tenant.id, first.turn.conversation_id)
 
     assert [(turn.id, turn.code) for turn in turns or []] == [(again.turn.id, "upstream_timeout")]
+
+
+async def test_a_regenerated_answer_that_breaks_gives_the_place_back_but_one_that_was_stopped_does_not(
+    store: Store, tenant: Tenant
+) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    broken = await begin(store, tenant, "1", **given)
+    await finish(store, tenant, broken, "o", status="error", code="upstream_interrupted")
+    after_a_break = await store.conversation(tenant.id, first.turn.conversation_id)
+    stopped = await begin(store, tenant, "1", **given)
+    await finish(store, tenant, stopped, "o", status="cancelled")
+    after_a_stop = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [turn.answer for turn in after_a_break or []] == ["one"]
+    assert [turn.answer for turn in after_a_stop or []] == ["o"]
+
+
+async def test_only_what_the_client_means_is_replaced(store: Store, tenant: Tenant) -> None:
+    """Another tab may have asked since: its question is nobody's to take away."""
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    another_tab = await ask(store, tenant, "2", "two", conversation_id=first.turn.conversation_id)
+
+    with pytest.raises(ConversationChanged):
+        await begin(store, tenant, "1", replaces=[first.turn.id], **given)
+    never_stored = await begin(store, tenant, "3", replaces=[uuid.uuid4()], **given)
+    await finish(store, tenant, never_stored, "three")
+    meant = await begin(store, tenant, "3", replaces=[uuid.uuid4(), never_stored.turn.id], **given)
+    repeated = await begin(store, tenant, "3", message_id=meant.turn.id, replaces=[never_stored.turn.id], **given)
+
+    assert never_stored.turn.replaces is None
+    assert meant.turn.replaces == never_stored.turn.id
+    assert (repeated.is_new, repeated.turn.id) == (False, meant.turn.id)
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.id for turn in turns or []] == [first.turn.id, another_tab.turn.id, meant.turn.id]
 
 
 async def test_regenerating_where_nothing_was_asked_just_asks(store: Store, tenant: Tenant) -> None:
