@@ -179,7 +179,7 @@ async def _begin(
                 message_id,
                 conversation_id=question.conversation_id,
                 question=question.message,
-                regenerate=question.regenerate,
+                regenerate=question.regenerate or question.replaces is not None,
                 replaces=question.replaces,
                 model=model,
                 writer=writer,

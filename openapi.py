@@ -71,9 +71,8 @@ SUMMARY = schema.ConversationSummary(
 EXAMPLES: tuple[BaseModel, ...] = (
     schema.ChatRequest(message="What are your opening hours?"),
     schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, message_id=MESSAGE_ID),
-    schema.ChatRequest(
-        message="And on Sundays?", conversation_id=CONVERSATION_ID, regenerate=True, replaces=[MESSAGE_ID]
-    ),
+    schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, regenerate=True),
+    schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, replaces=[MESSAGE_ID]),
     schema.FeedbackRequest(rating="up"),
     schema.FeedbackRequest(rating="down", comment="It did not answer my question."),
     *(START, *CHUNKS, USAGE, DONE, CANCELLED, BROKEN, BUSY),

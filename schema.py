@@ -80,9 +80,9 @@ class ChatRequest(Incoming):
     )
     replaces: list[UUID] | None = Field(
         default=None,
-        description="With `regenerate`: the `message_id`s that the client means. The last answer is replaced only if "
-        "it is one of them. If it is another, as after a question from another tab, `conversation_changed` is "
-        "answered; if none of them is in the conversation, nothing is replaced.",
+        description="As `regenerate`, but only if the last answer is one of these `message_id`s. If it is another, as "
+        "after a question from another tab, `conversation_changed` is answered; if none of them is in the "
+        "conversation, nothing is replaced.",
         min_length=1,
         max_length=10,
     )
@@ -93,12 +93,6 @@ class ChatRequest(Incoming):
         max_length=20,
         examples=[{"page": "Blue shirt", "price": "29 €"}],
     )
-
-    @model_validator(mode="after")
-    def _check_replaces(self) -> Self:
-        if self.replaces and not self.regenerate:
-            raise ValueError("replaces is for regenerate only")
-        return self
 
     @field_validator("message", mode="after")
     @classmethod
