@@ -20,6 +20,8 @@ from typing import Any, Unpack
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -65,7 +67,7 @@ from records import (
     Widget,
 )
 from rows import fetch_record, to_record
-from tables import conversations, keys, messages, running, tenants, usage, widgets
+from tables import conversations, keys, messages, running, supposed, tenants, usage, widgets
 from tokens import estimate_tokens
 from turns import (
     check_replaced,
@@ -284,7 +286,7 @@ class Store:
                 return False
             if turn is not None:
                 await restore_replaced(db, turn)
-            await db.execute(delete(usage).where(usage.c.message_id == message_id, usage.c.outcome == INTERRUPTED))
+            await db.execute(delete(usage).where(usage.c.message_id == message_id, supposed))
             await self._insert_usage(db, usage_row)
         return turn is not None
 
@@ -312,8 +314,7 @@ class Store:
                     await restore_replaced(db, turn)
             closed_before = {turn.id for turn in found if turn.code != code}
             rows = [turn.usage_row for turn in turns if turn.message_id not in closed_before]
-            supposed = and_(usage.c.message_id.in_([row.message_id for row in rows]), usage.c.outcome == INTERRUPTED)
-            await db.execute(delete(usage).where(supposed))
+            await db.execute(delete(usage).where(usage.c.message_id.in_([row.message_id for row in rows]), supposed))
             if rows := await _of_known_tenants(db, rows):
                 await db.execute(insert(usage), [usage_values(row) for row in rows])
             for row in rows:
@@ -483,12 +484,11 @@ class Store:
         subject: str | None = None,
     ) -> bool:
         """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
-        own = select(conversations.c.id).where(owned_by(tenant_id, subject))
+        # By the turn's one conversation: SQLite would look through all that are in a list.
+        is_own = exists().where(conversations.c.id == messages.c.conversation_id, owned_by(tenant_id, subject))
         async with self._database.writing() as db:
             result = await db.execute(
-                update(messages)
-                .where(messages.c.id == message_id, messages.c.conversation_id.in_(own))
-                .values(rating=rating, comment=comment)
+                update(messages).where(messages.c.id == message_id, is_own).values(rating=rating, comment=comment)
             )
         return result.rowcount > 0
 
@@ -527,10 +527,15 @@ class Store:
 
     async def purge_some(self, before: datetime) -> int:
         """One small step of `purge`: how many conversations it deleted, at most `PURGE_BATCH`."""
-        some = select(conversations.c.id).where(conversations.c.updated_at < before).limit(PURGE_BATCH)
+        old = select(conversations.c.id).where(conversations.c.updated_at < before)
+        return await self._delete_some(conversations, old)
+
+    async def _delete_some(self, table: Table, chosen: Select[Any]) -> int:
+        """Delete at most `PURGE_BATCH` of the rows whose ids are chosen, and let others write before the next step."""
         async with self._database.writing() as db:
-            result = await db.execute(delete(conversations).where(conversations.c.id.in_(some)))
-        return result.rowcount
+            deleted = (await db.execute(delete(table).where(table.c.id.in_(chosen.limit(PURGE_BATCH))))).rowcount
+        await asyncio.sleep(PAUSE_SECONDS)
+        return deleted
 
     # For the operator
 
@@ -575,11 +580,18 @@ class Store:
         return tenant
 
     async def remove_tenant(self, name: str) -> None:
-        """Delete a tenant with all that is its own: keys, widgets, conversations and usage. Raises TenantNotFound."""
+        """Delete a tenant with all that is its own: keys, widgets, conversations and usage. Raises TenantNotFound.
+
+        The keys go first and the tenant last, in small steps; the same call finishes what was broken off.
+        """
+        async with self._database.writing() as db:
+            tenant = await _tenant(db, name)
+            await db.execute(delete(keys).where(keys.c.tenant_id == tenant.id))
+        await self.delete_conversations(name, Selection())
+        while await self._delete_some(usage, select(usage.c.id).where(usage.c.tenant_id == tenant.id)):
+            pass
         async with self._database.writing_unhurried() as db:
-            result = await db.execute(delete(tenants).where(tenants.c.name == name))
-        if result.rowcount == 0:
-            raise _tenant_not_found(name)
+            await db.execute(delete(tenants).where(tenants.c.id == tenant.id))
 
     async def get_widget(self, name: str) -> Widget:
         """The widget of a tenant. Raises TenantNotFound."""
@@ -667,10 +679,15 @@ class Store:
                 yield conversation_id, [to_record(Turn, row) for row in rows]
 
     async def delete_conversations(self, name: str, selection: Selection) -> int:
-        """Delete conversations of a tenant. Returns how many. Raises TenantNotFound."""
-        async with self._database.writing_unhurried() as db:
+        """Delete conversations of a tenant, in small steps. Returns how many. Raises TenantNotFound."""
+        async with self._database.reading_unhurried() as db:
             tenant = await _tenant(db, name)
-            return (await db.execute(delete(conversations).where(selected(tenant, selection)))).rowcount
+            ids = list(await db.scalars(select(conversations.c.id).where(selected(tenant, selection))))
+        deleted = 0
+        for start in range(0, len(ids), PURGE_BATCH):
+            some = select(conversations.c.id).where(conversations.c.id.in_(ids[start : start + PURGE_BATCH]))
+            deleted += await self._delete_some(conversations, some)
+        return deleted
 
 
 @asynccontextmanager

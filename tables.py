@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from records import SchemaMismatch
+from records import INTERRUPTED, SchemaMismatch
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -206,6 +206,10 @@ usage = Table(
     Index("usage_tenant_at", "tenant_id", "at"),
 )
 
+# What was recorded of an answer whose process seemed to be gone, which gives way when the answer ends after all.
+supposed = usage.c.outcome == INTERRUPTED
+Index("usage_supposed", usage.c.message_id, sqlite_where=supposed, postgresql_where=supposed)
+
 counters = Table(
     "counters",
     metadata,
@@ -288,8 +292,13 @@ def _make_days_one_counter(connection: Connection) -> None:
         connection.execute(insert(counters).values(scope=scope, started=day.started, used=day.used))
 
 
+def _find_supposed_usage(connection: Connection) -> None:
+    """Each answer that ends looks for what was recorded of it before."""
+    connection.exec_driver_sql("CREATE INDEX usage_supposed ON usage (message_id) WHERE outcome = 'interrupted'")
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-UPGRADES: list[Callable[[Connection], None]] = [_add_identity, _keep_accounts]
+UPGRADES: list[Callable[[Connection], None]] = [_add_identity, _keep_accounts, _find_supposed_usage]
 
 
 def upgrade(connection: Connection) -> None:

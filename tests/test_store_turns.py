@@ -1,16 +1,30 @@
 """Conversations: turns begin once, end once, and belong to one tenant."""
 
 import asyncio
+import re
+import sqlite3
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
 
 from databases import ask, begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Conflict, ConversationChanged, ConversationNotFound, MessageIdTaken, StoreError, Tenant, Terms
+from records import (
+    Conflict,
+    ConversationChanged,
+    ConversationNotFound,
+    CutTurn,
+    MessageIdTaken,
+    StoreError,
+    Tenant,
+    Terms,
+)
 from store import Store
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -238,6 +252,35 @@ async def test_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) 
 
     assert await store.conversation(tenant.id, taken.turn.conversation_id) == [taken.turn]
     assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_nothing_that_a_visitor_asks_for_goes_through_a_whole_table(
+    store: Store, tenant: Tenant, database_url: str
+) -> None:
+    """So that a question is as fast after millions of them."""
+    statements: list[tuple[str, Any]] = []
+    engine = store._database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, given, *_: statements.append((text, given)))
+
+    begun = await ask(store, tenant, "1", terms=Terms(visitor="a", streams=3))
+    conversation_id = begun.turn.conversation_id
+    again = await begin(store, tenant, "1", conversation_id=conversation_id, replaces=[begun.turn.id], regenerate=True)
+    await store.find_turn(tenant.id, again.turn.id, "alice")
+    await store.cut_turns("restarting", [CutTurn(again.turn.id, None, "", used(tenant, again))])
+    await store.rate_turn(tenant.id, begun.turn.id, rating="up")
+    await store.conversation(tenant.id, conversation_id)
+    await store.conversations(tenant.id, "alice", newest=50)
+    await store.delete_conversation(tenant.id, conversation_id)
+
+    scans = []
+    with closing(sqlite3.connect(make_url(database_url).database or "")) as db:
+        for statement, given in statements:
+            for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}", given):
+                if re.match("SCAN (usage|messages|conversations)(?!.* messages_running$)", step):
+                    scans.append((step, statement))
+    assert len(statements) > 20
+    assert scans == []
 
 
 # Asking again
