@@ -181,6 +181,80 @@ def test_two_tabs_keep_a_conversation_each_and_both_list_the_two(
     expect(second.questions).to_have_text(["In the second?"])
 
 
+def test_a_tab_that_knows_less_takes_nothing_away_that_another_has_asked(
+    context: BrowserContext, visit: Visit, provider: Provider, shop: RunningService
+) -> None:
+    tenant = add_tenant(shop, "stale", origin="http://127.0.0.1:*")
+    stale = visit(service=tenant)
+    stale.page.goto(stale.page.url.replace("localhost", "127.0.0.1"))
+    stale.open()
+    provider.answer("One.")
+    stale.ask("First?")
+    expect(stale.button("New answer")).to_be_visible()
+    other = Chat(context.new_page(), tenant.widget_id)
+    other.page.goto(stale.page.url)
+    other.open()
+    expect(other.answers).to_have_text(["One."])
+    provider.answer("Two.")
+    other.ask("Second?")
+    expect(other.answers).to_have_text(["One.", "Two."])
+
+    provider.answer("One anew.")
+    stale.button("New answer").click()
+
+    expect(stale.answers).to_have_text(["One.", "Two.", "One anew."])
+    other.reload()
+    expect(other.answers).to_have_text(["One.", "Two.", "One anew."])
+
+
+def test_a_question_that_failed_and_was_asked_again_is_there_once(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("One.")
+    chat.ask("First?")
+    expect(chat.button("New answer")).to_be_visible()
+    provider.refuse(400)
+    chat.ask("Second?")
+    provider.answer("Two.")
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text(["One.", "Two."])
+    expect(chat.button("New answer")).to_be_visible()
+    chat.reload()
+    expect(chat.questions).to_have_text(["First?", "Second?"])
+    expect(chat.answers).to_have_text(["One.", "Two."])
+
+
+def test_a_new_answer_that_breaks_leaves_the_one_before(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("Good.")
+    chat.ask("Well?")
+    again = provider.answer()
+    chat.button("New answer").click()
+    again.say("Ba")
+    expect(chat.answers).to_have_text("Ba")
+    again.fail()
+    expect(chat.button("Try again")).to_be_visible()
+    expect(chat.answers).to_have_text("Good.")
+    chat.reload()
+    expect(chat.answers).to_have_text("Good.")
+
+
+def test_a_question_that_was_refused_is_asked_again_after_a_reload(
+    visit: Visit, provider: Provider, shop: RunningService
+) -> None:
+    chat = visit(service=add_tenant(shop, "strict", "--visitor-rate-per-minute", "1"))
+    chat.open()
+    provider.answer("Once.")
+    chat.ask("Once?")
+    expect(chat.button("New answer")).to_be_visible()
+    chat.ask("Twice?")
+    expect(chat.button(re.compile("Try again in"))).to_be_visible()
+    chat.reload()
+    expect(chat.questions).to_have_text(["Once?", "Twice?"])
+    expect(chat.button(re.compile("Try again in"))).to_be_visible()
+
+
 def test_a_suggestion_asks_its_text(visit: Visit, provider: Provider) -> None:
     chat = visit("""data-suggestions='["Where is my order?", "Can I return it?"]'""")
     chat.open()

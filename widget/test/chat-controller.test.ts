@@ -151,7 +151,7 @@ describe('an answer', () => {
 });
 
 describe('a refusal', () => {
-  test('with Retry-After says when to try again, and a retry is a plain new question', async () => {
+  test('with Retry-After says when to try again, and a retry is a new question in its place', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const first = await web.next();
@@ -163,7 +163,7 @@ describe('a refusal', () => {
     expect(wait).toBeLessThanOrEqual(7000);
     chat.retry();
     const second = await web.next();
-    expect(second.body).toMatchObject({ message: 'Hi', regenerate: false });
+    expect(second.body).toMatchObject({ message: 'Hi', replaces: [first.body.message_id] });
     expect(second.body.message_id).not.toBe(first.body.message_id);
   });
 
@@ -192,16 +192,17 @@ describe('a refusal', () => {
 });
 
 describe('trying again', () => {
-  test('after the question was forgotten asks it anew and replaces nothing', async () => {
+  test('after the question was forgotten asks it anew and means no other one', async () => {
     const { chat, until } = await answered();
     chat.send('And then?');
-    const pen = (await web.next()).stream();
+    const first = await web.next();
+    const pen = first.stream();
     pen.event('start', START);
     pen.event('error', { code: 'message_not_found', error: 'There is no such message.' });
     await until(() => chat.status === 'idle');
     chat.retry();
     const again = await web.next();
-    expect(again.body).toMatchObject({ message: 'And then?', conversation_id: CONVERSATION, regenerate: false });
+    expect(again.body).toMatchObject({ conversation_id: CONVERSATION, replaces: [first.body.message_id] });
   });
 
   test('after an answer that began replaces it: a new id, the same question, regenerate', async () => {
@@ -217,6 +218,7 @@ describe('trying again', () => {
     expect(chat.last?.answer).toBe('');
     const second = await web.next();
     expect(second.body).toMatchObject({ message: 'Hi', conversation_id: CONVERSATION, regenerate: true });
+    expect(second.body.replaces).toEqual([first.body.message_id]);
     expect(second.body.message_id).not.toBe(first.body.message_id);
     expect(second.headers).not.toHaveProperty('Last-Event-ID');
     expect(chat.turns).toHaveLength(1);

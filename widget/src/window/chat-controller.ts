@@ -23,9 +23,8 @@ export interface Turn {
   before: Pick<Turn, 'id' | 'answer' | 'rating'> | undefined;
   /** After which event the answer goes on. */
   position: string | undefined;
-  /** The service has begun to answer, so that it knows the question. */
-  known: boolean;
-  regenerate: boolean;
+  /** The ids of the turns that this one takes the place of: of those, the service may have stored any. */
+  replaces: string[];
   code: string;
   /** What the service says to visitors about the error; empty when it said nothing. */
   detail: string;
@@ -97,7 +96,7 @@ export class ChatController {
       this.#queue.push(question);
       return;
     }
-    this.#ask(question, this.turns, false);
+    this.#ask(question, this.turns, []);
   }
 
   /** Asks something else in place of the last question, or after it when that cannot be replaced now. */
@@ -105,11 +104,11 @@ export class ChatController {
     const turn = this.last;
     const question = message.trim();
     if (!turn || !question || this.status !== 'idle') this.send(question);
-    else this.#ask(question, this.turns.slice(0, -1), turn.known || turn.regenerate);
+    else this.#ask(question, this.turns.slice(0, -1), chain(turn));
   }
 
-  #ask(question: string, turns: Turn[], regenerate: boolean): void {
-    const turn = { ...createTurn(uuid(), question), regenerate };
+  #ask(question: string, turns: Turn[], replaces: string[]): void {
+    const turn = { ...createTurn(uuid(), question), replaces };
     this.turns = [...turns, turn];
     this.#observer.onEvent('message', { id: turn.id, text: question });
     void this.#run(turn);
@@ -144,8 +143,8 @@ export class ChatController {
     if (turn.status !== 'lost') {
       const { id, answer, rating } = turn;
       const before = answer ? { id, answer, rating } : undefined;
-      const regenerate = turn.known || turn.regenerate;
-      Object.assign(turn, { id: uuid(), regenerate, before, answer: '', rating: '', position: undefined });
+      const replaces = chain(turn);
+      Object.assign(turn, { id: uuid(), replaces, before, answer: '', rating: '', position: undefined });
     }
     void this.#run(turn);
   }
@@ -227,8 +226,8 @@ export class ChatController {
       !this.turns.some((known) => known.id === pending.messageId)
     ) {
       turn = createTurn(pending.messageId, pending.message);
-      turn.regenerate = pending.regenerate;
-      this.turns = [...(pending.regenerate ? this.turns.slice(0, -1) : this.turns), turn];
+      turn.replaces = pending.replaces;
+      this.turns = [...this.turns.filter(({ id }) => !pending.replaces.includes(id)), turn];
     }
     if (turn?.status === 'running') {
       turn.position = '0';
@@ -244,7 +243,7 @@ export class ChatController {
     const superseded = () => call !== this.#call;
     Object.assign(turn, { status: 'running', code: '', detail: '', retryAt: 0 } satisfies Partial<Turn>);
     this.#memory.set({
-      pending: { messageId: turn.id, message: turn.question, regenerate: turn.regenerate, at: Date.now() },
+      pending: { messageId: turn.id, message: turn.question, replaces: turn.replaces, at: Date.now() },
     });
     this.#set('sending');
 
@@ -263,7 +262,14 @@ export class ChatController {
         if (error instanceof ServiceError) {
           if (error.code === 'conversation_not_found' && this.remembered) {
             this.#memory.drop(this.#memory.get().conversationId ?? '');
-            turn.regenerate = false;
+            turn.replaces = [];
+            continue;
+          }
+          // Another tab has asked since. What it asked stays, and this goes behind it.
+          if (error.code === 'conversation_changed' && turn.replaces.length) {
+            turn.replaces = [];
+            await this.#readAgain(turn, signal);
+            if (superseded()) return;
             continue;
           }
           // While a lost answer is looked for, a service that restarts answers so: it is worth another look.
@@ -289,16 +295,25 @@ export class ChatController {
     }
   }
 
+  /** The conversation as it is by now, with a turn at its end that is still to be asked. */
+  async #readAgain(turn: Turn, signal: AbortSignal): Promise<void> {
+    const { conversationId } = this.#memory.get();
+    const messages = await this.#service.conversation(conversationId ?? '', signal).catch(() => undefined);
+    if (!messages || signal.aborted) return; // What is shown is less, and asking goes on.
+    turn.before = undefined;
+    this.turns = [...toTurns(messages), turn];
+    this.#set('sending');
+  }
+
   #question(turn: Turn) {
     const { conversationId } = this.#memory.get();
-    return { message: turn.question, conversationId, messageId: turn.id, regenerate: turn.regenerate };
+    return { message: turn.question, conversationId, messageId: turn.id, replaces: turn.replaces };
   }
 
   /** True when the event was the last one. */
   #take(turn: Turn, event: ChatEvent): boolean {
     switch (event.type) {
       case 'start':
-        turn.known = true;
         // Of whom the service knows, it has the list: nothing of theirs stays in the browser when they sign out.
         if (this.#service.userToken) this.#memory.set({ conversationId: event.conversationId });
         else this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
@@ -319,8 +334,6 @@ export class ChatController {
         this.#end(turn, event.status === 'complete' && !turn.answer.trim() ? 'empty' : event.status);
         return true;
       case 'error':
-        // The service has forgotten the question, so that a new answer would replace another one.
-        if (event.code === 'message_not_found') turn.known = false;
         this.#fail(turn, event.code, event.error, event.retryAfter);
         return true;
     }
@@ -331,16 +344,17 @@ export class ChatController {
     turn.detail = detail;
     turn.retryAt = retryAfter ? Date.now() + retryAfter * 1000 : 0;
     if (LIMITS.test(turn.code)) this.#observer.onEvent('limit', { code: turn.code });
-    this.#end(turn, 'error');
+    this.#end(turn, 'error', !!status);
   }
 
-  #end(turn: Turn, status: TurnStatus): void {
+  /** `refused`: the service did not begin to answer. Nobody else has the question then, and a reload asks it again. */
+  #end(turn: Turn, status: TurnStatus, refused = false): void {
     clearTimeout(this.#stopping);
     turn.status = status;
-    if (status !== 'lost' && !turn.answer.trim()) Object.assign(turn, turn.before);
+    if (status === 'error' || (status !== 'lost' && !turn.answer.trim())) Object.assign(turn, turn.before);
     turn.before = undefined;
     // A lost answer can still be fetched, now or after a reload.
-    if (status !== 'lost') this.#memory.set({ pending: null });
+    if (status !== 'lost' && !refused) this.#memory.set({ pending: null });
     this.#set('idle');
     if (status === 'error' || status === 'lost')
       this.#observer.onEvent('error', { id: turn.id, code: turn.code || status });
@@ -378,13 +392,15 @@ function createTurn(id: string, question: string): Turn {
     rating: '',
     before: undefined,
     position: undefined,
-    known: false,
-    regenerate: false,
+    replaces: [],
     code: '',
     detail: '',
     retryAt: 0,
   };
 }
+
+/** What a turn in place of this one takes the place of; the service takes ten ids. */
+const chain = (turn: Turn): string[] => [...turn.replaces, turn.id].slice(-10);
 
 /** The entries of a conversation, two to a turn, as turns. */
 export function toTurns(messages: readonly StoredMessage[]): Turn[] {
@@ -392,7 +408,7 @@ export function toTurns(messages: readonly StoredMessage[]): Turn[] {
   for (const message of messages) {
     if (message.role === 'user') {
       const turn = createTurn(message.messageId, message.content);
-      turns.set(turn.id, Object.assign(turn, { known: true, status: 'lost', at: message.at } satisfies Partial<Turn>));
+      turns.set(turn.id, Object.assign(turn, { status: 'lost', at: message.at } satisfies Partial<Turn>));
       continue;
     }
     const turn = turns.get(message.messageId);

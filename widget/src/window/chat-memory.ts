@@ -5,7 +5,8 @@ import { parseJson } from './chat-events.ts';
 export interface Pending {
   messageId: string;
   message: string;
-  regenerate: boolean;
+  /** The ids of the turns that it takes the place of. */
+  replaces: string[];
   at: number;
 }
 
@@ -124,7 +125,7 @@ function parse(json: string): Remembered {
     conversationId: text(from.conversationId, 200) ?? null,
     pending:
       messageId && message
-        ? { messageId, message, regenerate: pending?.regenerate === true, at: Number(pending?.at) || 0 }
+        ? { messageId, message, replaces: parseIds(pending?.replaces), at: Number(pending?.at) || 0 }
         : null,
     chats: parseChats(from.chats, 'at'),
     draft: text(from.draft, MAX_KEPT) ?? '',
@@ -134,6 +135,9 @@ function parse(json: string): Remembered {
     height: length(from.height),
   };
 }
+
+const parseIds = (value: unknown): string[] =>
+  (Array.isArray(value) ? value : []).filter((id) => text(id, 200)).slice(0, 10);
 
 const length = (value: unknown): number => Math.min(Number(value) || 0, 9999);
 

@@ -6,7 +6,8 @@ export interface Question {
   message: string;
   conversationId: string | null;
   messageId: string;
-  regenerate: boolean;
+  /** The ids of the turns that it takes the place of, if they are there; none for one more. */
+  replaces: string[];
 }
 
 export type Rating = 'up' | 'down';
@@ -66,7 +67,8 @@ export class ChatService {
         message: question.message,
         conversation_id: question.conversationId,
         message_id: question.messageId,
-        regenerate: question.regenerate,
+        regenerate: question.replaces.length > 0,
+        ...(question.replaces.length && { replaces: question.replaces }),
         ...(Object.keys(this.context).length && { context: this.context }),
       }),
       signal,
