@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import BrowserContext, Frame, expect
@@ -204,6 +204,34 @@ def test_motion_stops_for_those_who_asked_for_that(visit: Visit, context: Browse
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_visible()
     assert chat.page.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+@pytest.mark.parametrize(
+    "colours",
+    [
+        "--a4w-bg-color: #fff8e7",
+        "--a4w-bg-color: #1b2430",
+        "--a4w-text-color: #402000",
+        "--a4w-text-color: #ffe9c9",
+        "--a4w-bg-color: #fff8e7; --a4w-text-color: #402000",
+        "--a4w-bg-color: #1b2430; --a4w-text-color: #ffe9c9",
+    ],
+)
+def test_the_owners_colours_can_be_read_whatever_the_visitors_system_prefers(
+    visit: Visit, provider: Provider, check: Check, colours: str, system: Literal["light", "dark"]
+) -> None:
+    chat = visit('data-proactive="Can we help?" data-proactive-delay=0', head=f"<style>:root {{ {colours} }}</style>")
+    chat.page.emulate_media(color_scheme=system, reduced_motion="reduce")
+    expect(chat.button("Can we help?")).to_be_visible()
+    check(chat.frame)
+    chat.button("Can we help?").click()
+    expect(chat.field).to_be_focused()
+    chat.until_still()
+    provider.answer("See `code` and\n\n| A | B |\n|---|---|\n| 1 | 2 |\n\n> quoted")
+    chat.ask("Can it be read?")
+    expect(chat.button("New answer")).to_be_visible()
+    check(chat.frame)
 
 
 def test_the_window_can_be_read_in_forced_colors(visit: Visit, provider: Provider) -> None:

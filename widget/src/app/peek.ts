@@ -9,13 +9,15 @@ const styles = sheet(`
   font: 700 12px/20px system-ui, sans-serif; text-align: center; pointer-events: none
 }
 .card {
-  --_bg: var(--a4w-bg-color, #fff); --_text: var(--a4w-text-color, #14161a);
+  --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+  --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+  --_bg: var(--a4w-bg-color, var(--_ontext, #fff)); --_text: var(--a4w-text-color, var(--_onbg, #14161a));
   position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; min-height: 56px;
   border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);
   font: 14px/1.45 var(--a4w-font, system-ui, sans-serif)
 }
 :host([left]) .card { left: 70px; right: 4px }
-:host([dark]) .card { --_bg: var(--a4w-bg-color, #22252b); --_text: var(--a4w-text-color, #eceef1) }
+:host([dark]) .card { --_bg: var(--a4w-bg-color, var(--_ontext, #22252b)); --_text: var(--a4w-text-color, var(--_onbg, #eceef1)) }
 .card button { all: unset; cursor: pointer; border-radius: inherit }
 .card button:focus-visible { outline: 2px solid; outline-offset: -4px }
 .card .say { flex: 1; align-self: center; padding: 12px 0; padding-inline-start: 16px }

@@ -107,6 +107,7 @@ function toRgb(color: string): Rgb {
 
 const toHex = (color: string) => hex(toRgb(color));
 const WHITE: Rgb = [255, 255, 255];
+const BLACK: Rgb = [0, 0, 0];
 const DARK: Rgb = [25, 24, 22];
 
 /** `isText`: WCAG 2.2 asks for it. Beside a page, the bubble's own symbol is what has to be clear. */
@@ -119,22 +120,31 @@ function row(label: string, ratio: number, isText = false): HTMLElement {
   return item;
 }
 
-/** A valid value of a field, or its placeholder's. */
-function colorOf(id: string, otherwise: string): Rgb {
+/** A valid value of a field, or ''. */
+function given(id: string): string {
   const field = find<HTMLInputElement>(id);
-  return toRgb((field.validity.valid && field.value.trim()) || otherwise);
+  return field.validity.valid ? field.value.trim() : '';
+}
+
+/** A valid value of a field, or its placeholder's. */
+const colorOf = (id: string, otherwise: string): Rgb => toRgb(given(id) || otherwise);
+
+/** Of a surface of which only the other colour is set, as the window makes it; with neither, the light theme's. */
+function besides(other: string, otherwise: string): string {
+  if (!given(other)) return otherwise;
+  return contrast(toRgb(given(other)), WHITE) >= contrast(toRgb(given(other)), BLACK) ? '#fff' : '#000';
 }
 
 function showContrast(): void {
   const color = colorOf('#color', '#4f46e5');
-  const [white, black] = [contrast(color, WHITE), contrast(color, [0, 0, 0])];
+  const [white, black] = [contrast(color, WHITE), contrast(color, BLACK)];
   find('#contrast').replaceChildren(
     row(white >= black ? 'White text on it' : 'Black text on it', Math.max(white, black), true),
     row('On a light page', white),
     row('On a dark page', contrast(color, DARK)),
   );
-  const [bg, text] = [colorOf('#bg', '#fff'), colorOf('#text', '#14161a')];
-  const touched = ['#bg', '#text'].some((id) => find<HTMLInputElement>(id).value.trim());
+  const [bg, text] = [colorOf('#bg', besides('#text', '#fff')), colorOf('#text', besides('#bg', '#14161a'))];
+  const touched = given('#bg') || given('#text');
   find('#surface').replaceChildren(...(touched ? [row('Text on the background', contrast(bg, text), true)] : []));
   for (const picker of form.querySelectorAll<HTMLInputElement>('[type=color]')) {
     picker.value = hex(colorOf(`#${picker.dataset.for}`, picker.defaultValue));

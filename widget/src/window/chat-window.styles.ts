@@ -1,15 +1,20 @@
 import { css } from './chat-element.ts';
 
-/** The documented properties may be set from outside; what is unset follows the theme. */
+/**
+ * The documented properties may be set from outside; what is unset follows the theme. Where only the background or only
+ * the text is set, the other is black or white, and what lies between them is mixed of both: it can be read with any.
+ */
 export const styles = css`
   :host {
-    --_bg: var(--a4w-bg-color, #fff);
-    --_text: var(--a4w-text-color, #14161a);
-    --_secondary: var(--a4w-secondary-bg, #f3f4f6);
-    --_border: var(--a4w-border-color, #e2e4e9);
+    --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+    --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+    --_bg: var(--a4w-bg-color, var(--_ontext, #fff));
+    --_text: var(--a4w-text-color, var(--_onbg, #14161a));
+    --_secondary: var(--a4w-secondary-bg, color-mix(in srgb, var(--_text) 6%, var(--_bg)));
+    --_border: var(--a4w-border-color, color-mix(in srgb, var(--_text) 13%, var(--_bg)));
     --_muted: color-mix(in srgb, var(--_text) 68%, var(--_bg));
     --_focus: color-mix(in srgb, var(--a4w-primary-color) 70%, var(--_text));
-    --_danger: #c4281c;
+    --_danger: color-mix(in srgb, #e5322d 70%, var(--_text));
     --_radius: var(--a4w-radius, 16px);
     --_hit: 36px;
     --_small: 30px;
@@ -20,11 +25,8 @@ export const styles = css`
     -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%;
   }
   :host([theme='dark']) {
-    --_bg: var(--a4w-bg-color, #15171b);
-    --_text: var(--a4w-text-color, #eceef1);
-    --_secondary: var(--a4w-secondary-bg, #22252b);
-    --_border: var(--a4w-border-color, #32363e);
-    --_danger: #ff8a7d;
+    --_bg: var(--a4w-bg-color, var(--_ontext, #15171b));
+    --_text: var(--a4w-text-color, var(--_onbg, #eceef1));
     color-scheme: dark;
   }
   @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
