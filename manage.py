@@ -63,6 +63,8 @@ OPTIONAL = (*TENANT_NUMBERS, *TENANT_TEXTS)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` is without the program's name. Raises SystemExit when it is not understood."""
     args = _parser().parse_args(argv)
+    if not _is_meant(args):
+        return _fail("Nothing was changed.")
     try:
         asyncio.run(_run(args.run, args))
         sys.stdout.flush()
@@ -72,6 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (StoreError, ValueError) as error:
         return _fail(str(error))
     return 0
+
+
+def _is_meant(args: argparse.Namespace) -> bool:
+    """Whether a tenant is to be removed for good: whoever sits at a terminal is asked."""
+    if args.run is not _remove_tenant or args.yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    question = f"Remove the tenant {args.name!r} with its keys, conversations and usage? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 async def _run(command: Command, args: argparse.Namespace) -> None:
@@ -396,7 +407,7 @@ def _add_tenant_commands(commands: Any) -> None:
     _add_settings(change, origin_required=False)
     remove = _command(commands, "remove", _remove_tenant, "delete a tenant with its conversations and usage")
     _add_name(remove)
-    remove.add_argument("--yes", action="store_true", required=True, help="required: this cannot be undone")
+    remove.add_argument("--yes", action="store_true", help="do not ask; only at a terminal is there a question")
     _add_json(add, listing, show, change)
 
 

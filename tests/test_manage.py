@@ -294,8 +294,35 @@ def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
     assert [each["name"] for each in json.loads(run("tenant", "list", "--json"))] == ["bakery", "shop"]
     assert re.search(r"^origins +https://shop\.test$", run("tenant", "show", "shop"), re.M)
 
-    run("tenant", "remove", "shop", "--yes")
+    run("tenant", "remove", "shop")
     assert [each["name"] for each in json.loads(run("tenant", "list", "--json"))] == ["bakery"]
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "code"), [([], "\n", 1), ([], "n\n", 1), ([], "Yes\n", 0), ([], "y\n", 0), (["--yes"], "", 0)]
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_whoever_removes_a_tenant_by_hand_is_asked_once(
+    run: Run, tmp_path: Path, options: list[str], typed: str, code: int
+) -> None:
+    """In a pipe, as with a script or cron, nobody could answer: there it goes ahead."""
+    run(*ADD)
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = [sys.executable, str(ROOT / "manage.py"), "tenant", "remove", "shop", *options]
+    terminal, end = os.openpty()
+    try:
+        os.write(terminal, typed.encode())
+        removal = subprocess.run(command, env=environment, cwd=tmp_path, stdin=end, stderr=end, timeout=60)
+        os.write(end, b"\0")
+        shown = os.read(terminal, 10_000).decode()
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+    assert removal.returncode == code
+    assert shown.count("[y/N]") == (not options)
+    assert ("Nothing was changed." in shown) == bool(code)
+    assert len(json.loads(run("tenant", "list", "--json"))) == code
 
 
 def test_keys_are_added_rotated_revoked_and_listed(run: Run, look: Look) -> None:
@@ -444,7 +471,6 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         ([*ADD, "--system-prompt-file", "latin1.txt"], "not UTF-8"),
         ([*ADD, "--url", "chat.example.com"], "must begin with"),
         ([*ADD, "--url", "https://chat.example.com/?a"], "must be an address"),
-        (["tenant", "remove", "shop"], "--yes"),
         (["key", "rotate", "shop", "--grace", "soon"], "30m, 24h or 7d"),
         (["key", "add", "shop", "--expires", "2001-01-01"], "in the past"),
         (["key", "add", "shop", "--expires", "tomorrow"], "not a date"),
@@ -497,7 +523,7 @@ def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Callab
         (ADD, "There is a tenant 'shop' already."),
         (["tenant", "show", "nobody"], "There is no tenant 'nobody'."),
         (["tenant", "set", "nobody", "--model", "x"], "There is no tenant 'nobody'."),
-        (["tenant", "remove", "nobody", "--yes"], "There is no tenant 'nobody'."),
+        (["tenant", "remove", "nobody"], "There is no tenant 'nobody'."),
         (["key", "add", "nobody"], "There is no tenant 'nobody'."),
         (["key", "revoke", "shop", "99"], "The tenant 'shop' has no key 99."),
         (["usage", "nobody"], "There is no tenant 'nobody'."),
