@@ -17,6 +17,7 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from html import escape
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
 from urllib.parse import urlsplit
@@ -62,18 +63,34 @@ OPTIONAL = (*TENANT_NUMBERS, *TENANT_TEXTS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` is without the program's name. Raises SystemExit when it is not understood."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # letters that a terminal lacks must not cost a new key
+    if sys.stdout is None:  # closed, as by `>&-`
+        return _fail("There is no standard output.")
     args = _parser().parse_args(argv)
-    if not _is_meant(args):
-        return _fail("Nothing was changed.")
     try:
+        if not _is_meant(args):
+            return _fail("Nothing was changed.")
         asyncio.run(_run(args.run, args))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads, such as `head`, has enough; Python would say so at its end once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # of the output: what the database has is a StoreError
+        return _fail_to_print(args, error)
     except (StoreError, ValueError) as error:
         return _fail(str(error))
     return 0
+
+
+def _fail_to_print(args: argparse.Namespace, error: OSError) -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would say so at its end once more
+    lost = (
+        " The new key is lost; `key rotate` makes another." if args.run in (_add_tenant, _add_key, _rotate_keys) else ""
+    )
+    if isinstance(error, BrokenPipeError) and not lost:  # whoever reads, such as `head`, has enough
+        return 1
+    return _fail(f"The output cannot be written: {error.strerror}.{lost}")
 
 
 def _is_meant(args: argparse.Namespace) -> bool:
@@ -294,7 +311,7 @@ async def _export(store: Store, args: argparse.Namespace) -> None:
     """One conversation a line, so that a large export needs little memory and a broken one is good up to there."""
     async for conversation_id, turns in store.export(args.name, await _selection(store, args)):
         facts = {"id": str(conversation_id), "turns": [_turn_facts(turn) for turn in turns]}
-        print(json.dumps(facts, ensure_ascii=False, default=_shown))
+        _print_json(facts, indent=None)
 
 
 def _turn_facts(turn: Turn) -> dict[str, Any]:
@@ -329,8 +346,9 @@ async def _purge(store: Store, args: argparse.Namespace) -> None:
 # Output
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=_shown))
+def _print_json(value: object, indent: int | None = 2) -> None:
+    has_all_letters = sys.stdout.encoding.lower() == "utf-8"
+    print(json.dumps(value, ensure_ascii=not has_all_letters, indent=indent, default=_shown))
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -601,6 +619,8 @@ def _look(path: str) -> dict[str, Any]:
         _check_look(settings)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{path!r}: {error}") from None
+    except RecursionError:
+        raise argparse.ArgumentTypeError(f"{path!r}: is nested too deeply") from None
     return settings
 
 
@@ -689,7 +709,7 @@ def _url(text: str) -> str:
         parse_origin(f"{parts.scheme}://{parts.netloc}")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if parts.query or parts.fragment:
+    if "?" in text or "#" in text:
         raise argparse.ArgumentTypeError(f"{text!r} must be an address such as https://chat.example.com")
     return text.rstrip("/")
 

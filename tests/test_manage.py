@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -471,6 +472,8 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         ([*ADD, "--system-prompt-file", "latin1.txt"], "not UTF-8"),
         ([*ADD, "--url", "chat.example.com"], "must begin with"),
         ([*ADD, "--url", "https://chat.example.com/?a"], "must be an address"),
+        ([*ADD, "--url", "https://chat.example.com/?"], "must be an address"),
+        ([*ADD, "--url", "https://chat.example.com/#"], "must be an address"),
         (["key", "rotate", "shop", "--grace", "soon"], "30m, 24h or 7d"),
         (["key", "add", "shop", "--expires", "2001-01-01"], "in the past"),
         (["key", "add", "shop", "--expires", "tomorrow"], "not a date"),
@@ -486,6 +489,7 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         ([*ADD, "--look", "wrong.json"], "followUps.0: String should have at least 1 character"),
         ([*ADD, "--look", "red.json"], "color: must be a colour such as #1a6b54"),
         ([*ADD, "--look", "list.json"], "must be a JSON object"),
+        ([*ADD, "--look", "deep.json"], "nested too deeply"),
         ([*ADD, "--look", "latin1.txt"], "not UTF-8"),
         (["conversation", "export", "shop"], "--id"),
         (["conversation", "export", "shop", "--id", "1"], "not a conversation's id"),
@@ -500,6 +504,7 @@ def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     (tmp_path / "wrong.json").write_text('{"followUps": [""], "colour": "red"}')
     (tmp_path / "red.json").write_text('{"color": "red"}')
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "deep.json").write_text('{"title": ' + "[" * 100_000)
     (tmp_path / "latin1.txt").write_bytes("bücher".encode("latin-1"))
 
     code, line = fail(*arguments)
@@ -596,3 +601,90 @@ def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look,
         export.stdout.close()
         assert export.stderr.read() == b""
     assert export.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["tenant", "list"], ""),
+        (
+            ["tenant", "add", "bakery", "--origin", "https://bakery.test"],
+            " The new key is lost; `key rotate` makes another.",
+        ),
+        (["key", "add", "shop"], " The new key is lost; `key rotate` makes another."),
+        (["key", "rotate", "shop", "--json"], " The new key is lost; `key rotate` makes another."),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_output_that_cannot_be_written_is_said_in_one_line(
+    run: Run, tmp_path: Path, arguments: list[str], problem: str
+) -> None:
+    """As on a full disk."""
+    run(*ADD)
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=60
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == f"manage.py: The output cannot be written: No space left on device.{problem}\n"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nothing_is_made_that_could_not_be_shown(run: Run, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, str(ROOT / "manage.py"), *ADD]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, timeout=60)
+
+    assert (done.returncode, done.stderr) == (1, b"manage.py: There is no standard output.\n")
+    assert json.loads(run("tenant", "list", "--json")) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_terminal_without_the_letters_is_shown_their_numbers(run: Run, tmp_path: Path, encoding: str) -> None:
+    """The key must not be lost: it cannot be shown again."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": os.environ["DATABASE_URL"],
+        "PYTHONIOENCODING": encoding,
+    }
+
+    def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, encoding=encoding, timeout=60
+        )
+
+    added = program("tenant", "add", "Ωmega", "--origin", "https://shop.test", "--title", "Büro 🎉")
+    as_json = program("tenant", "show", "Ωmega", "--json")
+    again = program("tenant", "add", "Ωmega", "--origin", "https://shop.test")
+
+    assert (added.returncode, added.stderr) == (0, "")
+    assert "The tenant '\\u03a9mega'" in added.stdout
+    assert "a4_pub_" in added.stdout
+    shown = json.loads(as_json.stdout)
+    assert (shown["name"], shown["widget"]) == ("Ωmega", {"title": "Büro 🎉"})
+    assert again.stderr == "manage.py: There is a tenant '\\u03a9mega' already.\n"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_ctrl_c_ends_a_command_without_a_traceback(run: Run, tmp_path: Path) -> None:
+    """Here, while it asks."""
+    run(*ADD)
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = [sys.executable, str(ROOT / "manage.py"), "tenant", "remove", "shop"]
+    terminal, end = os.openpty()
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=end, stderr=end) as removal:
+        assert b"[y/N]" in os.read(terminal, 1000)
+        removal.send_signal(signal.SIGINT)
+    os.write(end, b"\0")
+    shown = os.read(terminal, 10_000)
+    os.close(terminal)
+    os.close(end)
+
+    assert removal.returncode == 130
+    assert b"Traceback" not in shown
+    assert len(json.loads(run("tenant", "list", "--json"))) == 1
