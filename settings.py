@@ -33,7 +33,7 @@ def http_url(value: str) -> str:
         raise ValueError(f"{problem}, with a name and a port that there can be") from None
     if url.scheme not in ("http", "https") or not url.host or port == 0 or len(value.split()) > 1:
         raise ValueError(problem)
-    if parts.query or parts.fragment:
+    if "?" in value or "#" in value:
         raise ValueError(f"{problem}, without what begins with ? or #")
     return value
 
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, str_strip_whitespace=True, extra="ignore", frozen=True
     )
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)  # uvicorn takes an empty one for every address
     port: int = Field(default=8000, ge=0, le=65_535)
     forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = "127.0.0.1"
     log_format: Literal["text", "json"] = "text"

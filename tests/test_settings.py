@@ -18,6 +18,7 @@ TOO_MANY = str(2**31)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("HOST", " "),
         ("PORT", "65536"),
         ("PORT", "-1"),
         ("FORWARDED_ALLOW_IPS", "10.0.0/8"),
@@ -40,6 +41,8 @@ TOO_MANY = str(2**31)
         ("OPENAI_BASE_URL", "http://can\nary.test/v1"),
         ("OPENAI_BASE_URL", "http://can ary.test/v1"),
         ("OPENAI_BASE_URL", "http://canary.test/v1?api-version=1"),
+        ("OPENAI_BASE_URL", "http://canary.test/v1?"),
+        ("OPENAI_BASE_URL", "http://canary.test/v1#/"),
         ("OPENAI_BASE_URL", "ftp://canary.test"),
         ("OPENAI_BASE_URL", "canary.test/v1"),
         ("OPENAI_MODEL", " "),
@@ -47,6 +50,17 @@ TOO_MANY = str(2**31)
         ("DATABASE_URL", "mysql://canary@localhost/chat"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?sslmode=require"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?statement_cache_size=0"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?prepared_statement_cache_size=abc"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?prepared_statement_cache_size=-1"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?ssl=require&ssl=canary"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@/chat?host=one&host=canary"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@canary..test/chat"),
+        ("DATABASE_URL", "postgresql+asyncpg://localhost/canary%00"),
+        ("DATABASE_URL", "sqlite+aiosqlite://canary/chatbot.db"),
+        ("DATABASE_URL", "sqlite+aiosqlite://canary@/chatbot.db"),
+        ("DATABASE_URL", "sqlite+aiosqlite:///canary%00.db"),
+        ("DATABASE_URL", "sqlite+aiosqlite:///canary.db?timeout=abc"),
+        ("DATABASE_URL", "sqlite+aiosqlite:///canary.db?mode=ro"),
         ("RETENTION_DAYS", "36501"),
         ("RETENTION_DAYS", "-1"),
         ("MAX_MESSAGE_CHARS", "0"),
@@ -127,3 +141,16 @@ def test_proxies_are_addresses_or_networks_or_all(value: str, read: str) -> None
 )
 def test_addresses_of_endpoints_are_taken(value: str) -> None:
     assert httpx.URL(str(Settings(openai_base_url=value).openai_base_url)).host
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sqlite+aiosqlite:////data/chat bot.db",
+        "postgresql+asyncpg://user:p%40ss@[::1]:5432/chat?ssl=require&prepared_statement_cache_size=0",
+        "postgresql+asyncpg://user@/chat?host=one:5432&host=two:5432&target_session_attrs=primary",
+        "postgresql+asyncpg://user@/chat?host=/run/postgresql",
+    ],
+)
+def test_databases_are_taken(value: str) -> None:
+    assert Settings(database_url=value).database_url == value
