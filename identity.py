@@ -7,12 +7,11 @@ public key (RFC 8037). The `alg` that a token itself names never chooses (RFC 87
 import base64
 import binascii
 import json
-import math
 import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -136,9 +135,14 @@ def _check_lifetime(claims: Mapping[str, Any]) -> None:
 
 def _moment(claims: Mapping[str, Any], name: str) -> float:
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         raise UserTokenInvalid("not a number", detail=f"{name} must be a number of seconds.")
     return value
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number that all who read JSON understand alike: JSON itself has them of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SAFE_INTEGER
 
 
 def _check_audience(claims: Mapping[str, Any], audience: Collection[str]) -> None:
@@ -157,6 +161,6 @@ def _named(claims: Mapping[str, Any], names: Collection[str]) -> dict[str, str |
         if isinstance(value, str):
             printable = "".join(character if character.isprintable() else " " for character in value)
             found[name] = printable.strip()[:MAX_CLAIM_CHARS]
-        elif isinstance(value, bool | int | float) and math.isfinite(value) and abs(value) <= MAX_SAFE_INTEGER:
+        elif isinstance(value, bool) or _is_number(value):
             found[name] = value
     return found

@@ -32,7 +32,10 @@ PRIVATE_KEY = Ed25519PrivateKey.generate()
 PEM = PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 DAY = 24 * 3600
 
-WITH_SECRET = {"identity_secret_env": "SHOP_SECRET", "identity_claims": ["name", "plan", "visits", "vip"]}
+WITH_SECRET = {
+    "identity_secret_env": "SHOP_SECRET",
+    "identity_claims": ["name", "plan", "visits", "vip", "points", "share"],
+}
 WITH_PUBLIC_KEY = {"identity_public_key": parse_public_key(PEM)}
 
 
@@ -99,6 +102,9 @@ GOOD_SIGNATURE: dict[str, Callable[[], str]] = {
     "exp as text": lambda: signed(exp=str(int(time.time()) + 60)),
     "exp is infinite": lambda: by_hand(HS256, json.dumps(claims(exp="@")).replace('"@"', "1e999").encode()),
     "exp is no number": lambda: by_hand(HS256, json.dumps(claims(exp="@")).replace('"@"', "NaN").encode()),
+    "exp has 400 digits": lambda: signed(iat=None, exp=int("9" * 400)),
+    "iat has 400 digits": lambda: signed(iat=-int("9" * 400), exp=time.time() + 60),
+    "nbf is infinite": lambda: by_hand(HS256, json.dumps(claims(nbf="@")).replace('"@"', "1e999").encode()),
     "exp is a list": lambda: by_hand(HS256, claims(exp=[1])),
     "lives for two days": lambda: signed(exp=int(time.time()) + 2 * DAY),
     "lives for two days, begun yesterday": lambda: signed(
@@ -265,6 +271,8 @@ async def test_the_model_and_the_usage_know_the_subject_and_the_named_claims(
         "plan": {"a": 1},
         "visits": 3,
         "vip": True,
+        "points": int("9" * 1500),
+        "share": float("nan"),
         "card": "42",
     }
     async with serve_identity(system_prompt="Sell shirts.") as client:
