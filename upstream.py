@@ -48,6 +48,7 @@ AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finis
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
 MAX_ERROR_BODY_BYTES = 16_384
 UNPACKED_PIECE_BYTES = 65_536
+GZIP = zlib.MAX_WBITS | 16  # of zlib, which unpacks other formats too
 # What may stand in the log. Other words of an upstream stay out of it: they can be anybody's.
 COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
 COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
@@ -466,7 +467,7 @@ def _retry_after(response: httpx.Response) -> int | None:
         return min(int(value[:6]), 3600)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year may have any number of digits
         return None
     if at.tzinfo is None:
         return None
@@ -479,25 +480,36 @@ async def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         async for piece in response.aiter_bytes():
             yield piece
         return
-    unpacker = None
-    if response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip"):
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    packed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    unpacker = _Unpacker() if packed else None
     async for piece in response.aiter_raw():
         if unpacker is None:
             yield piece
         else:
-            for unpacked in _unpack(unpacker, piece):
+            for unpacked in unpacker.feed(piece):
                 yield unpacked
                 await asyncio.sleep(0)  # a little may unpack to very much, and others want their turn
 
 
-def _unpack(unpacker: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
-    while True:
-        try:
-            unpacked = unpacker.decompress(packed, UNPACKED_PIECE_BYTES)
-        except zlib.error:
-            raise InvalidAnswer("the upstream's gzip is broken") from None
-        yield unpacked
-        packed = unpacker.unconsumed_tail
-        if not packed and len(unpacked) < UNPACKED_PIECE_BYTES:
-            return
+class _Unpacker:
+    """gzip: its members, one after the other (RFC 1952, section 2.2); zeros after them are passed over."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=GZIP)
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What the next piece unpacks to, in bounded pieces. Raises InvalidAnswer."""
+        while True:
+            if self._member.eof:
+                packed = packed.lstrip(b"\0")
+                if not packed:
+                    return
+                self._member = zlib.decompressobj(wbits=GZIP)
+            try:
+                unpacked = self._member.decompress(packed, UNPACKED_PIECE_BYTES)
+            except zlib.error:
+                raise InvalidAnswer("the upstream's gzip is broken") from None
+            yield unpacked
+            packed = self._member.unused_data or self._member.unconsumed_tail
+            if not packed and len(unpacked) < UNPACKED_PIECE_BYTES:
+                return

@@ -1,6 +1,7 @@
 """A question goes the whole way: checks, upstream, events, database."""
 
 import asyncio
+import gzip
 import json
 import uuid
 
@@ -250,6 +251,46 @@ async def test_comments_do_not_put_off_the_end_of_the_answers_time(serve: Serve,
     async with serve(answer_timeout=2, first_text_timeout=600) as client, asyncio.timeout(30):
         got = await client.ask("Hi")
     assert (got.names, got.last.data["code"]) == (["start", "error"], "upstream_timeout")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [b"".join(answer("One ", "two"))],
+        [b"".join(answer("One ", "two")[:1]), b"", b"".join(answer("One ", "two")[1:])],
+        answer("One ", "two"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_an_answer_that_was_packed_though_nobody_asked_for_that_is_unpacked(
+    client: Client, upstream: respx.Route, members: list[bytes], size: int
+) -> None:
+    """gzip may have several members, one after the other (RFC 1952, section 2.2), and zeros that fill a block."""
+    packed = b"".join(gzip.compress(member) for member in members) + bytes(50)
+    pieces = [packed[begin : begin + size] for begin in range(0, len(packed), size)]
+    upstream.mock(return_value=streamed(*pieces, headers={"Content-Encoding": "gzip"}))
+    got = await client.ask("Count")
+    assert (got.text, got.last.data["status"]) == ("One two", "complete")
+
+
+@pytest.mark.parametrize("broken", [b"no gzip", gzip.compress(delta("One")) + b"no gzip"])
+async def test_what_is_broken_in_a_packed_answer_is_an_error(
+    client: Client, upstream: respx.Route, broken: bytes
+) -> None:
+    upstream.mock(return_value=streamed(broken, headers={"Content-Encoding": "gzip"}))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        assert b"invalid_answer" in await response.body()
+
+
+@pytest.mark.parametrize("header", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "9" * 5000, "soon", "-1"])
+async def test_a_time_to_wait_that_cannot_be_is_passed_over(
+    client: Client, upstream: respx.Route, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    upstream.mock(return_value=httpx.Response(429, headers={"Retry-After": header}))
+    status, problem, headers = await client.refused()
+    assert (status, problem["code"]) == (503, "busy")
+    assert 0 < int(headers.get("retry-after", "1")) <= 3600
 
 
 async def test_waiting_for_another_try_ends_with_the_answers_time(serve: Serve, upstream: respx.Route) -> None:
