@@ -23,7 +23,7 @@ import re
 import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -544,10 +544,12 @@ class Edge:
         async def send_with_headers(message: Message) -> None:
             nonlocal status, has_begun
             if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    await _let_page_read(request)
                 status, has_begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 headers.update(exchange.headers())
-                if request.url.path.startswith(API):
+                if _is_api(request):
                     headers.add_vary_header("Origin")
             await send(message)
 
@@ -572,6 +574,21 @@ class Edge:
         if re.fullmatch("[0-9]+", length) and int(length) > self._max_body_bytes:
             return errors.BodyTooLarge("the Content-Length is larger than it may be")
         return None
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(API)
+
+
+async def _let_page_read(request: Request) -> None:
+    """Let a page read why it is refused before the tenant is known: that of any tenant may, as with a preflight."""
+    exchange = _exchange(request)
+    service: Service | None = getattr(request.state, "service", None)
+    is_settled = isinstance(exchange.error, errors.OriginNotAllowed | errors.DatabaseUnavailable)
+    if not _is_api(request) or exchange.access is not None or is_settled or service is None:
+        return
+    with suppress(errors.OriginNotAllowed, records.StoreError):  # the refusal itself counts, and goes out without this
+        exchange.allowed_origin = await check_preflight(service.store, request.headers.getlist("origin"))
 
 
 def _request_id(headers: Headers) -> str:

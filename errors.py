@@ -4,6 +4,8 @@ stands in the exception's own message, for the log."""
 
 from records import INTERRUPTED
 
+MAX_REASON_CHARS = 255  # what a visitor sent may stand in it
+
 
 class ServiceError(Exception):
     """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
@@ -19,7 +21,7 @@ class ServiceError(Exception):
     detail = "Something went wrong on our side. Please try again."
 
     def __init__(self, reason: str = "", *, detail: str | None = None, retry_after: int | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(reason[:MAX_REASON_CHARS])
         if detail is not None:
             self.detail = detail
         self.retry_after = retry_after

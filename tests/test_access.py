@@ -1,8 +1,10 @@
 """Who may ask, from where, and how much: every refusal is a problem with its own code, and costs no upstream call."""
 
 import asyncio
+import logging
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import respx
@@ -10,6 +12,7 @@ import respx
 from client import Client
 from conftest import ORIGIN, Serve
 from fakes import answer, delta, streamed
+from records import StoreUnavailable
 
 OWN = "https://chat.test"
 
@@ -153,6 +156,61 @@ async def test_a_listed_origin_can_read_answers_and_errors(client: Client, upstr
     assert preflight.status == 204
     assert preflight.headers["access-control-allow-origin"] == ORIGIN
     assert "X-API-Key" in preflight.headers["access-control-allow-headers"]
+
+
+BEFORE_THE_TENANT_IS_KNOWN: list[tuple[str, str, dict[str, Any], int]] = [
+    ("POST", "chat", {"headers": {"X-API-Key": None}}, 401),
+    ("POST", "chat", {"headers": {"X-API-Key": "a4_pub_" + "x" * 32}}, 401),
+    ("POST", "chat", {"raw_headers": [("X-API-Key", "a4_pub_" + "x" * 32)]}, 400),
+    ("POST", "chat", {"headers": {"Content-Length": "70000"}}, 413),
+    ("GET", "nothing", {}, 404),
+    ("PUT", "chat", {}, 405),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "options", "status"), BEFORE_THE_TENANT_IS_KNOWN)
+async def test_a_page_can_read_why_it_is_refused_though_nobody_knows_whose_it_is(
+    client: Client, method: str, path: str, options: dict[str, Any], status: int
+) -> None:
+    """A browser shows a page without CORS headers no more than that something failed."""
+    response, _ = await client.request(method, f"/api/v1/{path}", **options)
+    assert (response.status, response.headers.get("access-control-allow-origin")) == (status, ORIGIN)
+    assert "Retry-After" in response.headers["access-control-expose-headers"]
+    for other in ("https://evil.test", "null", OWN):
+        headers = options.get("headers", {}) | {"Origin": other}
+        response, _ = await client.request(method, f"/api/v1/{path}", **(options | {"headers": headers}))
+        assert (response.status, "access-control-allow-origin" in response.headers) == (status, False)
+
+
+async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_all_tenants(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    service = client.state["service"]
+
+    async def unavailable(*arguments: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(service.store, "listed_origins", lambda: pytest.fail("all tenants were looked at"))
+    await client.ask("Hi")
+    assert (await client.refused(body=b"{"))[0] == 400
+    assert (await client.refused(headers={"Origin": "https://evil.test"}))[0] == 403
+    assert (await client.request("GET", "/nothing"))[0].status == 404
+    monkeypatch.setattr(service.store, "find_access", unavailable)
+    status, _, headers = await client.refused()
+    assert (status, "access-control-allow-origin" in headers) == (503, False)
+    monkeypatch.setattr(service.store, "listed_origins", unavailable)
+    status, _, headers = await client.refused(headers={"X-API-Key": None})
+    assert (status, "access-control-allow-origin" in headers) == (401, False)
+
+
+async def test_a_reason_in_the_log_is_no_longer_than_a_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="chatbot")
+    headers = {"Host": "h" * 60_000, "Origin": "https://evil.test"}
+    assert (await client.refused(headers=headers))[1]["code"] == "origin_not_allowed"
+    [reason] = [str(vars(record)["reason"]) for record in caplog.records if record.getMessage() == "request"]
+    assert reason.startswith("the origin is not listed")
+    assert len(reason) == 255
 
 
 async def test_a_server_of_node_which_sends_a_fetch_mode_is_no_browser(client: Client, upstream: respx.Route) -> None:
