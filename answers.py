@@ -18,7 +18,7 @@ from uuid import UUID
 from decoder import Finish, TokenCount
 from errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
 from metrics import Metrics
-from records import CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
+from records import Conflict, CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
 from store import Store
 from upstream import Call
 
@@ -388,6 +388,9 @@ class Answers:
                 return
             except StoreUnavailable as error:
                 log.warning("an answer is not stored yet", extra={"request_id": usage.request_id, "reason": str(error)})
+            except Conflict:
+                log.info("an answer was not stored: its tenant is gone", extra={"request_id": usage.request_id})
+                return
             except StoreError:
                 log.exception("an answer was not stored", extra={"request_id": usage.request_id})
                 return

@@ -557,6 +557,11 @@ class Edge:
             refusal = self._refusal(request)
             app = _problem(request, refusal) if refusal else self._app
             await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the process leaves, and the request is not whole or its answer not begun
+            if has_begun:
+                raise
+            error = errors.Restarting("cut off by the shutdown", retry_after=1)
+            await _problem(request, error)(scope, receive, send_with_headers)
         except Exception as error:
             if has_begun:
                 raise

@@ -1,8 +1,10 @@
 """Readers leave, upstreams stall, the service stops: whatever was opened is closed, and every answer is recorded."""
 
 import asyncio
+import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -153,6 +155,22 @@ async def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted
     gone, _ = await client.request("GET", f"/api/v1/conversations/{start['conversation_id']}")
     assert gone.status == 404
     assert await outcomes(client) == {"cancelled": 1, "complete": 1}
+
+
+async def test_a_tenant_that_is_removed_while_it_is_answered_leaves_one_quiet_line(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="chatbot")
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half"), rest, *answer("whole")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        assert (await anext(response.events())).name == "start"
+        await client.state["service"].store.remove_tenant("shop")
+        rest.set()
+        await response.body()
+    await client.until_idle()
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [record.getMessage() for record in caplog.records].count("an answer was not stored: its tenant is gone") == 1
 
 
 async def test_a_hundred_open_answers_are_all_stored_when_the_service_stops(
@@ -326,6 +344,25 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
             assert '"code":"restarting"' in "".join(rest)
             assert "event: done" not in rest
             assert "Traceback" not in running.log()
+
+
+def test_a_question_that_is_not_whole_when_the_process_leaves_is_told_to_come_again(tmp_path: Path) -> None:
+    head = "POST /api/v1/chat HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nX-API-Key: {}\r\nExpect: 100-continue\r\n"
+    body = "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    with running_service(tmp_path) as running:
+        url = httpx.URL(running.url)
+        with socket.create_connection((url.host, url.port or 0), timeout=60) as slow:
+            slow.sendall((head.format(url.netloc.decode(), running.url, running.api_key) + body).encode())
+            assert slow.recv(1000).startswith(b"HTTP/1.1 100 ")  # the body is waited for
+            slow.sendall(b'{"message": "H')
+            running.process.terminate()
+            answered = b"".join(iter(lambda: slow.recv(65_536), b""))
+        running.process.wait(timeout=60)
+    assert answered.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"restarting"' in answered
+    assert b"\r\nretry-after: 1\r\n" in answered.lower()
+    assert "Traceback" not in running.log()
+    assert "status=500" not in running.log()
 
 
 def test_ctrl_c_ends_the_service_without_a_traceback(tmp_path: Path) -> None:
