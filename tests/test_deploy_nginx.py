@@ -173,14 +173,19 @@ def test_each_visitor_has_a_limit_of_his_own_and_cannot_pass_for_another(proxy: 
         proxy.service.manage("tenant", "set", "shop", "--visitor-rate-per-minute", "0")
 
 
-def test_a_body_over_the_limit_does_not_reach_the_service(proxy: Proxy) -> None:
+def test_a_body_over_the_limit_is_refused_by_the_service_in_its_own_words_and_a_much_larger_one_by_the_proxy(
+    proxy: Proxy,
+) -> None:
     headers = {"Content-Type": "application/json"}
     with proxy.visitor() as client:
         largest = client.post("/api/v1/chat", content=b"x" * 65_536, headers=headers)
         larger = client.post("/api/v1/chat", content=b"x" * 65_537, headers=headers)
+        much_larger = client.post("/api/v1/chat", content=b"x" * 131_073, headers=headers)
     assert (largest.status_code, largest.json()["code"]) == (400, "malformed_json")
-    assert larger.status_code == 413
-    assert "nginx" in larger.text
+    assert (larger.status_code, larger.json()["code"]) == (413, "body_too_large")
+    assert larger.headers["content-type"] == "application/problem+json"
+    assert much_larger.status_code == 413
+    assert "nginx" in much_larger.text
 
 
 def test_metrics_are_not_public_even_with_the_token(proxy: Proxy) -> None:
