@@ -209,9 +209,11 @@ class ChatDecoder:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return ""
-        self.steps += any(value for name, value in delta.items() if name != "role")
         self._refused = self._refused or bool(delta.get("refusal"))
-        return self._whole_characters(_text_of(delta.get("content")))
+        text = self._whole_characters(_text_of(delta.get("content")))
+        if text or any(value for name, value in delta.items() if name != "role"):
+            self.steps += 1
+        return text
 
     def _read_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
