@@ -2,8 +2,7 @@ import { define, sheet } from './dom.ts';
 
 // The speech bubble is cut out of the text's colour, which stays right in forced colours.
 const styles = sheet(`
-:host { position: fixed; bottom: 0; right: 0; width: 64px; height: 64px; padding: 4px; box-sizing: border-box }
-:host([hidden]) { display: none }
+:host { position: fixed; bottom: 4px; right: 4px }
 button {
   display: grid; place-items: center; width: 56px; height: 56px; border: 0; padding: 0; border-radius: 50%;
   background: var(--a4w-primary-color); color: var(--a4w-on-primary); cursor: pointer; outline-offset: 2px

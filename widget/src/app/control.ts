@@ -181,7 +181,7 @@ export class Control {
     this.#place = place;
     const { open, small, top, height } = place;
     const { bubble } = this.#widget;
-    bubble.hidden = open;
+    bubble.style.display = open ? 'none' : '';
     this.#grip.hidden = !open || small || this.#init.mode !== 'bubble';
     const { theme } = this.#init.settings;
     const dark = theme === 'dark' || (theme !== 'light' && place.dark);

@@ -3,9 +3,9 @@ import type { AiChatWidget } from './ai-chat-widget.ts';
 import { sheet } from './dom.ts';
 
 const styles = sheet(`
-:host([left]) { right: auto; left: 0 }
+:host([left]) { right: auto; left: 4px }
 .badge {
-  position: absolute; top: 1px; right: 1px; min-width: 20px; border-radius: 10px; background: #d92d20; color: #fff;
+  position: absolute; top: -3px; right: -3px; min-width: 20px; border-radius: 10px; background: #d92d20; color: #fff;
   font: 700 12px/20px system-ui, sans-serif; text-align: center; pointer-events: none
 }
 .card {

@@ -31,7 +31,7 @@ export function createFrame(
   const host = document.createElement('div');
   host.id = `a4-chat-widget-${config.widgetId}`;
   const frame = document.createElement('iframe');
-  frame.sandbox.value =
+  frame.sandbox =
     'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms allow-downloads';
   frame.allow = 'clipboard-write';
   frame.src = `${config.apiUrl}widget.html?id=${config.widgetId}`;
@@ -111,7 +111,8 @@ export function createFrame(
       visit: keep('sessionStorage', host.id),
     };
     channel.port1.onmessage = onMessage;
-    frame.contentWindow?.postMessage(init, new URL(config.apiUrl).origin, [channel.port2]);
+    // Of the address, the browser takes the origin.
+    frame.contentWindow?.postMessage(init, config.apiUrl, [channel.port2]);
   }
 
   /** A layer stands beside the body, whose styles and replacements do not concern it. What clears the page gets it back. */
