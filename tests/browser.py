@@ -96,8 +96,10 @@ class Chat:
         expect(self.questions.last).to_have_text(question)
 
     def reload(self) -> None:
+        """The window is open again, as it was."""
         self.page.reload()
-        self.open()
+        expect(self.field).to_be_visible()
+        self.until_still()
 
     @property
     def frame(self) -> Frame:

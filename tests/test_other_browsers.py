@@ -71,7 +71,6 @@ def test_by_pointer_the_chat_opens_stops_closes_and_keeps_the_conversation_over_
     visitor.sees(answers=["About a", "Two weeks."])
 
     visitor.driver.reload()
-    visitor.opens()
     visitor.sees(questions=["How long does it take?", "Again, please?"], answers=["About a", "Two weeks."])
     visitor.sees_in_log("Stopped")
 

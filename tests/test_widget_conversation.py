@@ -118,7 +118,6 @@ def test_a_page_reloaded_during_an_answer_ends_with_the_whole_of_it(visit: Visit
     expect(chat.answers).to_have_text("The beginning")
     chat.page.reload()
     answer.say(", the middle")
-    chat.open()
     expect(chat.answers).to_have_text("The beginning, the middle")
     answer.say(" and the end.")
     answer.end()

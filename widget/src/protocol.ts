@@ -59,6 +59,9 @@ export interface View {
   dark: boolean;
 }
 
+/** How a bubble was left on the page before: `answering`, closed before the answer was there; `said`, never open yet. */
+export type Visit = 'open' | 'answering' | 'closed' | 'said';
+
 /** What only the host page can know, and whether the loader shows the window. */
 export interface Place {
   open: boolean;

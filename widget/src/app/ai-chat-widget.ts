@@ -72,8 +72,9 @@ export class AiChatWidget extends HTMLElement {
     const { mode = 'bubble', open = false, proactive } = settings;
     if (mode === 'bubble') this.close();
     this.post({ type: 'event', name: 'ready', detail: {} });
-    const isOpen = mode !== 'bubble' || (init.view as Place).open || `${open}` !== 'false';
-    if (isOpen) this.control((control) => control.open(false));
+    // On the next page of a visit as on the one before; what is not to be seen at once, `Control` knows.
+    const goesOn = { open: true, answering: true, closed: false }[`${init.visit}`] ?? `${open}` !== 'false';
+    if (mode !== 'bubble' || (init.view as Place).open || goesOn) this.control((control) => control.begin());
     else if (proactive) this.peek((peek) => peek.propose());
   }
 

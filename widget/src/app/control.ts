@@ -1,5 +1,5 @@
 /** The second chunk: the window, and what opens, closes and steers it for the host page. */
-import { type EventDetail, type EventName, type Place, text } from '../protocol.ts';
+import { type EventDetail, type EventName, type Place, text, type Visit } from '../protocol.ts';
 import type { ChatWindow } from '../window/chat-window.ts';
 import { createWindow } from '../window/index.ts';
 import type { AiChatWidget } from './ai-chat-widget.ts';
@@ -66,12 +66,24 @@ export class Control {
       const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
         .detail;
       void widget.peek((peek) => peek.show(this.#opened ? 0 : count, preview, label));
+      if (count) this.#keepVisit();
     });
     this.#show(this.#place);
     widget.shadowRoot?.append(made, this.#grip);
     const receive = (data: unknown) => this.#receive(data);
     widget.port.onmessage = ({ data }) => receive(data);
     widget.early.splice(0).forEach(receive);
+  }
+
+  /**
+   * Opens what the page begins with. On a phone, a page that the visitor went to is not covered, and what was closed on the
+   * page before stays so: the answer under way goes on unseen.
+   */
+  begin(): void {
+    const { mode, view } = this.#init;
+    const { visit } = this.#widget.init;
+    const isUnseen = visit === 'answering' || (visit === 'open' && view.small);
+    if (mode !== 'bubble' || view.open || !isUnseen) this.open(false);
   }
 
   open(focus: boolean): void {
@@ -188,7 +200,17 @@ export class Control {
     const full = small && !this.#init.inFlow;
     this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, dark });
     if (focus) (open ? this.#window : bubble).focus();
-    if (was.open !== open) this.#tell(open ? 'open' : 'close');
-    else if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+    if (was.open !== open) {
+      this.#tell(open ? 'open' : 'close');
+      this.#keepVisit();
+    } else if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+  }
+
+  /** For the next page of the visit. */
+  #keepVisit(): void {
+    if (this.#init.mode !== 'bubble') return;
+    const { pending } = this.#window.memory.get();
+    const value: Visit = this.#place.open ? 'open' : pending ? 'answering' : 'closed';
+    this.#widget.post({ type: 'keep', value, visit: true });
   }
 }

@@ -112,12 +112,9 @@ export class Peek {
     const fits = pathPattern(`${settings.proactivePath || '*'}`);
     let path = `${init.path}`;
     const stop = new AbortController();
-    const end = () => {
+    const say = () => {
       stop.abort();
       this.#widget.post({ type: 'keep', value: 'said', visit: true });
-    };
-    const say = () => {
-      end();
       (init.settings as Record<string, unknown>).greeting = text;
       this.show(1, text);
     };
@@ -128,7 +125,7 @@ export class Peek {
     port.addEventListener(
       'message',
       ({ data }) => {
-        if (data.open) end();
+        if (data.open) stop.abort();
         if (data.type !== 'visit') return;
         const was = path;
         path = `${data.path}`;
