@@ -74,6 +74,24 @@ describe('settings', () => {
     ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'] });
   });
 
+  test('that can not be used are named as their attributes, those that are not set are not', () => {
+    const warn = vi.spyOn(console, 'warn').mockReturnValue();
+    parseSettings({
+      privacy: 'x'.repeat(501),
+      followUps: '["a"',
+      title: '',
+      theme: 'purple',
+      greeting: 'Hi',
+      color: 5,
+    });
+    expect(warn.mock.calls.map(([line]) => line).sort()).toEqual(
+      ['data-follow-ups', 'data-privacy', 'data-theme'].map(
+        (name) => `A4ChatWidget: ${name} is too long or wrong, and is left out.`,
+      ),
+    );
+    warn.mockRestore();
+  });
+
   test('are read from attributes, which are texts', () => {
     const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', avatar: 'https://a.test/b.png' };
     expect(parseSettings(attributes)).toEqual({

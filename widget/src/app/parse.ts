@@ -8,12 +8,14 @@ import {
   type Place,
   record,
   type Settings,
+  type Theme,
   type ToApp,
   text,
 } from '../protocol.ts';
 import type { RawInit } from './handshake.ts';
 
 const MODES: readonly Mode[] = ['bubble', 'inline', 'page'];
+const THEMES: readonly Theme[] = ['auto', 'light', 'dark'];
 
 /** The handshake as far as the window needs it. */
 export interface Beginning {
@@ -81,9 +83,12 @@ function parsePlace(from: Record<string, unknown> = {}): Place {
 }
 
 /** The longest text of each setting, as the service takes it. */
-const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500, handoff: 2000, theme: 5 };
+const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500, handoff: 2000 };
 
-/** Those that the window has a use for. Attributes are texts: a list is JSON, a switch is anything but `false`. */
+/**
+ * Those that the window has a use for; the console names what can't be used. Attributes are texts: a list is JSON, a switch
+ * is anything but `false`.
+ */
 export function parseSettings(value: unknown): Settings {
   const from = record(value) ?? {};
   const settings: Record<string, unknown> = {
@@ -93,9 +98,17 @@ export function parseSettings(value: unknown): Settings {
     privacyUrl: url(from.privacyUrl, /^https:\/\//),
     sound: flag(from.sound),
     consent: flag(from.consent),
+    theme: oneOf(from.theme, THEMES),
   };
   for (const [name, max] of Object.entries(TEXTS)) settings[name] = text(from[name], max);
-  for (const name in settings) if (settings[name] === undefined) delete settings[name];
+  for (const name in settings) {
+    if (settings[name] !== undefined) continue;
+    delete settings[name];
+    if (from[name] !== undefined && from[name] !== '') {
+      const attribute = name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
+      console.warn(`A4ChatWidget: data-${attribute} is too long or wrong, and is left out.`);
+    }
+  }
   return settings;
 }
 
