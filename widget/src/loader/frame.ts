@@ -3,8 +3,8 @@ import type { Config } from './config.ts';
 import { keep } from './keep.ts';
 
 export interface Frame {
-  /** Puts the frame on the page, wherever it should be and is not. */
-  attach(): void;
+  /** Puts the frame on the page, wherever it should be and is not. With `true`, says so if it still has no place. */
+  attach(late?: unknown): void;
   /** Has the app perform a method of `window.A4ChatWidget`, as soon as it is there. */
   call(name: CallName, value: unknown): void;
 }
@@ -112,16 +112,18 @@ export function createFrame(
     };
     channel.port1.onmessage = onMessage;
     // Of the address, the browser takes the origin.
-    frame.contentWindow?.postMessage(init, config.apiUrl, [channel.port2]);
+    (frame.contentWindow as Window).postMessage(init, config.apiUrl, [channel.port2]);
   }
 
   /** A layer stands beside the body, whose styles and replacements do not concern it. What clears the page gets it back. */
-  function attach(): void {
+  function attach(late?: unknown): void {
     if (host.isConnected) return;
     if (!inFlow) page.append(host);
-    else if (!target) tag?.after(host);
+    // The next page of a site that replaces the body has a tag like it.
+    else if (!target) [...document.scripts].find((script) => script.isEqualNode(tag as Node))?.after(host);
     else (typeof target === 'string' ? document.querySelector(target) : target)?.append(host);
     observer.observe(page, { childList: true, subtree: inFlow });
+    if (late === true && !host.isConnected) console.error('A4ChatWidget: data-target is missing or wrong.');
   }
 
   const observer = new MutationObserver(attach);

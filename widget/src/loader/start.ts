@@ -4,7 +4,7 @@ import type { Config } from './config.ts';
 import { createEvents } from './events.ts';
 import { createFrame } from './frame.ts';
 
-/** Milliseconds that a page may keep loading before the widget stops waiting for it. */
+/** Milliseconds that a page may keep loading, and may take to have the chat's place, before the widget stops waiting. */
 const PATIENCE = 3000;
 
 /**
@@ -28,6 +28,7 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
     ...Object.fromEntries(CALLS.map((name) => [name, (value: unknown) => frame.call(name, value)])),
     widgets,
     destroy() {
+      clearTimeout(patience);
       abort.abort();
       widgets.delete(config.widgetId);
       if (window.A4ChatWidget !== api) return;
@@ -43,13 +44,9 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
   } as unknown as ChatWidgetApi;
   widgets.set(config.widgetId, api);
   // The page comes first: a bubble waits for its `load`. A chat that is a part of it does not.
-  if (config.settings.mode || document.readyState === 'complete') {
-    frame.attach();
-  } else {
-    addEventListener('load', frame.attach, { signal });
-    const patience = setTimeout(frame.attach, PATIENCE);
-    signal.addEventListener('abort', () => clearTimeout(patience));
-  }
+  if (config.settings.mode || document.readyState === 'complete') frame.attach();
+  else addEventListener('load', frame.attach, { signal });
+  const patience = setTimeout(frame.attach, PATIENCE, true);
   if (!current?.widgets) {
     window.A4ChatWidget = api;
     if (Array.isArray(current)) api.push(...current);
