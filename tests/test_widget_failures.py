@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Line, Provider, Visit, add_tenant
+from browser import Chat, Line, Provider, Visit, add_tenant
 from processes import RunningService, restarted, running_service
 
 pytest_plugins = ["visitor"]
@@ -136,6 +136,81 @@ def test_a_stop_while_the_connection_is_gone_still_stops(visit: Visit, line: Lin
     expect(chat.window).to_contain_text("Reconnecting…")
     chat.button("Stop answering").click()
     expect(chat.log).to_contain_text("Stopped")
+
+
+WINDOW = "**/assets/control-*"
+
+
+def tells_errors(chat: Chat) -> None:
+    chat.page.evaluate("() => { window.errors = []; A4ChatWidget.on('error', ({ code }) => errors.push(code)) }")
+
+
+def test_a_window_whose_file_a_deploy_took_away_opens_all_the_same(visit: Visit, context: BrowserContext) -> None:
+    """The page in the frame as it was names a file that is gone; as it is now, one that is there."""
+    pages: list[str] = []
+    context.route(WINDOW, lambda route: route.continue_() if pages else route.fulfill(status=404))
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    tells_errors(chat)
+    chat.page.on("request", lambda request: pages.append(request.url) if "/widget.html" in request.url else None)
+    chat.open()
+    assert chat.page.evaluate("errors") == []
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_focused()
+
+
+def test_a_window_whose_file_stays_away_is_looked_for_in_one_other_page(visit: Visit, context: BrowserContext) -> None:
+    pages: list[str] = []
+    context.on("request", lambda request: pages.append(request.url) if request.is_navigation_request() else None)
+    context.route(WINDOW, lambda route: route.fulfill(status=404))
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    tells_errors(chat)
+    chat.bubble.click()
+    for presses in (1, 2):
+        chat.page.wait_for_function("(presses) => errors.length === presses", arg=presses)
+        expect(chat.bubble).to_be_visible()
+        chat.bubble.click()
+    chat.page.wait_for_function("errors.length === 3")
+    assert chat.page.evaluate("errors") == ["unavailable"] * 3
+    assert len([line for line in chat.console if line.startswith("error: A4ChatWidget:")]) == 3
+    assert len([url for url in pages if "/widget.html" in url]) == 2
+
+
+def test_a_bubble_that_is_pressed_while_the_service_is_away_opens_once_it_is_back(visit: Visit, line: Line) -> None:
+    chat = visit(url=line.url)
+    expect(chat.bubble).to_be_visible()
+    tells_errors(chat)
+    line.cut()
+    chat.bubble.click()
+    chat.page.wait_for_function("errors.join() === 'unavailable'")
+    expect(chat.bubble).to_be_visible()
+    line.mend()
+    chat.open()
+
+
+def test_a_badge_that_cannot_be_shown_costs_the_next_one_nothing(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
+    away = "**/assets/peek-*"
+    context.route(away, lambda route: route.fulfill(status=404))
+    chat = visit()
+    for number in (1, 2):
+        chat.open()
+        answer = provider.answer()
+        chat.ask("Hello?")
+        chat.button("Close chat").click()
+        expect(chat.bubble).to_be_focused()
+        if number == 1:
+            with chat.page.expect_console_message(lambda message: "imported module" in message.text):
+                answer.say("One.")
+                answer.end()
+            context.unroute(away)
+        else:
+            answer.say("Two.")
+            answer.end()
+            expect(chat.button("Two.")).to_be_visible()
+    assert [line for line in chat.console if line.startswith("uncaught")] == []
 
 
 def test_the_earlier_messages_that_do_not_load_can_be_asked_for_again(visit: Visit, provider: Provider) -> None:

@@ -323,6 +323,7 @@ def test_ten_thousand_messages_are_drawn_once_and_the_next_costs_no_more(visit: 
     chat.page.route("**/api/v1/conversations/*", lambda route: route.fulfill(json=conversation))
     # By roles and labels so many elements take the browser's driver a minute.
     chat.page.reload()
+    chat.inside.locator("textarea").focus()
     chat.frame.wait_for_function(f"() => {LIST}?.querySelectorAll('.turn').length === 5000")
     chat.frame.evaluate(
         f"""() => {{

@@ -86,7 +86,7 @@ def test_the_window_speaks_the_language_of_the_tag_in_its_direction(
 ) -> None:
     chat = visit(f'data-locale="{locale}"')
     says = open_in(chat, locale)
-    assert chat.frame.evaluate("[document.documentElement.lang, document.documentElement.dir]") == [
+    assert chat.frame.evaluate("[document.documentElement.lang, getComputedStyle(document.body).direction]") == [
         locale,
         "rtl" if locale in FROM_RIGHT else "ltr",
     ]

@@ -83,6 +83,39 @@ def test_a_target_that_comes_late_and_is_replaced_gets_its_chat(visit: Visit) ->
         assert chat.host.evaluate("(host) => host.parentElement.id") == "late"
 
 
+def test_an_inline_chat_without_a_target_follows_its_tag_to_the_page_that_takes_the_place_of_this_one(
+    visit: Visit,
+) -> None:
+    """As Turbo and its like go from page to page: the next one has the same tag."""
+    chat = visit("data-mode=inline")
+    expect(chat.field).to_be_visible()
+    chat.page.evaluate(
+        """() => {
+            const script = document.createElement('script');
+            const { attributes } = document.querySelector('script[data-widget-id]');
+            for (const { name, value } of attributes) script.setAttribute(name, value);
+            const body = document.createElement('body');
+            body.innerHTML = '<div id=next></div>';
+            body.firstChild.append(script);
+            document.body = body;
+        }"""
+    )
+    expect(chat.field).to_be_visible()
+    assert chat.host.evaluate("({ previousSibling: { tagName }, parentNode: { id } }) => [tagName, id]") == [
+        "SCRIPT",
+        "next",
+    ]
+    expect(chat.host).to_have_count(1)
+
+
+def test_a_target_that_is_not_there_is_named_once(context: BrowserContext, visit: Visit) -> None:
+    context.clock.install()
+    chat = visit("data-mode=inline data-target=#nowhere")
+    context.clock.fast_forward(10_000)
+    chat.page.evaluate("document.body.append('Something else')")
+    assert chat.console == ["error: A4ChatWidget: data-target is missing or wrong."]
+
+
 def test_a_page_chat_is_all_of_the_page(visit: Visit) -> None:
     chat = visit("data-mode=page")
     expect(chat.field).to_be_visible()
@@ -150,6 +183,12 @@ def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
     expect_size(640, 768)
     chat.button("Smaller window").click()
     expect_size(500, 700)
+    draw(300, 0)
+    chat.button("Larger window").click()
+    expect_size(800, 768)
+    chat.button("Smaller window").click()
+    draw(-300, 0)
+    expect_size(500, 700)
     provider.answer("Hi.")
     chat.ask("Hello?")
     chat.reload()
@@ -163,6 +202,25 @@ def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
     chat.frame.evaluate('(kept) => localStorage.setItem(kept, \'{"width": -1, "height": 1e999}\')', kept)
     chat.reload()
     expect_size(320, 768)
+
+
+def test_the_widget_is_not_printed_with_the_page_around_it(visit: Visit) -> None:
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    chat.page.emulate_media(media="print")
+    expect(chat.host).to_be_hidden()
+    chat.page.emulate_media(media="screen")
+    chat.open()
+    chat.page.emulate_media(media="print")
+    expect(chat.host).to_be_hidden()
+    chat.page.emulate_media(media="screen")
+    expect(chat.host).to_be_visible()
+
+
+def test_a_chat_that_is_a_part_of_the_page_is_printed_with_it(visit: Visit) -> None:
+    chat = visit("data-mode=inline")
+    chat.page.emulate_media(media="print")
+    expect(chat.field).to_be_visible()
 
 
 def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:
@@ -452,6 +510,9 @@ def test_the_module_mounts_on_an_element_and_takes_it_away(
         expect(chat.host).to_have_count(0)
     with pytest.raises(Exception, match=re.escape("mount(): data-api-key is missing or wrong.")):
         chat.page.evaluate(mount, config | {"apiKey": ""})
+    chat.page.evaluate("document.getElementById('app').remove()")
+    with pytest.raises(Exception, match=re.escape("mount(): data-target is missing or wrong.")):
+        chat.page.evaluate(mount, config)
 
 
 @pytest.mark.parametrize("framework", ["react", "vue"])

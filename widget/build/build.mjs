@@ -120,7 +120,7 @@ async function page(name, references) {
     return references[reference];
   });
   // What can be left out of the frame's page would be sent with each first load.
-  files.set(name, Buffer.from(name === 'widget.html' ? html.replace(/\n|"(?=[^<]*>)/g, '') : html));
+  files.set(name, Buffer.from(name === 'widget.html' ? html.replace(/\n|<\/html>|"(?=[^<]*>)/g, '') : html));
 }
 
 async function licences() {

@@ -110,7 +110,7 @@ export type ToApp =
 export type ToLoader =
   /** The style of the frame and of its host element. `view` answers it. */
   | { type: 'look'; css: string; title: string; open: boolean; focus: boolean }
-  | { type: 'event'; name: EventName; detail: EventDetail }
+  | { type: 'event'; name: EventName; detail?: EventDetail }
   /** `visit`: only as long as the browser's tab. */
   | { type: 'keep'; value: string; visit?: boolean }
   /** The app wants to know where the visitor goes on the page, and when the pointer leaves it. */

@@ -36,7 +36,6 @@ export class AiChatWidget extends HTMLElement {
   declare settings: Record<string, unknown>;
   declare language: Language;
   declare port: MessagePort;
-  #peek: Promise<Peek> | undefined;
 
   async begin(init: RawInit, port: MessagePort, tenant: Record<string, unknown>): Promise<void> {
     const given = init.settings as Record<string, unknown>;
@@ -48,7 +47,7 @@ export class AiChatWidget extends HTMLElement {
     for (const name in vars) if (vars[name]) this.style.setProperty(`--a4w-${name}`, `${vars[name]}`);
 
     const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);
-    this.language = { locale: 'en', dir: 'ltr', labels: ENGLISH };
+    this.language = { locale: 'en', labels: ENGLISH };
     if (!/^en\b/i.test(`${wishes[0]}`)) {
       // A chat in English beats none.
       await import('./language.ts').then(
@@ -58,9 +57,7 @@ export class AiChatWidget extends HTMLElement {
         () => {},
       );
     }
-    const { locale: lang, dir, labels } = this.language;
-    Object.assign(document.documentElement, { lang, dir });
-    this.bubble.label = labels.open;
+    this.bubble.label = this.language.labels.open;
     if (settings.icon) this.bubble.icon = `${settings.icon}`;
     const { button } = this.bubble;
     button.onpointerenter = button.onfocus = () => this.control();
@@ -71,14 +68,18 @@ export class AiChatWidget extends HTMLElement {
     };
     const { mode = 'bubble', open = false, proactive } = settings;
     if (mode === 'bubble') this.close();
-    this.post({ type: 'event', name: 'ready', detail: {} });
+    this.post({ type: 'event', name: 'ready' });
     // On the next page of a visit as on the one before; what is not to be seen at once, `Control` knows.
-    const goesOn = { open: true, answering: true, closed: false }[`${init.visit}`] ?? `${open}` !== 'false';
+    const { visit } = init;
+    const goesOn = /open|answering/.test(`${visit}`) || (visit !== 'closed' && `${open}` !== 'false');
     if (mode !== 'bubble' || (init.view as Place).open || goesOn) this.control((control) => control.begin());
     else if (proactive) this.peek((peek) => peek.propose());
   }
 
-  /** Fetches the window and, if it is for something, makes it. When it can't be fetched, the next press tries again. */
+  /**
+   * Fetches the window and, if it is for something, makes it. A deploy may have taken its file away since: then this
+   * page, which the service gives with another one now, is loaded again and opens, once. Otherwise the next press tries again.
+   */
   async control(use?: (control: Control) => void): Promise<void> {
     const { button } = this.bubble;
     button.ariaBusy = `${!!use}`;
@@ -87,6 +88,11 @@ export class AiChatWidget extends HTMLElement {
       if (use) use(await controlOf(this));
     } catch (error) {
       if (!use) return;
+      if (!(this.init.view as Place).open && (await fetch('').catch(() => undefined))?.ok) {
+        this.close(64, 64, false, true);
+        location.reload();
+        return;
+      }
       this.post({ type: 'event', name: 'error', detail: { code: 'unavailable' } });
       console.error('A4ChatWidget:', error);
     }
@@ -94,14 +100,13 @@ export class AiChatWidget extends HTMLElement {
   }
 
   /** Badge and preview beside the bubble, for those who get to see them. */
-  async peek(use: (peek: Peek) => void): Promise<void> {
-    this.#peek ??= import('./peek.ts').then(({ Peek }) => new Peek(this));
-    use(await this.#peek);
+  peek(use: (peek: Peek) => void): void {
+    import('./peek.ts').then(({ peekOf }) => use(peekOf(this)), console.error);
   }
 
-  /** Has the loader show the bubble, with so much room for it. */
-  close(width = 64, height = 64, focus = false): void {
-    this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
+  /** Has the loader show the bubble, with so much room for it; `open` is what the next page in the frame begins with. */
+  close(width = 64, height = 64, focus = false, open = false): void {
+    this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', open, focus);
   }
 
   /** Whether the widget stands at the left edge of the host page. */
@@ -116,7 +121,7 @@ export class AiChatWidget extends HTMLElement {
     const edge = (side: string, offset: unknown, all: string, size: string) =>
       `${side}:clamp(0px,${Number(offset) || 0}px,min(400px,${all} - 16px - ${size}));`;
     return (
-      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};max-width:100vw;height:${height};` +
+      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};max-width:100vw;height:${height};@media print{display:none;}` +
       edge(this.isLeft ? 'left' : 'right', offsetX, '100vw', width) +
       edge('bottom', offsetY, '100vh', height)
     );

@@ -65,7 +65,7 @@ export class Control {
     made.addEventListener('window-unread', (event) => {
       const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
         .detail;
-      void widget.peek((peek) => peek.show(this.#opened ? 0 : count, preview, label));
+      widget.peek((peek) => peek.show(this.#opened ? 0 : count, preview, label));
       if (count) this.#keepVisit();
     });
     this.#show(this.#place);
@@ -83,7 +83,8 @@ export class Control {
     const { mode, view } = this.#init;
     const { visit } = this.#widget.init;
     const isUnseen = visit === 'answering' || (visit === 'open' && view.small);
-    if (mode !== 'bubble' || view.open || !isUnseen) this.open(false);
+    // The visitor may have pressed the bubble of a page that was loaded again.
+    if (mode !== 'bubble' || view.open || !isUnseen) this.open(document.hasFocus());
   }
 
   open(focus: boolean): void {
@@ -119,7 +120,9 @@ export class Control {
       return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
     }
     const { width: drawn, height: raised } = this.#size;
-    const [width, tall] = this.#expanded ? [640, 9999] : [Math.max(drawn || 400, 320), Math.max(raised || 640, 400)];
+    const [width, tall] = this.#expanded
+      ? [Math.max(drawn, 640), 9999]
+      : [Math.max(drawn || 400, 320), Math.max(raised || 640, 400)];
     const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
     return { box, shape: SHAPE };
   }

@@ -4,12 +4,12 @@ import { bubbleLabels, chooseLocale, direction, type Locale } from '../strings/l
 
 export interface Language {
   locale: Locale;
-  dir: 'ltr' | 'rtl';
   labels: BubbleLabels;
 }
 
-/** The language of the first wish that can be met. */
+/** The language of the first wish that can be met, which this page then has instead of English. */
 export function chooseLanguage(wishes: readonly unknown[]): Language {
   const locale = chooseLocale(wishes.map(String));
-  return { locale, dir: direction(locale), labels: bubbleLabels(locale) };
+  Object.assign(document.documentElement, { lang: locale, dir: direction(locale) });
+  return { locale, labels: bubbleLabels(locale) };
 }

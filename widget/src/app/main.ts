@@ -5,7 +5,7 @@ import { awaitInit, type Page } from './handshake.ts';
 if (parent === window) {
   document.body.textContent = 'A chat widget.';
 } else {
-  const page: Page = JSON.parse(document.querySelector<HTMLMetaElement>('[name=a4]')?.content ?? '');
+  const page: Page = JSON.parse((document.querySelector('meta') as HTMLMetaElement).content);
   awaitInit(page, (init, port) => {
     const widget = new AiChatWidget();
     document.body.append(widget);

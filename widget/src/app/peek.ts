@@ -38,6 +38,14 @@ const CARD = 350;
 const pathPattern = (pattern: string) =>
   new RegExp(`^${pattern.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
 
+let peek: Peek | undefined;
+
+/** The one of the page's one widget. */
+export function peekOf(widget: AiChatWidget): Peek {
+  peek ??= new Peek(widget);
+  return peek;
+}
+
 /** What the closed widget shows beside its bubble: how many answers are unread, and a card with a text. */
 export class Peek {
   readonly #widget: AiChatWidget;
@@ -59,11 +67,12 @@ export class Peek {
     this.#card.role = 'status';
     const say = document.createElement('button');
     say.className = 'say';
+    this.#text.dir = 'auto';
     say.append(this.#text);
     say.addEventListener('click', () => widget.control((control) => control.open(true)));
     const dismiss = document.createElement('button');
     dismiss.className = 'dismiss';
-    dismiss.ariaLabel = dismiss.title = language.labels.dismiss;
+    dismiss.ariaLabel = dismiss.title = language.labels.dismiss ?? 'Dismiss';
 
     dismiss.addEventListener('click', () => {
       this.#hideCard();

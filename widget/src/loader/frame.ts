@@ -74,7 +74,7 @@ export function createFrame(
     post({ type: 'visit', path: location.pathname, leaving: (event as MouseEvent).clientY <= 0 });
 
   function onMessage({ data }: MessageEvent): void {
-    const { type, name, value, detail } = data;
+    const { type, name, value, detail = {} } = data;
     if (type === 'look') {
       sheet.replaceSync(data.css);
       frame.title = data.title;

@@ -1,7 +1,8 @@
 /** What the closed widget says. In English it is a part of the first load; the other languages are in `locale.ts`. */
 export interface BubbleLabels {
   open: string;
-  dismiss: string;
+  /** English comes with the preview. */
+  dismiss?: string;
 }
 
-export const ENGLISH: BubbleLabels = { open: 'Open chat', dismiss: 'Dismiss' };
+export const ENGLISH: BubbleLabels = { open: 'Open chat' };

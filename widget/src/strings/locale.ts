@@ -2,7 +2,7 @@ import { type BubbleLabels, ENGLISH } from './bubble.ts';
 
 /** What the closed widget says, to open it and to dismiss its preview; the window's own words come with the window. */
 const BUBBLE = {
-  en: [ENGLISH.open, ENGLISH.dismiss],
+  en: [ENGLISH.open, 'Dismiss'],
   de: ['Chat öffnen', 'Ausblenden'],
   fr: ['Ouvrir le chat', 'Masquer'],
   es: ['Abrir el chat', 'Ocultar'],
