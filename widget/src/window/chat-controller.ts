@@ -347,14 +347,15 @@ export class ChatController {
     this.#end(turn, 'error', !!status);
   }
 
-  /** `refused`: the service did not begin to answer. Nobody else has the question then, and a reload asks it again. */
+  /** `refused`: the service did not begin to answer, and may not have the question. */
   #end(turn: Turn, status: TurnStatus, refused = false): void {
     clearTimeout(this.#stopping);
     turn.status = status;
     if (status === 'error' || (status !== 'lost' && !turn.answer.trim())) Object.assign(turn, turn.before);
+    // A lost answer can still be fetched, now or after a reload; a refused question is asked again then, unless what was
+    // there before it has come back.
+    if (status !== 'lost' && (!refused || turn.before)) this.#memory.set({ pending: null });
     turn.before = undefined;
-    // A lost answer can still be fetched, now or after a reload.
-    if (status !== 'lost' && !refused) this.#memory.set({ pending: null });
     this.#set('idle');
     if (status === 'error' || status === 'lost')
       this.#observer.onEvent('error', { id: turn.id, code: turn.code || status });
