@@ -437,6 +437,33 @@ def test_another_conversation_is_shown_from_its_end_wherever_the_visitor_was_in_
     expect(latest).to_have_count(0)
 
 
+@pytest.mark.parametrize("way", ["the list", "back", "another choice"])
+def test_the_question_whether_to_delete_a_conversation_is_over_with_any_other_choice(
+    visit: Visit, provider: Provider, way: str
+) -> None:
+    """Otherwise its "Delete" would be for the conversation that was opened since."""
+    chat = visit('data-sound="true"')
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    chat.choose("New conversation")
+    answered(chat, provider, "Two?", "2")
+    delete = chat.inside.get_by_role("button", name="Delete", exact=True)
+    if way == "back":
+        chat.choose("Earlier conversations")
+    chat.choose("Delete conversation")
+    expect(delete).to_be_visible()
+    if way == "the list":
+        chat.choose("Earlier conversations")
+        expect(delete).to_have_count(0)
+        chat.button("One?").first.click()
+    elif way == "back":
+        chat.button("Back").click()
+    else:
+        chat.choose("Sound")
+    expect(chat.questions).to_have_text("One?" if way == "the list" else "Two?")
+    expect(delete).to_have_count(0)
+
+
 def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

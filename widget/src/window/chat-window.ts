@@ -355,20 +355,13 @@ export class ChatWindow extends ChatElement {
     this.notice = '';
   }
 
-  #onPick(event: CustomEvent<string>): void {
-    switch (event.detail) {
-      case 'new':
-        this.newConversation();
-        break;
-      case 'history':
-        this.history = true;
-        break;
-      case 'forget':
-        this.forgetting = true;
-        break;
-      default:
-        this.find('.more')?.focus();
-        return;
+  #onPick({ detail }: CustomEvent<string>): void {
+    this.forgetting = detail === 'forget';
+    if (detail === 'new') this.newConversation();
+    else if (detail === 'history') this.history = true;
+    else if (!this.forgetting) {
+      this.find('.more')?.focus();
+      return;
     }
     this.focus();
   }
@@ -380,7 +373,7 @@ export class ChatWindow extends ChatElement {
   }
 
   #leaveHistory(): void {
-    this.history = false;
+    this.history = this.forgetting = false;
     this.focus();
   }
 
