@@ -7,6 +7,9 @@ from browser import Chat, Provider, Visit
 
 pytest_plugins = ["visitor"]
 
+PHONE = {"has_touch": True, "viewport": {"width": 390, "height": 844}}
+TABLET = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
+
 
 def test_everything_works_by_keyboard_and_escape_gives_the_focus_back(visit: Visit, provider: Provider) -> None:
     chat = visit(body='<a href="#next">A link of the page</a>')
@@ -232,6 +235,30 @@ def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
     left, top, width, height = _box(chat.host)
     assert (left + width, top + height) == (374, 828)
     assert max(width, height) <= 64
+
+
+@pytest.mark.parametrize(
+    ("context", "attributes"),
+    [(TABLET, ""), (PHONE, "data-mode=inline"), (TABLET, "data-mode=inline")],
+    indirect=["context"],
+)
+def test_where_fingers_point_everything_is_large_enough_for_them(
+    visit: Visit, provider: Provider, attributes: str
+) -> None:
+    """Safari makes a page larger, and leaves it so, for a field with letters of less than 16 px."""
+    chat = visit(f"""{attributes} data-handoff=help@shop.example data-follow-ups='["And then?"]'""")
+    if not attributes:
+        chat.open()
+    expect(chat.field).to_have_css("font-size", "16px")
+    provider.answer("An answer.")
+    chat.ask("A question?")
+    expect(chat.button("And then?")).to_be_visible()
+    for button in chat.inside.get_by_role("button").all():
+        _, _, width, height = _box(button)
+        assert min(width, height) >= 44, f"{button.get_attribute('title')} is too small for a finger"
+    assert _box(chat.inside.get_by_role("link"))[3] >= 44
+    chat.button("Good answer").click()
+    expect(chat.log.get_by_role("textbox")).to_have_css("font-size", "16px")
 
 
 @pytest.mark.parametrize("handoff", ["", "data-handoff=help@shop.example"])

@@ -30,9 +30,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visitor who was never here."""
-    with browser.new_context(locale="en-US", viewport={"width": 1280, "height": 800}) as context:
+def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A visitor who was never here; a test's parameter says what their browser has instead."""
+    theirs = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **getattr(request, "param", {})}
+    with browser.new_context(**theirs) as context:
         context.set_default_timeout(PATIENCE)
         yield context
 

@@ -6,7 +6,7 @@ export const styles = css`
     padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
     font-size: 14px; animation: rise .2s;
   }
-  button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: max(40px, var(--_hit)); padding: 4px 12px; border-radius: 9px; }
+  button { display: flex; justify-content: flex-start; gap: 12px; width: 100%; min-height: var(--_tap, 40px); padding: 4px 12px; border-radius: 9px; }
   button:is(:hover, :focus-visible) { background: var(--_secondary); outline-offset: -2px; }
   svg { width: 18px; color: var(--_muted); }
   span { flex: 1; }

@@ -16,9 +16,7 @@ export const styles = css`
     --_focus: color-mix(in srgb, var(--a4w-primary-color) 70%, var(--_text));
     --_danger: color-mix(in srgb, #e5322d 70%, var(--_text));
     --_radius: var(--a4w-radius, 16px);
-    --_hit: 36px;
-    --_small: 30px;
-    --_pill: 32px;
+    --_hit: var(--_tap, 36px);
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow-wrap: anywhere; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
     font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
@@ -30,11 +28,9 @@ export const styles = css`
     color-scheme: dark;
   }
   @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
+  @media (pointer: coarse) { :host { --_tap: 44px; --_touch: 16px; } }
   :host([full]) {
-    --_hit: 44px;
-    --_small: 44px;
-    --_pill: 44px;
-    --_touch: 16px;
+    --_tap: 44px; --_touch: 16px;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
   }
   :host(:not([full], [mode='page']))::after {
@@ -67,8 +63,7 @@ export const styles = css`
     padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; text-align: center;
   }
   footer button { text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
-  footer :is(a, button) { padding: 3px 0; }
-  :host([full]) footer :is(a, button) { line-height: 38px; }
+  footer :is(a, button) { padding: 3px 0; line-height: calc(var(--_tap) - 6px); }
   footer :is(a, button):hover { color: var(--_text); }
   footer .danger { color: var(--_danger); font-weight: 600; }
   @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }

@@ -2,7 +2,7 @@ import { css } from './chat-element.ts';
 
 export const styles = css`
   :host {
-    --_size: max(38px, var(--_hit)); --_pad: calc(var(--_size) / 2 - 12px);
+    --_size: var(--_tap, 38px); --_pad: calc(var(--_size) / 2 - 12px);
     width: 100%; max-width: 756px; margin: 0 auto; padding: 4px 14px 8px;
   }
   form {

@@ -27,7 +27,7 @@ export const styles = css`
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
   }
   .actions { display: flex; align-items: center; gap: 2px; margin-inline-start: -7px; }
-  .icon { --_hit: max(30px, var(--_small)); border-radius: 8px; }
+  .icon { --_hit: var(--_tap, 30px); border-radius: 8px; }
   .icon svg { width: 16px; }
   .icon[aria-pressed='true'] { color: var(--_focus); }
   .icon[aria-pressed='true'] svg { fill: color-mix(in srgb, currentColor 24%, transparent); }
@@ -39,7 +39,7 @@ export const styles = css`
   .comment { display: flex; align-self: stretch; gap: 4px; animation: rise .2s; }
   input {
     flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
-    font: inherit; font-size: max(13px, var(--_touch, 0px));
+    font: inherit; font-size: var(--_touch, 13px);
   }
   input:focus { outline-offset: -1px; }
   .notice {
@@ -66,9 +66,9 @@ export const styles = css`
   .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }
   .welcome .pill { justify-content: flex-start; }
   .turn + .chips { flex-flow: wrap; justify-content: flex-end; }
-  .turn + .chips .pill { min-height: 36px; padding: 6px 14px; }
+  .turn + .chips .pill { min-height: var(--_hit); padding: 6px 14px; }
   .latest {
-    position: absolute; bottom: 12px; inset-inline: 0; width: max(36px, var(--_hit)); height: max(36px, var(--_hit)); margin: auto; border: 1px solid var(--_border);
+    position: absolute; bottom: 12px; inset-inline: 0; width: var(--_hit); height: var(--_hit); margin: auto; border: 1px solid var(--_border);
     border-radius: 50%; background: var(--_bg); color: var(--_text); box-shadow: 0 2px 10px #00000026; animation: rise .2s;
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }

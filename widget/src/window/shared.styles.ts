@@ -20,7 +20,7 @@ export const shared = css`
   .icon { flex: none; width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
   .icon:hover { background: var(--_secondary); color: var(--_text); }
   .pill {
-    min-height: var(--_pill); padding: 5px 12px; border: 1px solid var(--_border); border-radius: 999px;
+    min-height: var(--_tap, 32px); padding: 5px 12px; border: 1px solid var(--_border); border-radius: 999px;
     background: var(--_bg); color: var(--_text); font-size: 13px; font-weight: 500;
   }
   .pill:hover { background: var(--_secondary); }
