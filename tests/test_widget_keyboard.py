@@ -1,5 +1,7 @@
 """The chat by the keyboard alone, with an input method, and on a phone."""
 
+from typing import Literal
+
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
@@ -7,6 +9,7 @@ from browser import Chat, Provider, Visit
 
 pytest_plugins = ["visitor"]
 
+TALL = '<div style="height: 5000px"></div>'
 PHONE = {"has_touch": True, "viewport": {"width": 390, "height": 844}}
 TABLET = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
 
@@ -261,6 +264,31 @@ def test_where_fingers_point_everything_is_large_enough_for_them(
     expect(chat.log.get_by_role("textbox")).to_have_css("font-size", "16px")
 
 
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
+def test_in_the_flow_of_a_page_the_conversation_does_not_hold_the_page(visit: Visit) -> None:
+    """Neither where it has nothing to scroll nor at its end."""
+    chat = visit("data-mode=inline data-target=main", body=TALL)
+    chat.page.locator("main").evaluate("main => { main.style.height = '600px' }")
+    expect(chat.field).to_be_visible()
+    _swipe_up(chat, chat.log)
+    chat.page.wait_for_function("scrollY > 50")
+    before = chat.page.evaluate("scrollY")
+    chat.log.hover()
+    chat.page.mouse.wheel(0, 100)
+    chat.page.wait_for_function("before => scrollY > before", arg=before)
+
+
+@pytest.mark.parametrize("place", ["heading", "log", "textbox", "link"])
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
+def test_a_window_that_covers_the_page_holds_it(
+    visit: Visit, place: Literal["heading", "log", "textbox", "link"]
+) -> None:
+    chat = visit("data-handoff=help@shop.example", body=TALL)
+    chat.open()
+    _swipe_up(chat, chat.inside.get_by_role(place))
+    assert chat.page.evaluate("scrollY") == 0
+
+
 @pytest.mark.parametrize("handoff", ["", "data-handoff=help@shop.example"])
 def test_tab_does_not_leave_a_window_that_covers_the_page(visit: Visit, handoff: str) -> None:
     chat = visit(handoff, body="<a href='#covered'>Covered</a>")
@@ -284,6 +312,22 @@ def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit
     left, top, width, height = _box(chat.host)
     assert left >= 0 and top >= 0 and left + width <= 427 and top + height <= 267
     expect(chat.field).to_be_in_viewport()
+
+
+def _swipe_up(chat: Chat, what: Locator) -> None:
+    """Drags a finger from something upwards; returns when the page has had the time to follow it."""
+    touches = chat.page.context.new_cdp_session(chat.page)
+    left, top, width, height = _box(what)
+    at = {"x": left + width / 2, "y": top + height / 2}
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", at)
+    for distance in range(10, 150, 10):
+        touch("touchMove", {**at, "y": at["y"] - distance})
+    touch("touchEnd")
+    chat.page.evaluate("new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)))")
 
 
 def _box(locator: Locator) -> tuple[float, float, float, float]:

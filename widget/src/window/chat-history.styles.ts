@@ -1,7 +1,7 @@
 import { css } from './chat-element.ts';
 
 export const styles = css`
-  :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; scrollbar-width: thin; animation: rise .2s; }
+  :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; overscroll-behavior: var(--_over); scrollbar-width: thin; animation: rise .2s; }
   .bar, li { display: flex; align-items: center; gap: 4px; }
   h2 { margin: 0; font-size: 15px; font-weight: 600; }
   ul { margin: 8px 0 0; padding: 0; list-style: none; }

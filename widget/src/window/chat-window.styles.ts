@@ -30,9 +30,10 @@ export const styles = css`
   @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
   @media (pointer: coarse) { :host { --_tap: 44px; --_touch: 16px; } }
   :host([full]) {
-    --_tap: 44px; --_touch: 16px;
+    --_tap: 44px; --_touch: 16px; touch-action: pinch-zoom;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
   }
+  :host([mode='bubble']) { --_over: contain; }
   :host(:not([full], [mode='page']))::after {
     content: ''; position: absolute; inset: 0; border: 1px solid color-mix(in srgb, var(--_text) 9%, transparent);
     border-radius: 18px; pointer-events: none;

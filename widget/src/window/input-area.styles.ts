@@ -14,7 +14,7 @@ export const styles = css`
   textarea {
     flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
     background: none; color: inherit; font: inherit; font-size: var(--_touch, 15px); line-height: 24px;
-    scrollbar-width: thin;
+    overscroll-behavior: var(--_over); scrollbar-width: thin;
   }
   .send {
     flex: none; width: var(--_size); height: var(--_size); border-radius: 50%; background: var(--a4w-primary-color);

@@ -4,7 +4,7 @@ export const styles = css`
   :host { position: relative; }
   .scroll {
     display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
-    overscroll-behavior: contain; scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
+    overscroll-behavior: var(--_over); scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
   }
   .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
   .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
