@@ -91,7 +91,7 @@ class Chat:
     def ask(self, question: str) -> None:
         """Nothing can be asked before the answer before it has ended."""
         self.field.fill(question)
-        expect(self.inside.locator("button.send[type=submit]")).to_be_enabled()
+        expect(self.inside.locator("button.send:not(.stop)")).to_be_enabled()
         self.field.press("Enter")
         expect(self.questions.last).to_have_text(question)
 

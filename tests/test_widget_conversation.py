@@ -92,6 +92,25 @@ def test_a_question_typed_during_an_answer_is_a_draft_until_it_has_ended(visit: 
     expect(chat.field).to_have_value("")
 
 
+def test_a_double_click_sends_or_stops_once(visit: Visit, provider: Provider) -> None:
+    """Send and stop stand at one place."""
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.field.fill("First?")
+    chat.button("Send message").dblclick()
+    answer.say("One")
+    expect(chat.answers).to_have_text("One")
+    chat.field.fill("Half a dra")
+    chat.button("Stop answering").dblclick()
+    expect(chat.log).to_contain_text("Stopped")
+    expect(chat.field).to_have_value("Half a dra")
+    expect(chat.questions).to_have_count(1)
+    provider.answer("Two")
+    chat.button("Send message").click()
+    expect(chat.answers.last).to_have_text("Two")
+
+
 def test_closing_and_opening_keeps_the_answer_going_and_the_draft(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

@@ -4,8 +4,9 @@ import { html, nothing } from 'lit/html.js';
 export const iconButton = (
   label: string,
   icon: unknown,
-  press: (event: Event) => void,
+  press: (event: MouseEvent) => void,
   kind = 'icon',
-  state: { pressed?: boolean; expanded?: boolean } = {},
+  state: { pressed?: boolean; expanded?: boolean; disabled?: boolean } = {},
 ) => html`<button class=${kind} type="button" title=${label} aria-label=${label}
-  aria-pressed=${state.pressed ?? nothing} aria-expanded=${state.expanded ?? nothing} @click=${press}>${icon}</button>`;
+  aria-pressed=${state.pressed ?? nothing} aria-expanded=${state.expanded ?? nothing}
+  ?disabled=${state.disabled} @click=${press}>${icon}</button>`;

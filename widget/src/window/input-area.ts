@@ -61,7 +61,7 @@ export class InputArea extends ChatElement {
   }
 
   override render() {
-    const { strings, placeholder, length } = this;
+    const { strings, placeholder, length, busy } = this;
     const left = this.limit - length;
     return html`
       ${
@@ -70,15 +70,16 @@ export class InputArea extends ChatElement {
               <button class="pill" type="button" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
           : nothing
       }
-      <form @submit=${this.#send}>
+      <form>
         <textarea rows="1" dir=${length ? 'auto' : nothing} enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
-        ${
-          this.busy
-            ? iconButton(strings.stop, icons.stop, this.#onStop, 'send stop')
-            : html`<button class="send" type="submit" title=${strings.send} aria-label=${strings.send}
-                ?disabled=${!length || left < 0}>${icons.send}</button>`
-        }
+        ${iconButton(
+          busy ? strings.stop : strings.send,
+          busy ? icons.stop : icons.send,
+          this.#onPress,
+          busy ? 'send stop' : 'send',
+          { disabled: !busy && (!length || left < 0) },
+        )}
       </form>
       <div id="count" class="count ${left < 0 ? 'over' : ''}" ?hidden=${left > NEAR}>
         ${left > NEAR ? nothing : fill(left < 0 ? strings.charactersOver : strings.charactersLeft, { count: Math.abs(left) })}
@@ -113,8 +114,11 @@ export class InputArea extends ChatElement {
     this.tell('message-send', message);
   }
 
-  #onStop(): void {
-    this.tell('message-stop');
+  /** The second click of a double click is not meant for what the first one has put here. */
+  #onPress(event: MouseEvent): void {
+    if (event.detail > 1) return;
+    if (this.busy) this.tell('message-stop');
+    else this.#send(event);
     this.focus();
   }
 }

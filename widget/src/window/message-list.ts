@@ -215,7 +215,7 @@ export class MessageList extends ChatElement {
         this.commenting === turn
           ? html`<form class="comment" @submit=${this.#onComment} @keydown=${this.#onCommentKey}>
               <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
-              <button class="icon" type="submit" title=${strings.commentSend} aria-label=${strings.commentSend}>${icons.send}</button>
+              ${iconButton(strings.commentSend, icons.send, this.#onComment)}
             </form>`
           : nothing
       }`;
@@ -272,7 +272,7 @@ export class MessageList extends ChatElement {
     if (comment || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
   }
 
-  #onComment(event: SubmitEvent): void {
+  #onComment(event: Event): void {
     event.preventDefault();
     const turn = this.commenting;
     const comment = this.find<HTMLInputElement>('input')?.value.trim();
