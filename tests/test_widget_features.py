@@ -68,6 +68,37 @@ def test_a_question_may_be_as_long_as_the_service_takes(visit: Visit, tmp_path: 
 # Answers
 
 
+@pytest.mark.parametrize("first", ["\n\n", "#", "**", "1.", "```"])
+def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, provider: Provider, first: str) -> None:
+    """The first characters may be markers, which show nothing."""
+    chat = visit()
+    chat.open()
+    dots = chat.log.locator("typing-indicator")
+    answer = provider.answer()
+    chat.ask("A list?")
+    expect(dots).to_be_visible()
+    before = dots.bounding_box()
+    with chat.page.expect_event("console", lambda message: message.text == "grown"):
+        chat.frame.evaluate(
+            f"""() => {{
+                const text = {LIST}.querySelector('.last answer-text');
+                const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(text), 'markdown').set;
+                Object.defineProperty(text, 'markdown', {{
+                    set(value) {{ set.call(this, value); if (value[0]) console.log('grown'); }},
+                }});
+            }}"""
+        )
+        answer.say(first)
+    expect(dots).to_be_visible()
+    assert dots.bounding_box() == before
+    answer.say(" Words\n")
+    expect(chat.answers).to_contain_text("Words")
+    expect(dots).to_be_hidden()
+    answer.end()
+    expect(chat.button("Copy")).to_be_visible()
+    expect(dots).to_have_count(0)
+
+
 def test_the_caret_stands_on_the_line_of_the_last_words_in_a_list(visit: Visit, provider: Provider) -> None:
     """An item's text is a block of its own: a caret behind it would stand on the next line."""
     chat = visit()

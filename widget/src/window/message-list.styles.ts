@@ -22,6 +22,8 @@ export const styles = css`
   .question .text { white-space: pre-wrap; }
   .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { align-self: stretch; }
+  /* The dots, once something of the answer shows. */
+  :not(:empty) + typing-indicator { display: none; }
   [data-growing]::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;

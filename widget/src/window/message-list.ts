@@ -167,8 +167,9 @@ export class MessageList extends ChatElement {
         </div>
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
-          <answer-text class="text" dir="auto" ?hidden=${!turn.answer} .strings=${strings} .markdown=${[turn.answer, !live]}></answer-text>
-          ${live && !turn.answer ? html`<typing-indicator></typing-indicator>` : nothing}
+          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .markdown=${[turn.answer, !live]}>${
+            live ? html`<typing-indicator></typing-indicator>` : nothing
+          }</answer-text>
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
           ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
         </div>

@@ -49,7 +49,7 @@ export function createMarkdown(root: HTMLElement | ShadowRoot, strings: Markdown
       button.textContent = strings.copyCode;
     }, COPIED);
   });
-  root.append(container);
+  root.prepend(container);
   const parse = createParser(strings);
   return { update: (text: string, done: boolean): void => patch(container, parse(text, done)) };
 }
