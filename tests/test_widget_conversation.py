@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from browser import Chat, Provider, Visit, add_tenant
 from processes import RunningService
@@ -109,6 +109,47 @@ def test_a_double_click_sends_or_stops_once(visit: Visit, provider: Provider) ->
     provider.answer("Two")
     chat.button("Send message").click()
     expect(chat.answers.last).to_have_text("Two")
+
+
+def test_a_question_that_waits_for_the_answer_before_it_is_seen_at_the_end(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    first = provider.answer()
+    chat.ask("First?")
+    first.say("One")
+    expect(chat.answers).to_have_text("One")
+    chat.page.evaluate("A4ChatWidget.send('Second?'); A4ChatWidget.send('Third?')")
+    expect(chat.questions).to_have_text(["First?", "Second?", "Third?"])
+    expect(chat.questions.last).to_be_in_viewport()
+    expect(chat.answers).to_have_text(["One"])
+    second = provider.answer()
+    first.end()
+    second.say("Two")
+    expect(chat.answers).to_have_text(["One", "Two"])
+    expect(chat.questions).to_have_text(["First?", "Second?", "Third?"])
+    provider.answer("Three")
+    second.end()
+    expect(chat.answers).to_have_text(["One", "Two", "Three"])
+    expect(chat.questions).to_have_text(["First?", "Second?", "Third?"])
+
+
+def test_a_question_is_seen_while_the_conversation_before_it_is_loading(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.open()
+    provider.answer("One")
+    chat.ask("First?")
+    expect(chat.button("Copy")).to_be_visible()
+    loading: list[Route] = []
+    chat.page.route("**/api/v1/conversations/*", lambda route: loading.append(route))
+    chat.reload()
+    expect(chat.inside.get_by_text("Loading")).to_be_visible()
+    chat.field.fill("Second?")
+    chat.field.press("Enter")
+    expect(chat.questions).to_have_text(["Second?"])
+    provider.answer("Two")
+    loading[0].continue_()
+    expect(chat.answers).to_have_text(["One", "Two"])
+    expect(chat.questions).to_have_text(["First?", "Second?"])
 
 
 def test_closing_and_opening_keeps_the_answer_going_and_the_draft(visit: Visit, provider: Provider) -> None:

@@ -60,13 +60,14 @@ export class ChatController {
 
   status: ChatStatus = 'idle';
   turns: Turn[] = [];
+  /** Questions that are asked once the answer before them has ended, or the conversation is there. */
+  waiting: string[] = [];
   restoreFailed = false;
 
   #call = 0;
   #abort = new AbortController();
   #stopping: ReturnType<typeof setTimeout> | undefined;
   #frame = 0;
-  #queue: string[] = [];
 
   constructor(host: Host, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
     this.#host = host;
@@ -93,7 +94,8 @@ export class ChatController {
     const question = message.trim();
     if (!question) return;
     if (this.status !== 'idle') {
-      this.#queue.push(question);
+      this.waiting.push(question);
+      this.#host.requestUpdate();
       return;
     }
     this.#ask(question, this.turns, []);
@@ -123,7 +125,7 @@ export class ChatController {
       this.#begin();
       this.#end(turn, 'cancelled');
     };
-    this.#queue = [];
+    this.waiting = [];
     this.#service.stop(turn.id).catch(end);
     if (this.status === 'reconnecting') {
       end();
@@ -158,7 +160,7 @@ export class ChatController {
     const turn = this.last;
     if (turn?.status === 'running') this.#service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
     this.#begin();
-    this.#queue = [];
+    this.waiting = [];
     this.turns = [];
     this.restoreFailed = false;
     this.#memory.set({ conversationId, pending: null });
@@ -364,7 +366,7 @@ export class ChatController {
   }
 
   #next(): void {
-    const question = this.#queue.shift();
+    const question = this.waiting.shift();
     if (question) this.send(question);
   }
 

@@ -102,7 +102,7 @@ export class MessageList extends ChatElement {
   override render() {
     const { strings } = this;
     this.#focused = this.root.activeElement;
-    const { turns, restoreFailed } = this.chat;
+    const { turns, waiting, restoreFailed } = this.chat;
     // A conversation is shown from its end, wherever the visitor was in the one before.
     if (!turns.length) this.following ||= true;
     this.#drawn.length = turns.length;
@@ -111,6 +111,7 @@ export class MessageList extends ChatElement {
         @scroll=${this.#onScroll}>
         ${restoreFailed ? this.#renderRestoreFailed() : nothing}
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
+        ${waiting.map((question) => this.#renderQuestion(question))}
       </div>
       ${this.following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
     `;
@@ -159,12 +160,11 @@ export class MessageList extends ChatElement {
     return html`
       ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
       <div class="turn ${last ? 'last' : ''}">
-        <div class="asked">
-          ${last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing}
-          <div class="question ${turn === this.editing ? 'editing' : ''}">
-            <span class="hidden">${strings.you} </span><div class="text" dir="auto">${turn.question}</div>
-          </div>
-        </div>
+        ${this.#renderQuestion(
+          turn.question,
+          turn === this.editing ? 'editing' : '',
+          last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing,
+        )}
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
           <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .markdown=${[turn.answer, !live]}>${
@@ -177,6 +177,12 @@ export class MessageList extends ChatElement {
       ${last && turn.status === 'complete' ? this.#renderChips(this.followUps) : nothing}
     `;
   };
+
+  #renderQuestion(text: string, kind = '', edit: unknown = nothing) {
+    return html`<div class="asked">${edit}<div class="question ${kind}">
+        <span class="hidden">${this.strings.you} </span><div class="text" dir="auto">${text}</div>
+      </div></div>`;
+  }
 
   #renderEnd(turn: Turn, last: boolean) {
     const text = endText(turn, this.strings);
