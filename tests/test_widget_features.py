@@ -604,6 +604,45 @@ def test_a_privacy_note_without_consent_stands_in_the_welcome(visit: Visit) -> N
     expect(chat.log).to_contain_text("We keep it for 30 days.")
 
 
+@pytest.mark.parametrize("consent", ["", "data-consent=true"])
+@pytest.mark.parametrize(
+    ("locale", "title", "text", "theirs"),
+    [("ar", "A shop with a rather long name, Inc.", "We keep it.", "ltr"), ("en", "متجر", "نحتفظ بها.", "rtl")],
+)
+def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_own(
+    visit: Visit, consent: str, locale: str, title: str, text: str, theirs: str
+) -> None:
+    chat = visit(
+        f'data-open data-locale={locale} data-title="{title}" data-privacy="{text}" {consent}'
+        " data-privacy-url=https://shop.example/privacy"
+    )
+    for words in (chat.inside.get_by_role("heading", name=title), chat.inside.get_by_text(text)):
+        expect(words).to_have_css("direction", theirs)
+    # It stands where the window begins, and is cut off where it itself ends.
+    assert chat.inside.get_by_role("heading", name=title).evaluate(
+        """(heading) => {
+            const text = document.createRange();
+            text.selectNodeContents(heading);
+            const side = document.documentElement.dir === 'rtl' ? 'right' : 'left';
+            const [at, status] = [heading, heading.nextElementSibling].map((part) => part.getBoundingClientRect()[side]);
+            const begin = getComputedStyle(heading).direction === 'rtl' ? 'right' : 'left';
+            const begins = text.getBoundingClientRect()[begin] - heading.getBoundingClientRect()[begin];
+            return Math.abs(at - status) < 1 && Math.abs(begins) < 1;
+        }"""
+    )
+
+
+def test_an_image_does_not_turn_the_words_behind_it_to_the_direction_of_the_window(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit("data-open data-locale=ar")
+    provider.answer("![A map](https://maps.test/m.png) shows the way.")
+    chat.page.evaluate("A4ChatWidget.send('Where?')")
+    answer = chat.inside.locator("answer-text")
+    expect(answer.get_by_role("paragraph")).to_have_css("direction", "ltr")
+    expect(answer.get_by_role("link")).to_have_css("direction", "rtl")
+
+
 def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) -> None:
     for given, href in {
         "help@shop.example": "mailto:help@shop.example",

@@ -42,7 +42,7 @@ export const styles = css`
     display: flex; align-items: center; gap: 12px; padding: 14px; padding-inline: 18px 12px; border-bottom: 1px solid var(--_border);
   }
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
-  .who { flex: 1; min-width: 0; }
+  .who { display: grid; flex: 1; justify-items: start; min-width: 0; }
   h1 {
     margin: 0; overflow: hidden; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
     text-overflow: ellipsis; white-space: nowrap;

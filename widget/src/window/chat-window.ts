@@ -192,7 +192,7 @@ export class ChatWindow extends ChatElement {
       <header>
         <div class="avatar">${avatar}</div>
         <div class="who">
-          <h1>${this.#title}</h1>
+          <h1 dir="auto">${this.#title}</h1>
           <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
         </div>
         <nav @focusout=${this.#onLeave}>
@@ -264,7 +264,7 @@ export class ChatWindow extends ChatElement {
   #renderPrivacy(text: string | undefined) {
     const { privacyUrl } = this.#start.settings;
     if (!text && !privacyUrl) return nothing;
-    return html`<p class="privacy">${text} ${privacyUrl ? this.#renderLink(privacyUrl, this.#strings.privacy) : nothing}</p>`;
+    return html`<p class="privacy" dir="auto">${text} ${privacyUrl ? this.#renderLink(privacyUrl, this.#strings.privacy) : nothing}</p>`;
   }
 
   #renderLink(url: string, label: string) {

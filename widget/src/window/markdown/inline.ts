@@ -41,7 +41,7 @@ const unlinked = (nodes: Tree[]): Tree[] =>
 function link(address: string | undefined, nodes: Tree[], image = ''): Tree[] {
   const alt = image && plain(nodes).slice(0, 200);
   const text = image ? [image + (alt && `: ${alt}`)] : unlinked(nodes);
-  const attributes: Record<string, string> = image ? { class: 'image' } : {};
+  const attributes: Record<string, string> = image ? { class: 'image', dir: 'auto' } : {};
   if (address !== undefined) {
     let url: URL;
     try {
