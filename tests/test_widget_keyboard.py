@@ -314,6 +314,29 @@ def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit
     expect(chat.field).to_be_in_viewport()
 
 
+def test_a_long_note_at_four_times_the_size_is_read_within_itself(visit: Visit) -> None:
+    note = "We keep what you write. " * 20
+    chat = visit(f'data-consent=true data-privacy="{note}"')
+    chat.page.set_viewport_size({"width": 320, "height": 256})
+    chat.bubble.click()
+    expect(chat.button("Agree and start")).to_be_focused()
+    expect(chat.button("Close chat")).to_be_in_viewport(ratio=1)
+    expect(chat.button("Agree and start")).to_be_in_viewport(ratio=1)
+    chat.inside.get_by_text("We keep").hover()
+    chat.page.mouse.wheel(0, -2000)
+    chat.frame.wait_for_function(
+        "document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')"
+        ".shadowRoot.querySelector('.consent').scrollTop === 0"
+    )
+    consent = chat.inside.locator(".consent")
+    _, top, _, height = _box(consent)
+    _, note_top, _, _ = _box(chat.inside.get_by_text("We keep"))
+    assert top <= note_top <= top + height
+    expect(consent).to_be_in_viewport(ratio=1)
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+
+
 def _swipe_up(chat: Chat, what: Locator) -> None:
     """Drags a finger from something upwards; returns when the page has had the time to follow it."""
     touches = chat.page.context.new_cdp_session(chat.page)

@@ -56,7 +56,7 @@ export const styles = css`
   .more svg { stroke-width: 3; }
   message-list { flex: 1; min-height: 0; }
   .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
-  .consent { display: grid; gap: 12px; padding: 14px; }
+  .consent { display: grid; gap: 12px; padding: 14px; overflow: auto; }
   .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer {
