@@ -48,6 +48,11 @@ const CASES: Record<string, [markdown: string, html: string][]> = {
     ['*open and **more', '<p>*open and **more</p>'],
     ['~5 minutes ~ 10', '<p>~5 minutes ~ 10</p>'],
     ['**a *b** c*', '<p><em><em>a <em>b</em></em> c</em></p>'],
+    ['f(*a) and g(*b), {**c} and [**d]', '<p>f(*a) and g(*b), {**c} and [**d]</p>'],
+    [
+      '**重要：**次 と（**注**）、**「引用」**も',
+      '<p><strong>重要：</strong>次 と（<strong>注</strong>）、<strong>「引用」</strong>も</p>',
+    ],
   ],
   code: [
     ['`a < b` and ``c ` d`` and `` ` ``', '<p><code>a < b</code> and <code>c ` d</code> and <code>`</code></p>'],
@@ -210,6 +215,15 @@ describe('Markdown', () => {
       expect(plain(nodes)).not.toMatch(/[*_`~|#>[\]()\\!<【†=&-]{2}|^[*_`~|#>[\]()-]/);
     }
   });
+
+  it.each(['![a map](https://x.test/m.png)', '[docs](https://x.test/a)'])(
+    'keeps a link while its address is written: %j',
+    (markdown) => {
+      const begun = shown(markdown).slice(markdown.indexOf('('));
+      for (const [paragraph] of begun) expect(paragraph?.nodes).toMatchObject([{ tag: 'a' }]);
+      for (const [paragraph] of begun.slice(0, -1)) expect(html(paragraph?.nodes ?? [])).not.toContain('href');
+    },
+  );
 
   it('keeps finished blocks, items and rows as they are', () => {
     const update = createParser(LABELS);

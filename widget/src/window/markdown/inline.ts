@@ -102,7 +102,7 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     if (target && (target[3] || open)) {
       end = TARGET.lastIndex;
       stack.pop();
-      const address = target[3] && (target[1] ?? target[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1');
+      const address = target[3] ? (target[1] ?? target[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1') : undefined;
       push(link(address, nodes, mark === '[' ? '' : showImage));
     } else if (/^(\d+|\^.+)$/.test(label)) {
       stack.pop();
@@ -117,7 +117,7 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     const isWord = (character: string) => run[0] === '_' && /[\p{L}\p{N}]/u.test(character);
     const opens = /\S/.test(after) && !isWord(before);
     let rest = run.length;
-    while (rest && /\S/.test(before) && !isWord(after)) {
+    while (rest && /[^\s([{]/.test(before) && !isWord(after)) {
       // What could open as well, or become longer, ends only what is like it: `*a**b**c*`.
       const at = stack.findLastIndex(({ mark }) => mark[0] === run[0] && (mark.length === rest || !(opens || half)));
       if (at < 0) break;
