@@ -346,6 +346,25 @@ def test_answers_have_their_time_and_days_are_parted(visit: Visit, context: Brow
     expect(chat.log.locator("time")).to_have_count(3)
 
 
+@pytest.mark.parametrize("context", [{"locale": "en-GB", "timezone_id": "Europe/London"}], indirect=True)
+def test_times_and_dates_are_written_as_the_visitor_writes_the_language(
+    visit: Visit, context: BrowserContext, provider: Provider, tmp_path: Path
+) -> None:
+    context.clock.install(time=datetime(2026, 3, 30, 13, 52, tzinfo=UTC))
+    chat = visit()
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    expect(chat.log.locator("time")).to_have_text("14:52")
+    with chat.page.expect_download() as downloading:
+        chat.choose("Download as text")
+    downloading.value.save_as(tmp_path / "chat.txt")
+    assert "30/03/2026, 14:52:00" in (tmp_path / "chat.txt").read_text(encoding="utf-8")
+    context.clock.fast_forward(3 * 86_400_000)
+    chat.choose("Earlier conversations")
+    expect(chat.inside.get_by_role("listitem")).to_contain_text("30 March 2026")
+    assert chat.frame.evaluate("document.documentElement.lang") == "en"
+
+
 def test_ten_thousand_messages_are_drawn_once_and_the_next_costs_no_more(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

@@ -85,6 +85,7 @@ describe('days', () => {
   const noon = new Date(2026, 2, 30, 12).getTime();
   beforeEach(() => {
     vi.stubGlobal('document', { documentElement: { lang: 'en' } });
+    vi.stubGlobal('navigator', { languages: [] });
   });
   afterEach(() => {
     vi.unstubAllGlobals();

@@ -20,8 +20,11 @@ export async function loadStrings(locale: Locale): Promise<Strings> {
   );
 }
 
-/** The language that numbers and dates are written in: the page's own, as the app has set it. */
-const language = (): string => document.documentElement.lang;
+/** What numbers and dates are written in: the page's language, as the app has set it, in the visitor's own kind of it. */
+export function language(): string {
+  const { lang } = document.documentElement;
+  return navigator.languages.find((tag) => tag.startsWith(lang)) ?? lang;
+}
 
 /** Puts `{name}` values into a text; a `count` also chooses the text's form (see en.ts). */
 export function fill(text: string, values: Record<string, string | number>, locale = language()): string {

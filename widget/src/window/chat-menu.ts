@@ -1,5 +1,5 @@
 import { html, nothing } from 'lit/html.js';
-import type { Strings } from '../strings/index.ts';
+import { language, type Strings } from '../strings/index.ts';
 import type { ChatController, Turn } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
 import type { ChatMemory } from './chat-memory.ts';
@@ -56,7 +56,7 @@ register('chat-menu', ChatMenu);
 /** A conversation to read elsewhere; the answers keep their Markdown. */
 function conversationText(title: string, turns: readonly Turn[], strings: Strings): string {
   const parts = turns.flatMap((turn) => [
-    turn.at ? new Date(turn.at).toLocaleString(document.documentElement.lang) : '',
+    turn.at ? new Date(turn.at).toLocaleString(language()) : '',
     `${strings.you}\n${turn.question}`,
     `${strings.assistant}\n${turn.answer}`,
     endText(turn, strings),

@@ -1,7 +1,7 @@
-/** Dates and times as the page's language writes them. */
+/** Dates and times as the visitor writes the page's language. */
+import { language } from '../strings/index.ts';
 
 const DAY = 86_400_000;
-const language = (): string => document.documentElement.lang;
 const midnight = (at: number): number => new Date(at).setHours(0, 0, 0, 0);
 
 export const isSameDay = (one: number, other: number): boolean => midnight(one) === midnight(other);
