@@ -30,7 +30,7 @@ export interface ChatWidgetConfig {
   mode?: 'bubble' | 'inline' | 'page';
   /** Where an inline or page chat goes: an element, or a CSS selector. */
   target?: string | Element;
-  /** The window is open at the start. */
+  /** The window is open at the start, until the visitor closes it in this visit. */
   open?: boolean;
   sound?: boolean;
   /** Ask for consent before the first message. */

@@ -643,7 +643,8 @@ def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_ow
             const text = document.createRange();
             text.selectNodeContents(heading);
             const side = document.documentElement.dir === 'rtl' ? 'right' : 'left';
-            const [at, status] = [heading, heading.nextElementSibling].map((part) => part.getBoundingClientRect()[side]);
+            const parts = [heading, heading.nextElementSibling];
+            const [at, status] = parts.map((part) => part.getBoundingClientRect()[side]);
             const begin = getComputedStyle(heading).direction === 'rtl' ? 'right' : 'left';
             const begins = text.getBoundingClientRect()[begin] - heading.getBoundingClientRect()[begin];
             return Math.abs(at - status) < 1 && Math.abs(begins) < 1;

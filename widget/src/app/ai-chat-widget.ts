@@ -15,8 +15,8 @@ document.adoptedStyleSheets = [
 @property --a4w-primary-color { syntax: '<color>'; inherits: true; initial-value: #4f46e5 }
 @property --a4w-on-primary { syntax: '<color>'; inherits: true; initial-value: #fff }
 ai-chat-widget {
-  --_y: clamp(0, (.1791 - y) * 1e6, 1.1);
-  --a4w-on-primary: color(from var(--a4w-primary-color) xyz-d65 var(--_y) var(--_y) var(--_y))
+  --_best: clamp(0, (.1791 - y) * 1e6, 1.1);
+  --a4w-on-primary: color(from var(--a4w-primary-color) xyz-d65 var(--_best) var(--_best) var(--_best))
 }
 `),
 ];

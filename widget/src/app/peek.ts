@@ -9,8 +9,8 @@ const styles = sheet(`
   font: 700 12px/20px system-ui, sans-serif; text-align: center; pointer-events: none
 }
 .card {
-  --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_y) var(--_y) var(--_y));
-  --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+  --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+  --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_best) var(--_best) var(--_best));
   --_bg: var(--a4w-bg-color, var(--_ontext, #fff)); --_text: var(--a4w-text-color, var(--_onbg, #14161a));
   position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; min-height: 56px;
   border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);

@@ -6,8 +6,8 @@ import { css } from './chat-element.ts';
  */
 export const styles = css`
   :host {
-    --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_y) var(--_y) var(--_y));
-    --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_y) var(--_y) var(--_y));
+    --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+    --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_best) var(--_best) var(--_best));
     --_bg: var(--a4w-bg-color, var(--_ontext, #fff));
     --_text: var(--a4w-text-color, var(--_onbg, #14161a));
     --_secondary: var(--a4w-secondary-bg, color-mix(in srgb, var(--_text) 6%, var(--_bg)));
