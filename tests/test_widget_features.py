@@ -358,7 +358,7 @@ def test_times_and_dates_are_written_as_the_visitor_writes_the_language(
     with chat.page.expect_download() as downloading:
         chat.choose("Download as text")
     downloading.value.save_as(tmp_path / "chat.txt")
-    assert "30/03/2026, 14:52:00" in (tmp_path / "chat.txt").read_text(encoding="utf-8")
+    assert "30/03/2026, 14:52:" in (tmp_path / "chat.txt").read_text(encoding="utf-8")
     context.clock.fast_forward(3 * 86_400_000)
     chat.choose("Earlier conversations")
     expect(chat.inside.get_by_role("listitem")).to_contain_text("30 March 2026")
@@ -626,7 +626,10 @@ def test_a_privacy_note_without_consent_stands_in_the_welcome(visit: Visit) -> N
 @pytest.mark.parametrize("consent", ["", "data-consent=true"])
 @pytest.mark.parametrize(
     ("locale", "title", "text", "theirs"),
-    [("ar", "A shop with a rather long name, Inc.", "We keep it.", "ltr"), ("en", "متجر", "نحتفظ بها.", "rtl")],
+    [
+        ("ar", "A shop with a rather long name that goes on and on and on, Inc.", "We keep it.", "ltr"),
+        ("en", "متجر", "نحتفظ بها.", "rtl"),
+    ],
 )
 def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_own(
     visit: Visit, consent: str, locale: str, title: str, text: str, theirs: str
@@ -647,7 +650,10 @@ def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_ow
             const [at, status] = parts.map((part) => part.getBoundingClientRect()[side]);
             const begin = getComputedStyle(heading).direction === 'rtl' ? 'right' : 'left';
             const begins = text.getBoundingClientRect()[begin] - heading.getBoundingClientRect()[begin];
-            return Math.abs(at - status) < 1 && Math.abs(begins) < 1;
+            const end = heading.getBoundingClientRect()[side === 'left' ? 'right' : 'left'];
+            const room = heading.parentElement.getBoundingClientRect();
+            const isWithin = end > room.left - 1 && end < room.right + 1;
+            return [at - status, begins].every((gap) => Math.abs(gap) < 1) && isWithin;
         }"""
     )
 

@@ -333,6 +333,13 @@ def test_a_long_note_at_four_times_the_size_is_read_within_itself(visit: Visit) 
     _, note_top, _, _ = _box(chat.inside.get_by_text("We keep"))
     assert top <= note_top <= top + height
     expect(consent).to_be_in_viewport(ratio=1)
+    # Nothing of the conversation, for which there is no room, covers it.
+    assert consent.evaluate(
+        """(consent) => {
+            const { left, right, top } = consent.getBoundingClientRect();
+            return consent.getRootNode().elementFromPoint((left + right) / 2, top + 4) === consent;
+        }"""
+    )
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_visible()
 

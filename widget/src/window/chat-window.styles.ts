@@ -28,9 +28,8 @@ export const styles = css`
     color-scheme: dark;
   }
   @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
-  @media (pointer: coarse) { :host { --_tap: 44px; --_touch: 16px; } }
   :host([full]) {
-    --_tap: 44px; --_touch: 16px; touch-action: pinch-zoom;
+    --_tap: 44px; touch-action: pinch-zoom;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
   }
   :host([mode='bubble']) { --_over: contain; }
@@ -42,10 +41,10 @@ export const styles = css`
     display: flex; align-items: center; gap: 12px; padding: 14px; padding-inline: 18px 12px; border-bottom: 1px solid var(--_border);
   }
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
-  .who { display: grid; flex: 1; justify-items: start; min-width: 0; }
+  .who { flex: 1; min-width: 0; }
   h1 {
-    margin: 0; overflow: hidden; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
-    text-overflow: ellipsis; white-space: nowrap;
+    width: fit-content; margin: 0; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
+    max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   }
   .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
   .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
@@ -54,9 +53,9 @@ export const styles = css`
   .status:not([data-status='idle'], [data-status='offline'])::before { animation: breathe .9s infinite alternate ease-in-out; }
   nav { position: relative; display: flex; gap: 2px; }
   .more svg { stroke-width: 3; }
-  message-list { flex: 1; min-height: 0; }
+  message-list { overflow: hidden; flex: 1; }
   .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
-  .consent { display: grid; gap: 12px; padding: 14px; overflow: auto; }
+  .consent { display: grid; gap: 12px; overflow: auto; padding: 14px; }
   .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer {
@@ -67,5 +66,6 @@ export const styles = css`
   footer :is(a, button) { padding: 3px 0; line-height: calc(var(--_tap) - 6px); }
   footer :is(a, button):hover { color: var(--_text); }
   footer .danger { color: var(--_danger); font-weight: 600; }
+  @media (pointer: coarse) { :host { --_tap: 44px; } }
   @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
 `;

@@ -213,7 +213,7 @@ export class ChatWindow extends ChatElement {
       ${
         this.history
           ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.memory.get().conversationId}
-              @history-close=${this.#leaveHistory}></chat-history>`
+              @history-close=${this.#back}></chat-history>`
           : nothing
       }
       <message-list
@@ -277,7 +277,7 @@ export class ChatWindow extends ChatElement {
     if (this.forgetting) {
       return html`${strings.forgetConfirm}
         <button class="danger" type="button" @click=${this.#forget}>${strings.forgetYes}</button>
-        <button class="asking" type="button" @click=${this.#keep}>${strings.forgetNo}</button>`;
+        <button class="asking" type="button" @click=${this.#back}>${strings.forgetNo}</button>`;
     }
     return html`<span>${this.notice || strings.note}</span>
       ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;
@@ -340,9 +340,8 @@ export class ChatWindow extends ChatElement {
     if (this.menu) {
       this.menu = false;
       this.find('.more')?.focus();
-    } else if (this.forgetting) this.#keep();
+    } else if (this.forgetting || this.history) this.#back();
     else if (this.editing) this.#leaveEdit();
-    else if (this.history) this.#leaveHistory();
     else if (this.view.mode === 'bubble') this.#close();
   }
 
@@ -357,13 +356,9 @@ export class ChatWindow extends ChatElement {
 
   #onPick({ detail }: CustomEvent<string>): void {
     this.forgetting = detail === 'forget';
+    this.history ||= detail === 'history';
     if (detail === 'new') this.newConversation();
-    else if (detail === 'history') this.history = true;
-    else if (!this.forgetting) {
-      this.find('.more')?.focus();
-      return;
-    }
-    this.focus();
+    (detail === 'export' || detail === 'sound' ? this.find('.more') : this)?.focus();
   }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
@@ -372,18 +367,14 @@ export class ChatWindow extends ChatElement {
     if (to && !to.closest('chat-menu, .more')) this.menu = false;
   }
 
-  #leaveHistory(): void {
+  /** Back to the conversation, from the list of earlier ones or the question whether to delete this one. */
+  #back(): void {
     this.history = this.forgetting = false;
     this.focus();
   }
 
-  #keep(): void {
-    this.forgetting = false;
-    this.focus();
-  }
-
   async #forget(): Promise<void> {
-    this.#keep();
+    this.#back();
     if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
   }
 

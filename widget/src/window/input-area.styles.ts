@@ -13,7 +13,7 @@ export const styles = css`
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
     flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
-    background: none; color: inherit; font: inherit; font-size: var(--_touch, 15px); line-height: 24px;
+    background: none; color: inherit; font: inherit; font-size: min(16px, var(--_tap, 15px)); line-height: 24px;
     overscroll-behavior: var(--_over); scrollbar-width: thin;
   }
   .send {

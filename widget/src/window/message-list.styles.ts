@@ -22,8 +22,6 @@ export const styles = css`
   .question .text { white-space: pre-wrap; }
   .answer { align-items: flex-start; line-height: 1.6; }
   .answer .text { align-self: stretch; }
-  /* The dots, once something of the answer shows. */
-  :not(:empty) + typing-indicator { display: none; }
   [data-growing]::after {
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
@@ -41,7 +39,7 @@ export const styles = css`
   .comment { display: flex; align-self: stretch; gap: 4px; animation: rise .2s; }
   input {
     flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
-    font: inherit; font-size: var(--_touch, 13px);
+    font: inherit; font-size: min(16px, var(--_tap, 13px));
   }
   input:focus { outline-offset: -1px; }
   .notice {
@@ -75,5 +73,7 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
+  /* The dots, once something of the answer shows. */
+  :not(:empty) + typing-indicator { display: none; }
   @media (forced-colors: active) { .question, .problem { border: 1px solid; } [data-growing]::after { background: CanvasText; } }
 `;

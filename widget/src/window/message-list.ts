@@ -66,7 +66,7 @@ export class MessageList extends ChatElement {
   #focused: Element | null | undefined;
   /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
   #drawn: string[] = [];
-  #countdown: ReturnType<typeof setInterval> | undefined;
+  #countdown: ReturnType<typeof setTimeout> | undefined;
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
 
@@ -76,7 +76,7 @@ export class MessageList extends ChatElement {
   }
 
   override disconnectedCallback(): void {
-    clearInterval(this.#countdown);
+    clearTimeout(this.#countdown);
     clearTimeout(this.#copiedFor);
     this.#resized.disconnect();
   }
@@ -178,7 +178,7 @@ export class MessageList extends ChatElement {
     `;
   };
 
-  #renderQuestion(text: string, kind = '', edit: unknown = nothing) {
+  #renderQuestion(text: string, kind?: string, edit?: unknown) {
     return html`<div class="asked">${edit}<div class="question ${kind}">
         <span class="hidden">${this.strings.you} </span><div class="text" dir="auto">${text}</div>
       </div></div>`;
@@ -187,7 +187,7 @@ export class MessageList extends ChatElement {
   #renderEnd(turn: Turn, last: boolean) {
     const text = endText(turn, this.strings);
     if (!text) return nothing;
-    const problem = turn.status === 'error' || turn.status === 'lost' || turn.status === 'empty';
+    const problem = /error|lost|empty/.test(turn.status);
     return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? icons.alert : nothing}
       <span>${text}</span>${last ? this.#renderWayOut(turn) : nothing}</div>`;
   }
@@ -233,11 +233,8 @@ export class MessageList extends ChatElement {
     if (this.#focused && !this.root.activeElement) this.#scroller?.focus({ preventScroll: true });
     if (this.#scroller) this.#resized.observe(this.#scroller);
     const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
-    if (waits) this.#countdown ??= setInterval(() => this.requestUpdate(), 1000);
-    else {
-      clearInterval(this.#countdown);
-      this.#countdown = undefined;
-    }
+    clearTimeout(this.#countdown);
+    if (waits) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
     this.#keepUp();
   }
 
