@@ -95,7 +95,7 @@ def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, prov
     expect(chat.answers).to_contain_text("Words")
     expect(dots).to_be_hidden()
     answer.end()
-    expect(chat.button("Copy")).to_be_visible()
+    expect(chat.button("New answer")).to_be_visible()
     expect(dots).to_have_count(0)
 
 

@@ -272,8 +272,8 @@ def test_in_the_flow_of_a_page_the_conversation_does_not_hold_the_page(visit: Vi
     expect(chat.field).to_be_visible()
     _swipe_up(chat, chat.log)
     chat.page.wait_for_function("scrollY > 50")
-    before = chat.page.evaluate("scrollY")
     chat.log.hover()
+    before = chat.page.evaluate("scrollY")
     chat.page.mouse.wheel(0, 100)
     chat.page.wait_for_function("before => scrollY > before", arg=before)
 
