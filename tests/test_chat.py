@@ -230,8 +230,8 @@ async def test_a_model_that_thinks_for_long_is_waited_for(serve: Serve, upstream
     thoughts_end = asyncio.Event()
     thought = data({"choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": "Hm."}}]})
     upstream.mock(return_value=streamed(thought, thoughts_end, *answer("Yes")))
-    async with serve(first_text_timeout=1, text_timeout=60) as client:
-        asyncio.get_running_loop().call_later(2, thoughts_end.set)
+    async with serve(connect_timeout=0.25, first_text_timeout=1, text_timeout=60) as client:
+        asyncio.get_running_loop().call_later(3, thoughts_end.set)  # beyond the time for connecting and a first text
         got = await client.ask("Hi")
     assert (got.text, got.last.data["status"]) == ("Yes", "complete")
 
