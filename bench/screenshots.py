@@ -1,9 +1,12 @@
-"""Pictures of every state of the chat window, to be looked at: `python bench/screenshots.py OUT_DIR [STATE …]`.
+"""Screenshots of every state of the chat window.
 
-Each state at 1280, 768, 390 and 320 pixels, light and dark, left to right and right to left, from a real service
-whose upstream says what this script dictates. Needs Chromium and tests/requirements.txt.
+    python bench/screenshots.py bench/out [STATE …]
+
+Each state at 1280, 768, 390 and 320 pixels, light and dark, left to right and right to left, from a real service with
+an upstream that this script controls. Needs Chromium and tests/requirements.txt.
 """
 
+import argparse
 import re
 import sys
 import tempfile
@@ -166,7 +169,9 @@ def too_long(chat: Chat, provider: Provider) -> None:
 def not_restored(chat: Chat, provider: Provider) -> None:
     answered(chat, provider)
     chat.page.route("**/api/v1/conversations/*", lambda route: route.abort())
-    chat.reload()
+    chat.button("Close chat").click()  # on a phone an open window does not open again by itself
+    chat.page.reload()
+    chat.open()
     expect(chat.log).to_contain_text("could not be loaded")
 
 
@@ -228,7 +233,13 @@ def shoot_all(out: Path, names: list[str], service: RunningService, provider: Pr
 
 
 def main() -> None:
-    out = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Take screenshots of the states of the chat window.")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR", help="folder for the PNG files; created if missing")
+    parser.add_argument(
+        "states", nargs="*", choices=STATES, metavar="STATE", help=f"default: all of {', '.join(STATES)}"
+    )
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     pages, provider = HostPages(), Provider()
     with (
@@ -240,7 +251,7 @@ def main() -> None:
         provider.url = f"http://127.0.0.1:{provider_port}/v1"
         settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
         with running_service(Path(folder), **settings) as service:
-            shoot_all(out, sys.argv[2:] or list(STATES), service, provider, pages)
+            shoot_all(out, options.states or list(STATES), service, provider, pages)
         provider.reset()
 
 
