@@ -225,8 +225,8 @@ def test_browsers_are_offered_http_2(proxy: Proxy) -> None:
             assert secured.selected_alpn_protocol() == "h2"
 
 
-def test_what_the_readme_shows_is_in_the_file() -> None:
-    shown = re.search(r"```nginx\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_excerpt_in_the_docs_is_in_the_file() -> None:
+    shown = re.search(r"```nginx\n(.*?)```", (ROOT / "docs/operating.md").read_text(), re.DOTALL)
     assert shown
     lines = {line.strip() for line in CONFIGURATION.splitlines()}
     assert {line.strip() for line in shown[1].splitlines()} <= lines

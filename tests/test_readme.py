@@ -1,49 +1,127 @@
-"""What the README promises holds."""
+"""The README and docs/: their links lead somewhere, their commands run, and their tables are complete."""
 
+import ast
+import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import manage
+from errors import every_error
 from identity import Identity, verify
-from processes import ROOT
+from processes import ROOT, running_service
 from records import Tenant
+from required import skip_unless_required
 from settings import DEFAULT_BASE_URL, Settings
 
-README = (ROOT / "README.md").read_text()
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+README = PAGES["README.md"]
+LINKED = PAGES | {"CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text()}
+MANAGE = ".venv/bin/python manage.py "
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<(https?://[^>\s]+)>")
+SECRET = "a-secret-of-the-site-with-32-bytes-or-more"
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the tables under a heading, without the head of each."""
+    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGES[page], re.DOTALL | re.MULTILINE)
+    assert section
+    lines = re.findall(r"^\| (.*) \|$", section[1], re.MULTILINE)
+    return [re.split(r" +\| +|\| +", line) for line in lines if not line.startswith("---")]
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of its headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", LINKED[page], flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_every_link_leads_somewhere(page: str) -> None:
+    prose = re.sub(r"^```.*?^```$", "", LINKED[page], flags=re.DOTALL | re.MULTILINE)
+    for link in (first or second for first, second in LINK.findall(prose)):
+        parts = urlsplit(link)
+        if parts.scheme:
+            assert parts.scheme == "https" or parts.hostname == "127.0.0.1", link
+            continue
+        target = (ROOT / page).parent.joinpath(unquote(parts.path)).resolve() if parts.path else ROOT / page
+        assert target.exists(), link
+        if parts.fragment:
+            assert parts.fragment in anchors(target.relative_to(ROOT).as_posix()), link
+
+
+def test_the_readme_is_short_and_leads_to_every_page_by_its_title() -> None:
+    assert len(README) <= 12_000
+    titles = {page: re.match(r"# (.*)\n", text) for page, text in PAGES.items() if page != "README.md"}
+    table = "\n".join(cells[0] for cells in rows("README.md", "Where to read on"))
+    assert {page: title and title[1] for page, title in titles.items()} == {
+        page: title for title, page in re.findall(r"\[(.*)\]\((.*)\)", table)
+    }
+
+
+def manage_commands(page: str) -> list[str]:
+    """The page's `manage.py` commands, each on one line."""
+    lines = "".join(code_blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [line.removeprefix(MANAGE) for line in lines if line.startswith(MANAGE)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if manage_commands(page)])
+def test_the_operators_commands_work_as_they_stand(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, text in enumerate(code_blocks(page, "json")):
+        (tmp_path / ("look.json" if number == 0 else f"{number}.json")).write_text(text)
+    commands = [shlex.split(line, comments=True) for line in manage_commands(page)]
+    if not any(command[:2] == ["tenant", "add"] for command in commands):
+        assert manage.main(["tenant", "add", "My site", "--origin", "https://www.example.com"]) == 0
+    for command in commands:
+        assert manage.main(command) == 0, (command, capsys.readouterr().err)
+
+
+def test_the_request_shown_gets_the_events_shown(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        skip_unless_required("curl is not installed")
+    (command,) = (block for block in code_blocks("docs/api.md", "sh") if block.startswith("curl "))
+    with running_service(tmp_path) as service:
+        key = service.manage("key", "add", "shop", "--secret")["api_key"]
+        command = command.replace("a4_sec_…", key).replace("http://127.0.0.1:8000", service.url).replace("\\\n", "")
+        answer = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=60).stdout
+    events = r"^event: (\w+)\ndata: (\{.*\})$"
+    shown = {name: json.loads(data) for name, data in re.findall(events, PAGES["docs/api.md"], re.MULTILINE)}
+    received = {name: json.loads(data) for name, data in re.findall(events, answer, re.MULTILINE)}
+    assert {name: data.keys() for name, data in received.items()} == {name: data.keys() for name, data in shown.items()}
 
 
 def test_the_example_of_an_integration_test_passes_as_it_stands(tmp_path: Path) -> None:
-    example = re.search(r"```python\n(import httpx.*?)```", README, re.DOTALL)
-    assert example
-    (tmp_path / "test_example.py").write_text(example[1])
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        "/dev/null",
-        "-o",
-        f"pythonpath={ROOT}",
-    ]
-    done = subprocess.run([*command, "test_example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (example,) = code_blocks("docs/testing.md", "python")
+    (tmp_path / "test_example.py").write_text(example)
+    options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "-o", f"pythonpath={ROOT}"]
+    command = [sys.executable, "-m", "pytest", *options, "test_example.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
 
 
-def test_the_backend_example_signs_tokens_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    example = re.search(r"```python\n(import os, time, jwt.*?)```", README, re.DOTALL)
-    assert example
-    monkeypatch.setenv("MY_SITE_SECRET", "a-secret-of-the-site-with-32-bytes-or-more")
+def test_the_backend_example_signs_tokens_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = code_blocks("docs/security.md", "python")
+    monkeypatch.setenv("MY_SITE_SECRET", SECRET)
     names: dict[str, Any] = {}
-    exec(example[1], names)
+    exec(example, names)
     token = names["user_token"](SimpleNamespace(id=7, name="Zoë", plan="large"))
     tenant = SimpleNamespace(
         identity_public_key=None, identity_secret_env="MY_SITE_SECRET", identity_claims=["name", "plan"]
@@ -52,7 +130,7 @@ def test_the_backend_example_signs_tokens_that_are_taken(monkeypatch: pytest.Mon
 
 
 def test_the_container_with_a_read_only_root_lets_sqlite_sort_on_its_volume() -> None:
-    """Without a place to write to, SQLite refuses to sum up some ten thousand rows of usage."""
+    """Without a writable directory, SQLite refuses to sum up some ten thousand rows of usage."""
     assert "--read-only" in README
     image = (ROOT / "Dockerfile").read_text()
     volume = re.search(r"^VOLUME (\S+)$", image, re.MULTILINE)
@@ -60,16 +138,51 @@ def test_the_container_with_a_read_only_root_lets_sqlite_sort_on_its_volume() ->
     assert re.search(rf"^\s+SQLITE_TMPDIR={volume[1]}$", image, re.MULTILINE)
 
 
-def test_every_setting_is_in_the_table_with_its_default() -> None:
-    table = README.partition("## Settings")[2].partition("## Manage it")[0]
+def settings_shown(page: str, heading: str) -> dict[str, str]:
     shown: dict[str, str] = {}
-    for names, defaults in re.findall(r"^\| (`[A-Z_`, ]+`) \| *([^|]*?) *\|", table, re.MULTILINE):
+    for names, defaults, *_ in rows(page, heading)[1:]:
         shown |= zip(re.findall(r"\w+", names), defaults.split(", "), strict=True)
+    return shown
+
+
+def test_every_setting_is_in_the_docs_with_its_default() -> None:
     given = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     given |= {"OPENAI_BASE_URL": DEFAULT_BASE_URL, "SYSTEM_PROMPT": "a short one"}
-    assert shown == {name: "" if default is None else str(default) for name, default in given.items()}
+    expected = {name: "" if default is None else str(default) for name, default in given.items()}
+    assert settings_shown("docs/operating.md", "Settings") == expected
+    assert settings_shown("README.md", "The settings you need first").items() <= expected.items()
 
 
-def test_every_file_of_the_service_is_in_the_table() -> None:
-    table = README.partition("## How it is built")[2]
-    assert {path.name for path in ROOT.glob("*.py")} == set(re.findall(r"`(\w+\.py)`", table))
+def test_the_limits_in_the_docs_are_those_of_a_new_tenant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert manage.main(["tenant", "add", "test", "--origin", "https://www.example.com"]) == 0
+    capsys.readouterr()
+    assert manage.main(["tenant", "show", "test", "--json"]) == 0
+    tenant = json.loads(capsys.readouterr().out)
+    for option, default, _ in rows("docs/operating.md", "Limits")[1:]:
+        name = option.strip("`").removeprefix("--").replace("-", "_")
+        assert default == ("`MAX_ANSWER_TOKENS`" if tenant[name] is None else str(tenant[name])), option
+
+
+def test_every_error_is_in_the_docs_with_its_status() -> None:
+    shown = {code.strip("`"): status for status, code, _ in rows("docs/api.md", "Errors")[1:]}
+    codes = {code: str(error.status_code) for code, error in every_error().items()}
+    assert shown == codes | {"head_too_large": "431"}  # that one is answered before a request is read
+
+
+def test_every_room_of_the_house_is_in_the_docs() -> None:
+    page = PAGES["docs/architecture.md"]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders = {name.partition("/")[0] for name in tracked if "/" in name and not name.startswith((".", "-"))}
+    rooms = {"/".join(name.split("/")[:2]) for name in tracked if re.match(r"service/\w+/", name)}
+    assert [folder for folder in sorted(folders | rooms) if f"{folder}/" not in page] == []
+
+
+def test_examples_in_the_docs_can_be_read() -> None:
+    for page in PAGES:
+        for example in code_blocks(page, "python"):
+            ast.parse(example)
+        for example in code_blocks(page, "json"):
+            json.loads(example)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Frame, FrameLocator, Locator, Page, expect
 
 from browser import WIDGET, HostPages
-from processes import RunningService
+from processes import ROOT, RunningService
 from required import skip_unless_required
 
 pytest_plugins = ["visitor"]
@@ -226,7 +226,7 @@ def test_a_link_can_set_only_what_the_form_can(studio: Open) -> None:
 def test_an_image_from_a_file_travels_in_the_snippet(studio: Open) -> None:
     page = studio()
     expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
-    page.get_by_label("Choose a file as icon").set_input_files(WIDGET / "screenshot.png")
+    page.get_by_label("Choose a file as icon").set_input_files(ROOT / "docs/demonstration.png")
     view(page, "Window", "Closed")
     expect(chat(site(page)).get_by_role("button", name="Open chat").locator("img")).to_be_visible()
     found = re.search(r'data-icon="(data:image/[^"]+)"', snippet(page, "Script tag"))

@@ -478,7 +478,7 @@ def measure(browser: Browser, site: Site, service: RunningService, name: str) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[OURS, *PEERS], metavar="NAME", help=f"{OURS}, {', '.join(PEERS)}")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="update the table in docs/embedding.md")
     arguments = parser.parse_args()
     names = arguments.names
     with tempfile.TemporaryDirectory() as temporary:
@@ -496,8 +496,8 @@ def main() -> None:
                 browser.close()
     print(made)
     if arguments.write:
-        readme = ROOT / "README.md"
-        readme.write_text(TABLE.sub(lambda _: made + "\n", readme.read_text()))
+        page = ROOT / "docs/embedding.md"
+        page.write_text(TABLE.sub(lambda _: made + "\n", page.read_text()))
 
 
 if __name__ == "__main__":

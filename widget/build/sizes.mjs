@@ -1,6 +1,6 @@
 /**
  * What the built widget weighs over the wire (brotli 11, its page gzip), as a table. `--check` fails over the budget, or where the
- * README's table is not this one; `--write` writes it there.
+ * table in docs/embedding.md is out of date; `--write` updates it.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -15,7 +15,7 @@ const BUDGETS = { first: 4096, open: 27_100, whole: 28_650 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');
-const README = path.join(ROOT, 'README.md');
+const PAGE = path.join(ROOT, 'docs/embedding.md');
 const TABLE = /(?<=<!-- sizes -->\n)[\s\S]*?(?=<!-- \/sizes -->)/;
 
 /** How the encoder may write distances, each the best for some file. One is enough for files that no chat loads. */
@@ -86,18 +86,18 @@ export async function sizes(mode) {
   const weights = await weigh();
   const table = tableOf(weights);
   console.log(table);
-  const readme = await readFile(README, 'utf8');
+  const page = await readFile(PAGE, 'utf8');
   if (mode === '--write')
     await writeFile(
-      README,
-      readme.replace(TABLE, () => table),
+      PAGE,
+      page.replace(TABLE, () => table),
     );
   if (mode !== '--check') return;
   const faults = Object.entries(BUDGETS)
     .filter(([part, budget]) => weights[part] > budget)
     .map(([part, budget]) => `${part}: ${weights[part] - budget} bytes over the budget.`);
-  if (readme.match(TABLE)?.[0] !== table)
-    faults.push('The table in README.md is not this one: npm run sizes -- --write');
+  if (page.match(TABLE)?.[0] !== table)
+    faults.push('The table in docs/embedding.md is out of date: npm run sizes -- --write');
   for (const fault of faults) console.error(fault);
   process.exitCode = faults.length ? 1 : 0;
 }

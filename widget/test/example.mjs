@@ -1,5 +1,5 @@
 /**
- * An application around one of the README's examples, as a script that a page can load: `node example.mjs react`, or
+ * An application around one of the examples in docs/embedding.md, as a script that a page can load: `node example.mjs react`, or
  * `vue`, on standard output. It is `App.start(config)`, which returns how to end it. The types are checked first.
  */
 import { execFileSync } from 'node:child_process';
@@ -30,9 +30,9 @@ const ENTRIES = {
 const widget = path.resolve(import.meta.dirname, '..');
 const framework = process.argv[2];
 const ending = framework === 'vue' ? 'vue' : 'tsx';
-const readme = await readFile(path.join(widget, '../README.md'), 'utf8');
-const example = new RegExp(`^\`\`\`${ending}\n([^]*?)^\`\`\`$`, 'm').exec(readme)?.[1];
-if (!example) throw new Error(`The README has no example for ${framework}.`);
+const page = await readFile(path.join(widget, '../docs/embedding.md'), 'utf8');
+const example = new RegExp(`^\`\`\`${ending}\n([^]*?)^\`\`\`$`, 'm').exec(page)?.[1];
+if (!example) throw new Error(`docs/embedding.md has no example for ${framework}.`);
 
 await mkdir(path.join(widget, 'node_modules/.cache'), { recursive: true });
 const folder = await mkdtemp(path.join(widget, 'node_modules/.cache/example-')); // where `vue` and `react` are found
