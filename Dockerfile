@@ -4,7 +4,8 @@ WORKDIR /app
 COPY requirements.txt /venv/
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir -r /venv/requirements.txt
-COPY *.py ./
+COPY chatbot.py manage.py ./
+COPY service service
 COPY static static
 # Readable whatever the umask of the checkout was.
 RUN chmod -R a+rX . && python -m compileall -q .

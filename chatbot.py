@@ -41,26 +41,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import demo
-import errors
-import pages
-import records
-import schema
-from access import Caller, check_origin, check_preflight, find_access, identify
-from answers import Answer
-from assets import Asset
-from decoder import Finish
-from exchange import Exchange
-from identity import system_message
-from lifespan import Service, run_service
-from limits import Limits, answer_cap
-from logs import configure_logging
-from origins import own_origin
-from server import ABORT, run_server
-from settings import Settings, load_settings
-from store import open_store
-from turns import is_repeat
-from upstream import Endpoint, answer_options, question_body
+from service import demonstration, errors, schema
+from service.access.keys import Caller, check_origin, check_preflight, find_access, identify
+from service.access.limits import Limits, answer_cap
+from service.access.origins import own_origin
+from service.access.user_tokens import system_message
+from service.answers.register import Answer
+from service.logs import configure_logging
+from service.settings import Settings, load_settings
+from service.store import records
+from service.store.store import open_store
+from service.store.turns import is_repeat
+from service.upstream.call import Endpoint, answer_options, question_body
+from service.upstream.completion import Finish
+from service.web import pages
+from service.web.assets import Asset
+from service.web.exchange import Exchange
+from service.web.lifespan import Service, run_service
+from service.web.server import ABORT, run_server
+
+__all__ = ["Settings", "create_app"]
 
 API = "/api/v1"
 
@@ -436,14 +436,14 @@ async def studio_preview(request: Request) -> Response:
     return _embedding_page(request, "preview.html", pages.PREVIEW_POLICY, _demonstration(request).studio)
 
 
-def _demonstration(request: Request) -> demo.Demonstration:
+def _demonstration(request: Request) -> demonstration.Demonstration:
     demonstration = _service(request).demonstration
     if demonstration is None:
         raise errors.NotFound("a provider is set: there is no demonstration")
     return demonstration
 
 
-def _embedding_page(request: Request, name: str, policy: str, widget: demo.Embedded) -> Response:
+def _embedding_page(request: Request, name: str, policy: str, widget: demonstration.Embedded) -> Response:
     return _page(request, pages.embed(_service(request).assets[name], widget), policy)
 
 

@@ -25,11 +25,13 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-import demo
-from addresses import visitor_id
-from identity import parse_public_key
-from origins import ANY_ORIGIN, parse_origin
-from records import (
+from service import demonstration
+from service.access.origins import ANY_ORIGIN, parse_origin
+from service.access.user_tokens import parse_public_key
+from service.access.visitors import visitor_id
+from service.schema import WidgetSettings
+from service.settings import MAX_ANSWER_TOKENS, load_settings
+from service.store.records import (
     LARGEST_INTEGER,
     Key,
     Selection,
@@ -41,9 +43,7 @@ from records import (
     UsageTotal,
     Widget,
 )
-from schema import WidgetSettings
-from settings import MAX_ANSWER_TOKENS, load_settings
-from store import Store, open_store
+from service.store.store import Store, open_store
 
 Command = Callable[[Store, argparse.Namespace], Awaitable[None]]
 
@@ -558,7 +558,7 @@ def _origin(text: str) -> str:
 def _name(text: str) -> str:
     if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= 100:
         raise argparse.ArgumentTypeError("must be 1 to 100 printable characters, without spaces at its ends")
-    if text in (demo.TENANT_NAME, demo.STUDIO_NAME):
+    if text in (demonstration.TENANT_NAME, demonstration.STUDIO_NAME):
         raise argparse.ArgumentTypeError(f"{text!r} is the demonstration's own, and goes with it; take another name")
     return text
 

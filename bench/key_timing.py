@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from store import Store
+from service.store.store import Store
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 WARM_UP = 2000

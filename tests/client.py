@@ -11,7 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from decoder import EventStreamDecoder
+from service.upstream.completion import EventStreamDecoder
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ import fakes
 from client import Client
 from databases import database_url as database_url
 from processes import RunningService, running_service
-from settings import Settings
+from service.settings import Settings
 
 ORIGIN = "https://shop.test"
 

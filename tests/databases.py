@@ -17,9 +17,9 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
 from required import skip_unless_required
-from store import Store
+from service.store.records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
+from service.store.store import Store
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 

@@ -12,7 +12,7 @@ import respx
 from client import Client
 from conftest import ORIGIN, Serve
 from fakes import answer, delta, streamed
-from records import StoreUnavailable
+from service.store.records import StoreUnavailable
 
 OWN = "https://chat.test"
 

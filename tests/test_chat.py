@@ -286,7 +286,7 @@ async def test_what_is_broken_in_a_packed_answer_is_an_error(
 async def test_a_time_to_wait_that_cannot_be_is_passed_over(
     client: Client, upstream: respx.Route, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(return_value=httpx.Response(429, headers={"Retry-After": header}))
     status, problem, headers = await client.refused()
     assert (status, problem["code"]) == (503, "busy")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cases import body_of, ends_honestly, load, texts_of
-from decoder import ChatDecoder, EventStreamDecoder, Finish, TokenCount
-from errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
 from fakes import DONE, answer, data, delta
+from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
+from service.upstream.completion import ChatDecoder, EventStreamDecoder, Finish, TokenCount
 
 
 def every_byte(body: bytes) -> list[bytes]:

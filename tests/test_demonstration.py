@@ -3,15 +3,15 @@
 import httpx
 import pytest
 
-import demo
 from client import Client
 from conftest import Serve
+from service.demonstration import BASE_URL, BROKEN, DemonstrationTransport
 
 
 @pytest.fixture
 async def demonstration(serve: Serve, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("demo.WORD_SECONDS", 0)
-    monkeypatch.setattr("demo.FIRST_WORD_SECONDS", 0)
+    monkeypatch.setattr("service.demonstration.WORD_SECONDS", 0)
+    monkeypatch.setattr("service.demonstration.FIRST_WORD_SECONDS", 0)
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         yield client
 
@@ -32,7 +32,7 @@ async def test_it_shows_markdown_and_a_long_answer(demonstration: Client) -> Non
 async def test_it_shows_an_error_in_the_middle_of_an_answer(demonstration: Client) -> None:
     got = await demonstration.ask("Show me an error")
     assert got.names == ["start", "message", "error"]
-    assert got.text == demo.BROKEN
+    assert got.text == BROKEN
 
 
 async def test_it_shows_a_rate_limit(demonstration: Client) -> None:
@@ -41,9 +41,9 @@ async def test_it_shows_a_rate_limit(demonstration: Client) -> None:
 
 
 async def test_its_answers_are_streamed_as_a_provider_streams_them() -> None:
-    async with httpx.AsyncClient(transport=demo.DemonstrationTransport(pace=0)) as client:
+    async with httpx.AsyncClient(transport=DemonstrationTransport(pace=0)) as client:
         response = await client.post(
-            f"{demo.BASE_URL}/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}
+            f"{BASE_URL}/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}
         )
     assert response.headers["content-type"] == "text/event-stream"
     assert response.text.endswith("data: [DONE]\n\n")

@@ -23,8 +23,8 @@ import chatbot
 from client import Client
 from conftest import ORIGIN, Serve
 from fakes import answer, streamed
-from identity import parse_public_key
-from tables import usage
+from service.access.user_tokens import parse_public_key
+from service.store.tables import usage
 
 SECRET = "the-shops-own-secret-of-32-bytes-or-more"
 OTHER_SECRET = "another-tenants-secret-of-32-bytes-too"

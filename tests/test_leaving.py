@@ -207,7 +207,7 @@ async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visit
 async def test_a_failure_before_the_first_byte_is_tried_again(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(side_effect=[httpx.Response(status), httpx.Response(status), streamed(*answer("Hello"))])
     assert (await client.ask("Hi")).text == "Hello"
 
@@ -215,7 +215,7 @@ async def test_a_failure_before_the_first_byte_is_tried_again(
 async def test_no_connection_is_tried_thrice_and_then_told(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(side_effect=httpx.ConnectError("refused"))
     status, problem, _ = await client.refused()
     assert (status, problem["code"], upstream.call_count) == (502, "upstream_failed", 3)
@@ -239,7 +239,7 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client,
 async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstream.OPEN_SECONDS", 1)
+    monkeypatch.setattr("service.upstream.call.OPEN_SECONDS", 1)
     upstream.mock(side_effect=httpx.ReadTimeout("slow"))
     for _ in range(10):
         assert (await client.refused())[0] == 504

@@ -14,15 +14,15 @@ import httpx
 import pytest
 import respx
 
-import ledger
 from client import Client, until
 from conftest import Serve
 from databases import has_spent
 from fakes import UPSTREAM, answer, delta, streamed
 from processes import running_service
-from records import StoreUnavailable, UsageGroup, UsageRow
-from store import Store
-from tokens import estimate_tokens
+from service.access import refusals
+from service.store.records import StoreUnavailable, UsageGroup, UsageRow
+from service.store.store import Store
+from service.upstream.tokens import estimate_tokens
 from upstreams import local_upstream
 
 
@@ -40,7 +40,7 @@ async def usage_of(client: Client, *by: UsageGroup) -> dict[Any, int]:
 
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the clock that limits are counted on, of SQLite, to so many seconds."""
-    return lambda seconds: monkeypatch.setattr("database.time.monotonic", lambda: seconds)
+    return lambda seconds: monkeypatch.setattr("service.store.database.time.monotonic", lambda: seconds)
 
 
 # Rates
@@ -311,8 +311,10 @@ async def test_only_the_try_that_was_refused_is_free(
             return httpx.Response(503)
         raise second_try
 
-    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
-    monkeypatch.setattr("upstream.STALE_SECONDS", 0.0)  # the connection is not taken for one that was closed while idle
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr(
+        "service.upstream.call.STALE_SECONDS", 0.0
+    )  # the connection is not taken for one that was closed while idle
     upstream.mock(side_effect=answer_second)
     async with serve(system_prompt="Be kind.") as client:
         assert (await client.refused(json_body={"message": "Hi"}))[0] == 502
@@ -358,7 +360,7 @@ async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
         row = UsageRow(datetime.now(UTC), tenant.id, "rate_limited", visitor="f" * 32, refused=True)
         for _ in range(300):
             books.note(row)
-        assert len(books._rows) == ledger.ROWS_PER_FLUSH
+        assert len(books._rows) == refusals.ROWS_PER_FLUSH
         assert await usage_of(client, "outcome") == {"rate_limited": 300}
         assert await usage_of(client, "visitor") == {None: 250, "f" * 32: 50}
 
@@ -367,7 +369,7 @@ async def test_a_long_flood_of_refusals_is_counted_in_few_rows_too(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten in rows of their own in an hour; the next hour has ten more."""
-    monkeypatch.setattr("ledger.ROWS_PER_HOUR", 10)
+    monkeypatch.setattr("service.access.refusals.ROWS_PER_HOUR", 10)
     async with serve() as client:
         books, tenant = client.state["service"].ledger, await client.state["service"].store.get_tenant("shop")
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -497,7 +499,7 @@ async def test_one_tenants_failing_upstream_stops_no_other_tenant(
     async with serve(tenant={"openai_base_url_env": "SHOP_URL"}) as client:
         with respx.mock(base_url="https://other.test/v1") as router:
             route = router.post("/chat/completions").mock(side_effect=lambda request: httpx.Response(500))
-            monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+            monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
             for _ in range(12):
                 await client.refused()
             assert route.call_count == 30  # ten questions, three tries each; then nobody waits for it

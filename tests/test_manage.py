@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import manage
-from addresses import visitor_id
 from databases import ask, used
-from records import Access, Terms, UsageRow
-from store import Store
+from service.access.visitors import visitor_id
+from service.store.records import Access, Terms, UsageRow
+from service.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]
@@ -419,7 +419,7 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
         await ask(store, await store.get_tenant("shop"))
 
     with monkeypatch.context() as patch:
-        patch.setattr("store._now", lambda: datetime.now(UTC) - timedelta(days=8))
+        patch.setattr("service.store.store._now", lambda: datetime.now(UTC) - timedelta(days=8))
         look(converse)
     look(converse)
 

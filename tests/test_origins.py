@@ -2,7 +2,7 @@
 
 import pytest
 
-from origins import frame_ancestors, origin_matches, parse_origin
+from service.access.origins import frame_ancestors, origin_matches, parse_origin
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import respx
 import canaries
 from conftest import Serve
 from fakes import answer, delta, streamed
-from logs import JSONFormatter, TextFormatter
+from service.logs import JSONFormatter, TextFormatter
 
 QUESTION = "canary-question"
 ANSWER = "canary-answer"

@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import manage
-from errors import every_error
-from identity import Identity, verify
 from processes import ROOT, running_service
-from records import Tenant
 from required import skip_unless_required
-from settings import DEFAULT_BASE_URL, Settings
+from service.access.user_tokens import Identity, verify
+from service.errors import every_error
+from service.settings import DEFAULT_BASE_URL, Settings
+from service.store.records import Tenant
 
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 README = PAGES["README.md"]

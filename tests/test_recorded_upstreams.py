@@ -57,7 +57,7 @@ async def test_a_recorded_answer_is_relayed(
 async def test_an_upstream_error_is_answered_in_our_words(
     client: Client, upstream: respx.Route, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstream._backoff", lambda tries_left: 0.0)
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     content = (
         "".join(case["body_repeat"][0] for _ in range(case["body_repeat"][1]))
         if "body_repeat" in case

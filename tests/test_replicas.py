@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import respx
 
-import answers
 import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
 from fakes import answer, delta, streamed
-from records import StoreUnavailable
+from service.answers import register
+from service.store.records import StoreUnavailable
 from upstreams import local_upstream
 
 
@@ -23,7 +23,7 @@ from upstreams import local_upstream
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
     for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 2}.items():
-        monkeypatch.setattr(f"answers.{name}_SECONDS", seconds)
+        monkeypatch.setattr(f"service.answers.register.{name}_SECONDS", seconds)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
 async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_reader(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("answers.FOLLOWED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.register.FOLLOWED_SECONDS", 1)
     async with serve(resume_seconds=0) as one, process_beside(one) as other:
         async with half_answered(one, upstream) as (asked, response, _, rest):
             following = await follow(asked, one, other)
@@ -183,7 +183,7 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
-    monkeypatch.setattr("answers.ABANDONED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.register.ABANDONED_SECONDS", 1)
     one, other = two
     away: set[Client] = set()
     missed: Counter[Client] = Counter()
@@ -207,7 +207,7 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
             for name in ("checkpoint", "heartbeats"):
                 may_be_away(client, name)
         away.update(two)
-        most = answers.ABANDONED_SECONDS / answers.HEARTBEAT_SECONDS
+        most = register.ABANDONED_SECONDS / register.HEARTBEAT_SECONDS
         await until(lambda: missed[other] > most)  # heartbeats: more than a process may miss
         away.remove(other)
         seen = known._heartbeats[message_id].seen

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from starlette.routing import Route
 
 import chatbot
-import schema
-from decoder import EventStreamDecoder
-from errors import every_error
-from openapi import openapi
-from settings import Settings
+from service import schema
+from service.errors import every_error
+from service.settings import Settings
+from service.upstream.completion import EventStreamDecoder
+from service.web.openapi import openapi
 
 LIMITS: dict[str, Any] = {"version": "1.2.3", "max_message_chars": 4000, "max_body_bytes": 65_536}
 DOCUMENT = openapi(**LIMITS)

@@ -7,8 +7,8 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from pydantic import ValidationError
 
-from openapi import openapi
-from schema import ChatRequest, DoneEvent, ErrorEvent, FeedbackRequest, FieldError, Problem, to_json
+from service.schema import ChatRequest, DoneEvent, ErrorEvent, FeedbackRequest, FieldError, Problem, to_json
+from service.web.openapi import openapi
 
 LIMIT = 20
 SCHEMAS = openapi(version="1", max_message_chars=LIMIT, max_body_bytes=1)["components"]["schemas"]

@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from decoder import EventStreamDecoder
 from processes import RunningService, running_service
+from service.upstream.completion import EventStreamDecoder
 from upstreams import local_upstream
 
 ORIGIN = "http://localhost:3000"

@@ -10,7 +10,7 @@ import chatbot
 import manage
 from conftest import Serve
 from fakes import answer, streamed
-from settings import Settings
+from service.settings import Settings
 
 TOO_MANY = str(2**31)
 

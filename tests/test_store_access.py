@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from addresses import visitor_id
 from databases import begin, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from records import KeyNotFound, NameTaken, Tenant, TenantNotFound
-from store import Store
+from service.access.visitors import visitor_id
+from service.store.records import KeyNotFound, NameTaken, Tenant, TenantNotFound
+from service.store.store import Store
 
 
 async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:

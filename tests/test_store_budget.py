@@ -12,8 +12,8 @@ import pytest
 from databases import begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Begun, BudgetSpent, ConversationNotFound, CutTurn, Tenant, Terms, TooManyStreams
-from store import Store
+from service.store.records import Begun, BudgetSpent, ConversationNotFound, CutTurn, Tenant, Terms, TooManyStreams
+from service.store.store import Store
 
 HOUR, DAY = 3600, 86_400
 NOON = 20_000 * DAY + 12 * HOUR

@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
-import database
 from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Begun, StoreError, StoreUnavailable, Tenant
-from store import Store
+from service.store import database
+from service.store.records import Begun, StoreError, StoreUnavailable, Tenant
+from service.store.store import Store
 
 HANGS_SECONDS = 60  # what takes so long would wait for ever
 
@@ -219,7 +219,7 @@ async def test_a_server_that_never_answers_is_unavailable() -> None:
 
 
 async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("database.CONNECT", 0.2)
+    monkeypatch.setattr("service.store.database.CONNECT", 0.2)
     async with _silent_server() as (url, closed):
         store = Store(url)
         leaving = asyncio.create_task(store.ping())

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 from databases import ask, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Quota, StoreUnavailable, Taken, Tenant, UsageRow
-from store import Store
-from tables import usage
+from service.store.records import Quota, StoreUnavailable, Taken, Tenant, UsageRow
+from service.store.store import Store
+from service.store.tables import usage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -169,7 +169,7 @@ async def test_a_day_that_is_summed_up_in_steps_becomes_one_sum_for_each_outcome
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for long, and no page that was refused leaves its origin behind."""
-    monkeypatch.setattr("billing.SUMMED_AT_ONCE", 3)
+    monkeypatch.setattr("service.store.usage.SUMMED_AT_ONCE", 3)
     at = datetime(2026, 3, 1, tzinfo=UTC)
     rows = [used(tenant, at=at + timedelta(hours=hour), origin="https://shop.test") for hour in range(10)]
     strangers = [refused(tenant, at + timedelta(hours=hour), origin=f"https://{hour}.test") for hour in range(8)]
@@ -190,7 +190,7 @@ async def test_an_operators_questions_may_take_as_long_as_there_are_rows(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.record([used(tenant, key_id=1)])
-    monkeypatch.setattr("database.DEADLINE", 0)
+    monkeypatch.setattr("service.store.database.DEADLINE", 0)
     with pytest.raises(StoreUnavailable):
         await store.get_tenant("shop")
 

@@ -13,8 +13,8 @@ import pytest
 from databases import ask, begin, finish, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from records import Tenant
-from store import Store
+from service.store.records import Tenant
+from service.store.store import Store
 
 PROCESSES = 3
 

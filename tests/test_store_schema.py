@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection, inspect, select, text
 
-import tables
-from database import Database
 from databases import ask, has_spent
 from databases import store as store
 from databases import tenant as tenant
-from records import SchemaMismatch, Tenant, UsageRow
-from store import Store
+from service.store import tables
+from service.store.database import Database
+from service.store.records import SchemaMismatch, Tenant, UsageRow
+from service.store.store import Store
 
 SCHEMAS = Path(__file__).with_name("schemas")  # as earlier releases made their tables
 OLD_API_KEY = "a4_pub_" + "x" * 32

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from databases import ask, begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from records import (
+from service.store.records import (
     Conflict,
     ConversationChanged,
     ConversationNotFound,
@@ -25,7 +25,7 @@ from records import (
     Tenant,
     Terms,
 )
-from store import Store
+from service.store.store import Store
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -109,7 +109,7 @@ async def test_turns_keep_their_order_when_their_times_are_equal(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moment = datetime.now(UTC)
-    monkeypatch.setattr("store._now", lambda: moment)
+    monkeypatch.setattr("service.store.store._now", lambda: moment)
     first = await ask(store, tenant, "0")
     for number in range(1, 10):
         await ask(store, tenant, str(number), conversation_id=first.turn.conversation_id)
@@ -463,7 +463,7 @@ async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, te
 async def test_a_purge_takes_what_nobody_used_since(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.PURGE_BATCH", 2)
+    monkeypatch.setattr("service.store.store.PURGE_BATCH", 2)
     old = [await ask(store, tenant) for _ in range(5)]
     moment = datetime.now(UTC)
     await begin(store, tenant, "more", conversation_id=old[0].turn.conversation_id)

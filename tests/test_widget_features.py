@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
-from errors import every_error
 from processes import RunningService, running_service
+from service.errors import every_error
 
 pytest_plugins = ["visitor"]
 

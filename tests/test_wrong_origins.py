@@ -13,8 +13,8 @@ from playwright.sync_api import BrowserContext, Frame, Page, Route, expect
 from browser import Chat, HostPages, Provider, add_tenant, script_tag
 from client import Client
 from conftest import Serve
-from origins import origin_matches
 from processes import RunningService
+from service.access.origins import origin_matches
 from wrong_origins import ALLOWED, OF_PAGES, WRONG_ORIGINS
 
 pytest_plugins = ["visitor"]

@@ -11,8 +11,8 @@ import time
 import uuid
 from pathlib import Path
 
-from records import BudgetSpent, Quota, Terms
-from store import Store
+from service.store.records import BudgetSpent, Quota, Terms
+from service.store.store import Store
 
 JUMPS = ("+3600", "+0", "-3600", "+0", "+86400", "-3600", "+86400", "+0")
 HOUR = 3600

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from faults.readers import fetch
 from processes import ROOT
-from store import Store
+from service.store.store import Store
 
 WATCHED = Path(__file__).with_name("watched.py")
 METRICS_TOKEN = "of-the-measurer"

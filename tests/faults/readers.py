@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from client import ReceivedEvent
-from decoder import EventStreamDecoder
 from faults.faulty import reset
+from service.upstream.completion import EventStreamDecoder
 
 COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from records import (
+from service.store.records import (
     INTERRUPTED,
     ConversationChanged,
     ConversationNotFound,
@@ -19,8 +19,8 @@ from records import (
     TooManyStreams,
     Turn,
 )
-from rows import fetch_record, to_record
-from tables import conversations, messages, running, storable
+from service.store.rows import fetch_record, to_record
+from service.store.tables import conversations, messages, running, storable
 
 
 def written_by(writer: str | None) -> ColumnElement[bool]:

@@ -3,8 +3,8 @@
 import hashlib
 import ipaddress
 
-from records import Tenant
-from tables import storable
+from service.store.records import Tenant
+from service.store.tables import storable
 
 
 def visitor_id(tenant: Tenant, address: str) -> str:

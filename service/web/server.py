@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lifespan import Service
-from settings import Settings
+from service.settings import Settings
+from service.web.lifespan import Service
 
 log = logging.getLogger("chatbot")
 

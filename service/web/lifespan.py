@@ -11,19 +11,20 @@ from pathlib import Path
 
 import anyio
 
-import demo
-from answers import Answers
-from assets import Asset, asset_of, load_assets
-from ledger import Ledger
-from metrics import Metrics
-from openapi import openapi
-from records import StoreError, Tenant
-from settings import Settings
-from store import Store, open_store
-from upstream import Endpoint, Upstream, connect_upstream, endpoint
+from service import demonstration
+from service.access.refusals import Ledger
+from service.answers.register import Answers
+from service.demonstration import Demonstration
+from service.metrics import Metrics
+from service.settings import Settings
+from service.store.records import StoreError, Tenant
+from service.store.store import Store, open_store
+from service.upstream.call import Endpoint, Upstream, connect_upstream, endpoint
+from service.web.assets import Asset, asset_of, load_assets
+from service.web.openapi import openapi
 
 VERSION = "0.1.0"
-STATIC = Path(__file__).with_name("static")
+STATIC = Path(__file__).parents[2] / "static"
 SWEEP_SECONDS = 3600
 
 log = logging.getLogger("chatbot")
@@ -42,19 +43,19 @@ class Service:
     ledger: Ledger
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
     drained: anyio.Event  # no answer is under way any more, and none begins
-    demonstration: demo.Demonstration | None
+    demonstration: Demonstration | None
 
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
         """Where a tenant's questions go. Raises UpstreamFailed when what it names is not there."""
         if self.settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
-            return Endpoint(demo.BASE_URL, None)
+            return Endpoint(demonstration.BASE_URL, None)
         return endpoint(self.settings, tenant.openai_key_env, tenant.openai_base_url_env)
 
 
 @asynccontextmanager
 async def run_service(settings: Settings) -> AsyncIterator[Service]:
     """The service, from the first request to the last. Raises StoreError without a usable database."""
-    mounts = {demo.ORIGIN: demo.DemonstrationTransport()} if settings.demonstration else None
+    mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()} if settings.demonstration else None
     async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
         metrics = Metrics()
         answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
@@ -69,7 +70,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             ledger=Ledger(store),
             shutdown=anyio.Event(),
             drained=anyio.Event(),
-            demonstration=await demo.set_up(store, wanted=settings.demonstration),
+            demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
         )
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))

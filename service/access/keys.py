@@ -5,7 +5,9 @@ The functions take header values as they were sent, all of one name as a list: w
 
 from dataclasses import dataclass
 
-from errors import (
+from service.access.origins import origin_matches
+from service.access.user_tokens import Identity, verify
+from service.errors import (
     BadRequest,
     KeyInvalid,
     KeyMissing,
@@ -15,10 +17,8 @@ from errors import (
     UserTokenInvalid,
     UserTokenMissing,
 )
-from identity import Identity, verify
-from origins import origin_matches
-from records import Access, Tenant
-from store import Store
+from service.store.records import Access, Tenant
+from service.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from records import DAY_SECONDS, Conflict, SchemaMismatch, StoreError, StoreUnavailable
-from tables import newest_version, schema_version, upgrade, version_of
+from service.store.records import DAY_SECONDS, Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from service.store.tables import newest_version, schema_version, upgrade, version_of
 
 # Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest,
 # and one that commits at last DEADLINE + COMMIT.

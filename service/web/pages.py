@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from assets import Asset, asset_of
-from demo import Embedded
-from origins import frame_ancestors
-from records import Tenant, Widget
-from schema import image_source
-from settings import DEFAULT_MAX_MESSAGE_CHARS
+from service.access.origins import frame_ancestors
+from service.demonstration import Embedded
+from service.schema import image_source
+from service.settings import DEFAULT_MAX_MESSAGE_CHARS
+from service.store.records import Tenant, Widget
+from service.web.assets import Asset, asset_of
 
 IMAGES = "img-src 'self' data:"
 POLICY = (

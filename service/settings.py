@@ -8,8 +8,8 @@ import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from database import parse_url
-from records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
+from service.store.database import parse_url
+from service.store.records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_ANSWER_TOKENS = 1_000_000

@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from access import Caller
-from addresses import visitor_id
-from errors import ServiceError
-from limits import Limits
-from origins import is_origin
-from records import Access, UsageRow
+from service.access.keys import Caller
+from service.access.limits import Limits
+from service.access.origins import is_origin
+from service.access.visitors import visitor_id
+from service.errors import ServiceError
+from service.store.records import Access, UsageRow
 
 log = logging.getLogger("chatbot")
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from decoder import TokenCount
+from service.upstream.completion import TokenCount
 
 
 class Metrics:

@@ -34,10 +34,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing import sum_up_some, usage_totals, usage_values
-from counters import Counters
-from database import Database
-from records import (
+from service.store.counters import Counters
+from service.store.database import Database
+from service.store.records import (
     INTERRUPTED,
     Access,
     Begun,
@@ -66,10 +65,9 @@ from records import (
     UsageTotal,
     Widget,
 )
-from rows import fetch_record, to_record
-from tables import conversations, keys, messages, running, supposed, tenants, usage, widgets
-from tokens import estimate_tokens
-from turns import (
+from service.store.rows import fetch_record, to_record
+from service.store.tables import conversations, keys, messages, running, supposed, tenants, usage, widgets
+from service.store.turns import (
     check_replaced,
     check_streams,
     find_repeated,
@@ -83,6 +81,8 @@ from turns import (
     turns_of,
     written_by,
 )
+from service.store.usage import sum_up_some, usage_totals, usage_values
+from service.upstream.tokens import estimate_tokens
 
 PURGE_BATCH = 500
 PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Executable, Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from records import Key, Tenant, Turn, Widget
-from tables import keys, messages, tenants, widgets
+from service.store.records import Key, Tenant, Turn, Widget
+from service.store.tables import keys, messages, tenants, widgets
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from uuid import UUID
 
-from decoder import Finish, TokenCount
-from errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
-from metrics import Metrics
-from records import Conflict, CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
-from store import Store
-from upstream import Call
+from service.errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
+from service.metrics import Metrics
+from service.store.records import Conflict, CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
+from service.store.store import Store
+from service.upstream.call import Call
+from service.upstream.completion import Finish, TokenCount
 
 log = logging.getLogger("chatbot")
 

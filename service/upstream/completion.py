@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
-from records import LARGEST_INTEGER, Ending
+from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
+from service.store.records import LARGEST_INTEGER, Ending
 
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -23,7 +23,7 @@ class Tenant:
 
     A limit of 0 means none; None is the service's default. `visitor_streams` is how many answers one visitor may read
     at a time. `openai_key_env` and `openai_base_url_env` name environment variables.
-    `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `identity.py`.
+    `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `access/user_tokens.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
 

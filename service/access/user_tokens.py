@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from errors import ServiceError, UserTokenExpired, UserTokenInvalid
-from records import Tenant
+from service.errors import ServiceError, UserTokenExpired, UserTokenInvalid
+from service.store.records import Tenant
 
 MAX_TOKEN_CHARS = 4096
 MAX_LIFETIME_SECONDS = 24 * 3600

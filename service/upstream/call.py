@@ -1,6 +1,6 @@
 """The upstream: an OpenAI-compatible `chat/completions` endpoint that streams.
 
-`Upstream` holds the connections, `Call` asks one question; what comes back is read by `decoder.py`.
+`Upstream` holds the connections, `Call` asks one question; what comes back is read by `completion.py`.
 """
 
 import asyncio
@@ -23,8 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from decoder import ChatDecoder, Finish
-from errors import (
+from service.errors import (
     AnswerTooLong,
     Busy,
     InvalidAnswer,
@@ -33,8 +32,9 @@ from errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
-from settings import DEFAULT_BASE_URL, Settings, header_text, http_url
-from tokens import estimate_tokens
+from service.settings import DEFAULT_BASE_URL, Settings, header_text, http_url
+from service.upstream.completion import ChatDecoder, Finish
+from service.upstream.tokens import estimate_tokens
 
 # httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
 # idle ones in a time that grows with their square.

@@ -3,9 +3,9 @@
 from sqlalchemy import Double, and_, case, delete, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database import Database
-from records import DAY_SECONDS, BudgetSpent, Quota, Reservation, Taken, UsageRow
-from tables import conversations, counters, messages, running
+from service.store.database import Database
+from service.store.records import DAY_SECONDS, BudgetSpent, Quota, Reservation, Taken, UsageRow
+from service.store.tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
 WAIT_SECONDS = 10  # a server may read its clock so long before it is a statement's turn; what is later was set back

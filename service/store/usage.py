@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, case, cast, delete, func, insert, literal, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from records import UsageGroup, UsageRow, UsageTotal
-from tables import usage
+from service.store.records import UsageGroup, UsageRow, UsageTotal
+from service.store.tables import usage
 
 SUMMED_AT_ONCE = 10_000
 

@@ -2,7 +2,7 @@
 `error` event; either way `detail` is all that is told, so it is safe for a visitor. What the operator needs to know
 stands in the exception's own message, for the log."""
 
-from records import INTERRUPTED
+from service.store.records import INTERRUPTED
 
 MAX_REASON_CHARS = 255  # what a visitor sent may stand in it
 

@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-import errors
-import schema
-from errors import ServiceError
+from service import errors, schema
+from service.errors import ServiceError
 
 DESCRIPTION = """\
 A question goes in; the answer comes back as it is written, as Server-Sent Events.

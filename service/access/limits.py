@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from math import ceil
 from typing import NamedTuple
 
-from addresses import visitor_id
-from errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
-from records import DAY_SECONDS, Access, BudgetSpent, Quota, Terms, TooManyStreams
-from settings import Settings
-from store import Store
-from tokens import estimate_tokens
+from service.access.visitors import visitor_id
+from service.errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
+from service.settings import Settings
+from service.store.records import DAY_SECONDS, Access, BudgetSpent, Quota, Terms, TooManyStreams
+from service.store.store import Store
+from service.upstream.tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
 CHARACTERS_PER_TOKEN = 3  # of an answer that has no other bound than MAX_ANSWER_CHARS

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from records import INTERRUPTED, SchemaMismatch
+from service.store.records import INTERRUPTED, SchemaMismatch
 
 
 class UtcDateTime(TypeDecorator[datetime]):

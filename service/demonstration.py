@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from records import TenantNotFound
-from store import Store
-from upstream import PAGE_FACTS, QUESTION_FOLLOWS
+from service.store.records import TenantNotFound
+from service.store.store import Store
+from service.upstream.call import PAGE_FACTS, QUESTION_FOLLOWS
 
 TENANT_NAME = "demonstration"
 STUDIO_NAME = "demonstration studio"

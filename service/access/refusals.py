@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from records import StoreError, UsageRow
-from store import Store
+from service.store.records import StoreError, UsageRow
+from service.store.store import Store
 
 log = logging.getLogger("chatbot")
 

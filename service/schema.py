@@ -1,4 +1,4 @@
-"""Everything on the wire: the requests, the events, the errors. `openapi.py` makes the document of them."""
+"""Everything on the wire: the requests, the events, the errors. `web/openapi.py` makes the document of them."""
 
 import re
 from datetime import datetime
@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-import records
-from errors import MalformedJSON, ServiceError, ValidationFailed
+from service.errors import MalformedJSON, ServiceError, ValidationFailed
+from service.store import records
 
 MAX_COMMENT_CHARS = 1000
 MAX_TITLE_CHARS = 80

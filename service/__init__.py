@@ -1,0 +1,1 @@
+"""The chat service's modules; `chatbot.py` beside this package is the chat itself."""

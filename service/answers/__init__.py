@@ -1,0 +1,1 @@
+"""Answers under way, and how they end."""

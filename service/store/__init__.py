@@ -1,0 +1,1 @@
+"""The database: tenants, conversations, usage."""

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible endpoint: what is asked, and what its streams say."""

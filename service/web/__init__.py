@@ -1,0 +1,1 @@
+"""HTTP: pages, files, documents and the process that serves them."""
