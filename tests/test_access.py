@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import respx
+from sqlalchemy import Engine, event
 
 from client import Client
 from conftest import ORIGIN, Serve
@@ -182,7 +183,27 @@ async def test_a_page_can_read_why_it_is_refused_though_nobody_knows_whose_it_is
         assert (response.status, "access-control-allow-origin" in response.headers) == (status, False)
 
 
-async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_all_tenants(
+async def test_what_anybody_may_ask_never_reads_every_tenant(client: Client) -> None:
+    """Each statement names the rows that it looks for, so what it costs does not grow with the number of tenants."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        for origin in (ORIGIN, "https://evil.test", "https://evil.shop.test"):
+            for method, path, options, _ in [*BEFORE_THE_TENANT_IS_KNOWN, ("OPTIONS", "chat", {}, 204)]:
+                headers = options.get("headers", {}) | {"Origin": origin}
+                await client.request(method, f"/api/v1/{path}", **(options | {"headers": headers}))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    about_origins = [statement for statement in statements if "origin" in statement]
+    assert about_origins
+    assert [statement for statement in about_origins if "WHERE" not in statement] == []
+
+
+async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_the_origins(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -191,7 +212,7 @@ async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_a
     async def unavailable(*arguments: object) -> None:
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(service.store, "listed_origins", lambda: pytest.fail("all tenants were looked at"))
+    monkeypatch.setattr(service.store, "lists_any", lambda _: pytest.fail("the origins were looked at"))
     await client.ask("Hi")
     assert (await client.refused(body=b"{"))[0] == 400
     assert (await client.refused(headers={"Origin": "https://evil.test"}))[0] == 403
@@ -199,7 +220,7 @@ async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_a
     monkeypatch.setattr(service.store, "find_access", unavailable)
     status, _, headers = await client.refused()
     assert (status, "access-control-allow-origin" in headers) == (503, False)
-    monkeypatch.setattr(service.store, "listed_origins", unavailable)
+    monkeypatch.setattr(service.store, "lists_any", unavailable)
     status, _, headers = await client.refused(headers={"X-API-Key": None})
     assert (status, "access-control-allow-origin" in headers) == (401, False)
 

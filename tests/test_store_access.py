@@ -1,5 +1,6 @@
 """Tenants, their keys and widgets, and what a key opens."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,8 +9,9 @@ from databases import begin, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
 from service.access.visitors import visitor_id
+from service.store.database import Database
 from service.store.records import KeyNotFound, NameTaken, Tenant, TenantNotFound
-from service.store.store import Store
+from service.store.store import LISTED_ORIGIN, Store
 
 
 async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:
@@ -136,12 +138,48 @@ async def test_a_widgets_settings_are_merged_and_taken_away(store: Store) -> Non
     assert (await store.get_widget("shop")).settings == {"color": "#123456", "suggestions": ["Prices?", "¿Qué tal? 🎉"]}
 
 
-async def test_the_origins_of_all_tenants_are_listed(store: Store) -> None:
-    await store.add_tenant("a", origins=["https://a.test", "https://both.test"])
+async def test_an_origin_is_listed_as_long_as_a_tenant_lists_it(store: Store) -> None:
+    await store.add_tenant("a", origins=["https://a.test", "https://both.test", "https://a.test"])
     await store.add_tenant("b", origins=["https://both.test"])
     await store.add_tenant("c")
 
-    assert await store.listed_origins() == {"https://a.test", "https://both.test"}
+    async def listed() -> list[str]:
+        return [name for name in ("a", "both", "new") if await store.lists_any([f"https://{name}.test"])]
+
+    assert await listed() == ["a", "both"]
+    assert await store.lists_any(["https://other.test", "https://a.test"])
+    assert not await store.lists_any([])
+    await store.set_tenant("a", model="large")
+    assert await listed() == ["a", "both"]
+    await store.set_tenant("a", origins=["https://new.test"])
+    assert await listed() == ["both", "new"]
+    await store.remove_tenant("b")
+    assert await listed() == ["new"]
+
+
+async def test_an_origin_that_another_process_lists_or_unlists_is_known_at_once(
+    database_url: str, store: Store, tenant: Tenant
+) -> None:
+    other = Store(database_url)
+    await other.set_tenant("shop", origins=["https://moved.test"])
+    await other.close()
+
+    assert await store.lists_any(["https://moved.test"])
+    assert not await store.lists_any(["https://shop.test"])
+
+
+async def test_a_listed_origin_is_found_by_an_index_and_not_by_reading_every_tenant(database_url: str) -> None:
+    database = Database(database_url)
+    await database.migrate()
+    query = LISTED_ORIGIN.params(entries=["https://a.test", "*"]).compile(compile_kwargs={"literal_binds": True})
+    async with database.reading_unhurried() as db:
+        if not database.is_sqlite:
+            await db.exec_driver_sql("SET LOCAL enable_seqscan = off")  # which a table of few rows is worth
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = "\n".join(str(row) for row in await db.exec_driver_sql(f"{explain} {query}"))
+    await database.close()
+
+    assert re.search(r"SEARCH origins USING .*INDEX|Index (Only )?Scan using origins_pkey", plan), plan
 
 
 async def test_a_removed_tenant_leaves_nothing_behind(store: Store, tenant: Tenant) -> None:

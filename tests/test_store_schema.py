@@ -156,6 +156,7 @@ async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(databa
     access = await store.find_access(OLD_API_KEY)
     assert access is not None
     assert (access.tenant.name, access.tenant.identity_claims, access.tenant.require_identity) == ("shop", [], False)
+    assert await store.lists_any(["https://shop.test"])
     begun = await ask(store, access.tenant, subject="user-1")
     listed = await store.conversations(access.tenant.id, "user-1", newest=50)
     assert [one.id for one in listed] == [begun.turn.conversation_id]

@@ -47,17 +47,23 @@ def parse_origin(text: str) -> str:
 
 
 def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
-    """Whether an `Origin` header's value is one of the origins allowed, which `parse_origin` wrote or are ANY_ORIGIN.
+    """Whether an `Origin` header's value is one of the origins allowed, as `parse_origin` wrote them, or ANY_ORIGIN."""
+    return not set(entries_for(origin)).isdisjoint(allowed)
+
+
+def entries_for(origin: str) -> list[str]:
+    """The entries, at most four, that allow an `Origin` header's value where a list of origins has one of them.
 
     The value is compared as it is: browsers write one form only, so whatever differs from it is no browser's.
     """
     if not is_origin(origin):
-        return False
-    local = LOCAL_ORIGIN.fullmatch(origin)
-    any_port = f"{local[1]}:{ANY_PORT}" if local else None
-    deeper = FIRST_LABEL.fullmatch(origin)
-    any_label = f"{deeper[1]}*{deeper[2]}" if deeper else None
-    return any(entry in (origin, any_port, any_label, ANY_ORIGIN) for entry in allowed)
+        return []
+    entries = [origin, ANY_ORIGIN]
+    if local := LOCAL_ORIGIN.fullmatch(origin):
+        entries.append(f"{local[1]}:{ANY_PORT}")
+    if deeper := FIRST_LABEL.fullmatch(origin):
+        entries.append(f"{deeper[1]}*{deeper[2]}")
+    return entries
 
 
 def is_origin(text: str) -> bool:

@@ -1,8 +1,9 @@
 """The tables, their column types and the way from one schema version to the next."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -98,8 +99,18 @@ tenants = Table(
 )
 
 
-def _tenant_id() -> Column[int]:
-    return Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False)
+def _tenant_id(**options: Any) -> Column[int]:
+    return Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False, **options)
+
+
+# What is in `tenants.origins`, one row per entry: finds an origin without reading every tenant.
+origins = Table(
+    "origins",
+    metadata,
+    Column("origin", SafeText, primary_key=True),
+    _tenant_id(primary_key=True),
+    Index("origins_tenant", "tenant_id"),
+)
 
 
 keys = Table(
@@ -219,6 +230,13 @@ counters = Table(
 )
 
 
+def index_origins(connection: Connection, tenant_id: int, listed: Iterable[str]) -> None:
+    """Make a tenant's rows of `origins` those of its list."""
+    connection.execute(delete(origins).where(origins.c.tenant_id == tenant_id))
+    if rows := [{"origin": origin, "tenant_id": tenant_id} for origin in dict.fromkeys(listed)]:
+        connection.execute(insert(origins), rows)
+
+
 # Migrations
 
 
@@ -297,8 +315,24 @@ def _find_supposed_usage(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX usage_supposed ON usage (message_id) WHERE outcome = 'interrupted'")
 
 
+def _add_index_of_origins(connection: Connection) -> None:
+    """An origin is found without reading every tenant."""
+    connection.exec_driver_sql(
+        "CREATE TABLE origins (origin TEXT NOT NULL, tenant_id INTEGER NOT NULL REFERENCES tenants (id)"
+        " ON DELETE CASCADE, PRIMARY KEY (origin, tenant_id))"
+    )
+    connection.exec_driver_sql("CREATE INDEX origins_tenant ON origins (tenant_id)")
+    for tenant in connection.execute(select(tenants.c.id, tenants.c.origins)).all():
+        index_origins(connection, tenant.id, tenant.origins)
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-UPGRADES: list[Callable[[Connection], None]] = [_add_identity, _keep_accounts, _find_supposed_usage]
+UPGRADES: list[Callable[[Connection], None]] = [
+    _add_identity,
+    _keep_accounts,
+    _find_supposed_usage,
+    _add_index_of_origins,
+]
 
 
 def upgrade(connection: Connection) -> None:
