@@ -1,0 +1,128 @@
+"""How commands are declared: click, with values of our own, options that exclude each other, and errors in one line."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from service.settings import load_settings
+from service.store.store import open_store
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. `key_is_lost`: the command created a key, which nobody has seen."""
+
+    def __init__(self, cause: OSError, key_is_lost: bool) -> None:
+        super().__init__(cause.strerror)
+        self.reader_is_gone = isinstance(cause, BrokenPipeError)
+        self.key_is_lost = key_is_lost
+
+
+class Value(click.ParamType[object]):
+    """A type made from a function that raises ValueError for what it refuses; see `values.py`."""
+
+    def __init__(self, parse: Callable[[str], object]) -> None:
+        self.name = "text"
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Parameters of which at most one may be given, or exactly one if `required`."""
+
+    names: tuple[str, ...]
+    required: bool = False
+
+
+class Command(click.Command):
+    """A command with options that exclude each other."""
+
+    def __init__(self, *args: Any, one_of: Sequence[OneOf] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._one_of = one_of
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        options = {param.name: param.opts[-1] for param in self.params}
+        for group in self._one_of:
+            given = [name for name in group.names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+            if len(given) > 1:
+                one, other = (options[name] for name in given[:2])
+                raise click.UsageError(f"argument {other}: not allowed with argument {one}", ctx)
+            if group.required and not given:
+                choices = " ".join(options[name] for name in group.names)
+                raise click.UsageError(f"one of the arguments {choices} is required", ctx)
+        return rest
+
+
+class Group(click.Group):
+    """A group of commands that says what is missing, in place of its help."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"no_args_is_help": False, "subcommand_metavar": "COMMAND", **options})
+
+
+name_argument = click.argument("name", metavar="NAME")
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
+
+
+def with_store(command: Callable[..., Awaitable[None]], *, makes_key: bool = False) -> Callable[..., None]:
+    """Run a command on the store of DATABASE_URL and flush what it prints. Raises OutputError."""
+
+    async def run(*args: Any, **options: Any) -> None:
+        async with open_store(load_settings().database_url) as store:
+            await command(store, *args, **options)
+
+    @wraps(command)
+    def run_and_flush(*args: Any, **options: Any) -> None:
+        try:
+            asyncio.run(run(*args, **options))
+            sys.stdout.flush()
+        except OSError as error:  # of the output: what the database has is a StoreError
+            raise OutputError(error, makes_key) from None
+
+    return run_and_flush
+
+
+def explain(error: click.UsageError) -> str:
+    """What was not understood, in one line."""
+    program = error.ctx.command_path if error.ctx else "manage.py"
+    return f"{program}: {_problem(error)} (see --help)"
+
+
+def _problem(error: click.UsageError) -> str:
+    match error:
+        case click.MissingParameter():
+            return f"the following arguments are required: {_shown(error.param)}"
+        case click.BadParameter():
+            return f"argument {_shown(error.param)}: {error.message}"
+        case click.NoSuchOption():
+            return f"unrecognized arguments: {error.option_name}"
+        case click.NoSuchCommand():
+            group = error.ctx.command if error.ctx else None
+            words = ", ".join(map(repr, group.commands)) if isinstance(group, click.Group) else ""
+            return f"argument COMMAND: invalid choice: {error.command_name!r} (choose from {words})"
+        case click.BadOptionUsage() if "requires" in error.message:
+            return f"argument {error.option_name}: expected one argument"
+        case _ if error.message == "Missing command.":
+            return "the following arguments are required: COMMAND"
+    return error.message
+
+
+def _shown(param: click.Parameter | None) -> str:
+    if param is None:
+        return ""
+    return param.opts[0] if isinstance(param, click.Option) else param.make_metavar(click.Context(click.Command("")))

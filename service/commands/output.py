@@ -1,0 +1,37 @@
+"""How commands print: JSON, CSV and tables."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+
+def print_json(value: object, indent: int | None = 2) -> None:
+    has_all_letters = sys.stdout.encoding.lower() == "utf-8"
+    print(json.dumps(value, ensure_ascii=not has_all_letters, indent=indent, default=shown))
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([shown(row[column]) for column in columns] for row in rows)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    lines = [list(columns), *([shown(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def shown(value: object) -> str:
+    """A value as people read it; times in seconds."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return ", ".join(value) if isinstance(value, list) else str(value)

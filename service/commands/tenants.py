@@ -1,0 +1,287 @@
+"""`tenant`: who may use the service, and how the window looks on their pages."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from html import escape
+from typing import Any, cast
+
+import click
+
+from service.access.origins import ANY_ORIGIN
+from service.commands import values
+from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
+from service.commands.output import print_json, print_table, shown
+from service.schema import WidgetSettings
+from service.store.records import Tenant, TenantSettings, Widget
+from service.store.store import Store
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+MAX_IDENTITY_CLAIMS = 20
+
+TENANT_NUMBERS = ("rate_per_minute", "visitor_rate_per_minute", "visitor_streams", "tokens_per_day")
+ORIGINS = ("origins", "any_origin")
+OPTIONAL_NUMBERS = ("temperature", "max_answer_tokens")
+IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
+TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS)
+OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS)
+WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
+LISTED = ("name", "origins", *TENANT_NUMBERS, "model")
+
+
+def _unset_name(text: str) -> str:
+    name = text if text in WidgetSettings.model_fields else text.replace("-", "_")
+    if name not in (*OPTIONAL, *WidgetSettings.model_fields):
+        raise ValueError(f"{text!r} is not a setting that can be unset (see --help)")
+    return name
+
+
+UNSET_NAMES = ", ".join([*(name.replace("_", "-") for name in OPTIONAL), *WidgetSettings.model_fields])
+
+SETTINGS = [
+    click.option(
+        "--origin",
+        "origins",
+        type=Value(values.origin),
+        multiple=True,
+        metavar="URL",
+        help="a site that may show the widget: its scheme, host and port, such as https://www.example.com; "
+        "https://*.example.com is every name one level below example.com",
+    ),
+    click.option(
+        "--any-origin",
+        is_flag=True,
+        help="any website may show the widget and spend what the limits leave: for public demonstrations",
+    ),
+    click.option("--rate-per-minute", type=Value(values.number), metavar="N", help="questions per key; 0 is no limit"),
+    click.option(
+        "--visitor-rate-per-minute",
+        type=Value(values.number),
+        metavar="N",
+        help="questions per visitor; 0 is no limit",
+    ),
+    click.option(
+        "--visitor-streams", type=Value(values.number), metavar="N", help="answers at a time per visitor; 0 is no limit"
+    ),
+    click.option("--tokens-per-day", type=Value(values.number), metavar="N", help="prompts and answers; 0 is no limit"),
+    click.option("--model", type=Value(values.text), metavar="MODEL"),
+    click.option("--system-prompt-file", "system_prompt", type=Value(values.file), metavar="FILE"),
+    click.option("--temperature", type=Value(values.temperature), metavar="T", help="0 to 2"),
+    click.option(
+        "--max-answer-tokens", type=Value(values.answer_tokens), metavar="N", help="per answer; 0 is no limit"
+    ),
+    click.option(
+        "--openai-base-url-env",
+        type=Value(values.variable),
+        metavar="VARIABLE",
+        help="the environment variable with the provider's base URL",
+    ),
+    click.option(
+        "--openai-key-env",
+        type=Value(values.variable),
+        metavar="VARIABLE",
+        help="the environment variable with the provider's key",
+    ),
+    click.option(
+        "--identity-secret-env",
+        type=Value(values.variable),
+        metavar="VARIABLE",
+        help="the environment variable with the secret that your server signs user tokens with (HS256)",
+    ),
+    click.option(
+        "--identity-public-key-file",
+        "identity_public_key",
+        type=Value(values.public_key),
+        metavar="FILE",
+        help="or the Ed25519 public key of the key that signs them (EdDSA), as PEM; an empty text removes it",
+    ),
+    click.option(
+        "--identity-claim",
+        "identity_claims",
+        type=Value(values.claim),
+        multiple=True,
+        metavar="NAME",
+        help="a claim of user tokens that is passed to the model and shown in usage; may be repeated",
+    ),
+    click.option(
+        "--require-identity/--no-require-identity", default=None, help="refuse every call without a valid user token"
+    ),
+    click.option("--title", type=Value(values.text), metavar="TEXT"),
+    click.option("--greeting", type=Value(values.text), metavar="TEXT"),
+    click.option("--placeholder", type=Value(values.text), metavar="TEXT"),
+    click.option("--color", type=Value(values.widget_text("color")), metavar="#RRGGBB"),
+    click.option(
+        "--position", type=Value(values.one_of("bottom-right", "bottom-left", "")), metavar="bottom-right|bottom-left"
+    ),
+    click.option("--theme", type=Value(values.one_of("auto", "light", "dark", "")), metavar="auto|light|dark"),
+    click.option("--locale", type=Value(values.widget_text("locale")), metavar="TAG"),
+    click.option("--suggestion", "suggestions", type=Value(values.text), multiple=True, metavar="TEXT"),
+    click.option(
+        "--look", type=Value(values.look), metavar="FILE", help="any of the widget's settings, as a JSON object"
+    ),
+    click.option(
+        "--unset",
+        type=Value(_unset_name),
+        multiple=True,
+        metavar="NAME",
+        help=f"restore the default: {UNSET_NAMES}",
+    ),
+]
+
+
+def settings_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(SETTINGS):
+        function = option(function)
+    return function
+
+
+tenants = Group("tenant", help="who may use the service")
+
+
+@tenants.command(
+    "add", one_of=[OneOf(ORIGINS, required=True), OneOf(IDENTITY_WAYS)], help="create a tenant and its key"
+)
+@click.argument("name", type=Value(values.tenant_name), metavar="NAME")
+@settings_options
+@click.option(
+    "--url",
+    type=Value(values.service_url),
+    default=DEFAULT_URL,
+    metavar="URL",
+    help=f"the service's public address ({DEFAULT_URL})",
+)
+@json_option
+@partial(with_store, makes_key=True)
+async def add(store: Store, name: str, url: str, as_json: bool, **given: Any) -> None:
+    changes = _tenant_changes(given)
+    _check_identity(changes)
+    tenant, widget, api_key = await store.add_tenant(name, _widget_changes(given), **changes)
+    snippet = _snippet(url, api_key, widget.id)
+    if as_json:
+        print_json({"tenant": tenant.name, "widget_id": widget.id, "api_key": api_key, "snippet": snippet})
+        return
+    places = "any website" if ANY_ORIGIN in tenant.origins else ", ".join(tenant.origins)
+    print(f"The tenant {tenant.name!r} may run on {places}.")
+    print(f"\nPaste this into the pages of the site, anywhere in their HTML:\n\n{snippet}\n")
+    print(f"The address in src, {url}, must be the service's public one; --url sets it.")
+    print("This key is shown once: only its hash is kept. `key rotate` makes another.")
+
+
+@tenants.command("list", help="all tenants")
+@json_option
+@with_store
+async def show_all(store: Store, as_json: bool) -> None:
+    found = [_tenant_facts(tenant) for tenant in await store.list_tenants()]
+    if as_json:
+        print_json(found)
+    else:
+        print_table(LISTED, found)
+
+
+@tenants.command("show", help="one tenant and its widget")
+@name_argument
+@json_option
+@with_store
+async def show(store: Store, name: str, as_json: bool) -> None:
+    _print_tenant(await store.get_tenant(name), await store.get_widget(name), as_json)
+
+
+@tenants.command(
+    "set",
+    one_of=[OneOf(ORIGINS), OneOf(IDENTITY_WAYS)],
+    help="change the given settings; an empty text restores the default",
+)
+@name_argument
+@settings_options
+@json_option
+@with_store
+async def change(store: Store, name: str, as_json: bool, **given: Any) -> None:
+    changes, widget_changes = _tenant_changes(given), _widget_changes(given)
+    _check_identity(cast(TenantSettings, asdict(await store.get_tenant(name)) | changes))
+    widget = await store.set_widget(name, widget_changes)  # first: if it fails, who may ask stays as it was
+    _print_tenant(await store.set_tenant(name, **changes), widget, as_json)
+
+
+@tenants.command("remove", help="delete a tenant with its conversations and usage")
+@name_argument
+@click.option("--yes", is_flag=True, help="do not ask; only at a terminal is there a question")
+def remove(name: str, yes: bool) -> None:
+    if not yes and not _is_confirmed(name):
+        raise ValueError("Nothing was changed.")
+    _remove(name)
+
+
+def _is_confirmed(name: str) -> bool:
+    """Ask at a terminal; a pipe, a script or cron cannot answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    question = f"Remove the tenant {name!r} with its keys, conversations and usage? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@with_store
+async def _remove(store: Store, name: str) -> None:
+    await store.remove_tenant(name)
+    print(f"The tenant {name!r} is removed, with its keys, conversations and usage.")
+
+
+def _print_tenant(tenant: Tenant, widget: Widget, as_json: bool) -> None:
+    facts = {**_tenant_facts(tenant), "widget_id": widget.id, "widget": widget.settings}
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name:<24} {shown(value)}")
+
+
+def _tenant_facts(tenant: Tenant) -> dict[str, Any]:
+    facts = asdict(tenant)
+    del facts["visitor_salt"]
+    return facts
+
+
+def _tenant_changes(given: Mapping[str, Any]) -> TenantSettings:
+    """The tenant's settings among the options; an empty text restores the service's default."""
+    changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in OPTIONAL)
+    changes |= {name: given[name] for name in (*TENANT_NUMBERS, *OPTIONAL_NUMBERS) if given[name] is not None}
+    changes |= {name: given[name] or None for name in TENANT_TEXTS if given[name] is not None}
+    if given["origins"] or given["any_origin"]:
+        changes["origins"] = [ANY_ORIGIN] if given["any_origin"] else _distinct(given["origins"])
+    if any(changes.get(way) for way in IDENTITY_WAYS):  # one replaces the other
+        changes = dict.fromkeys(IDENTITY_WAYS) | changes
+    if given["identity_claims"]:
+        changes["identity_claims"] = _distinct(given["identity_claims"])
+    if given["require_identity"] is not None:
+        changes["require_identity"] = given["require_identity"]
+    return cast(TenantSettings, changes)
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _check_identity(settings: TenantSettings) -> None:
+    if settings.get("require_identity") and not any(settings.get(way) for way in IDENTITY_WAYS):
+        raise ValueError("--require-identity needs --identity-secret-env or --identity-public-key-file")
+    if len(settings.get("identity_claims", [])) > MAX_IDENTITY_CLAIMS:
+        raise ValueError(f"--identity-claim may be given {MAX_IDENTITY_CLAIMS} times at most")
+
+
+def _widget_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The widget's settings among the options; None removes one. Raises ValueError for values that do not fit."""
+    changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in WidgetSettings.model_fields)
+    changes |= given["look"] or {}
+    changes |= {name: given[name] or None for name in WIDGET_TEXTS if given[name] is not None}
+    if given["suggestions"]:
+        changes["suggestions"] = [text for text in given["suggestions"] if text] or None
+    values.check_look(changes)
+    return changes
+
+
+def _snippet(url: str, api_key: str, widget_id: str) -> str:
+    return (
+        f'<script src="{escape(url)}/widget.js" async\n'
+        f'        data-api-key="{api_key}" data-widget-id="{widget_id}"></script>'
+    )
