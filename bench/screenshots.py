@@ -83,7 +83,7 @@ def answered(chat: Chat, provider: Provider) -> None:
 
 def rated(chat: Chat, provider: Provider) -> None:
     answered(chat, provider)
-    chat.button("Bad answer").last.click()
+    chat.button("Not helpful").last.click()
     expect(chat.log.get_by_role("textbox")).to_be_visible()
 
 
@@ -103,25 +103,25 @@ def history(chat: Chat, provider: Provider) -> None:
     provider.answer("It is on its way.")
     chat.ask("Where is my order 4711, which I placed last week and have not seen since?")
     expect(chat.button("Copy")).to_be_visible()
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     expect(chat.button("Back")).to_be_focused()
 
 
 def nothing_earlier(chat: Chat, provider: Provider) -> None:
     chat.open()
-    chat.choose("Earlier conversations")
-    expect(chat.inside.get_by_text("No earlier conversations.")).to_be_visible()
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_text("No past conversations yet")).to_be_visible()
 
 
 def deleting(chat: Chat, provider: Provider) -> None:
     answered(chat, provider)
     chat.choose("Delete conversation")
-    expect(chat.button("Keep")).to_be_focused()
+    expect(chat.button("Cancel")).to_be_focused()
 
 
 def stopped(chat: Chat, provider: Provider) -> None:
     streaming(chat, provider)
-    chat.button("Stop answering").click()
+    chat.button("Stop").click()
     expect(chat.log).to_contain_text("Stopped")
 
 
@@ -146,7 +146,7 @@ def limited(chat: Chat, provider: Provider) -> None:
     for _ in range(2):
         provider.answer("Yes.")
         chat.ask("Do you ship to Norway?")
-        expect(chat.inside.get_by_role("button", name="Stop answering")).to_be_hidden()
+        expect(chat.inside.get_by_role("button", name="Stop")).to_be_hidden()
     expect(chat.button(re.compile("Try again in"))).to_be_visible()
 
 
@@ -172,7 +172,7 @@ def not_restored(chat: Chat, provider: Provider) -> None:
     chat.button("Close chat").click()  # on a phone an open window does not open again by itself
     chat.page.reload()
     chat.open()
-    expect(chat.log).to_contain_text("could not be loaded")
+    expect(chat.log).to_contain_text("Couldn’t load your earlier messages")
 
 
 CONSENT = 'data-consent="true" data-privacy-url="https://example.com/privacy" data-handoff="help@example.com"'

@@ -21,7 +21,7 @@ STUDIO_NAME = "demonstration studio"
 ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
 WIDGET = {
     "title": "Demonstration",
-    "greeting": "Hello! I am a demonstration: no model answers here, but everything else is real. Ask me anything.",
+    "greeting": "Hi! This is a demonstration: no model answers here, but everything else is real. Ask me anything.",
     "suggestions": ["Show me Markdown", "Give me a long answer", "Show me an error", "Show me a rate limit"],
 }
 ORIGIN = "http://demonstration.invalid"
@@ -30,8 +30,8 @@ FIRST_WORD_SECONDS = 0.5
 WORD_SECONDS = 0.03
 
 GREETING = (
-    "This is a demonstration: no model is connected, so I only have a few answers by heart. What you see is the real "
-    "thing all the same: your question went to the service, and this answer comes back word by word.\n\n"
+    "This is a demonstration: no model is connected, so I only have a few canned answers. Everything else is "
+    "real: your question went to the service, and this answer comes back word by word.\n\n"
     "You said: “{question}”\n\n"
     "Try “Show me Markdown”, “Give me a long answer”, “Show me an error” or “Show me a rate limit”. "
     "Set OPENAI_API_KEY to connect a model."
@@ -64,9 +64,9 @@ def greet(name: str) -> str:
 PARAGRAPH = (
     "This is a demonstration of a long answer, paragraph {number} of 12. It comes word by word, and the window follows "
     "it only while you are at its end: scroll up and it stays where you are reading. You can stop it at any time, and "
-    "you can close the window and open it again while the answer goes on."
+    "you can close the window and open it again while the answer continues."
 )
-BROKEN = "This is a demonstration of an answer that breaks in the middle, as they do when a provider fails. Everything "
+BROKEN = "This is a demonstration of an answer that breaks off, as answers do when a provider fails. Everything "
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,9 @@ class Chat:
         self.answers = self.log.locator(".answer .text")
 
     def button(self, name: str | re.Pattern[str]) -> Locator:
-        return self.inside.get_by_role("button", name=name)
+        """By its name or the beginning of it: a count or a date may follow."""
+        pattern = re.compile(f"^{re.escape(name)}") if isinstance(name, str) else name
+        return self.inside.get_by_role("button", name=pattern)
 
     def choose(self, name: str) -> None:
         """Press an entry of the menu."""

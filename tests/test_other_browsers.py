@@ -60,7 +60,7 @@ def test_by_pointer_the_chat_opens_stops_closes_and_keeps_the_conversation_over_
     visitor.asks("How long does it take?")
     answer.say("About a")
     visitor.sees(answers=["About a"])
-    visitor.driver.click("Stop answering")
+    visitor.driver.click("Stop")
     visitor.sees_in_log("Stopped")
 
     provider.answer("Two weeks.")

@@ -119,7 +119,7 @@ def test_the_window_is_opened_and_closed_from_outside_and_within(studio: Open) -
 
 def test_a_message_that_speaks_first_is_said_beside_the_closed_bubble(studio: Open) -> None:
     page = studio()
-    group(page, "Speak first")
+    group(page, "Proactive message")
     page.get_by_label("Message beside the closed bubble").fill("Looking for a chair?")
     expect(chat(site(page)).get_by_role("button", name="Looking for a chair?")).to_be_visible()
 
@@ -127,11 +127,11 @@ def test_a_message_that_speaks_first_is_said_beside_the_closed_bubble(studio: Op
 def test_a_wrong_value_is_named_and_goes_nowhere(studio: Open) -> None:
     page = studio("#title=Kept")
     page.get_by_label("Colour", exact=True).fill("reddish")
-    expect(page.get_by_text("This is no CSS colour.").locator("visible=true")).to_have_count(1)
+    expect(page.get_by_text("Not a valid CSS colour.").locator("visible=true")).to_have_count(1)
     expect(page.get_by_label("Colour", exact=True)).to_have_attribute("aria-invalid", "true")
     assert "color" not in snippet(page, "Script tag")
     page.get_by_label("Colour", exact=True).fill("rebeccapurple")
-    expect(page.get_by_text("This is no CSS colour.").locator("visible=true")).to_have_count(0)
+    expect(page.get_by_text("Not a valid CSS colour.").locator("visible=true")).to_have_count(0)
     assert 'data-color="rebeccapurple"' in snippet(page, "Script tag")
     assert json.loads(snippet(page, "Settings file")) == {"color": "#663399", "title": "Kept"}
 
@@ -143,10 +143,10 @@ def test_the_snippet_gives_an_empty_page_the_same_look(studio: Open, host_pages:
     page.get_by_label("Title").fill(HARD)
     page.get_by_label("Greeting").fill(f"First line\n{HARD}")
     page.get_by_label("Suggestions").fill(f"{HARD}\nAnother")
-    group(page, "Type, corners and surfaces")
+    group(page, "Font, corners and surfaces")
     page.get_by_label("Font").fill("'A </style> font', Georgia, serif")
     group(page, "Placement")
-    page.get_by_text("Open at the start").click()
+    page.get_by_text("Open on page load").click()
     shown = chat(site(page))
     expect(shown.get_by_role("button", name=HARD)).to_be_visible()
 
@@ -226,7 +226,7 @@ def test_a_link_can_set_only_what_the_form_can(studio: Open) -> None:
 def test_an_image_from_a_file_travels_in_the_snippet(studio: Open) -> None:
     page = studio()
     expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
-    page.get_by_label("Choose a file as icon").set_input_files(ROOT / "docs/demonstration.png")
+    page.get_by_label("Upload an icon").set_input_files(ROOT / "docs/demonstration.png")
     view(page, "Window", "Closed")
     expect(chat(site(page)).get_by_role("button", name="Open chat").locator("img")).to_be_visible()
     found = re.search(r'data-icon="(data:image/[^"]+)"', snippet(page, "Script tag"))
@@ -260,7 +260,7 @@ def test_axe_finds_nothing_on_our_pages(
         expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
         page.evaluate("document.querySelectorAll('details').forEach((group) => { group.open = true })")
         page.get_by_label("Colour", exact=True).fill("reddish")
-        expect(page.get_by_text("This is no CSS colour.").first).to_be_visible()
+        expect(page.get_by_text("Not a valid CSS colour.").first).to_be_visible()
         preview = page.frame(url=re.compile("/studio/preview$"))
         assert preview is not None
         _check(preview)

@@ -93,11 +93,11 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     check(chat.frame)
 
     chat.choose("Delete conversation")
-    expect(chat.button("Keep")).to_be_focused()
+    expect(chat.button("Cancel")).to_be_focused()
     check(chat.frame)
     chat.page.keyboard.press("Escape")
 
-    chat.button("Good answer").first.click()
+    chat.button("Helpful").first.click()
     expect(chat.log.get_by_role("textbox")).to_be_visible()
     check(chat.frame)
     chat.button("Edit question").click()
@@ -108,7 +108,7 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     chat.button("More").click()
     expect(chat.button("Sound")).to_be_visible()
     check(chat.frame)
-    chat.button("Earlier conversations").click()
+    chat.button("Past conversations").click()
     expect(chat.button("Back")).to_be_focused()
     check(chat.frame)
     chat.button(re.compile("^Delete “")).click()
@@ -229,7 +229,7 @@ def test_the_owners_colours_can_be_read_though_the_visitors_system_prefers_other
     chat.until_still()
     provider.answer("See `code` and\n\n| A | B |\n|---|---|\n| 1 | 2 |\n\n> quoted")
     chat.ask("Can it be read?")
-    expect(chat.button("New answer")).to_be_visible()
+    expect(chat.button("Regenerate")).to_be_visible()
     check(chat.frame)
 
 

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, Line, Provider, Visit, add_tenant
@@ -18,7 +19,7 @@ def test_a_provider_that_refuses_is_said_in_plain_words_and_asked_again(visit: V
     chat.open()
     provider.refuse(401)
     chat.ask("Hello?")
-    expect(chat.log).to_contain_text("The assistant is not available right now.")
+    expect(chat.log).to_contain_text("The assistant isn’t available right now.")
     expect(chat.log).not_to_contain_text("secret of the provider")
     provider.answer("Hello again.")
     chat.button("Try again").click()
@@ -50,7 +51,7 @@ def test_an_empty_answer_is_said_to_be_one(visit: Visit, provider: Provider) -> 
     chat.open()
     provider.answer().end()
     chat.ask("Hello?")
-    expect(chat.log).to_contain_text("No answer came back.")
+    expect(chat.log).to_contain_text("No answer was received.")
     expect(chat.button("Try again")).to_be_enabled()
 
 
@@ -61,11 +62,28 @@ def test_an_answer_cut_at_its_maximum_length_can_go_on(visit: Visit, provider: P
     chat.ask("Hello?")
     answer.say("So long")
     answer.end("length")
-    expect(chat.log).to_contain_text("cut off at its maximum length")
+    expect(chat.log).to_contain_text("reached its maximum length")
     provider.answer(" and thanks.")
     chat.button("Continue").click()
     expect(chat.questions).to_have_text(["Hello?", "Please continue."])
     expect(chat.answers).to_have_text(["So long", "and thanks."])
+
+
+@pytest.mark.parametrize(
+    ("text", "note"), [("", "blocked this answer."), ("The first half", "blocked the rest of this answer.")]
+)
+def test_a_filtered_answer_says_how_much_of_it_was_blocked(
+    visit: Visit, provider: Provider, text: str, note: str
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    if text:
+        answer.say(text)
+    answer.end("content_filter")
+    expect(chat.log).to_contain_text(f"A content filter {note}")
+    expect(chat.log).to_contain_text(text)
 
 
 def test_a_rate_limit_counts_down_to_when_trying_again_makes_sense(
@@ -134,7 +152,7 @@ def test_a_stop_while_the_connection_is_gone_still_stops(visit: Visit, line: Lin
     expect(chat.answers).to_have_text("One")
     line.cut()
     expect(chat.window).to_contain_text("Reconnecting…")
-    chat.button("Stop answering").click()
+    chat.button("Stop").click()
     expect(chat.log).to_contain_text("Stopped")
 
 
@@ -222,7 +240,7 @@ def test_the_earlier_messages_that_do_not_load_can_be_asked_for_again(visit: Vis
     broken = "**/api/v1/conversations/*"
     chat.page.route(broken, lambda route: route.abort())
     chat.reload()
-    expect(chat.log).to_contain_text("could not be loaded")
+    expect(chat.log).to_contain_text("Couldn’t load your earlier messages")
     chat.page.unroute(broken)
     chat.button("Try again").click()
     expect(chat.answers).to_have_text("Hi.")

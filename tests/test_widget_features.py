@@ -95,7 +95,7 @@ def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, prov
     expect(chat.answers).to_contain_text("Words")
     expect(dots).to_be_hidden()
     answer.end()
-    expect(chat.button("New answer")).to_be_visible()
+    expect(chat.button("Regenerate")).to_be_visible()
     expect(dots).to_have_count(0)
 
 
@@ -125,7 +125,7 @@ def test_a_new_answer_takes_the_place_of_the_last_one(visit: Visit, provider: Pr
     chat.open()
     answered(chat, provider, "Tell me a number", "Four.")
     provider.answer("Five.")
-    chat.button("New answer").click()
+    chat.button("Regenerate").click()
     expect(chat.answers).to_have_text(["Five."])
     expect(chat.questions).to_have_text(["Tell me a number"])
     chat.reload()
@@ -137,7 +137,7 @@ def test_a_new_answer_that_fails_leaves_the_old_one(visit: Visit, provider: Prov
     chat.open()
     answered(chat, provider, "Tell me a number", "Four.")
     provider.refuse(401)
-    chat.button("New answer").click()
+    chat.button("Regenerate").click()
     expect(chat.button("Try again")).to_be_visible()
     expect(chat.answers).to_have_text(["Four."])
     chat.reload()
@@ -151,7 +151,7 @@ def test_only_the_last_answer_can_be_made_anew_and_only_the_last_question_edited
     chat.open()
     answered(chat, provider, "One?", "1")
     answered(chat, provider, "Two?", "2")
-    expect(chat.button("New answer")).to_have_count(1)
+    expect(chat.button("Regenerate")).to_have_count(1)
     expect(chat.button("Edit question")).to_have_count(1)
     expect(chat.button("Copy")).to_have_count(2)
 
@@ -202,7 +202,7 @@ def test_a_question_that_is_being_edited_stays_behind_when_another_conversation_
     answered(chat, provider, "Two?", "2")
     chat.button("Edit question").click()
     expect(chat.field).to_have_value("Two?")
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     chat.button("One?").first.click()
     expect(chat.questions).to_have_text(["One?"])
     expect(chat.field).to_have_value("")
@@ -255,10 +255,10 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     heard(chat, "feedback")
     answered(chat, provider, "Hello?", "What?")
     with chat.page.expect_response("**/feedback") as rated:
-        chat.button("Bad answer").click()
+        chat.button("Not helpful").click()
     assert rated.value.status == 204
-    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
-    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "false")
+    expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Helpful")).to_have_attribute("aria-pressed", "false")
     comment = chat.log.get_by_role("textbox", name="What could be better? (optional)")
     comment.fill("Say hello back.")
     with chat.page.expect_response("**/feedback") as commented:
@@ -269,7 +269,7 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     chat.page.wait_for_function("heard.length === 2")
     assert [event["rating"] for event in chat.page.evaluate("heard")] == ["down", "down"]
     chat.reload()
-    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
     assert chat.console == []
 
 
@@ -278,9 +278,9 @@ def test_a_rating_that_does_not_arrive_is_taken_back_and_said(visit: Visit, prov
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
     chat.page.route("**/feedback", lambda route: route.abort())
-    chat.button("Good answer").click()
+    chat.button("Helpful").click()
     expect(chat.window).to_contain_text("Something went wrong.")
-    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "false")
+    expect(chat.button("Helpful")).to_have_attribute("aria-pressed", "false")
     expect(chat.log.get_by_role("textbox")).to_have_count(0)
 
 
@@ -289,14 +289,14 @@ def test_a_comment_that_does_not_arrive_stays_to_be_sent_again(visit: Visit, pro
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
     with chat.page.expect_response("**/feedback"):
-        chat.button("Bad answer").click()
+        chat.button("Not helpful").click()
     comment = chat.log.get_by_role("textbox")
     comment.fill("Say more.")
     chat.page.route("**/feedback", lambda route: route.abort())
     comment.press("Enter")
     expect(chat.window).to_contain_text("Something went wrong.")
     expect(comment).to_have_value("Say more.")
-    expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
     chat.page.unroute("**/feedback")
     comment.press("Enter")
     expect(chat.window).to_contain_text("Thank you for your feedback.")
@@ -307,12 +307,12 @@ def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> No
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
-    chat.button("Good answer").click()
+    chat.button("Helpful").click()
     comment = chat.log.get_by_role("textbox")
     comment.press("Escape")
     expect(comment).to_have_count(0)
     expect(chat.window).to_be_visible()
-    expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Helpful")).to_have_attribute("aria-pressed", "true")
 
 
 def test_follow_ups_stand_under_a_complete_answer_and_ask_their_text(visit: Visit, provider: Provider) -> None:
@@ -360,7 +360,7 @@ def test_times_and_dates_are_written_as_the_visitor_writes_the_language(
     downloading.value.save_as(tmp_path / "chat.txt")
     assert "30/03/2026, 14:52:" in (tmp_path / "chat.txt").read_text(encoding="utf-8")
     context.clock.fast_forward(3 * 86_400_000)
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     expect(chat.inside.get_by_role("listitem")).to_contain_text("30 March 2026")
     assert chat.frame.evaluate("document.documentElement.lang") == "en"
 
@@ -408,18 +408,18 @@ def test_the_menu_works_by_keyboard_and_escape_closes_it_first(visit: Visit, pro
     chat.page.keyboard.press("Enter")
     expect(more).to_have_attribute("aria-expanded", "true")
     chat.page.keyboard.press("Tab")
-    expect(chat.button("Earlier conversations")).to_be_focused()
+    expect(chat.button("Past conversations")).to_be_focused()
     chat.page.keyboard.press("Escape")
-    expect(chat.button("Earlier conversations")).to_have_count(0)
+    expect(chat.button("Past conversations")).to_have_count(0)
     expect(more).to_be_focused()
     chat.page.keyboard.press("Enter")
     expect(more).to_have_attribute("aria-expanded", "true")
     chat.page.keyboard.press("Tab")
     chat.page.keyboard.press("Tab")
-    expect(chat.button("Earlier conversations")).to_have_count(0)
+    expect(chat.button("Past conversations")).to_have_count(0)
     more.click()
     chat.log.click()
-    expect(chat.button("Earlier conversations")).to_have_count(0)
+    expect(chat.button("Past conversations")).to_have_count(0)
     chat.page.keyboard.press("Escape")
     expect(chat.window).to_be_hidden()
 
@@ -431,7 +431,7 @@ def test_an_earlier_conversation_is_opened_and_goes_on(visit: Visit, provider: P
     chat.choose("New conversation")
     answered(chat, provider, "Where is my order?", "On its way.")
     chat.reload()
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     listed = chat.inside.get_by_role("listitem")
     expect(listed).to_have_count(2)
     expect(listed.first).to_contain_text("Where is my order?")
@@ -451,7 +451,7 @@ def test_a_question_of_the_page_is_seen_also_where_the_list_of_earlier_conversat
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     expect(chat.button("Back")).to_be_focused()
     provider.answer("2")
     chat.page.evaluate("A4ChatWidget.send('Two?')")
@@ -469,21 +469,21 @@ def test_another_conversation_is_shown_from_its_end_wherever_the_visitor_was_in_
     for question in ("One?", "Two?"):
         provider.answer("\n\n".join(["A line."] * 60))
         chat.ask(question)
-        expect(chat.button("New answer")).to_be_visible()
+        expect(chat.button("Regenerate")).to_be_visible()
         chat.log.evaluate("log => log.scrollTop = 0")
         expect(latest).to_be_visible()
         chat.choose("New conversation")
         expect(chat.inside.get_by_text("How can I help you today?")).to_be_visible()
         expect(latest).to_have_count(0)
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     chat.button("Two?").first.click()
-    expect(chat.button("New answer")).to_be_visible()
+    expect(chat.button("Regenerate")).to_be_visible()
     chat.log.evaluate("log => log.scrollTop = 0")
     expect(latest).to_be_visible()
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     chat.button("One?").first.click()
     expect(chat.questions).to_have_text("One?")
-    expect(chat.button("New answer")).to_be_in_viewport()
+    expect(chat.button("Regenerate")).to_be_in_viewport()
     expect(latest).to_have_count(0)
 
 
@@ -499,11 +499,11 @@ def test_the_question_whether_to_delete_a_conversation_is_over_with_any_other_ch
     answered(chat, provider, "Two?", "2")
     delete = chat.inside.get_by_role("button", name="Delete", exact=True)
     if way == "back":
-        chat.choose("Earlier conversations")
+        chat.choose("Past conversations")
     chat.choose("Delete conversation")
     expect(delete).to_be_visible()
     if way == "the list":
-        chat.choose("Earlier conversations")
+        chat.choose("Past conversations")
         expect(delete).to_have_count(0)
         chat.button("One?").first.click()
     elif way == "back":
@@ -520,7 +520,7 @@ def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, p
     answered(chat, provider, "One?", "1")
     chat.choose("New conversation")
     answered(chat, provider, "Two?", "2")
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     chat.button("Delete “One?”").click()
     with chat.page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
         chat.inside.get_by_role("button", name="Delete", exact=True).click()
@@ -534,8 +534,8 @@ def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, p
 def test_the_list_of_earlier_conversations_says_when_there_are_none_and_escape_leaves_it(visit: Visit) -> None:
     chat = visit()
     chat.open()
-    chat.choose("Earlier conversations")
-    expect(chat.inside.get_by_role("status")).to_have_text("No earlier conversations.")
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_role("status")).to_have_text("No past conversations yet")
     expect(chat.button("Back")).to_be_focused()
     chat.page.keyboard.press("Escape")
     expect(chat.field).to_be_focused()
@@ -712,10 +712,10 @@ def test_a_question_asked_offline_is_said_to_wait_and_goes_on_by_itself(
     chat.open()
     context.set_offline(True)
     notice = chat.inside.locator(".offline")
-    expect(notice).to_contain_text("You are offline.")
+    expect(notice).to_contain_text("You’re offline.")
     chat.ask("Hello?")
     context.clock.run_for(60_000)
-    expect(chat.button("Stop answering")).to_be_visible()
+    expect(chat.button("Stop")).to_be_visible()
     expect(chat.button("Try again")).to_have_count(0)
     provider.answer("Back again.")
     context.set_offline(False)
@@ -773,7 +773,7 @@ def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None
     )
     chat.page.route("**/api/v1/chat", lambda route: route.fulfill(status=401, body=problem))
     chat.ask("Who am I?")
-    expect(chat.log).to_contain_text("Your sign-in is no longer valid.")
+    expect(chat.log).to_contain_text("Your session has expired.")
     chat.page.wait_for_function("heard.length === 1")
     assert chat.page.evaluate("heard[0].code") == "user_token_expired"
 
@@ -789,7 +789,7 @@ def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewe
     for answer, preview in [("Yes, on **Monday**.", "Yes, on Monday."), ("And on Thursday.", "And on Thursday.")]:
         answering = provider.answer()
         chat.ask("When do you ship?")
-        expect(chat.button("Stop answering")).to_be_visible()
+        expect(chat.button("Stop")).to_be_visible()
         chat.button("Close chat").click()
         expect(chat.window).to_be_hidden()
         answering.say(answer)
@@ -810,7 +810,7 @@ def test_an_answer_that_fails_while_the_window_is_closed_is_counted_too(visit: V
     chat.open()
     answering = provider.answer()
     chat.ask("When do you ship?")
-    expect(chat.button("Stop answering")).to_be_visible()
+    expect(chat.button("Stop")).to_be_visible()
     chat.button("Close chat").click()
     expect(chat.window).to_be_hidden()
     answering.fail()
@@ -820,12 +820,12 @@ def test_an_answer_that_fails_while_the_window_is_closed_is_counted_too(visit: V
 def test_in_the_flow_of_a_page_it_is_a_region_that_neither_closes_nor_grows(visit: Visit) -> None:
     chat = visit()
     chat.open()
-    expect(chat.button("Larger window")).to_be_visible()
+    expect(chat.button("Expand")).to_be_visible()
     chat.frame.evaluate(f"{WINDOW}.place({{ mode: 'inline', open: true, expanded: false, full: false, dark: false }})")
     expect(chat.inside.get_by_role("region", name="Chat")).to_be_visible()
     expect(chat.window).to_have_count(0)
     expect(chat.button("Close chat")).to_have_count(0)
-    expect(chat.button("Larger window")).to_have_count(0)
+    expect(chat.button("Expand")).to_have_count(0)
     chat.field.press("Escape")
     expect(chat.field).to_be_visible()
 
@@ -834,10 +834,10 @@ def test_a_larger_window_is_asked_for_and_can_be_made_smaller_again(visit: Visit
     chat = visit()
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.addEventListener('window-expand', () => {{ window.asked = true }})")
-    chat.button("Larger window").click()
+    chat.button("Expand").click()
     assert chat.frame.evaluate("asked")
     chat.frame.evaluate(f"{WINDOW}.place({{ mode: 'bubble', open: true, expanded: true, full: false, dark: false }})")
-    expect(chat.button("Smaller window")).to_be_visible()
+    expect(chat.button("Collapse")).to_be_visible()
 
 
 def test_the_facts_of_a_page_and_the_visitors_token_go_with_each_question(visit: Visit) -> None:
@@ -860,7 +860,7 @@ def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: 
         {"id": "6f1b1f0e-5a52-4a63-9f0a-000000000001", "title": "From my phone", "updated_at": "2026-01-02T12:00:00Z"}
     ]
     chat.page.route("**/api/v1/conversations", lambda route: route.fulfill(json={"conversations": listed}))
-    chat.choose("Earlier conversations")
+    chat.choose("Past conversations")
     expect(chat.inside.get_by_role("listitem")).to_contain_text(re.compile("From my phone.*January 2, 2026", re.DOTALL))
 
 
@@ -876,13 +876,13 @@ def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_nor
         claims = {"sub": "alice", "iat": now, "exp": now + timedelta(hours=1)}
         chat.page.evaluate("token => A4ChatWidget.identify(token)", jwt.encode(claims, secret, algorithm="HS256"))
         chat.ask("Where is my parcel?")
-        expect(chat.button("New answer")).to_be_visible()
+        expect(chat.button("Regenerate")).to_be_visible()
         chat.field.fill("My address is")
         chat.page.evaluate("A4ChatWidget.identify('')")
         expect(chat.inside.get_by_text("How can I help you today?")).to_be_visible()
         expect(chat.field).to_have_value("")
-        chat.choose("Earlier conversations")
-        expect(chat.inside.get_by_role("status")).to_have_text("No earlier conversations.")
+        chat.choose("Past conversations")
+        expect(chat.inside.get_by_role("status")).to_have_text("No past conversations yet")
 
 
 def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> None:
@@ -890,5 +890,5 @@ def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> Non
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature')")
     chat.page.route("**/api/v1/conversations", lambda route: route.abort())
-    chat.choose("Earlier conversations")
-    expect(chat.inside.get_by_role("status")).to_have_text("Your earlier messages could not be loaded.")
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_role("status")).to_have_text("Couldn’t load your earlier messages.")

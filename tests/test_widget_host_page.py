@@ -345,7 +345,7 @@ def test_the_demonstration_page_shows_the_demonstrations_own_settings(
     chat = Chat(page, page.locator("[id^=a4-chat-widget]").get_attribute("id").removeprefix("a4-chat-widget-"))  # type: ignore[union-attr]
     page.get_by_role("button", name="Show me an error").click()
     expect(chat.window).to_have_accessible_name("Demonstration")
-    expect(chat.answers).to_contain_text("This is a demonstration of an answer that breaks in the middle")
+    expect(chat.answers).to_contain_text("This is a demonstration of an answer that breaks off")
     expect(chat.button("Try again")).to_be_visible()
     # Chromium's word on any sandboxed frame of the page's own origin, which only this page has.
     assert [text for text in console if "allow-same-origin" not in text] == []

@@ -61,13 +61,13 @@ def test_every_control_that_has_the_focus_shows_it(visit: Visit, provider: Provi
         seen.add(focused["name"])
     assert seen >= {
         "Close chat",
-        "Larger window",
+        "Expand",
         "More",
         "Conversation",
         "Edit question",
         "Copy",
-        "New answer",
-        "Good answer",
+        "Regenerate",
+        "Helpful",
     }
 
 
@@ -165,7 +165,7 @@ def test_a_control_that_goes_as_it_is_pressed_leaves_the_focus_in_the_conversati
     expect(chat.log).to_be_focused()
 
     provider.refuse(401)
-    press("New answer")
+    press("Regenerate")
     expect(chat.button("Try again")).to_be_visible()
     expect(chat.log).to_be_focused()
 
@@ -174,7 +174,7 @@ def test_a_control_that_goes_as_it_is_pressed_leaves_the_focus_in_the_conversati
     expect(chat.answers).to_contain_text("Line 79")
     expect(chat.log).to_be_focused()
 
-    press("Good answer")
+    press("Helpful")
     comment = chat.log.get_by_role("textbox")
     comment.fill("Thanks.")
     comment.press("Enter")
@@ -260,7 +260,7 @@ def test_where_fingers_point_everything_is_large_enough_for_them(
         _, _, width, height = _box(button)
         assert min(width, height) >= 44, f"{button.get_attribute('title')} is too small for a finger"
     assert _box(chat.inside.get_by_role("link"))[3] >= 44
-    chat.button("Good answer").click()
+    chat.button("Helpful").click()
     expect(chat.log.get_by_role("textbox")).to_have_css("font-size", "16px")
 
 

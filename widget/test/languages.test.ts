@@ -40,7 +40,7 @@ const SCRIPTS: Partial<Record<Locale, RegExp>> = {
 /** What a language would not write, and its neighbours might. */
 const FOREIGN: Partial<Record<Locale, RegExp>> = {
   de: /”|\b(du|dir|dein)/i,
-  fr: /(?<!\u202f)[?!:;»]|«(?!\u202f)|(?<!\p{L})(tu|toi|ton|tes)(?!\p{L})/iu,
+  fr: /(?<!\u00a0)[?!:;»]|«(?!\u00a0)|(?<!\p{L})(tu|toi|ton|tes)(?!\p{L})/iu,
   es: /(?<!¿[^?]*)\?|(?<!¡[^!]*)!|[“”]|\b(usted|vos)\b/i,
   'pt-BR': /\b(tu|teu|tua|ficheiro|ecrã)\b/i,
   it: /[“”]|\b(Lei|Suo|Sua)\b/,

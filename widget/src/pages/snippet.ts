@@ -50,7 +50,7 @@ export function configObject(look: Look, service: Service): string {
 export function esModule(look: Look, service: Service): string {
   const { url, ...keys } = service;
   const chat = `const chat = mount(${inScript({ ...keys, ...look.settings })});`;
-  return `import { mount } from ${JSON.stringify(`${url}/widget.mjs`)};\n\n${chat}\n\n// When the page or component goes away:\n// chat.destroy();`;
+  return `import { mount } from ${JSON.stringify(`${url}/widget.mjs`)};\n\n${chat}\n\n// To remove the chat:\n// chat.destroy();`;
 }
 
 /** The file for `manage.py tenant set NAME --look FILE`, which takes hexadecimal colours only. */

@@ -115,7 +115,7 @@ function row(label: string, ratio: number, isText = false): HTMLElement {
   const item = document.createElement('li');
   const value = document.createElement('b');
   value.textContent = `${ratio.toFixed(1)} : 1`;
-  item.append(label, value, ratio >= (isText ? 4.5 : 3) ? 'clear' : isText ? 'hard to read; 4.5 is wanted' : 'faint');
+  item.append(label, value, ratio >= (isText ? 4.5 : 3) ? 'Good' : isText ? 'Too low: aim for 4.5' : 'Low');
   item.classList.toggle('bad', isText && ratio < 4.5);
   return item;
 }
@@ -139,7 +139,7 @@ function showContrast(): void {
   const color = colorOf('#color', '#4f46e5');
   const [white, black] = [contrast(color, WHITE), contrast(color, BLACK)];
   find('#contrast').replaceChildren(
-    row(white >= black ? 'White text on it' : 'Black text on it', Math.max(white, black), true),
+    row(white >= black ? 'White text on this colour' : 'Black text on this colour', Math.max(white, black), true),
     row('On a light page', white),
     row('On a dark page', contrast(color, DARK)),
   );
@@ -160,19 +160,19 @@ function showContrast(): void {
 const FORMS = {
   'tab-tag': {
     make: scriptTag,
-    how: 'Paste it into your pages, anywhere in their HTML. An inline chat without a target appears right there.',
+    how: 'Paste it anywhere in the HTML of your pages. An inline chat without a target appears where you paste it.',
   },
   'tab-object': {
     make: configObject,
-    how: 'For tag managers that lose attributes: the same as an object, before the script.',
+    how: 'For tag managers that strip attributes: the same settings as an object, before the script.',
   },
   'tab-module': {
     make: esModule,
-    how: 'For applications that put the chat on a page and take it away themselves.',
+    how: 'For applications that add and remove the chat themselves.',
   },
   'tab-file': {
     make: (look: Look) => settingsFile(look, toHex),
-    how: 'The look as the service’s own settings, so that the tag stays short: python manage.py tenant set "My site" --look look.json',
+    how: 'The same settings stored in the service, which keeps the tag short: python manage.py tenant set "My site" --look look.json',
   },
 } as const;
 
@@ -281,7 +281,7 @@ async function takeFile(input: HTMLInputElement): Promise<void> {
     field.value = await toDataUrl(file);
     said.textContent = '';
   } catch {
-    said.textContent = `${file.name} is no image that this browser can read.`;
+    said.textContent = `This browser can’t read ${file.name} as an image.`;
   }
   input.value = '';
   update();
@@ -352,7 +352,7 @@ async function take(button: HTMLElement, text: string, source?: Element): Promis
 find('#reset').addEventListener('click', () => {
   form.reset();
   update(0);
-  said.textContent = 'Everything is as it was at the beginning.';
+  said.textContent = 'All settings reset.';
 });
 
 addEventListener('message', ({ data, origin, source }: MessageEvent<FromPreview>) => {

@@ -8,7 +8,7 @@ export function endText(turn: Turn, strings: Strings): string {
     case 'length':
       return strings.cutOff;
     case 'filtered':
-      return strings.filtered;
+      return turn.answer ? strings.filteredRest : strings.filtered;
     case 'cancelled':
       return strings.stopped;
     case 'empty':
