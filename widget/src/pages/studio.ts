@@ -139,7 +139,7 @@ function showContrast(): void {
   const color = colorOf('#color', '#4f46e5');
   const [white, black] = [contrast(color, WHITE), contrast(color, BLACK)];
   find('#contrast').replaceChildren(
-    row(white >= black ? 'White text on this colour' : 'Black text on this colour', Math.max(white, black), true),
+    row(white >= black ? 'White text' : 'Black text', Math.max(white, black), true),
     row('On a light page', white),
     row('On a dark page', contrast(color, DARK)),
   );
