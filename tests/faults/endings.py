@@ -19,7 +19,12 @@ from faults.readers import Told, ask, fetch, follow
 
 UNAVAILABLE = {"database_unavailable"}
 # The short form does not wait for as long as a process must be silent before it counts as gone.
-HURRY = {"FAULTS_HURRY": "answers.HEARTBEAT_SECONDS=0.1 answers.ABANDONED_SECONDS=0.6 answers.TICK_SECONDS=0.1"}
+HURRY = {
+    "FAULTS_HURRY": " ".join(
+        f"service.answers.register.{name}={seconds}"
+        for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("ABANDONED_SECONDS", 0.6), ("TICK_SECONDS", 0.1))
+    )
+}
 
 
 # Processes

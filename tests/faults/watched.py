@@ -1,6 +1,6 @@
 """`python chatbot.py`, which on SIGUSR1 collects its garbage and writes the names of its tasks to FAULTS_REPORT.
 
-FAULTS_HURRY shortens the waits between processes: `answers.ABANDONED_SECONDS=0.5 …`, by module and name.
+FAULTS_HURRY shortens the waits between processes: `service.answers.register.TICK_SECONDS=0.5 …`, by module and name.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ def _report(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     for assignment in os.environ.get("FAULTS_HURRY", "").split():
         place, _, seconds = assignment.partition("=")
-        module, _, name = place.partition(".")
+        module, _, name = place.rpartition(".")
         if not hasattr(sys.modules[module], name):
-            raise SystemExit(f"{module}.py has no {name}")
+            raise SystemExit(f"{module} has no {name}")
         setattr(sys.modules[module], name, float(seconds))
     signal.signal(signal.SIGUSR1, _report)
     sys.exit(chatbot.main())
