@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     text_timeout: Seconds = 60
     read_timeout: Seconds = 60
     answer_timeout: Seconds = 300
+    upstream_transport: Literal["httptools", "httpx"] = "httptools"
     send_timeout: Seconds = 30
     ping_seconds: Seconds = 15
     resume_seconds: SecondsOrNone = 10

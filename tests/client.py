@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
 from service.upstream.completion import EventStreamDecoder
+from service.upstream.sockets import open_socket
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -189,16 +192,15 @@ class Client:
         """Wait until no answer is under way."""
         await until(lambda: len(self.state["service"].answers) == 0)
 
-    def hold_connections(self) -> asyncio.Event:
+    def hold_connections(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         """Let no connection to the upstream be made until the event is set."""
-        backend = self.state["service"].upstream.client._transport._pool._network_backend
-        connect, gate = backend.connect_tcp, asyncio.Event()
+        gate = asyncio.Event()
 
-        async def connect_later(*arguments: object, **options: object) -> object:
+        async def open_later(host: str, port: int) -> socket.socket:
             await gate.wait()
-            return await connect(*arguments, **options)
+            return await open_socket(host, port)
 
-        backend.connect_tcp = connect_later
+        monkeypatch.setattr("service.upstream.connection.open_socket", open_later)
         return gate
 
     async def ask_and_leave(self, **fields: object) -> None:
@@ -206,9 +208,9 @@ class Client:
         async with self.stream("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}):
             return
 
-    async def leave_while_connecting(self) -> tuple[asyncio.Event, str]:
+    async def leave_while_connecting(self, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, str]:
         """Ask "Hi", and leave. Returns what lets the upstream be connected, and the message's id."""
-        connected, message_id = self.hold_connections(), str(uuid.uuid4())
+        connected, message_id = self.hold_connections(monkeypatch), str(uuid.uuid4())
         leaving = asyncio.create_task(self.ask_and_leave(message_id=message_id))
         await until(
             lambda: any(writing.call.connecting for writing in self.state["service"].answers._writings.values())

@@ -301,11 +301,13 @@ async def test_waiting_for_another_try_ends_with_the_answers_time(serve: Serve, 
     assert upstream.call_count == 1
 
 
-async def test_an_answer_whose_time_is_over_when_it_is_connected_ends_then(serve: Serve) -> None:
+async def test_an_answer_whose_time_is_over_when_it_is_connected_ends_then(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Connecting is bounded by itself: who is cut off in it loses a place in the pool (httpcore issue 1093)."""
     with local_upstream() as local:
         async with serve(answer_timeout=0.3, openai_base_url=local.url("endless")) as client, asyncio.timeout(60):
-            connected = client.hold_connections()
+            connected = client.hold_connections(monkeypatch)
             asking = asyncio.create_task(client.refused())
             writings = client.state["service"].answers._writings
             await until(lambda: any(writing.call.connecting for writing in writings.values()))

@@ -77,11 +77,13 @@ async def test_a_hundred_readers_who_leave_leave_nothing_behind(serve: Serve) ->
             assert await outcomes(client) == {"cancelled": 101}
 
 
-async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_connection(serve: Serve) -> None:
+async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """httpcore issue 1093: a request that is cancelled while it connects keeps its place in the pool for good."""
     with local_upstream() as local:
         async with serve(resume_seconds=0, max_streams=5, openai_base_url=local.url("quick")) as client:
-            connected = client.hold_connections()
+            connected = client.hold_connections(monkeypatch)
             leaving = [asyncio.create_task(client.ask_and_leave()) for _ in range(5)]
             await until(lambda: len(client.state["service"].answers) == 5)
             for task in leaving:
@@ -93,10 +95,12 @@ async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_c
                 assert (await client.ask("Hi")).text == "Quick answer"
 
 
-async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_the_answer(serve: Serve) -> None:
+async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_the_answer(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
-            connected, message_id = await client.leave_while_connecting()
+            connected, message_id = await client.leave_while_connecting(monkeypatch)
             back = asyncio.create_task(client.ask("Hi", message_id=message_id))
             await until(lambda: any(w.readers for w in client.state["service"].answers._writings.values()))
             connected.set()
@@ -118,7 +122,7 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
                 await discard(*arguments)
 
             monkeypatch.setattr(store, "discard_turn", discard_later)
-            connected, message_id = await client.leave_while_connecting()
+            connected, message_id = await client.leave_while_connecting(monkeypatch)
             connected.set()
             await dropping.wait()
             wait_if_dropped, came_back = answers.wait_if_dropped, asyncio.Event()
@@ -193,14 +197,16 @@ async def test_a_hundred_open_answers_are_all_stored_when_the_service_stops(
         assert await client.state["service"].store.heartbeats() == {}
 
 
-async def test_a_connection_that_the_upstream_closed_while_idle_is_not_the_visitors_problem(serve: Serve) -> None:
+@pytest.mark.parametrize("transport", ["httptools", "httpx"])
+async def test_a_connection_that_the_upstream_closes_when_it_is_used_again_is_not_the_visitors_problem(
+    serve: Serve, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.upstream.call.STALE_SECONDS", 30)
     with local_upstream() as local:
-        async with serve(openai_base_url=local.url("quick")) as client:
-            await client.ask("Hi")
-            transport = client.state["service"].upstream.client._transport
-            for connection in transport._pool.connections:
-                connection._connection._network_stream._stream._transport.abort()
-            assert (await client.ask("Hi again")).text == "Quick answer"
+        async with serve(openai_base_url=local.url("once"), upstream_transport=transport) as client:
+            for _ in range(2):
+                assert (await client.ask("Hi")).text == "Quick answer"
+            assert local.asked == 3
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -232,11 +232,13 @@ async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(
     assert (turn.status, turn.code) == ("error", "interrupted")
 
 
-async def test_a_question_that_was_never_asked_can_be_asked_again(serve: Serve) -> None:
+async def test_a_question_that_was_never_asked_can_be_asked_again(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The visitor left while the upstream was being connected; the same request begins anew."""
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
-            connected, message_id = await client.leave_while_connecting()
+            connected, message_id = await client.leave_while_connecting(monkeypatch)
             connected.set()
             await client.until_idle()
             assert (await client.ask("Hi", message_id=message_id)).text == "Quick answer"
@@ -244,11 +246,11 @@ async def test_a_question_that_was_never_asked_can_be_asked_again(serve: Serve) 
 
 
 async def test_a_visitor_who_left_while_connecting_and_comes_back_to_the_other_process_is_answered(
-    serve: Serve,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as one, process_beside(one) as other:
-            connected, message_id = await one.leave_while_connecting()
+            connected, message_id = await one.leave_while_connecting(monkeypatch)
             writing = one.state["service"].answers._writings[uuid.UUID(message_id)]
             await until(lambda: writing.given_up)
             following = await follow({"message": "Hi", "message_id": message_id}, one, other)

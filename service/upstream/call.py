@@ -9,6 +9,7 @@ import math
 import os
 import random
 import re
+import ssl
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -35,9 +36,10 @@ from service.errors import (
 from service.settings import DEFAULT_BASE_URL, Settings, header_text, http_url
 from service.upstream.completion import ChatDecoder, Finish
 from service.upstream.tokens import estimate_tokens
+from service.upstream.transport import Transport
 
-# httpcore compares this with all its connections, busy ones too: above it none is used again. And it looks through the
-# idle ones in a time that grows with their square.
+# With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
+# again. And it looks through the idle ones in a time that grows with their square.
 KEEPALIVE_CONNECTIONS = 100
 FAILURES_TO_OPEN = 10
 OPEN_SECONDS = 5.0
@@ -384,6 +386,7 @@ async def connect_upstream(
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
+    context = httpx.create_ssl_context(trust_env=False)
     connect = partial(
         httpx.AsyncClient,
         mounts=mounts,
@@ -392,8 +395,17 @@ async def connect_upstream(
         # What is set as a cookie would go to whoever asks there next, another tenant too.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
-    async with connect(limits=limits) as client, connect(limits=fresh) as fresh_client:
+    async with (
+        connect(transport=_transport(settings, context, limits)) as client,
+        connect(transport=_transport(settings, context, fresh)) as fresh_client,
+    ):
         yield Upstream(settings, client, fresh_client, Circuits())
+
+
+def _transport(settings: Settings, context: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    if settings.upstream_transport == "httpx":
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits)
+    return Transport(context, limits)
 
 
 async def _exhaust(body: AsyncIterator[bytes]) -> None:

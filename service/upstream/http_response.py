@@ -1,0 +1,104 @@
+"""A response as its bytes come from the wire (RFC 9112), parsed by httptools; no sockets."""
+
+from typing import Literal
+
+import httptools
+import httpx
+
+MAX_HEAD_BYTES = 102_400  # of a head with the 1xx before it, of trailers or chunk extensions; h11's bound, too
+MAX_PIECE_BYTES = 65_536  # what a reader gets at once; other tasks have their turn before the next piece
+
+Phase = Literal["head", "body", "ended"]
+
+
+class ResponseReader:
+    """Parses one response (RFC 9112) from bytes as they come; the `on_…` methods are httptools' callbacks."""
+
+    def __init__(self, method: bytes) -> None:
+        self.phase: Phase = "head"
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.version = b""
+        self.unread_bytes = 0
+        self.persistent = False  # whether the connection may serve another request
+        self._pieces: list[bytes] = []
+        self._bodiless = method == b"HEAD"
+        self._until_close = False
+        self._held_bytes = 0  # received since the head, a piece of the body or the message was complete
+        self._parser = httptools.HttpResponseParser(self)
+        # What h11 takes, too: line feeds alone in a head, and Content-Length beside chunks (RFC 9112, section 6.3).
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_chunked_length=True)
+
+    def feed(self, data: bytes) -> None:
+        """Raises httpx.RemoteProtocolError."""
+        self._held_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise httpx.RemoteProtocolError("the server switched to a protocol that it was not asked for") from None
+        except httptools.HttpParserError as error:
+            self.persistent = False
+            if self.phase != "ended":
+                raise httpx.RemoteProtocolError(f"the response is not HTTP: {error}") from None
+        if self._held_bytes > MAX_HEAD_BYTES and self.phase != "ended":
+            raise httpx.RemoteProtocolError(f"more than {MAX_HEAD_BYTES} bytes of header fields")
+
+    def feed_eof(self) -> None:
+        """The peer has closed the connection. Raises httpx.RemoteProtocolError if the response is not whole."""
+        if self.phase == "head":
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        if self.phase == "body" and not self._until_close:
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+        self.phase = "ended"
+
+    def take(self) -> bytes:
+        """The next piece of the body, at most MAX_PIECE_BYTES of it; empty if none has come."""
+        pieces = self._pieces
+        if len(pieces) == 1 and self.unread_bytes <= MAX_PIECE_BYTES:
+            self.unread_bytes = 0
+            return pieces.pop()
+        unread = b"".join(pieces)
+        piece, rest = unread[:MAX_PIECE_BYTES], unread[MAX_PIECE_BYTES:]
+        self._pieces = [rest] if rest else []
+        self.unread_bytes = len(rest)
+        return piece
+
+    def on_message_begin(self) -> None:
+        if self.phase == "ended":
+            self.persistent = False  # more than the response that was asked for
+
+    def on_status(self, reason: bytes) -> None:
+        if self.phase == "head":
+            self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.phase == "head":  # otherwise it is a trailer, which nobody here has a use for
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.phase != "head":
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self.reason, self.headers = b"", []
+            return
+        names = {name.lower() for name, _ in self.headers}
+        self.status = status
+        self.version = b"HTTP/" + self._parser.get_http_version().encode()
+        self._until_close = not names & {b"content-length", b"transfer-encoding"}
+        self._held_bytes = 0
+        self.phase = "ended" if self._bodiless or status in (204, 304) else "body"
+
+    def on_body(self, piece: bytes) -> None:
+        if self.phase == "body":
+            self._held_bytes = 0
+            self.unread_bytes += len(piece)
+            self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self.phase == "body":
+            names = {name.lower() for name, _ in self.headers}
+            contradictory = names >= {b"content-length", b"transfer-encoding"}
+            self.persistent = self._parser.should_keep_alive() and not contradictory
+            self.phase = "ended"

@@ -1,0 +1,182 @@
+"""An httpx transport over connections of its own: httptools on `asyncio.Protocol`, and a pool.
+
+It takes the place of `httpx.AsyncHTTPTransport` because each token of an answer passes through: httpcore's layers,
+anyio's scopes and h11 cost several times what all else does on a token's way. To users of httpx it behaves alike: its
+timeouts, exceptions, TLS contexts and trace events, and respx's default mocker. HTTP/1.1 only, without proxies.
+
+From the wire to httpx: `ResponseReader` parses, `Connection` does the I/O, `Pool` keeps connections, and `Transport` is
+what an `httpx.AsyncClient` is given.
+"""
+
+import asyncio
+import ssl
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
+
+import httpcore
+import httpx
+from httpcore._trace import Trace
+
+from service.upstream.connection import Connection, Origin, http11_log
+
+
+class Body(httpx.AsyncByteStream):
+    """A response's body. Closed before its end, it closes the connection."""
+
+    def __init__(
+        self, request: httpcore.Request, connection: Connection, release: Callable[[Connection], None]
+    ) -> None:
+        self._request = request
+        self._connection = connection
+        self._release = release
+        self._is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        timeout = self._request.extensions.get("timeout", {}).get("read")
+        try:
+            async with Trace("receive_response_body", http11_log, self._request, {"request": self._request}):
+                while piece := await self._connection.read(timeout):
+                    yield piece
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._release(self._connection)
+            async with Trace("response_closed", http11_log, self._request):
+                pass
+
+
+class Pool(httpcore.AsyncConnectionInterface):
+    """At most `limits.max_connections`, of which idle ones are found in constant time, the last used first."""
+
+    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+        self._context = context
+        self._most = sys.maxsize if limits.max_connections is None else limits.max_connections
+        self._most_idle = self._most if limits.max_keepalive_connections is None else limits.max_keepalive_connections
+        self._expiry = limits.keepalive_expiry
+        self._slots = asyncio.Semaphore(self._most)
+        self._busy = 0
+        self._connections: set[Connection] = set()
+        # Both in the order in which they became idle; a dict is an ordered set.
+        self._idle: dict[Connection, None] = {}
+        self._idle_at: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        connection = await self._take(request)
+        try:
+            reader = await connection.ask(request)
+        except BaseException:
+            self._release(connection)
+            raise
+        extensions = {"http_version": reader.version, "reason_phrase": reader.reason}
+        body = Body(request, connection, self._release)
+        return httpcore.Response(reader.status, headers=reader.headers, content=body, extensions=extensions)
+
+    async def _take(self, request: httpcore.Request) -> Connection:
+        """An idle connection or a new one. Raises httpx.PoolTimeout and what `Connection.connect` does."""
+        try:
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise httpx.PoolTimeout(f"all {self._most} connections are busy") from None
+        self._busy += 1
+        try:
+            url = request.url.origin
+            origin = (url.scheme, url.host, url.port)
+            while idle := self._idle_at.get(origin):
+                connection = next(reversed(idle))
+                self._not_idle(connection)
+                if not connection.has_ended():
+                    return connection
+                connection.abort()
+            if self._idle and self._busy + len(self._idle) > self._most:
+                self._close_oldest()
+            connection = Connection(origin, self._not_idle)
+            await connection.connect(request, self._context)
+            self._connections.add(connection)
+            connection.lost.add_done_callback(lambda _: self._connections.discard(connection))
+            return connection
+        except BaseException:
+            self._busy -= 1
+            self._slots.release()
+            raise
+
+    def _release(self, connection: Connection) -> None:
+        self._busy -= 1
+        self._slots.release()
+        if not connection.is_reusable or not self._most_idle:
+            connection.abort()
+            return
+        connection.rest(self._expiry)
+        self._idle[connection] = self._idle_at[connection.origin][connection] = None
+        if len(self._idle) > self._most_idle:
+            self._close_oldest()
+
+    def _not_idle(self, connection: Connection) -> None:
+        if connection in self._idle:
+            del self._idle[connection]
+            at = self._idle_at[connection.origin]
+            del at[connection]
+            if not at:
+                del self._idle_at[connection.origin]
+
+    def _close_oldest(self) -> None:
+        next(iter(self._idle)).abort()
+
+    async def aclose(self) -> None:
+        """Close every connection, and wait until each has closed its socket."""
+        connections = list(self._connections)
+        for connection in connections:
+            connection.abort()
+        if connections:
+            await asyncio.wait([connection.lost for connection in connections])
+
+
+class Entrance(httpcore.AsyncHTTPConnection):
+    """Passes each request on to the pool by the inherited `handle_async_request`, which respx's default mocker patches.
+
+    That a mocked test needs to know nothing of this module is all that it is for.
+    """
+
+    def __init__(self, pool: httpcore.AsyncConnectionInterface) -> None:
+        super().__init__(httpcore.Origin(b"", b"", 0))
+        self._connection = pool
+        self._request_lock = nullcontext()  # type: ignore[assignment]  # it is shared by requests to any origin
+
+    def can_handle_request(self, origin: httpcore.Origin) -> bool:
+        return True
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """What an `httpx.AsyncClient` sends with. Raises what httpx documents for `AsyncHTTPTransport`."""
+
+    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+        context.set_alpn_protocols(["http/1.1"])
+        self._pool = Pool(context, limits)
+        self._entrance = Entrance(self._pool)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        if url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol(f"Request URL has an unsupported protocol '{url.scheme}://'.")
+        response = await self._entrance.handle_async_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        return httpx.Response(
+            response.status, headers=response.headers, stream=response.stream, extensions=response.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()

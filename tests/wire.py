@@ -1,0 +1,185 @@
+"""A server whose tests say byte by byte what it sends, and a client of `service.upstream.transport` for it."""
+
+import asyncio
+import os
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from service.upstream.transport import Transport
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+TIMEOUT = httpx.Timeout(10)
+
+
+@dataclass
+class Peer:
+    """The server's side of one connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def head(self) -> bytes:
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def request(self) -> bytes:
+        """The next request, whole: its head, and its body by Content-Length."""
+        head = await self.head()
+        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        return head + await self.reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0)
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+        await self.writer.drain()
+
+    async def answer_all(self, response: bytes = HELLO) -> None:
+        while True:
+            await self.request()
+            await self.send(response)
+
+    async def until_gone(self) -> None:
+        """Until the client has closed the connection, in whatever way."""
+        with suppress(ConnectionError):
+            while await self.reader.read(65_536):
+                pass
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    port: int = 0
+    scheme: str = "http"
+    accepted: int = 0
+    open: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self.scheme == "http" else "localhost"
+        return f"{self.scheme}://{host}:{self.port}/"
+
+    async def until_open(self, count: int) -> None:
+        """Until exactly so many connections are open."""
+        async with asyncio.timeout(10), self.changed:
+            await self.changed.wait_for(lambda: self.open == count)
+
+
+@asynccontextmanager
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """A server that plays the script on each connection and then closes it."""
+    server = Server(scheme="https" if tls else "http")
+
+    async def count(accepted: int, opened: int) -> None:
+        async with server.changed:
+            server.accepted += accepted
+            server.open += opened
+            server.changed.notify_all()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await count(1, 1)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(Peer(reader, writer))
+        finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+            await count(0, -1)
+
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls, backlog=1024, limit=2**20)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+        await server.until_open(0)
+    finally:
+        listening.close()
+        await listening.wait_closed()
+
+
+@asynccontextmanager
+async def connecting(
+    context: ssl.SSLContext | None = None,
+    *,
+    most: int | None = None,
+    idle: int | None = None,
+    expiry: float | None = None,
+    timeout: httpx.Timeout = TIMEOUT,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that sends by our transport."""
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=idle, keepalive_expiry=expiry)
+    transport = Transport(context or ssl.create_default_context(), limits)
+    async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
+        yield client
+
+
+def open_sockets() -> int:
+    return sum(_is_socket(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return os.readlink(path).startswith("socket:")
+    except FileNotFoundError:  # the folder's own
+        return False
+
+
+class Authority:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
+        self._certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder().issuer_name(self._name).subject_name(subject).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def server(self, name: str) -> ssl.SSLContext:
+        """A server's context with a certificate for this name and no other."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
+        path = self._directory / f"{name}.pem"
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(path)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """A client's context that trusts this authority alone."""
+        return ssl.create_default_context(cadata=self._certificate.public_bytes(Encoding.PEM).decode())
