@@ -12,13 +12,68 @@ from sse_starlette.sse import AppStatus
 import chatbot
 import fakes
 from client import Client
+from databases import be_patient
+from databases import database_kind as database_kind
 from databases import database_url as database_url
+from databases import empty_database_url as empty_database_url
+from databases import postgresql_template as postgresql_template
+from databases import sqlite_template as sqlite_template
 from processes import RunningService, running_service
 from service.settings import Settings
 
 ORIGIN = "https://shop.test"
+# The modules that take half a minute and more, by their durations: `pytest --durations=0` tells them.
+LONGEST = (
+    "test_faults",
+    "test_widget_features",
+    "test_widget_languages",
+    "test_widget_placing",
+    "test_schema_service",
+    "test_widget_host_page",
+    "test_widget_conversation",
+    "test_widget_failures",
+    "test_widget_keyboard",
+    "test_markdown_safety",
+    "test_widget_security",
+    "test_other_browsers",
+    "test_studio",
+    "test_widget_accessibility",
+    "test_wrong_origins",
+    "test_manage",
+    "test_limits",
+    "test_leaving",
+    "test_replicas",
+    "test_privacy",
+    "test_recorded_upstreams",
+    "test_store_failures",
+    "test_store_turns",
+)
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run load tests and faults with their full counts")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether load is to be as large as what it stands for; otherwise a test does the same with less."""
+    return bool(pytestconfig.getoption("--full"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that is marked `each_database` runs on both."""
+    marked = metafunc.definition.get_closest_marker("each_database")
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if marked and "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first, so that none is begun when the others end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +87,12 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the database: none that a busy machine would miss. A module whose tests are about them has its own."""
+    be_patient(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Fresh databases: each test that asks for one runs on SQLite and on PostgreSQL.
+"""Fresh databases on SQLite, and on PostgreSQL too for tests that are marked `each_database`.
 
 PostgreSQL is the server that TEST_POSTGRES_URL names, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres;
 each test makes a database of its own there and drops it.
@@ -6,9 +6,11 @@ each test makes a database of its own there and drops it.
 
 import asyncio
 import os
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,32 +20,86 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from required import skip_unless_required
+from service.store import database
 from service.store.records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
 from service.store.store import Store
 
+PATIENCE_SECONDS = 60
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database."""
-    if request.param == "sqlite":
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the database take its time: on a busy machine many questions at once are longer than the deadlines."""
+    for deadline in ("DEADLINE", "BUSY", "COMMIT", "CONNECT", "STATEMENT"):
+        monkeypatch.setattr(database, deadline, PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """`sqlite`; in turn both where the test or its module is marked `each_database`."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if database_kind == "sqlite":
         (tmp_path / "test.db").touch()
         yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-        return
+    else:
+        with _postgresql_database("template1") as url:
+            yield url
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with its tables and nothing in them."""
+    template = request.getfixturevalue(f"{database_kind}_template")
+    if database_kind == "sqlite":
+        copy = shutil.copy(template, tmp_path / "test.db")
+        yield f"sqlite+aiosqlite:///{copy}"
+    else:
+        with _postgresql_database(template) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "test.db"
+    _run(_migrate(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template() -> Iterator[str]:
+    with _postgresql_database("template1") as url:
+        _run(_migrate(url))
+        yield str(make_url(url).database)
+
+
+@contextmanager
+def _postgresql_database(template: str) -> Iterator[str]:
+    """A copy of a database of the server; its URL."""
     if not POSTGRES:
         skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
     name = f"test_{uuid.uuid4().hex}"
-    on_postgres(f'CREATE DATABASE "{name}"')
-    yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
-    on_postgres(f'DROP DATABASE "{name}" WITH (FORCE)')
+    on_postgres(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    finally:
+        on_postgres(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _migrate(url: str) -> None:
+    store = Store(url)
+    await store.migrate()
+    await store.close()
 
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
-    """A store on a fresh database with its tables."""
+    """A store on a fresh database."""
     opened = Store(database_url)
-    await opened.migrate()
     yield opened
     await opened.close()
 
@@ -56,9 +112,14 @@ async def tenant(store: Store) -> Tenant:
 
 
 def on_postgres(statement: str) -> None:
-    """Run one statement on the PostgreSQL server. In a thread of its own: the test's event loop stays as it is."""
+    """Run one statement on the PostgreSQL server."""
+    _run(_execute(make_url(POSTGRES), statement))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """In a thread of its own: the test's event loop stays as it is."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, _execute(make_url(POSTGRES), statement)).result()
+        thread.submit(asyncio.run, work).result()
 
 
 async def _execute(url: URL, statement: str) -> None:

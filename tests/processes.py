@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +30,8 @@ class RunningService:
     origin: str = "http://localhost:*"
     widget_id: str = ""
     api_key: str = ""
+    tenant: str = "shop"
+    model: str = ""
 
     def log(self) -> str:
         return (self.directory / "log").read_text()
@@ -99,4 +104,18 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path, begins: int) -> s
     while process.poll() is None:
         if found := re.search(r"running on (http://\S+)", log.read_text()[begins:]):
             return found[1]
+        time.sleep(0.02)  # the service needs this processor too
     raise RuntimeError(f"the service did not start:\n{log.read_text()}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and no outgoing connection takes: a reader that connects must not meet itself."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

@@ -35,6 +35,7 @@ async def test_two_keys_in_one_request_are_refused(client: Client) -> None:
     assert (status, problem["code"]) == (400, "bad_request")
 
 
+@pytest.mark.each_database
 async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Client, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     store = client.state["service"].store
@@ -276,6 +277,7 @@ async def test_a_bad_body_is_told_what_is_wrong_with_it(
     assert not upstream.called
 
 
+@pytest.mark.each_database
 async def test_the_longest_message_is_taken(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await client.ask("\U0001f30d" * 4000)).text == "Hello"

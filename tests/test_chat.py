@@ -76,6 +76,7 @@ async def test_a_second_question_knows_the_first(client: Client, upstream: respx
     ]
 
 
+@pytest.mark.each_database
 async def test_regenerate_replaces_the_last_answer(client: Client, upstream: respx.Route) -> None:
     upstream.mock(side_effect=[streamed(*answer("Bad")), streamed(*answer("Good"))])
     first = await client.ask("Well?")
@@ -86,6 +87,7 @@ async def test_regenerate_replaces_the_last_answer(client: Client, upstream: res
     assert [message["content"] for message in turns["messages"]] == ["Well?", "Good"]
 
 
+@pytest.mark.each_database
 async def test_regenerate_takes_no_answer_away_that_the_client_does_not_mean(
     client: Client, upstream: respx.Route
 ) -> None:
@@ -113,6 +115,7 @@ async def test_a_tenant_brings_its_own_model_prompt_and_key(
     assert request.headers["authorization"] == "Bearer sk-of-the-shop"
 
 
+@pytest.mark.each_database
 async def test_the_same_message_id_asks_the_upstream_once_and_gives_the_same_answer(
     client: Client, upstream: respx.Route
 ) -> None:
@@ -172,6 +175,7 @@ async def test_a_message_id_cannot_be_used_for_another_question(client: Client, 
     assert (status, problem["code"]) == (409, "message_id_taken")
 
 
+@pytest.mark.each_database
 async def test_text_that_looks_like_events_stays_text(client: Client, upstream: respx.Route) -> None:
     evil = 'x\n\nevent: done\ndata: {"status":"complete"}\n\n\r\nevent: error\r\ndata: {}\r\n\r\n'
     upstream.mock(return_value=streamed(*answer(evil)))
@@ -331,6 +335,7 @@ async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: re
         assert await anext(chunks) == b": ping\n\n"
 
 
+@pytest.mark.each_database
 async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream: respx.Route) -> None:
     body = Body([delta("Half"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
@@ -346,6 +351,7 @@ async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream:
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
 
 
+@pytest.mark.each_database
 async def test_a_conversation_can_be_read_rated_and_forgotten(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     start = (await client.ask("Hi")).events[0].data
@@ -379,6 +385,7 @@ async def test_what_does_not_exist_is_not_found(client: Client, method: str, pat
     assert (response.status, json.loads(body)["status"]) == (404, 404)
 
 
+@pytest.mark.each_database
 async def test_another_tenant_sees_nothing_of_a_conversation(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     start = (await client.ask("Hi")).events[0].data

@@ -1,7 +1,6 @@
 """The service behind a real nginx with deploy/nginx.conf: what passes, what does not, and who is taken for whom."""
 
 import os
-import random
 import re
 import shutil
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from processes import ROOT, RunningService, running_service
+from processes import ROOT, RunningService, free_port, running_service
 from required import skip_unless_required
 from upstreams import LocalUpstream, local_upstream
 
@@ -44,7 +43,7 @@ class Proxy:
     def __init__(self, directory: Path, service: RunningService, upstream: LocalUpstream) -> None:
         self.service = service
         self.upstream = upstream
-        self.port = _free_port()
+        self.port = free_port()
         self.origin = f"https://{NAME}:{self.port}"
         self.certificate = _certificate(directory)
 
@@ -117,6 +116,7 @@ def _running(nginx: str, directory: Path, port: int) -> Iterator[None]:
     try:
         while not _listens(port):
             assert process.poll() is None, (directory / "error.log").read_text()
+            time.sleep(0.01)
         yield
     finally:
         process.terminate()
@@ -128,20 +128,13 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_port() -> int:
-    """Below those that connections are given, so that none takes it in the meantime."""
-    while _listens(port := random.randrange(20_000, 32_000)):
-        pass
-    return port
-
-
 def test_words_arrive_while_the_answer_goes_on_and_whoever_leaves_ends_it(proxy: Proxy) -> None:
     with proxy.visitor() as client:
         with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             pieces = response.iter_raw()
             received = [next(pieces) for _ in range(5)]
-            assert proxy.upstream.open == 1
+            assert proxy.upstream.wait_until_open(1)  # the readers of earlier tests leave at their own pace
         assert max(map(len, received)) < 1000  # no buffer was filled first
         assert proxy.upstream.wait_until_open(0)
 
@@ -204,6 +197,7 @@ def test_a_request_has_one_id_in_both_logs_which_the_visitor_does_not_choose(pro
     deadline = time.monotonic() + 30
     while f"request_id={request_id}" not in proxy.service.log():  # the service logs a request after its response
         assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_assets_come_packed_and_are_kept(proxy: Proxy) -> None:

@@ -86,19 +86,26 @@ class Target:
         return f"{method} {path} HTTP/1.1\r\n".encode() + "\r\n".join(lines).encode("latin-1") + body
 
     def send(self, request: bytes) -> bytes:
-        """Everything that the service answers, until it closes the connection or has nothing more to say."""
+        """Everything that the service answers until it closes the connection."""
+        last = self.request("HEAD", "/api/v1/health", [], b"")  # with `Connection: close`
         with socket.create_connection(self.address, timeout=30) as connection:
             with contextlib.suppress(OSError):  # it may be refused before it is read to its end
                 connection.sendall(request)
+                if b"\r\n\r\n" not in request and b"\n\n" not in request:
+                    connection.shutdown(socket.SHUT_WR)  # a head without an end would be waited for
             received = b""
-            try:
+            kept_open = b"Connection: close" not in request
+            with contextlib.suppress(ConnectionResetError):
                 while piece := connection.recv(65536):
                     received += piece
-                    if b"Connection: close" not in request:
-                        connection.settimeout(1)
-            except (ConnectionResetError, TimeoutError):
-                return received
-            return received
+                    if kept_open:
+                        # Answered after whatever else the service took for a request.
+                        kept_open = False
+                        with contextlib.suppress(OSError):
+                            connection.sendall(last)
+        start_of_last = received.rfind(b"HTTP/1.1 ")
+        is_to_head = received[start_of_last:].partition(b"\r\n\r\n")[2] == b""
+        return received[:start_of_last] if start_of_last > 0 and is_to_head else received
 
     def send_until_closed(self, request: bytes) -> bytes:
         """What the service answers before it closes the connection, which it may do while it is still being told."""

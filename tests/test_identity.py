@@ -167,7 +167,6 @@ def _changed(token: str) -> str:
 
 @pytest.mark.parametrize("make", [*GOOD_SIGNATURE.values(), *BAD_SIGNATURE.values()],
                          ids=[*GOOD_SIGNATURE, *BAD_SIGNATURE])  # fmt: skip
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_token_that_is_not_right_is_refused(
     shop: Client, upstream: respx.Route, make: Callable[[], str]
 ) -> None:
@@ -176,7 +175,6 @@ async def test_a_token_that_is_not_right_is_refused(
     assert not upstream.called
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_to_mend_is_told_to_those_only_who_signed(shop: Client) -> None:
     good = {(await shop.refused(headers={"X-User-Token": make()}))[1]["detail"] for make in GOOD_SIGNATURE.values()}
     bad = {(await shop.refused(headers={"X-User-Token": make()}))[1]["detail"] for make in BAD_SIGNATURE.values()}
@@ -187,7 +185,6 @@ async def test_what_to_mend_is_told_to_those_only_who_signed(shop: Client) -> No
     }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_public_key_is_no_hmac_secret(serve: Serve, upstream: respx.Route) -> None:
     """RFC 8725, section 2.1: everybody has the public key, so an HMAC with it as the secret proves nothing."""
     der = base64.b64decode(parse_public_key(PEM))
@@ -201,7 +198,6 @@ async def test_a_public_key_is_no_hmac_secret(serve: Serve, upstream: respx.Rout
     assert not upstream.called
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_an_expired_token_says_so_so_that_the_page_can_get_another(shop: Client, upstream: respx.Route) -> None:
     now = int(time.time())
     expired = {"X-User-Token": signed(iat=now - 600, exp=now - 60)}
@@ -299,6 +295,7 @@ async def test_without_a_token_nothing_is_added_to_the_system_message(
     assert (row["subject"], row["claims"]) == (None, None)
 
 
+@pytest.mark.each_database
 async def test_a_conversation_follows_its_subject_to_another_device_and_process(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
@@ -320,6 +317,7 @@ async def test_a_conversation_follows_its_subject_to_another_device_and_process(
             assert [message["content"] for message in restored["messages"]][2:] == ["And now?", "Hello"]
 
 
+@pytest.mark.each_database
 async def test_the_list_holds_the_newest_fifty_conversations_the_last_used_first(
     shop: Client, upstream: respx.Route
 ) -> None:
@@ -342,6 +340,7 @@ async def test_a_list_without_a_token_is_refused_where_none_is_required(serve_id
     assert (response.status, json.loads(body)["code"]) == (401, "user_token_missing")
 
 
+@pytest.mark.each_database
 async def test_another_subject_and_nobody_see_nothing_of_a_conversation(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
@@ -373,6 +372,7 @@ async def test_another_subject_and_nobody_see_nothing_of_a_conversation(
         assert (again.text, upstream.call_count) == ("Hello", 1)
 
 
+@pytest.mark.each_database
 async def test_another_tenants_same_subject_is_somebody_else(serve_identity: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve_identity() as client:
@@ -386,6 +386,7 @@ async def test_another_tenants_same_subject_is_somebody_else(serve_identity: Ser
         assert response.status == 404
 
 
+@pytest.mark.each_database
 async def test_who_signs_in_takes_the_conversation_along_and_nobody_has_it_any_more(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
@@ -401,7 +402,6 @@ async def test_who_signs_in_takes_the_conversation_along_and_nobody_has_it_any_m
             assert response.status == 404
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_no_random_token_is_taken_and_none_breaks_the_service(shop: Client, upstream: respx.Route) -> None:
     pick = random.Random(7)
     token = signed()

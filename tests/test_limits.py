@@ -46,7 +46,6 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 # Rates
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_who_waits_as_long_as_retry_after_says_is_accepted_and_not_a_second_sooner(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +64,6 @@ async def test_who_waits_as_long_as_retry_after_says_is_accepted_and_not_a_secon
         await client.ask("Three")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_every_answer_and_refusal_tells_the_limits_and_what_is_left(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +92,7 @@ async def test_where_nothing_is_limited_no_limit_is_told(client: Client) -> None
         assert not [name for name in response.headers if name.startswith("ratelimit")]
 
 
+@pytest.mark.each_database
 async def test_one_loud_visitor_does_not_lock_out_the_others(serve: Serve) -> None:
     """A visitor's calls beyond its own limit use up nothing of what all visitors have."""
     async with serve(tenant={"visitor_rate_per_minute": 3, "rate_per_minute": 6}) as client:
@@ -102,6 +101,7 @@ async def test_one_loud_visitor_does_not_lock_out_the_others(serve: Serve) -> No
     assert statuses == [200] * 3 + [429] * 27
 
 
+@pytest.mark.each_database
 async def test_each_key_has_a_window_of_its_own(serve: Serve) -> None:
     """A server's key that asks too much stops no visitor of the pages."""
     async with serve(tenant={"rate_per_minute": 1}) as client:
@@ -128,7 +128,6 @@ async def status_of(client: Client, address: str, **body: Any) -> int:
         ("192.0.2.1", "192.0.2.2", False),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_visitor_is_an_ipv4_address_or_an_ipv6_network(
     serve: Serve, first: str, second: str, same: bool
 ) -> None:
@@ -163,6 +162,7 @@ def test_a_visitor_cannot_choose_an_address_behind_a_proxy_or_without_one(tmp_pa
 # Answers at a time
 
 
+@pytest.mark.each_database
 async def test_a_visitor_reads_so_many_answers_at_a_time(serve: Serve, upstream: respx.Route) -> None:
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), go, *answer("whole")))
@@ -187,6 +187,7 @@ async def test_a_visitor_reads_so_many_answers_at_a_time(serve: Serve, upstream:
 # The budget
 
 
+@pytest.mark.each_database
 async def test_fifty_at_once_at_the_edge_of_the_budget_overspend_it_by_one_at_most(
     serve: Serve, upstream: respx.Route
 ) -> None:
@@ -213,6 +214,7 @@ async def test_fifty_at_once_at_the_edge_of_the_budget_overspend_it_by_one_at_mo
         assert await usage_of(client, "outcome") == {"complete": 2, "budget_reserved": 49, "budget_exhausted": 1}
 
 
+@pytest.mark.each_database
 async def test_a_budget_that_is_only_reserved_is_not_told_to_be_spent(serve: Serve, upstream: respx.Route) -> None:
     """One answer under way has reserved it all; when it has ended, what it did not take is there again."""
     go = asyncio.Event()
@@ -228,6 +230,7 @@ async def test_a_budget_that_is_only_reserved_is_not_told_to_be_spent(serve: Ser
         await client.ask("Two")
 
 
+@pytest.mark.each_database
 async def test_a_spent_budget_tells_the_seconds_to_midnight_utc(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello", tokens=(60, 40))))
     async with serve(tenant={"tokens_per_day": 100}) as client:
@@ -246,6 +249,7 @@ def seconds_to_midnight() -> int:
     return math.ceil((midnight - now).total_seconds())
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("pieces", "charged", "told"),
     [
@@ -270,6 +274,7 @@ async def test_the_budget_is_charged_the_providers_count_or_else_an_estimate(
         assert await has_spent(store, await store.get_tenant("shop"), charged)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("answered", [httpx.Response(401), httpx.Response(400), None])
 async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
     serve: Serve, upstream: respx.Route, answered: httpx.Response | None
@@ -288,6 +293,7 @@ async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
         assert await has_spent(store, await store.get_tenant("shop"), 0)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("second_try", "charged"),
     [(httpx.ReadError("broken"), estimate_tokens(["Be kind.", "Hi", ""])), (httpx.ConnectError("no"), 0)],
@@ -328,6 +334,7 @@ async def test_only_the_try_that_was_refused_is_free(
 # The books
 
 
+@pytest.mark.each_database
 async def test_every_refused_question_stands_in_the_books(serve: Serve) -> None:
     """With its key, visitor, origin and reason; those of nobody known are counted."""
     async with serve(tenant={"visitor_rate_per_minute": 1, "model": "small"}) as client:
@@ -353,6 +360,7 @@ async def test_every_refused_question_stands_in_the_books(serve: Serve) -> None:
         assert (total.requests, total.refused) == (6, 5)
 
 
+@pytest.mark.each_database
 async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
     """Three hundred refusals in a second: fifty rows, and one with the count of the others."""
     async with serve() as client:
@@ -365,6 +373,7 @@ async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
         assert await usage_of(client, "visitor") == {None: 250, "f" * 32: 50}
 
 
+@pytest.mark.each_database
 async def test_a_long_flood_of_refusals_is_counted_in_few_rows_too(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +394,7 @@ async def test_an_origin_that_no_browser_writes_is_not_kept(client: Client, orig
     assert await usage_of(client, "origin") == {None: 1}
 
 
+@pytest.mark.each_database
 async def test_refusals_wait_for_a_database_that_cannot_be_used(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +413,7 @@ async def test_refusals_wait_for_a_database_that_cannot_be_used(
     assert await usage_of(client, "outcome") == {"malformed_json": 1}
 
 
+@pytest.mark.each_database
 async def test_books_that_are_written_twice_at_once_hold_each_refusal_once(client: Client) -> None:
     books = client.state["service"].ledger
     await client.refused(body=b"{")
@@ -410,6 +421,7 @@ async def test_books_that_are_written_twice_at_once_hold_each_refusal_once(clien
     assert await usage_of(client, "outcome") == {"malformed_json": 1}
 
 
+@pytest.mark.each_database
 async def test_what_the_books_hold_is_written_when_the_service_stops(serve: Serve) -> None:
     async with serve() as client:
         await client.refused(body=b"{")
@@ -436,7 +448,6 @@ async def test_a_tenants_temperature_and_cap_reach_the_upstream(serve: Serve, up
 @pytest.mark.parametrize(
     "field", ["model", "temperature", "max_tokens", "system_prompt", "messages", "tools", "openai_base_url"]
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_request_can_set_none_of_it(client: Client, upstream: respx.Route, field: str) -> None:
     status, problem, _ = await client.refused(json_body={"message": "Hi", field: "x"})
     assert (status, problem["errors"][0]["field"], upstream.call_count) == (422, field, 0)

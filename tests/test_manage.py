@@ -104,6 +104,7 @@ def test_a_new_tenant_as_json_has_four_fields(run: Run) -> None:
     )
 
 
+@pytest.mark.each_database
 def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("Sell bücher.\n", encoding="utf-8")
     (tmp_path / "look.json").write_text(json.dumps({"sound": True, "followUps": ["More?"], "title": "Is overruled"}))
@@ -140,6 +141,7 @@ def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Pat
     assert "visitor_salt" not in facts
 
 
+@pytest.mark.each_database
 def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> None:
     run(*ADD, "--model", "large", "--title", "Shop", "--greeting", "Hi", "--suggestion", "Prices?")
 
@@ -183,6 +185,7 @@ def test_unset_gives_a_setting_back_its_default(run: Run) -> None:
     assert facts["widget"] == {"theme": "dark"}
 
 
+@pytest.mark.each_database
 def test_conversations_are_exported_and_deleted_by_id_visitor_address_and_tenant(run: Run, look: Look) -> None:
     """Each selection takes its own conversations only, of one tenant, and the bill stays."""
     run(*ADD)
@@ -273,6 +276,7 @@ def test_a_private_or_other_key_for_user_tokens_is_refused(
     assert private.decode().splitlines()[1] not in said
 
 
+@pytest.mark.each_database
 def test_a_keys_last_use_is_listed(run: Run, look: Look) -> None:
     run(*ADD)
 
@@ -287,6 +291,7 @@ def test_a_keys_last_use_is_listed(run: Run, look: Look) -> None:
     assert listed["last_used_at"] == "2026-03-05T00:00:00+00:00"
 
 
+@pytest.mark.each_database
 def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
     run(*ADD)
     run("tenant", "add", "bakery", "--origin", "https://bakery.test")
@@ -302,7 +307,6 @@ def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "typed", "code"), [([], "\n", 1), ([], "n\n", 1), ([], "Yes\n", 0), ([], "y\n", 0), (["--yes"], "", 0)]
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whoever_removes_a_tenant_by_hand_is_asked_once(
     run: Run, tmp_path: Path, options: list[str], typed: str, code: int
 ) -> None:
@@ -326,6 +330,7 @@ def test_whoever_removes_a_tenant_by_hand_is_asked_once(
     assert len(json.loads(run("tenant", "list", "--json"))) == code
 
 
+@pytest.mark.each_database
 def test_keys_are_added_rotated_revoked_and_listed(run: Run, look: Look) -> None:
     first = json.loads(run(*ADD, "--json"))["api_key"]
     secret = json.loads(run("key", "add", "shop", "--secret", "--expires", "2999-12-31", "--json"))
@@ -362,6 +367,7 @@ def test_a_new_key_is_said_to_be_shown_once(run: Run) -> None:
     assert re.findall(r"expired|valid", run("key", "list", "shop")) == ["expired", "valid", "valid"]
 
 
+@pytest.mark.each_database
 def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
     run(*ADD)
 
@@ -397,6 +403,7 @@ def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
     assert re.search(r"^total +0 +0 +0 +0 +0$", run("usage", "shop", "--since", "2999-01-01"), re.M)
 
 
+@pytest.mark.each_database
 def test_usage_has_a_cost_where_prices_are_given(run: Run, look: Look) -> None:
     """A price is of a million tokens: 9 at 2.50 and 4 at 10."""
     run(*ADD)
@@ -412,6 +419,7 @@ def test_usage_has_a_cost_where_prices_are_given(run: Run, look: Look) -> None:
     assert "cost" not in run("usage", "shop")
 
 
+@pytest.mark.each_database
 def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     run(*ADD)
 
@@ -433,7 +441,6 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
     assert "Deleted 0 conversations" in run("purge")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_purge_of_more_days_than_there_are_is_refused(
     fail: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,7 +504,6 @@ def test_a_purge_of_more_days_than_there_are_is_refused(
         (["conversation", "delete", "shop", "--all"], "--yes"),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     fail: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
@@ -513,7 +519,6 @@ def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     assert problem in line
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Callable[..., tuple[int, str]]) -> None:
     code, line = fail(*ADD, "--openai-key-env", "sk-canary")
 
@@ -522,6 +527,7 @@ def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Callab
     assert "canary" not in line
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -551,7 +557,6 @@ def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_1(
         ("postgresql+asyncpg://user:canary@127.0.0.1:1/x", "cannot be reached"),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_database_that_cannot_be_used_is_said_without_its_password(
     fail: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, url: str, problem: str
 ) -> None:
@@ -564,6 +569,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(
     assert "canary" not in line
 
 
+@pytest.mark.each_database
 def test_it_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "PYTHONIOENCODING": "utf-8"}
 
@@ -615,7 +621,6 @@ def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look,
         (["key", "rotate", "shop", "--json"], " The new key is lost; `key rotate` makes another."),
     ],
 )
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_output_that_cannot_be_written_is_said_in_one_line(
     run: Run, tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
@@ -632,7 +637,6 @@ def test_output_that_cannot_be_written_is_said_in_one_line(
     assert done.stderr == f"manage.py: The output cannot be written: No space left on device.{problem}\n"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_nothing_is_made_that_could_not_be_shown(run: Run, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
     command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, str(ROOT / "manage.py"), *ADD]
@@ -643,7 +647,6 @@ def test_nothing_is_made_that_could_not_be_shown(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_terminal_without_the_letters_is_shown_their_numbers(run: Run, tmp_path: Path, encoding: str) -> None:
     """The key must not be lost: it cannot be shown again."""
     environment = {
@@ -670,7 +673,6 @@ def test_a_terminal_without_the_letters_is_shown_their_numbers(run: Run, tmp_pat
     assert again.stderr == "manage.py: There is a tenant '\\u03a9mega' already.\n"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_ctrl_c_ends_a_command_without_a_traceback(run: Run, tmp_path: Path) -> None:
     """Here, while it asks."""
     run(*ADD)

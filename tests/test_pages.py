@@ -179,6 +179,7 @@ async def test_the_metrics_token_comes_with_its_scheme_in_whatever_case(
     assert response.status == status
 
 
+@pytest.mark.each_database
 async def test_health_touches_nothing_and_ready_asks_the_database(client: Client) -> None:
     assert await client.get_json("/api/v1/health") == {"status": "ok"}
     assert await client.get_json("/api/v1/ready") == {"status": "ready"}

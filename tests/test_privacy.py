@@ -21,6 +21,7 @@ KEY = "sk-canary-provider-key"
 COMMENT = "canary-comment"
 
 
+@pytest.mark.each_database
 async def test_no_path_through_the_service_writes_a_secret_or_a_word(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,8 +11,6 @@ from cases import body_of, ends_honestly, load, texts_of
 from client import Answer, Client
 from fakes import Body
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # the database makes no difference
-
 BROKEN_END = {
     "connection_reset": httpx.ReadError("reset"),
     "close_without_chunked_terminator": httpx.RemoteProtocolError("incomplete chunked read"),

@@ -18,18 +18,20 @@ from service.answers import register
 from service.store.records import StoreUnavailable
 from upstreams import local_upstream
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture(autouse=True)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
-    for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 2}.items():
+    for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 60}.items():
         monkeypatch.setattr(f"service.answers.register.{name}_SECONDS", seconds)
 
 
 @pytest.fixture
 async def two(serve: Serve) -> AsyncIterator[tuple[Client, Client]]:
     """Clients of two applications that share a database and nothing else."""
-    async with serve(resume_seconds=1) as one, process_beside(one) as other:
+    async with serve(resume_seconds=60) as one, process_beside(one) as other:
         yield one, other
 
 

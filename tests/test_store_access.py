@@ -13,6 +13,8 @@ from service.store.database import Database
 from service.store.records import KeyNotFound, NameTaken, Tenant, TenantNotFound
 from service.store.store import LISTED_ORIGIN, Store
 
+pytestmark = pytest.mark.each_database
+
 
 async def test_a_new_tenant_has_a_key_a_widget_and_limits(store: Store) -> None:
     tenant, widget, api_key = await store.add_tenant("shop", {"title": "Hi"}, origins=["https://shop.test"])

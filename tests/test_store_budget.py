@@ -15,6 +15,8 @@ from databases import tenant as tenant
 from service.store.records import Begun, BudgetSpent, ConversationNotFound, CutTurn, Tenant, Terms, TooManyStreams
 from service.store.store import Store
 
+pytestmark = pytest.mark.each_database
+
 HOUR, DAY = 3600, 86_400
 NOON = 20_000 * DAY + 12 * HOUR
 

@@ -20,7 +20,14 @@ from service.store import database
 from service.store.records import Begun, StoreError, StoreUnavailable, Tenant
 from service.store.store import Store
 
+pytestmark = pytest.mark.each_database
+
 HANGS_SECONDS = 60  # what takes so long would wait for ever
+
+
+@pytest.fixture(autouse=True)
+def deadlines() -> None:
+    """The service's own."""
 
 
 @asynccontextmanager
@@ -232,11 +239,12 @@ async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeyp
         await store.close()
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_a_restarted_server_is_found_again_at_once(database_url: str, store: Store, tenant: Tenant) -> None:
     await asyncio.gather(*(store.ping() for _ in range(10)))
 
-    on_postgres("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chatbot'")
+    name = make_url(database_url).database  # other tests have connections to the same server
+    on_postgres(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
     assert await store.list_tenants() == [tenant]
     assert (await begin(store, tenant)).is_new

@@ -16,6 +16,8 @@ from service.store.records import Quota, StoreUnavailable, Taken, Tenant, UsageR
 from service.store.store import Store
 from service.store.tables import usage
 
+pytestmark = pytest.mark.each_database
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

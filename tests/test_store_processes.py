@@ -3,27 +3,58 @@
 import asyncio
 import multiprocessing
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
 
-from databases import ask, begin, finish, has_spent, take, used
+from databases import ask, be_patient, begin, finish, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
 from service.store.records import Tenant
 from service.store.store import Store
 
+pytestmark = pytest.mark.each_database
+
 PROCESSES = 3
 
 
-async def _in_processes(work: Callable[..., Any], *given: Any) -> list[Any]:
-    """The result of `work` in each of several processes, none of which shares anything with this one."""
-    loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return await asyncio.gather(*(loop.run_in_executor(pool, work, *given) for _ in range(PROCESSES)))
+InProcesses = Callable[..., Awaitable[list[Any]]]
+
+_everybody: Barrier  # of each of the processes
+
+
+@pytest.fixture(scope="module")
+def _pool() -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, context, initializer=_meet_at, initargs=(barrier,)) as pool:
+        yield pool
+
+
+def _meet_at(barrier: Barrier) -> None:
+    global _everybody
+    _everybody = barrier
+    be_patient(pytest.MonkeyPatch())
+
+
+def _at_once(work: Callable[..., Any], *given: Any) -> Any:
+    _everybody.wait(60)
+    return work(*given)
+
+
+@pytest.fixture
+def in_processes(_pool: ProcessPoolExecutor) -> InProcesses:
+    """The result of a function in each of several processes at once, none of which shares anything with this one."""
+
+    async def run(work: Callable[..., Any], *given: Any) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(_pool, _at_once, work, *given) for _ in range(PROCESSES)))
+
+    return run
 
 
 def _migrate(url: str) -> None:
@@ -88,21 +119,27 @@ def _set_widget(url: str, times: int) -> None:
     asyncio.run(run())
 
 
-async def test_processes_that_start_at_once_make_the_tables_once(database_url: str) -> None:
-    await _in_processes(_migrate, database_url)
+async def test_processes_that_start_at_once_make_the_tables_once(
+    in_processes: InProcesses, empty_database_url: str
+) -> None:
+    await in_processes(_migrate, empty_database_url)
 
 
 @pytest.mark.parametrize("limit", [40, 1000])
-async def test_processes_share_one_limit(database_url: str, store: Store, limit: int) -> None:
-    granted = await _in_processes(_take, database_url, limit, 100)
+async def test_processes_share_one_limit(
+    in_processes: InProcesses, database_url: str, store: Store, limit: int
+) -> None:
+    granted = await in_processes(_take, database_url, limit, 100)
 
     assert sum(granted) == min(limit, 100 * PROCESSES)
 
 
-async def test_processes_lose_no_turn_and_repeat_none(database_url: str, store: Store, tenant: Tenant) -> None:
+async def test_processes_lose_no_turn_and_repeat_none(
+    in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
+) -> None:
     shared = [uuid.uuid4() for _ in range(30)]
 
-    results = await _in_processes(_ask, database_url, 30, shared)
+    results = await in_processes(_ask, database_url, 30, shared)
 
     assert sum(begun for begun, _ in results) == len(shared)
     assert sum(ended for _, ended in results) == len(shared)
@@ -110,20 +147,20 @@ async def test_processes_lose_no_turn_and_repeat_none(database_url: str, store: 
 
 
 async def test_processes_that_sum_up_at_once_count_nothing_twice(
-    database_url: str, store: Store, tenant: Tenant
+    in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
 ) -> None:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     await store.record([used(tenant, at=at + timedelta(days=day)) for day in range(3) for _ in range(4000)])
 
-    await _in_processes(_purge, database_url)
+    await in_processes(_purge, database_url)
 
     (total,) = await store.usage("shop", at, ())
     assert (total.requests, total.charged) == (12_000, 156_000)
 
 
 async def test_processes_that_read_before_they_write_undo_nothing(
-    database_url: str, store: Store, tenant: Tenant
+    in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
 ) -> None:
-    await _in_processes(_set_widget, database_url, 30)
+    await in_processes(_set_widget, database_url, 30)
 
     assert len((await store.get_widget("shop")).settings) == 30 * PROCESSES

@@ -19,6 +19,8 @@ from service.store.database import Database
 from service.store.records import SchemaMismatch, Tenant, UsageRow
 from service.store.store import Store
 
+pytestmark = pytest.mark.each_database
+
 SCHEMAS = Path(__file__).with_name("schemas")  # as earlier releases made their tables
 OLD_API_KEY = "a4_pub_" + "x" * 32
 OLD_TENANT = {
@@ -85,8 +87,8 @@ async def _set_version(url: str, version: int) -> None:
     await database.close()
 
 
-async def test_an_empty_database_gets_its_tables(database_url: str) -> None:
-    store = Store(database_url)
+async def test_an_empty_database_gets_its_tables(empty_database_url: str) -> None:
+    store = Store(empty_database_url)
     with pytest.raises(SchemaMismatch, match=f"version 0.*needs {tables.newest_version()}"):
         await store.ping()
 
@@ -97,14 +99,14 @@ async def test_an_empty_database_gets_its_tables(database_url: str) -> None:
     await store.close()
 
 
-async def test_a_database_of_version_0_gets_its_tables(database_url: str) -> None:
-    database = Database(database_url)
+async def test_a_database_of_version_0_gets_its_tables(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     async with database.writing() as db:
         await db.run_sync(tables.schema_version.create)
         await db.execute(tables.schema_version.insert().values(version=0))
     await database.close()
 
-    store = Store(database_url)
+    store = Store(empty_database_url)
     await store.migrate()
     await store.ping()
     await store.close()
@@ -178,11 +180,11 @@ ROWS_OF_VERSION_1 = (
 )
 
 
-async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budget(database_url: str) -> None:
+async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budget(empty_database_url: str) -> None:
     """What the first releases wrote is there afterwards, and what they spent today is spent."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     one, two = uuid.uuid4(), uuid.uuid4()
-    database = Database(database_url)
+    database = Database(empty_database_url)
     known = {"today": today.date(), "yesterday": (today - timedelta(days=1)).date(), "midnight": today.timestamp()}
     ids = {"one": one.hex, "two": two.hex} if database.is_sqlite else {"one": one, "two": two}
     script = (SCHEMAS / f"1-{'sqlite' if database.is_sqlite else 'postgresql'}.sql").read_text()
@@ -193,7 +195,7 @@ async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budg
             await db.exec_driver_sql(statement)
     await database.close()
 
-    store = Store(database_url)
+    store = Store(empty_database_url)
     await store.migrate()
 
     await store.ping()
@@ -236,12 +238,12 @@ async def test_a_newer_database_is_refused_as_it_is(database_url: str, store: St
         await store.ping()
 
 
-async def test_many_that_start_at_once_migrate_once(database_url: str) -> None:
-    stores = [Store(database_url) for _ in range(8)]
+async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+    stores = [Store(empty_database_url) for _ in range(8)]
 
     await asyncio.gather(*(store.migrate() for store in stores))
 
-    database = Database(database_url)
+    database = Database(empty_database_url)
     async with database.reading() as db:
         assert (await db.scalars(select(tables.schema_version.c.version))).all() == [tables.newest_version()]
     await database.close()

@@ -27,6 +27,8 @@ from service.store.records import (
 )
 from service.store.store import Store
 
+pytestmark = pytest.mark.each_database
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 HARD_TEXTS = [
@@ -254,7 +256,7 @@ async def test_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) 
     assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_nothing_that_a_visitor_asks_for_goes_through_a_whole_table(
     store: Store, tenant: Tenant, database_url: str
 ) -> None:

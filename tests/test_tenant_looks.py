@@ -107,7 +107,6 @@ def test_an_images_source_in_the_policy_is_its_address_without_the_query(value: 
     assert image_source(value) == source
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_widgets_page_may_load_the_tenants_own_images_and_no_others(serve: Serve) -> None:
     """What stands in the database without having been checked adds nothing to the policy."""
     async with serve() as client:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import re
 import shutil
 import signal
@@ -23,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from faults.readers import fetch
-from processes import ROOT
+from processes import ROOT, free_port
 from service.store.store import Store
 
 WATCHED = Path(__file__).with_name("watched.py")
@@ -319,19 +318,6 @@ async def house(
     finally:
         await asyncio.gather(*(replica.stop() for replica in open_house.replicas))
         await open_house.store.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and no outgoing connection takes: a reader that connects must not meet itself."""
-    while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A short form of every fault, against real service processes; `python tests/faults/run.py` plays the full counts."""
+"""A short form of every fault against real service processes, or with `--full` all of it."""
 
 import asyncio
 import json
@@ -27,9 +27,9 @@ def postgres_server() -> Iterator[Postgres | None]:
 
 
 @pytest.mark.parametrize("id", FAULTS)
-def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None) -> None:
+def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None, full: bool) -> None:
     """The fault does no more harm than its number allows."""
-    play = Play(tmp_path, short=True, postgres=(lambda: postgres_server) if postgres_server else None)
+    play = Play(tmp_path, short=not full, postgres=(lambda: postgres_server) if postgres_server else None)
     try:
         asyncio.run(FAULTS[id].play(play))
     except NotAllowed as reason:
