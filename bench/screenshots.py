@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from browser import Chat, HostPages, Provider, add_tenant, script_tag, serving
+from browser import Chat, HostPages, Provider, Providers, add_tenant, script_tag, serving
 from processes import RunningService, running_service
 from visitor import ARGUMENTS
 
@@ -241,18 +241,18 @@ def main() -> None:
     options = parser.parse_args()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    pages, provider = HostPages(), Provider()
+    pages, providers = HostPages(), Providers()
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(pages.handler()) as page_port,
-        serving(provider.handler()) as provider_port,
+        serving(providers.handler()) as provider_port,
     ):
         pages.url = f"http://localhost:{page_port}"
-        provider.url = f"http://127.0.0.1:{provider_port}/v1"
-        settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
-        with running_service(Path(folder), **settings) as service:
-            shoot_all(out, options.states or list(STATES), service, provider, pages)
-        provider.reset()
+        providers.url = f"http://127.0.0.1:{provider_port}"
+        with providers.provider() as provider:
+            settings = {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
+            with running_service(Path(folder), **settings) as service:
+                shoot_all(out, options.states or list(STATES), service, provider, pages)
 
 
 if __name__ == "__main__":

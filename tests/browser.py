@@ -1,15 +1,17 @@
 """The widget as a visitor meets it: on a page of another origin, with an upstream that says what it is told."""
 
+import itertools
 import json
 import re
 import socket
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from typing import Any, ClassVar, Protocol
 
 from playwright.sync_api import Frame, Locator, Page, expect
@@ -20,14 +22,17 @@ from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"
 PATIENCE = 30_000  # milliseconds, for what comes about long before
+VISITOR: dict[str, Any] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
 
 expect.set_options(timeout=PATIENCE)
 
 
 def add_tenant(service: RunningService, name: str, *options: str, origin: str = "") -> RunningService:
-    """The same service as another tenant of it sees it."""
-    added = service.manage("tenant", "add", name, "--origin", origin or service.origin, *options)
-    return replace(service, widget_id=added["widget_id"], api_key=added["api_key"])
+    """The same service as another tenant of it sees it. The tenant's name begins with `name`."""
+    name = f"{name} {uuid.uuid4()}"
+    model = ["--model", service.model] if service.model else []
+    added = service.manage("tenant", "add", name, "--origin", origin or service.origin, *model, *options)
+    return replace(service, tenant=name, widget_id=added["widget_id"], api_key=added["api_key"])
 
 
 def script_tag(service: RunningService, attributes: str = "", *, url: str = "") -> str:
@@ -181,13 +186,18 @@ class ProviderAnswer:
 
 
 class Provider:
-    """An OpenAI-compatible upstream on a real socket."""
+    """The upstream of one test: only questions at its URL or for its model get its answers, in the order given."""
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, url: str, model: str) -> None:
+        self.url = url
+        self.model = model
         self.asked: list[dict[str, Any]] = []
-        self._answers: Queue[ProviderAnswer] = Queue()
+        self._changed = threading.Condition()
+        self._answers: list[ProviderAnswer] = []
         self._given: list[ProviderAnswer] = []
+        self._under_way = 0
+        self._resets = 0
+        self._closed = False
 
     def answer(self, *texts: str) -> ProviderAnswer:
         """The answer to the next question: whole if there are texts, otherwise as the test goes on to say."""
@@ -203,31 +213,83 @@ class Provider:
         self._give(ProviderAnswer(status))
 
     def reset(self) -> None:
-        for answer in self._given:
-            answer.pieces.put(None)
-        self._given.clear()
-        self.asked.clear()
-        self._answers = Queue()
+        """End every answer, refuse every question that waits for one, and wait until the last has been."""
+        with self._changed:
+            self._resets += 1
+            for answer in self._given:
+                answer.pieces.put(None)
+            self._given.clear()
+            self._answers.clear()
+            self._changed.notify_all()
+            idle = self._changed.wait_for(lambda: not self._under_way, PATIENCE / 1000)
+            self.asked.clear()
+        assert idle, "a question to the provider did not end"
+
+    def close(self) -> None:
+        """Reset, and refuse whatever is still asked."""
+        with self._changed:
+            self._closed = True
+        self.reset()
 
     def _give(self, answer: ProviderAnswer) -> ProviderAnswer:
-        self._given.append(answer)
-        self._answers.put(answer)
+        with self._changed:
+            self._given.append(answer)
+            self._answers.append(answer)
+            self._changed.notify_all()
         return answer
 
-    def take(self, question: dict[str, Any]) -> ProviderAnswer:
-        self.asked.append(question)
+    @contextmanager
+    def take(self, question: dict[str, Any]) -> Iterator[ProviderAnswer]:
+        """The answer to a question, as soon as there is one. A question that gets none is refused for good."""
+        with self._changed:
+            self._under_way += 1
+            self.asked.append(question)
+            resets = self._resets
+            self._changed.wait_for(
+                lambda: self._answers or self._closed or self._resets != resets, timeout=PATIENCE / 1000
+            )
+            current = self._resets == resets and not self._closed
+            answer = self._answers.pop(0) if self._answers and current else ProviderAnswer(400)
         try:
-            return self._answers.get(timeout=PATIENCE / 1000)
-        except Empty:
-            return ProviderAnswer(500)
+            yield answer
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+
+class Providers:
+    """An OpenAI-compatible upstream on a real socket, which is a provider of its own for each test."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._count = itertools.count(1)
+        self._open: dict[str, Provider] = {}
+
+    @contextmanager
+    def provider(self) -> Iterator[Provider]:
+        """A new provider. Close the pages that ask it before it closes."""
+        name = f"model-{next(self._count)}"
+        provider = self._open[name] = Provider(f"{self.url}/{name}/v1", name)
+        try:
+            yield provider
+        finally:
+            del self._open[name]
+            provider.close()
+
+    def find(self, path: str, question: dict[str, Any]) -> Provider | None:
+        """The provider that a question is for; None once its test is over."""
+        return self._open.get(path.split("/")[1]) or self._open.get(question["model"])
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
-        provider = self
+        providers = self
 
         class Handler(_QuietHandler):
             def do_POST(self) -> None:
-                answer = provider.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                with suppress(OSError):
+                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                provider = providers.find(self.path, question)
+                taken = provider.take(question) if provider else nullcontext(ProviderAnswer(400))
+                with taken as answer, suppress(OSError):
                     self._refuse(answer.status) if answer.status != 200 else self._stream(answer)
 
             def _stream(self, answer: ProviderAnswer) -> None:
@@ -256,10 +318,14 @@ class _QuietHandler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a connection that the backlog of 5 drops is tried again a second later
+
+
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """Serve in threads; the port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

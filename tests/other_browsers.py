@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 from selenium.common.exceptions import ElementNotInteractableException, WebDriverException
 from selenium.webdriver import ActionChains, Keys, Remote
 from selenium.webdriver.remote.client_config import ClientConfig
@@ -20,6 +20,8 @@ from selenium.webdriver.webkitgtk.service import Service
 
 from browser import PATIENCE, Chat
 from required import skip_unless_required
+
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 # What a visitor sees of the chat, found in its open shadow trees; null while there is none.
 LOOK = """
@@ -98,6 +100,7 @@ class Visitor:
             if shown == expected:
                 return seen
             assert time.monotonic() < deadline, f"expected {expected}, saw {seen}"
+            time.sleep(0.02)
 
     def sees_button(self, name: str) -> None:
         self._waits_for("buttons", name)
@@ -109,6 +112,7 @@ class Visitor:
         deadline = time.monotonic() + PATIENCE / 1000
         while text not in (seen := self.driver.inside(SEEN) or {}).get(part, ""):
             assert time.monotonic() < deadline, f"expected {text!r} among the {part}, saw {seen}"
+            time.sleep(0.02)
 
     def opens(self, bubble: str = "Open chat") -> None:
         self.sees_button(bubble)
@@ -160,9 +164,12 @@ class Firefox:
         return self.chat.frame.evaluate(f"() => {{ {script} }}")
 
 
+# Lets in one new visitor after another.
+Browser = Callable[[], AbstractContextManager[Driver]]
+
+
 @contextmanager
-def firefox() -> Iterator[Firefox]:
-    """Firefox with a new visitor."""
+def firefox() -> Iterator[Browser]:
     executable = shutil.which("firefox-esr")
     if executable is None:
         skip_unless_required("no firefox-esr on the PATH")
@@ -172,13 +179,17 @@ def firefox() -> Iterator[Firefox]:
         browser = playwright.firefox.launch(
             channel="moz-firefox", executable_path=executable, firefox_user_prefs=preferences
         )
-        context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(PATIENCE)
-        driver = Firefox(context.new_page())
-        yield driver
-        console = driver.chat.console
+
+        @contextmanager
+        def visitor() -> Iterator[Firefox]:
+            with browser.new_context(locale="en-US", viewport=SIZE) as context:
+                context.set_default_timeout(PATIENCE)
+                driver = Firefox(context.new_page())
+                yield driver
+                assert driver.chat.console == []
+
+        yield visitor
         browser.close()
-    assert console == []
 
 
 class WebKit:
@@ -230,8 +241,8 @@ class WebKit:
 
 
 @contextmanager
-def webkit() -> Iterator[WebKit]:
-    """WebKit with a new visitor, on a screen of its own."""
+def webkit() -> Iterator[Browser]:
+    """On a screen of its own. What a visitor leaves in it belongs to the tenant of their test."""
     driver_path, screen_path = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
     browser_path = max(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), default=None)
     if not (driver_path and screen_path and browser_path):
@@ -246,8 +257,15 @@ def webkit() -> Iterator[WebKit]:
             # Not Selenium's class for WebKitGTK, which warns of its own deprecated ways.
             connection = RemoteConnection(client_config=ClientConfig(remote_server_addr=service.service_url))
             with Remote(command_executor=connection, options=options) as driver:
-                driver.set_window_rect(0, 0, 1280, 800)
-                yield WebKit(driver)
+
+                @contextmanager
+                def visitor() -> Iterator[WebKit]:
+                    driver.set_window_rect(0, 0, SIZE["width"], SIZE["height"])
+                    yield WebKit(driver)
+                    driver.switch_to.default_content()
+                    driver.get("about:blank")
+
+                yield visitor
         finally:
             service.stop()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from browser import HostPages, Provider, script_tag
-from other_browsers import Visitor, firefox, webkit
+from other_browsers import Browser, Visitor, firefox, webkit
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -13,10 +13,16 @@ pytest_plugins = ["visitor"]
 Arrive = Callable[..., Visitor]
 
 
-@pytest.fixture(params=[firefox, webkit], ids=["firefox", "webkit"])
-def arrive(request: pytest.FixtureRequest, host_pages: HostPages, shop: RunningService) -> Iterator[Arrive]:
+@pytest.fixture(scope="module", params=[firefox, webkit], ids=["firefox", "webkit"])
+def other_browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with request.param() as browser:
+        yield browser
+
+
+@pytest.fixture
+def arrive(other_browser: Browser, host_pages: HostPages, shop: RunningService) -> Iterator[Arrive]:
     """Brings a visitor to a host page with the widget: `visitor = arrive('data-theme="dark"')`."""
-    with request.param() as driver:
+    with other_browser() as driver:
 
         def come(attributes: str = "", **page: str | dict[str, str]) -> Visitor:
             page["body"] = f"{page.get('body', '')}{script_tag(shop, attributes)}"

@@ -68,7 +68,6 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     chat = visit(
         f"""data-theme="{theme}" data-suggestions='["Where is it?"]' data-sound="true" data-privacy="A note." """
     )
-    chat.page.emulate_media(reduced_motion="reduce")  # a colour that fades in has no contrast yet
     expect(chat.bubble).to_be_visible()
     check(chat.frame)
     check(chat.page.main_frame)
@@ -130,7 +129,6 @@ def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
         f"""data-theme="{theme}" data-consent="true" data-privacy-url="https://shop.example/privacy"
         data-handoff="help@shop.example" data-follow-ups='["And then?"]'"""
     )
-    chat.page.emulate_media(reduced_motion="reduce")
     chat.bubble.click()
     expect(chat.button("Agree and start")).to_be_focused()
     check(chat.frame)
@@ -147,7 +145,6 @@ def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
 def test_axe_finds_nothing_on_a_phone(visit: Visit, provider: Provider, check: Check) -> None:
     chat = visit()
     chat.page.set_viewport_size({"width": 390, "height": 844})
-    chat.page.emulate_media(reduced_motion="reduce")
     chat.open()
     provider.answer("An answer.")
     chat.ask("A question?")
@@ -221,7 +218,7 @@ def test_the_owners_colours_can_be_read_though_the_visitors_system_prefers_other
     visit: Visit, provider: Provider, check: Check, system: Literal["light", "dark"], colours: str
 ) -> None:
     chat = visit('data-proactive="Can we help?" data-proactive-delay=0', head=f"<style>:root {{ {colours} }}</style>")
-    chat.page.emulate_media(color_scheme=system, reduced_motion="reduce")
+    chat.page.emulate_media(color_scheme=system)
     expect(chat.button("Can we help?")).to_be_visible()
     check(chat.frame)
     chat.button("Can we help?").click()

@@ -1,7 +1,6 @@
 """What a visitor sees when something breaks, and the way on from there."""
 
 import re
-import socket
 from pathlib import Path
 
 import httpx
@@ -9,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, Line, Provider, Visit, add_tenant
-from processes import RunningService, restarted, running_service
+from processes import RunningService, free_port, restarted, running_service
 
 pytest_plugins = ["visitor"]
 
@@ -268,9 +267,7 @@ def test_a_conversation_that_the_service_has_forgotten_begins_anew(
 def test_a_service_that_restarts_during_an_answer_lets_it_end_and_goes_on_afterwards(
     visit: Visit, provider: Provider, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        settings = {"PORT": str(free.getsockname()[1]), "OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
+    settings = {"PORT": str(free_port()), "OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}
     with running_service(tmp_path, **settings) as service:
         chat = visit(service=service)
         chat.open()

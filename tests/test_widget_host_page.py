@@ -14,6 +14,8 @@ from service.schema import WidgetSettings
 
 pytest_plugins = ["visitor"]
 
+REDUCED_MOTION = "no-preference"
+
 # Of all that a script could change on the page that loads it.
 FACTS = """() => ({
     globals: Object.getOwnPropertyNames(window).filter((name) => name !== 'A4ChatWidget'),
@@ -278,7 +280,7 @@ def test_the_tenants_settings_show_and_an_attribute_wins_over_them(
 ) -> None:
     settings = ["--title", "Shop help", "--greeting", "Welcome in!", "--suggestion", "Where is it?"]
     styled = add_tenant(shop, "styled")
-    shop.manage("tenant", "set", "styled", *settings, "--color", "#008060", "--position", "bottom-left")
+    shop.manage("tenant", "set", styled.tenant, *settings, "--color", "#008060", "--position", "bottom-left")
 
     chat = visit(service=styled)
     chat.open()

@@ -9,6 +9,8 @@ from browser import Chat, Provider, Visit
 
 pytest_plugins = ["visitor"]
 
+REDUCED_MOTION = "no-preference"
+
 TALL = '<div style="height: 5000px"></div>'
 PHONE = {"has_touch": True, "viewport": {"width": 390, "height": 844}}
 TABLET = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}

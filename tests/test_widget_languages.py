@@ -1,15 +1,18 @@
 """Every language of the window: chosen as the page, the tag or the browser says, and laid out as its readers expect."""
 
 import re
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from browser import WIDGET, Chat, HostPages, Provider, Visit, script_tag
+from browser import PATIENCE, VISITOR, WIDGET, Chat, HostPages, Provider, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
+
+Visit = Callable[..., Chat]
 
 STRINGS = WIDGET / "src" / "strings"
 FROM_RIGHT = ("ar", "fa", "he")
@@ -54,6 +57,35 @@ def bubble_label(locale: str) -> str:
     found = re.search(rf"^ {{2}}'?{locale}'?: \['(.+?)'", (STRINGS / "locale.ts").read_text(), re.MULTILINE)
     assert found
     return found[1]
+
+
+@pytest.fixture(scope="module")
+def _tab(browser: Browser) -> Iterator[Page]:
+    with browser.new_context(**VISITOR, reduced_motion="reduce") as context:
+        context.set_default_timeout(PATIENCE)
+        yield context.new_page()
+
+
+@pytest.fixture
+def tab(_tab: Page, provider: Provider) -> Iterator[Page]:
+    """One page for all languages: each tenant is new to its visitor, and a page takes longer to make than to fill."""
+    yield _tab
+    _tab.unroute_all()
+    _tab.context.set_offline(False)
+    _tab.set_viewport_size(VISITOR["viewport"])
+    _tab.goto("about:blank")  # so that nothing more is asked of the provider
+
+
+@pytest.fixture
+def visit(tab: Page, host_pages: HostPages, shop: RunningService) -> Visit:
+    """Goes to a host page with the widget on it: `chat = visit('data-locale="de"')`."""
+
+    def go(attributes: str = "", *, head: str = "") -> Chat:
+        chat = Chat(tab, shop.widget_id)
+        tab.goto(host_pages.add(head=head, body=script_tag(shop, attributes)))
+        return chat
+
+    return go
 
 
 def open_in(chat: Chat, locale: str) -> dict[str, str]:
@@ -111,7 +143,6 @@ def test_nothing_is_cut_off_on_the_narrowest_screen_in_any_language(
         'data-privacy-url="https://shop.test/privacy"'
     )
     chat.page.set_viewport_size({"width": 320, "height": 640})
-    chat.page.emulate_media(reduced_motion="reduce")
     says = open_in(chat, locale)
     assert chat.frame.evaluate(CRAMPED) == []
 
@@ -155,7 +186,6 @@ def test_no_word_of_the_tenant_is_too_long_for_the_narrowest_screen(visit: Visit
     texts = f"""data-greeting="{word}" data-suggestions='["{word}"]' data-follow-ups='["{word}"]' """
     chat = visit(f'data-consent="true" data-privacy="https://shop.test/{word}" {texts}')
     chat.page.set_viewport_size({"width": 320, "height": 640})
-    chat.page.emulate_media(reduced_motion="reduce")
     chat.bubble.click()
     agree = chat.button("Agree and start")
     expect(agree).to_be_focused()
@@ -266,11 +296,11 @@ def test_a_page_that_names_no_language_is_spoken_to_in_the_browsers(
         open_in(chat, "uk")
 
 
-def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit, context: BrowserContext) -> None:
+def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit, tab: Page) -> None:
     def refuse(route: Route) -> None:
         route.abort()
 
-    context.route(CHUNK, refuse)
+    tab.route(CHUNK, refuse)
     chat = visit('data-locale="ar"')
     chat.button(bubble_label("ar")).click()
     expect(chat.inside.get_by_role("textbox", name=words("en")["placeholder"])).to_be_focused()

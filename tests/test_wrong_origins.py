@@ -20,7 +20,6 @@ from wrong_origins import ALLOWED, OF_PAGES, WRONG_ORIGINS
 pytest_plugins = ["visitor"]
 
 SERVICE = "https://chat.example"
-EXACT = "the tenant whose key is copied"
 PATHS = [
     ("POST", "chat"),
     ("GET", "conversations"),
@@ -36,7 +35,6 @@ def test_there_are_as_many_as_promised() -> None:
     assert not any(origin_matches(origin, [ALLOWED]) for origin in WRONG_ORIGINS)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_api_refuses_each_at_every_path(serve: Serve, upstream: respx.Route) -> None:
     async with serve(tenant={"origins": [ALLOWED]}) as client:
         for origin in WRONG_ORIGINS:
@@ -81,10 +79,10 @@ class Sites:
         return page
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def exact(shop: RunningService) -> RunningService:
     """The tenant whose key and widget id are copied: only pages at https://allowed.example may use them."""
-    return add_tenant(shop, EXACT, origin=ALLOWED)
+    return add_tenant(shop, "exact", origin=ALLOWED)
 
 
 @pytest.fixture
@@ -158,7 +156,7 @@ def test_the_page_in_the_frame_begins_for_no_wrong_origin(sites: Sites, exact: R
 def test_a_wildcard_is_one_level_though_the_browsers_is_more(
     sites: Sites, shop: RunningService, provider: Provider, deeper: str
 ) -> None:
-    service = add_tenant(shop, f"one-level-{uuid.uuid4()}", origin="https://*.allowed.example")
+    service = add_tenant(shop, "one-level", origin="https://*.allowed.example")
     right = Chat(sites.open("https://www.allowed.example", script_tag(service, url=SERVICE)), service.widget_id)
     expect(right.bubble).to_be_visible()
     wrong = Chat(sites.open(deeper, script_tag(service, url=SERVICE)), service.widget_id)
@@ -169,7 +167,7 @@ def test_a_wildcard_is_one_level_though_the_browsers_is_more(
 
 
 def test_a_tenant_that_asked_for_it_is_shown_anywhere(sites: Sites, shop: RunningService, provider: Provider) -> None:
-    added = shop.manage("tenant", "add", f"any-{uuid.uuid4()}", "--any-origin")
+    added = shop.manage("tenant", "add", f"any-{uuid.uuid4()}", "--any-origin", "--model", shop.model)
     service = replace(shop, widget_id=added["widget_id"], api_key=added["api_key"])
     chat = Chat(sites.open("https://anywhere.example", script_tag(service, url=SERVICE)), service.widget_id)
     chat.open()
@@ -212,5 +210,5 @@ def frame_in(outer: Page | Frame) -> Frame:
 
 def spent(service: RunningService) -> int:
     """The tokens that the tenant of `exact` used."""
-    total = service.manage("usage", EXACT)["total"]
+    total = service.manage("usage", service.tenant)["total"]
     return int(total["prompt_tokens"] + total["completion_tokens"])

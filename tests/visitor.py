@@ -1,18 +1,24 @@
 """The fixtures of the widget's tests: Chromium, a site, and a service whose upstream says what it is told.
 
+Each test has a tenant of the service and a provider behind it that are its own.
 The browser lives as long as a test module: Playwright's synchronous API keeps an event loop running, in which the
 asynchronous tests of other modules could not start theirs.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browser import PATIENCE, Chat, HostPages, Line, Provider, Visit, script_tag, serving
+from browser import PATIENCE, VISITOR, Chat, HostPages, Line, Provider, Providers, Visit, script_tag, serving
 from processes import RunningService, running_service
 from required import skip_unless_required
+from service.store.records import Tenant, Widget
+from service.store.store import Store
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -30,9 +36,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A visitor who was never here; a test's parameter says what their browser has instead."""
-    theirs = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **getattr(request, "param", {})}
+def context(browser: Browser, provider: Provider, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A visitor who was never here; a test's parameter says what their browser has instead.
+
+    Their pages close before the provider does, so that nothing more is asked then.
+    """
+    motion = getattr(request.module, "REDUCED_MOTION", "reduce")  # most tests only wait for what moves
+    theirs = {**VISITOR, "reduced_motion": motion, **getattr(request, "param", {})}
     with browser.new_context(**theirs) as context:
         context.set_default_timeout(PATIENCE)
         yield context
@@ -47,27 +57,51 @@ def host_pages() -> Iterator[HostPages]:
 
 
 @pytest.fixture(scope="session")
-def _provider() -> Iterator[Provider]:
-    provider = Provider()
-    with serving(provider.handler()) as port:
-        provider.url = f"http://127.0.0.1:{port}/v1"
-        yield provider
-        provider.reset()
+def providers() -> Iterator[Providers]:
+    providers = Providers()
+    with serving(providers.handler()) as port:
+        providers.url = f"http://127.0.0.1:{port}"
+        yield providers
 
 
 @pytest.fixture
-def provider(_provider: Provider) -> Iterator[Provider]:
+def provider(providers: Providers) -> Iterator[Provider]:
     """The upstream of `shop`."""
-    yield _provider
-    _provider.reset()
+    with providers.provider() as provider:
+        yield provider
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory, _provider: Provider) -> Iterator[RunningService]:
-    """A real service, with a tenant for pages on localhost."""
-    settings = {"OPENAI_BASE_URL": _provider.url, "OPENAI_API_KEY": "sk-upstream"}
-    with running_service(tmp_path_factory.mktemp("shop"), **settings) as running:
+def shops(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[RunningService]:
+    """The real service that the tests of this process share."""
+    settings = {"OPENAI_BASE_URL": f"{providers.url}/v1", "OPENAI_API_KEY": "sk-upstream"}
+    with running_service(tmp_path_factory.mktemp("shops"), **settings) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _add_tenant(shops: RunningService) -> Iterator[Callable[..., tuple[Tenant, Widget, str]]]:
+    """Adds a tenant from within this process, which is quicker than manage.py."""
+    with start_blocking_portal() as portal:
+        store = Store(shops.environment["DATABASE_URL"])
+        yield lambda name, **settings: portal.call(partial(store.add_tenant, name, **settings))
+        portal.call(store.close)
+
+
+@pytest.fixture
+def shop(
+    shops: RunningService, provider: Provider, _add_tenant: Callable[..., tuple[Tenant, Widget, str]]
+) -> RunningService:
+    """A real service, with a tenant for pages on localhost."""
+    tenant, widget, api_key = _add_tenant(
+        provider.model,
+        model=provider.model,
+        origins=[shops.origin],
+        rate_per_minute=0,
+        visitor_rate_per_minute=0,
+        tokens_per_day=0,
+    )
+    return replace(shops, tenant=tenant.name, model=provider.model, widget_id=widget.id, api_key=api_key)
 
 
 @pytest.fixture
