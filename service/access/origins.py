@@ -3,9 +3,11 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import cache
 from urllib.parse import SplitResult, urlsplit
 
 import idna
+from publicsuffixlist import PublicSuffixList
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ANY_PORT = "*"
@@ -132,7 +134,26 @@ def _parse_wildcard(text: str, host: str) -> str:
     parent = _parse_host(text, host.removeprefix(ANY_LABEL))
     if "." not in parent or IPV4.fullmatch(parent):
         raise _refused(text, "has a wildcard for all of a top-level domain or for addresses: name a domain of yours")
+    if _is_anybodys(parent):
+        raise _refused(
+            text, f"has a wildcard for everyone's sites: anyone can get a name under {parent}. Name a domain of yours"
+        )
     return f"{ANY_LABEL}{parent}"
+
+
+def _is_anybodys(domain: str) -> bool:
+    """Whether different people own the names one level below, by the Public Suffix List (publicsuffix.org).
+
+    The list is the one in the package, which is pinned; nothing is fetched. Some of its rules cover all names below a
+    domain that is not on it itself, such as `*.kawasaki.jp`.
+    """
+    suffixes = _public_suffixes()
+    return suffixes.is_public(domain) or suffixes.is_public(f"any-name.{domain}")
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
 
 
 def _parse_ipv4(text: str, host: str) -> str:
