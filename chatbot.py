@@ -32,7 +32,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
@@ -56,9 +56,11 @@ from service.upstream.call import Endpoint, answer_options, question_body
 from service.upstream.completion import Finish
 from service.web import pages
 from service.web.assets import Asset
+from service.web.connections import ABORT, OVERLOADED, RETRY_SECONDS, TRUSTED_PROXY
 from service.web.exchange import Exchange
 from service.web.lifespan import Service, run_service
-from service.web.server import ABORT, run_server
+from service.web.listening import bind
+from service.web.server import run_server
 
 __all__ = ["Settings", "create_app"]
 
@@ -534,7 +536,7 @@ class Edge:
             return
         request = Request(scope)
         exchange = request.state.exchange = Exchange(
-            request_id=_request_id(request.headers),
+            request_id=_request_id(request),
             method=request.method,
             address=request.client.host if request.client else "",
             origin=request.headers.get("origin"),
@@ -570,6 +572,8 @@ class Edge:
             _record(request, status)
 
     def _refusal(self, request: Request) -> errors.ServiceError | None:
+        if OVERLOADED in request.scope.get("extensions", {}) and request.url.path != f"{API}/health":
+            return errors.Overloaded("too many connections are open", retry_after=RETRY_SECONDS)
         hosts = request.headers.getlist("host")
         if len(hosts) > 1 or (not hosts and request.scope["http_version"] != "1.0"):
             return errors.BadRequest("no Host, or several")
@@ -596,10 +600,11 @@ async def _let_page_read(request: Request) -> None:
         exchange.allowed_origin = await check_preflight(service.store, request.headers.getlist("origin"))
 
 
-def _request_id(headers: Headers) -> str:
-    """The proxy's id for the request, if it gave a sane one, or a new one."""
-    given = headers.get("x-request-id", "")
-    return given if re.fullmatch("[A-Za-z0-9_-]{8,64}", given) else uuid.uuid4().hex
+def _request_id(request: Request) -> str:
+    """A trusted proxy's id for the request, if it gave a sane one, or a new one."""
+    given = request.headers.get("x-request-id", "")
+    is_known = TRUSTED_PROXY in request.scope.get("extensions", {}) and re.fullmatch("[A-Za-z0-9_-]{8,64}", given)
+    return given if is_known else uuid.uuid4().hex
 
 
 def _record(request: Request, status: int) -> None:
@@ -679,7 +684,7 @@ def __getattr__(name: str) -> Starlette:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting, 1 without a usable database."""
+    """Serve until SIGTERM or SIGINT. Returns 2 for a wrong setting, 1 without a database or an address."""
     try:
         settings = load_settings()
     except ValueError as error:
@@ -691,8 +696,14 @@ def main() -> int:
     except records.StoreError as error:
         print(f"chatbot: DATABASE_URL: {error}", file=sys.stderr)
         return 1
+    try:
+        sockets = bind(settings.host, settings.port)
+    except OSError as error:
+        place = f"{settings.host}, port {settings.port}"
+        print(f"chatbot: HOST, PORT: cannot listen on {place}: {error.strerror}", file=sys.stderr)
+        return 1
     app = create_app(settings)
-    run_server(app, settings, lambda: getattr(app.state, "service", None))
+    run_server(app, settings, sockets, lambda: getattr(app.state, "service", None))
     return 0
 
 

@@ -114,6 +114,12 @@ class MethodNotAllowed(ServiceError):
     detail = "This path does not support that method."
 
 
+class RequestTimeout(ServiceError):
+    status_code = 408
+    code = "request_timeout"
+    detail = "The request's body did not arrive in time."
+
+
 class BodyTooLarge(ServiceError):
     status_code = 413
     code = "body_too_large"
@@ -148,6 +154,12 @@ class ConversationChanged(ServiceError):
     status_code = 409
     code = "conversation_changed"
     detail = "Something else was asked in this conversation since. Read it again, and then ask."
+
+
+class HeadTooLarge(ServiceError):
+    status_code = 431
+    code = "head_too_large"
+    detail = "The request's head is larger than the service accepts."
 
 
 class RateLimited(ServiceError):

@@ -117,9 +117,13 @@ class Settings(BaseSettings):
     answer_timeout: Seconds = 300
     upstream_transport: Literal["httptools", "httpx"] = "httptools"
     send_timeout: Seconds = 30
+    head_timeout: Seconds = 15
+    body_timeout: Seconds = 30
+    keep_alive_timeout: Seconds = 75
     ping_seconds: Seconds = 15
     resume_seconds: SecondsOrNone = 10
     drain_seconds: SecondsOrNone = 30
+    shutdown_delay: SecondsOrNone = 3
 
     @property
     def demonstration(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+SERVICE = (sys.executable, str(ROOT / "chatbot.py"))
 NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
 
 
@@ -54,18 +55,22 @@ def manage(directory: Path, environment: dict[str, str], *arguments: str) -> Any
 
 
 @contextmanager
-def running_service(directory: Path, origin: str = "http://localhost:*", **settings: str) -> Iterator[RunningService]:
+def running_service(
+    directory: Path, origin: str = "http://localhost:*", *, command: Sequence[str] = SERVICE, **settings: str
+) -> Iterator[RunningService]:
     """Start a service in `directory` with these variables, add a tenant, and stop the service at the end."""
+    directory.mkdir(exist_ok=True)
     database = f"sqlite+aiosqlite:///{directory}/chatbot.db"
     environment = {
         "PATH": os.environ["PATH"],
         "PORT": "0",
         "DATABASE_URL": database,
         "PYTHONUNBUFFERED": "1",
+        "SHUTDOWN_DELAY": "0",
         **settings,
     }
     tenant = manage(directory, environment, "tenant", "add", "shop", "--origin", origin, *NO_LIMITS)
-    with _process(directory, environment) as (process, url):
+    with _process(directory, environment, command) as (process, url):
         yield RunningService(process, url, directory, environment, origin, tenant["widget_id"], tenant["api_key"])
 
 
@@ -87,7 +92,7 @@ def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
 
 @contextmanager
 def _process(
-    directory: Path, environment: dict[str, str], command: Sequence[str] = (sys.executable, str(ROOT / "chatbot.py"))
+    directory: Path, environment: dict[str, str], command: Sequence[str] = SERVICE
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     path = directory / "log"
     with open(path, "ab") as log:

@@ -1,71 +1,63 @@
-"""uvicorn, which on SIGTERM lets the answers under way end, and whose connections the application can break off."""
+"""uvicorn, which on SIGTERM lets the answers under way end, and which bounds its connections."""
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from socket import socket
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.settings import Settings
+from service.web.connections import Connection, Connections, Deadlines
 from service.web.lifespan import Service
+from service.web.listening import Listener, most_connections, raise_file_limit, url_of
 
 log = logging.getLogger("chatbot")
 
-ABORT = "chatbot.abort"  # among the extensions of an ASGI scope: call it to break the connection off
-MAX_HEAD_BYTES = 65_536
-HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Content-Type: application/problem+json\r\nConnection: close\r\n\r\n"
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-    b'"detail":"The head of the request is larger than the service takes.","code":"head_too_large"}'
-)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with ABORT, and with a bound to a request's head and trailers (RFC 6585, section 5), of which its
-    parser would hold any amount."""
-
-    _held_bytes = 0  # received since the last head, piece of a body or request was complete
-
-    def data_received(self, data: bytes) -> None:
-        self._held_bytes += len(data)
-        super().data_received(data)
-        if self._held_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            log.info("a request's head is too large")
-            if self.cycle is None or self.cycle.response_complete:  # otherwise it would stand in another's response
-                self.transport.write(HEAD_TOO_LARGE)
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        extensions: dict[str, Any] = {ABORT: self.transport.abort}
-        self.scope["extensions"] = extensions
-
-    def on_headers_complete(self) -> None:
-        self._held_bytes = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._held_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._held_bytes = 0
-        super().on_message_complete()
-
 
 class Server(uvicorn.Server):
-    """uvicorn's, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins."""
+    """uvicorn's, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins.
 
-    def __init__(self, config: uvicorn.Config, find_service: Callable[[], Service | None]) -> None:
+    It goes on listening for `shutdown_delay` seconds, for proxies that have not heard of it yet; not after Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket],
+        connections: Connections,
+        find_service: Callable[[], Service | None],
+        shutdown_delay: float,
+    ) -> None:
         super().__init__(config)
+        self._sockets = sockets
+        self._connections = connections
+        self._listener = Listener(sockets, connections)
         self._find_service = find_service
+        self._shutdown_delay = shutdown_delay
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start the application, then listen."""
+        await super().startup(sockets=[])
+        self._listener.start(
+            partial(Connection, self.config, self.server_state, self.lifespan.state, self._connections)
+        )
+        self._start(self._connections.sweep())
+        log.info("running on %s", " ".join(url_of(bound) for bound in self._sockets))
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, let what is under way end, then stop the application."""
+        self._listener.close()
+        await super().shutdown(sockets)
+        for task in self._tasks:
+            task.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         service = self._find_service()
@@ -77,29 +69,42 @@ class Server(uvicorn.Server):
             loop.call_soon_threadsafe(self._start, service.answers.drain(0))
         else:
             service.shutdown.set()
-            loop.call_soon_threadsafe(self._start, self._leave(service, partial(super().handle_exit, sig, frame)))
+            delay = 0 if sig == signal.SIGINT else self._shutdown_delay
+            leave = partial(super().handle_exit, sig, frame)
+            loop.call_soon_threadsafe(self._start, self._leave(service, delay, leave))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
 
-    async def _leave(self, service: Service, leave: Callable[[], None]) -> None:
-        await service.drained.wait()
+    async def _leave(self, service: Service, delay: float, leave: Callable[[], None]) -> None:
+        self._connections.are_last = True
+        await asyncio.gather(service.drained.wait(), asyncio.sleep(delay))
         leave()
 
 
-def run_server(app: Callable[..., Any], settings: Settings, find_service: Callable[[], Service | None]) -> None:
-    """Serve an ASGI app until SIGTERM or SIGINT. `find_service` gives what its lifespan has started, if it has."""
+def run_server(
+    app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
+) -> None:
+    """Serve an ASGI app on bound sockets until SIGTERM or SIGINT.
+
+    `find_service` gives what its lifespan has started, if it has.
+    """
+    proxied = ProxyHeadersMiddleware(app, settings.forwarded_allow_ips)
+    connections = Connections(
+        Deadlines(settings.head_timeout, settings.body_timeout, settings.keep_alive_timeout, settings.send_timeout),
+        most_connections(raise_file_limit(), settings.max_streams),
+        proxied.trusted_hosts.__contains__,
+    )
     config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=Protocol,
+        proxied,
+        http="httptools",
+        ws="none",
         loop="uvloop",
         log_config=None,
         access_log=False,
         server_header=False,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
+        proxy_headers=False,  # `proxied` reads them
         timeout_graceful_shutdown=2,
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
-        Server(config, find_service).run()
+        Server(config, sockets, connections, find_service, settings.shutdown_delay).run()

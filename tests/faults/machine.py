@@ -301,6 +301,7 @@ async def house(
         "OPENAI_BASE_URL": upstream_url,
         "METRICS_TOKEN": METRICS_TOKEN,
         "PYTHONUNBUFFERED": "1",
+        "SHUTDOWN_DELAY": "0",
         "PYTHONPATH": str(ROOT),
         **settings,
     }
