@@ -1,0 +1,99 @@
+"""What the kernel says of processes: CPU and memory of a process with all that it started, and the machine's rest."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the measured server runs, and where the load and this program do."""
+
+    server: int
+    load: int
+
+
+def two_cores() -> Cores:
+    """Two cores, of which the load's is not the server's. Raises SystemExit where there is but one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise SystemExit("two cores are needed: one for the server, one for the load")
+    siblings = Path(f"/sys/devices/system/cpu/cpu{allowed[-1]}/topology/thread_siblings_list")
+    shared = _numbers(siblings.read_text()) if siblings.exists() else {allowed[-1]}
+    apart = [core for core in allowed if core not in shared]  # not the other thread of the same core, if possible
+    return Cores(server=allowed[-1], load=apart[0] if apart else allowed[0])
+
+
+def _numbers(ranges: str) -> set[int]:
+    """As in `0,4-5`."""
+    numbers: set[int] = set()
+    for part in ranges.strip().split(","):
+        first, _, last = part.partition("-")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def family(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its descendants: by the nanosecond where the kernel keeps schedstat."""
+    return sum(_cpu_seconds(member) for member in family(pid))
+
+
+def _cpu_seconds(pid: int) -> float:
+    process = Path(f"/proc/{pid}")
+    try:
+        tasks = [(task / "schedstat").read_text() for task in (process / "task").iterdir()]
+        return sum(int(task.split()[0]) for task in tasks) / 1e9
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident, of a process and its descendants."""
+    return sum(_memory_bytes(member) for member in family(pid))
+
+
+def _memory_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def busy_seconds() -> float:
+    """CPU time of all processes on all cores since the machine started, without idle and waiting."""
+    user, nice, system, _, _, interrupts, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + interrupts + soft + steal) * TICK
+
+
+def description() -> str:
+    """Processor, cores, memory and kernel."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), platform.machine())
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
+    kernel = ".".join(platform.release().split(".")[:2])
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux {kernel}"

@@ -1,0 +1,211 @@
+"""The relays that are compared: each one worker, started on the server's core, with the request of a visitor."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from relays.load import NUMBER
+
+ROOT = Path(__file__).parents[2]
+BENCH = ROOT / "bench"
+MOST_STREAMS = 4096
+QUESTION = f"Please count for me, stream {NUMBER}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running relay: `pid` is what started it and what all its processes descend from."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+    request: bytes
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where relays are set up: a temporary directory, the upstream's address, and the core for them."""
+
+    directory: Path
+    upstream: str
+    core: int
+
+    def folder(self, name: str) -> Path:
+        folder = self.directory / name.replace(" ", "-")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def start(self, name: str, command: list[str], port: int, request: bytes, **environment: str) -> Target:
+        """Raises RuntimeError, with the end of its log, for a relay that does not come up."""
+        folder = self.folder(name)
+        log = folder / "log"
+        keep = {variable: os.environ[variable] for variable in ("PATH", "HOME", "LANG") if variable in os.environ}
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=keep | environment,
+                stdout=output,
+                stderr=output,
+                preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
+            )
+        target = Target(name, process, port, request)
+        give_up = time.monotonic() + 120
+        while time.monotonic() < give_up and process.poll() is None:
+            with socket.socket() as trying:
+                if trying.connect_ex(("127.0.0.1", port)) == 0:
+                    return target
+            time.sleep(0.1)
+        target.stop()
+        raise RuntimeError(f"{name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+    def python(self, requirements: str) -> str:
+        """The interpreter of a virtual environment with these requirements, made if it is not there yet."""
+        venv = self.directory / f"venv-{Path(requirements).stem}"
+        python = venv / "bin/python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*install, "-r", str(BENCH / requirements)], check=True)
+        return str(python)
+
+
+def free_port() -> int:
+    """Below the ports that the kernel gives to clients."""
+    for port in range(21_000, 32_000):
+        with socket.socket() as trying:
+            if trying.connect_ex(("127.0.0.1", port)) != 0:
+                try:
+                    trying.close()
+                    with socket.create_server(("127.0.0.1", port)):
+                        return port
+                except OSError:
+                    continue
+    raise RuntimeError("no port is free")
+
+
+def post(path: str, body: object, **headers: str) -> bytes:
+    content = json.dumps(body).encode()
+    fields = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": str(len(content))}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (fields | headers).items()), "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+def service(setting: Setting) -> Target:
+    port, folder = free_port(), setting.folder("this service")
+    for left in folder.glob("chatbot.db*"):  # of a run before
+        left.unlink()
+    environment = {
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "OPENAI_API_KEY": "sk-bench",
+        "OPENAI_BASE_URL": setting.upstream,
+        "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chatbot.db",
+        "MAX_STREAMS": str(MOST_STREAMS),
+        "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
+    } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}
+    limits = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
+    add = [
+        sys.executable,
+        str(ROOT / "manage.py"),
+        "tenant",
+        "add",
+        "bench",
+        "--origin",
+        "https://bench.test",
+        "--json",
+    ]
+    added = subprocess.run(
+        [*add, *limits], cwd=folder, env=environment | {"PATH": os.environ["PATH"]}, check=True, capture_output=True
+    )
+    headers = {"X-API-Key": json.loads(added.stdout)["api_key"], "Origin": "https://bench.test"}
+    request = post("/api/v1/chat", {"message": QUESTION}, **headers)
+    return setting.start("this service", [sys.executable, str(ROOT / "chatbot.py")], port, request, **environment)
+
+
+def fastapi(setting: Setting) -> Target:
+    return _under_uvicorn(setting, "FastAPI + openai", "fastapi_openai")
+
+
+def starlette(setting: Setting) -> Target:
+    return _under_uvicorn(setting, "Starlette + httpx", "starlette_httpx")
+
+
+def _under_uvicorn(setting: Setting, name: str, module: str) -> Target:
+    port = free_port()
+    serve = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
+    command = [setting.python("requirements.txt"), "-m", "uvicorn", f"{module}:app", "--app-dir", str(BENCH / "relays")]
+    quiet = ["--no-access-log", "--log-level", "warning"]
+    request = post("/chat", {"message": QUESTION})
+    return setting.start(name, [*command, *serve, *quiet], port, request, UPSTREAM=setting.upstream)
+
+
+def litellm(setting: Setting) -> Target:
+    python = Path(setting.python("requirements-litellm.txt"))
+    port = free_port()
+    model = {"model": "openai/gpt-4o-mini", "api_base": setting.upstream, "api_key": "sk-bench"}
+    config = setting.directory / "litellm.json"  # which is YAML, too
+    config.write_text(json.dumps({"model_list": [{"model_name": "gpt-4o-mini", "litellm_params": model}]}))
+    command = [str(python.with_name("litellm")), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    quiet = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True"}
+    request = post("/v1/chat/completions", _completion(), Authorization="Bearer sk-bench")
+    return setting.start("LiteLLM's proxy", [*command, "--num_workers", "1"], port, request, **quiet)
+
+
+def nginx(setting: Setting) -> Target:
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    port, folder = free_port(), setting.folder("nginx")
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(f"""
+        worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_rlimit_nofile 20000;
+        events {{ worker_connections 10000; }}
+        http {{
+            access_log off; {temporary}
+            upstream model {{ server {setting.upstream.split("/")[2]}; keepalive 100; }}
+            server {{
+                listen 127.0.0.1:{port} backlog=4096;
+                location / {{
+                    proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+                    proxy_buffering off; proxy_read_timeout 300s;
+                }}
+            }}
+        }}
+    """)
+    request = post("/v1/chat/completions", _completion())
+    command = [program, "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
+    return setting.start("nginx", command, port, request)
+
+
+def _completion() -> object:
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+
+
+TARGETS: dict[str, Callable[[Setting], Target]] = {
+    "nginx": nginx,
+    "service": service,
+    "starlette": starlette,
+    "fastapi": fastapi,
+    "litellm": litellm,
+}
