@@ -9,28 +9,11 @@ import pytest
 
 from service.upstream import http_response
 from service.upstream.connection import MAX_UNREAD_BYTES
-from wire import CHUNKED, HELLO, Peer, Script, connecting, open_sockets, serving
+from wire import CHUNKED, HELLO, Peer, Script, connecting, serving
+from wire import anyio_backend as anyio_backend  # both event loops
+from wire import nothing_is_left as nothing_is_left
 
 JSON = {"question": "Hello?"}
-
-
-@pytest.fixture(
-    scope="module",
-    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
-    ids=["asyncio", "uvloop"],
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-async def _nothing_is_left() -> AsyncIterator[None]:
-    """Every test ends with as many sockets and tasks as it began with."""
-    sockets, tasks = open_sockets(), len(asyncio.all_tasks())
-    yield
-    async with asyncio.timeout(10):
-        while open_sockets() > sockets or len(asyncio.all_tasks()) > tasks:
-            await asyncio.sleep(0.001)
 
 
 def responding(*pieces: bytes) -> Script:

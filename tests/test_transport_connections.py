@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,12 @@ import respx
 
 from faults.machine import silent_address
 from service.upstream.transport import Entrance, Transport
-from wire import CHUNKED, HELLO, Authority, Peer, connecting, open_sockets, serving
+from wire import CHUNKED, HELLO, Authority, Peer, connecting, serving
+from wire import anyio_backend as anyio_backend  # both event loops
+from wire import nothing_is_left as nothing_is_left
 
 JSON = {"question": "Hello?"}
 KEEP, CLOSE = "kept", "closed"
-
-
-@pytest.fixture(
-    scope="module",
-    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
-    ids=["asyncio", "uvloop"],
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-async def _nothing_is_left() -> AsyncIterator[None]:
-    """Every test ends with as many sockets and tasks as it began with."""
-    before, tasks = open_sockets(), len(asyncio.all_tasks())
-    yield
-    async with asyncio.timeout(10):
-        while open_sockets() > before or len(asyncio.all_tasks()) > tasks:
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -132,6 +134,25 @@ async def connecting(
     transport = Transport(context or ssl.create_default_context(), limits)
     async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
         yield client
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "uvloop"],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left() -> AsyncIterator[None]:
+    """Every test ends with as many sockets and tasks as it began with."""
+    before, tasks = open_sockets(), len(asyncio.all_tasks())
+    yield
+    async with asyncio.timeout(10):
+        while open_sockets() > before or len(asyncio.all_tasks()) > tasks:
+            await asyncio.sleep(0.001)
 
 
 def open_sockets() -> int:
