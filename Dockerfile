@@ -1,9 +1,9 @@
 # What runs is made here: the packages without pip, and everything compiled, because the image's files are never written to.
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /app
-COPY requirements.txt /venv/
+COPY deploy/requirements.lock /venv/
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install --no-cache-dir -r /venv/requirements.txt
+    && pip --python /venv/bin/python install --no-cache-dir --require-hashes -r /venv/requirements.lock
 COPY chatbot.py manage.py ./
 COPY service service
 COPY static static
