@@ -163,6 +163,10 @@ class Replica:
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def cpu_seconds(self) -> float:
+        """Time on a CPU since the start (proc(5), schedstat)."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
     def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(rf"{name}:\s+(\d+) kB", status)

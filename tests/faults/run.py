@@ -17,11 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from faults import endings, replicas, transport, visitors  # noqa: E402
+from faults import crowds, endings, replicas, transport, visitors  # noqa: E402
 from faults.machine import Postgres, Unmeasurable, postgres  # noqa: E402
 from faults.play import FAULTS, Fault, Play  # noqa: E402
 
-MODULES = (transport, visitors, endings, replicas)  # importing them is what fills FAULTS
+MODULES = (transport, visitors, endings, replicas, crowds)  # importing them is what fills FAULTS
 
 
 @dataclass(frozen=True)

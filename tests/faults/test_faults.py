@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cases import CASES
-from faults import endings, replicas, transport, visitors
+from faults import crowds, endings, replicas, transport, visitors
 from faults.machine import NotAllowed, Postgres, Unmeasurable, postgres
 from faults.play import FAULTS, Play
 from required import skip_unless_required
 
-MODULES = (transport, visitors, endings, replicas)  # importing them is what fills FAULTS
+MODULES = (transport, visitors, endings, replicas, crowds)  # importing them is what fills FAULTS
 
 
 @pytest.fixture(scope="session")
