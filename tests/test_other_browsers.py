@@ -1,10 +1,11 @@
 """The main ways through the chat in Firefox and in WebKit; every other test of the widget has Chromium."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from browser import HostPages, Provider, script_tag
+from browser import PATIENCE, HostPages, Provider, script_tag
 from other_browsers import Browser, Visitor, firefox, webkit
 from processes import RunningService
 
@@ -110,3 +111,53 @@ def test_the_strictest_policy_of_a_page_has_nothing_to_refuse(arrive: Arrive, sh
     visitor = arrive(headers={"Content-Security-Policy": f"{policy}; trusted-types 'none'; img-src data:"})
     visitor.opens()
     assert visitor.driver.inside("return innerWidth") == 400
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "document.open(); document.write(source); document.close();",
+        "document.documentElement.replaceWith(new DOMParser().parseFromString(source, 'text/html').documentElement);",
+        "document.documentElement.lastElementChild.remove();",
+    ],
+    ids=["writes itself anew", "replaces its root", "removes the chat"],
+)
+def test_the_window_and_its_answer_are_there_again_on_a_page_that(
+    arrive: Arrive, provider: Provider, script: str
+) -> None:
+    visitor = arrive()
+    visitor.opens()
+    answer = provider.answer()
+    visitor.asks("Hello?")
+    answer.say("Before")
+    visitor.sees(answers=["Before"])
+    visitor.driver.page("const source = `<!doctype html>${document.documentElement.outerHTML}`;" + script)
+    visitor.sees(open=True, answers=["Before"])
+    answer.say(" and after.")
+    answer.end()
+    visitor.sees(answers=["Before and after."])
+    assert visitor.driver.page("return document.querySelectorAll('[id^=a4-chat-widget]').length") == 1
+
+
+def test_a_page_that_always_removes_the_chat_stays_alive(arrive: Arrive) -> None:
+    guard = """<script>
+        window.removed = 0;
+        new MutationObserver(() => {
+            const host = document.querySelector('[id^=a4-chat-widget]');
+            if (host) { removed += 1; host.remove() }
+        }).observe(document.documentElement, { childList: true, subtree: true });
+    </script>"""
+    visitor = arrive(head=guard)
+    deadline = time.monotonic() + PATIENCE / 1000
+    while visitor.driver.page("return window.removed") < 3:
+        assert time.monotonic() < deadline
+    assert visitor.driver.page("return window.removed") < 12
+
+
+def test_a_cross_origin_isolated_page_has_the_chat(arrive: Arrive, provider: Provider) -> None:
+    isolated = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin"}
+    visitor = arrive(headers=isolated)
+    visitor.opens()
+    provider.answer("Isolated.")
+    visitor.asks("Hello?")
+    visitor.sees(answers=["Isolated."])

@@ -4,7 +4,8 @@ import type { EventDetail } from '../protocol.ts';
 type Listener = (detail: EventDetail) => void;
 
 export interface Events extends Pick<ChatWidgetApi, 'on' | 'off'> {
-  emit(event: string, detail: EventDetail): void;
+  /** Returns false for what the page has been told before. */
+  emit(event: string, detail: EventDetail): boolean;
 }
 
 /** The listeners of one widget. `ready` is told once, and at once to those who come late. */
@@ -24,8 +25,10 @@ export function createEvents(): Events {
     },
     off,
     emit(event, detail) {
+      if (ready && event === 'ready') return false;
       ready ||= event === 'ready';
       for (const [name, listener] of listeners) if (name === event) call(listener, detail);
+      return true;
     },
   } as Events;
 }

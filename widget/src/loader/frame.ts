@@ -1,9 +1,10 @@
 import { type CallName, type EventDetail, INIT, type Init, type Place, type ToApp } from '../protocol.ts';
 import type { Config } from './config.ts';
 import { keep } from './keep.ts';
+import { createPlacement } from './placement.ts';
 
 export interface Frame {
-  /** Puts the frame on the page, wherever it should be and is not. With `true`, says so if it still has no place. */
+  /** Puts the frame on the page unless it is there. With `true`, the console reports a target that is still missing. */
   attach(late?: unknown): void;
   /** Has the app perform a method of `window.A4ChatWidget`, as soon as it is there. */
   call(name: CallName, value: unknown): void;
@@ -21,13 +22,12 @@ export function createFrame(
   config: Config,
   tag: Element | undefined,
   signal: AbortSignal,
-  emit: (event: string, detail: EventDetail) => void,
+  emit: (event: string, detail: EventDetail) => boolean,
 ): Frame {
   const { target, ...facts } = config;
   const { mode } = config.settings;
   /** Part of the page, not a layer over it. */
   const inFlow = mode === 'inline' || (mode === 'page' && !!target);
-  const page = document.documentElement;
   const host = document.createElement('div');
   host.id = `a4-chat-widget-${config.widgetId}`;
   const frame = document.createElement('iframe');
@@ -35,23 +35,23 @@ export function createFrame(
     'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-forms allow-downloads';
   frame.allow = 'clipboard-write';
   frame.src = `${config.apiUrl}widget.html?id=${config.widgetId}`;
-  const root = host.attachShadow({ mode: 'open' });
-  root.append(frame);
+  const shadow = host.attachShadow({ mode: 'open' });
+  shadow.append(frame);
   // In a shadow tree an important rule wins over all of the page's, and no Content-Security-Policy refuses this sheet.
   const sheet = new CSSStyleSheet();
-  root.adoptedStyleSheets = [sheet];
+  shadow.adoptedStyleSheets = [sheet];
 
   const medias = [matchMedia(SMALL), matchMedia(DARK)] as const;
   const screen = visualViewport as VisualViewport;
   const until = { signal };
-  /** Calls wait in it for the app. */
-  let channel = new MessageChannel();
-  let started = false;
+  let port: MessagePort | undefined;
+  /** The frame's window, once its app has spoken. */
+  let app: Window | null | undefined;
+  /** Calls for an app that has not spoken yet. */
+  const waiting: ToApp[] = [];
   /** The app begins like this again when a page moved the frame. */
   let open = false;
   const told: { [name in CallName]?: unknown } = {};
-
-  const post = (message: ToApp) => channel.port1.postMessage(message);
 
   function view(): Place {
     const [small, dark] = medias;
@@ -61,11 +61,14 @@ export function createFrame(
       open,
       small: small.matches,
       dark: dark.matches,
-      rtl: getComputedStyle(page).direction === 'rtl',
+      rtl: getComputedStyle(host).direction === 'rtl',
       top,
       height: scale === 1 ? height : 0,
     };
   }
+
+  /** Not where there is no app yet, or none any more because the page has moved the frame. */
+  const post = (message: ToApp) => app && app === frame.contentWindow && !port?.postMessage(message);
 
   const show = (focus: boolean) => post({ type: 'view', focus, ...view() });
   const onView = () => show(false);
@@ -75,28 +78,34 @@ export function createFrame(
 
   function onMessage({ data }: MessageEvent): void {
     const { type, name, value, detail = {} } = data;
+    app = frame.contentWindow;
+    waiting.splice(0).forEach(post);
     if (type === 'look') {
       sheet.replaceSync(data.css);
       frame.title = data.title;
       open = data.open;
       // A frame that has the keyboard keeps it where it is.
-      if (data.focus && !root.activeElement) frame.focus();
+      if (data.focus && !shadow.activeElement) frame.focus();
       show(data.focus);
     } else if (type === 'event') {
-      emit(name, detail);
-      host.dispatchEvent(new CustomEvent(`a4:${name}`, { detail, bubbles: true }));
+      if (emit(name, detail)) host.dispatchEvent(new CustomEvent(`a4:${name}`, { detail, bubbles: true }));
     } else if (type === 'keep') {
       keep(data.visit ? 'sessionStorage' : 'localStorage', host.id, value);
     } else if (type === 'watch') {
-      page.addEventListener('mouseleave', onVisit, until);
+      document.documentElement.addEventListener('mouseleave', onVisit, until);
       (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
     }
   }
 
   function onLoad(): void {
-    if (started) channel = new MessageChannel();
-    started = true;
+    app = undefined;
+    port?.close();
+    const { port1, port2 } = new MessageChannel();
+    port = port1;
+    port.onmessage = onMessage;
     sheet.replaceSync(HIDDEN);
+    // Lost where a page has moved the element through another document.
+    shadow.adoptedStyleSheets = [sheet];
     const style = getComputedStyle(host);
     const init: Init = {
       type: INIT,
@@ -104,45 +113,53 @@ export function createFrame(
       told,
       inFlow,
       view: view(),
-      lang: page.lang,
+      lang: document.documentElement.lang,
       path: location.pathname,
       vars: Object.fromEntries(VARIABLES.map((name) => [name, style.getPropertyValue(`--a4w-${name}`)])),
       kept: keep('localStorage', host.id),
       visit: keep('sessionStorage', host.id),
     };
-    channel.port1.onmessage = onMessage;
     // Of the address, the browser takes the origin.
-    (frame.contentWindow as Window).postMessage(init, config.apiUrl, [channel.port2]);
+    frame.contentWindow?.postMessage(init, config.apiUrl, [port2]);
   }
 
-  /** A layer stands beside the body, whose styles and replacements do not concern it. What clears the page gets it back. */
-  function attach(late?: unknown): void {
-    if (host.isConnected) return;
-    if (!inFlow) page.append(host);
+  /** The body's styles and replacements do not concern a layer, which is placed beside it. */
+  function findPlace(): Element | null | undefined {
+    if (!inFlow) return document.documentElement;
     // The next page of a site that replaces the body has a tag like it.
-    else if (!target) [...document.scripts].find((script) => script.isEqualNode(tag as Node))?.after(host);
-    else (typeof target === 'string' ? document.querySelector(target) : target)?.append(host);
-    observer.observe(page, { childList: true, subtree: inFlow });
-    if (late === true && !host.isConnected) console.error('A4ChatWidget: data-target is missing or wrong.');
+    if (!target) return [...document.scripts].find((script) => script.isEqualNode(tag as Node));
+    return typeof target === 'string' ? document.querySelector(target) : target;
   }
 
-  const observer = new MutationObserver(attach);
+  /** Returns false while the page has no place. */
+  function insert(): boolean {
+    const place = findPlace();
+    if (!place?.isConnected) return false;
+    // A page that was written from its own markup has a copy.
+    document.getElementById(host.id)?.remove();
+    // `document.open()` removes the listeners of all that is on the page, in shadow trees too.
+    frame.onload = onLoad;
+    if (inFlow && !target) place.after(host);
+    else place.append(host);
+    return true;
+  }
+
+  const place = createPlacement(host, insert, inFlow, signal);
   sheet.replaceSync(HIDDEN);
-  frame.addEventListener('load', onLoad, until);
   for (const media of medias) media.addEventListener('change', onView, until);
   for (const event of ['resize', 'scroll']) screen.addEventListener(event, onView, until);
-  signal.addEventListener('abort', () => {
-    observer.disconnect();
-    channel.port1.close();
-    host.remove();
-  });
+  signal.addEventListener('abort', () => port?.close());
 
   return {
-    attach,
+    attach(late) {
+      place();
+      if (late === true && !host.isConnected) console.error('A4ChatWidget: data-target is missing or wrong.');
+    },
     call(name, given) {
       // A reactive object or the event of a click cannot be posted. What cannot must not be told, either, or no app begins.
       const value = name === 'setContext' ? { ...(given as object) } : `${given ?? ''}`;
-      post({ type: name, value, focus: !!navigator.userActivation?.isActive });
+      const call: ToApp = { type: name, value, focus: !!navigator.userActivation?.isActive };
+      if (!post(call)) waiting.push(structuredClone(call));
       told[name] = value;
     },
   };
