@@ -420,7 +420,7 @@ async def widget_html(request: Request) -> Response:
         headers = pages.page_headers(pages.NO_WIDGET_POLICY) | {"X-Frame-Options": "DENY", "Cache-Control": "no-store"}
         return Response(text, 404, headers, "text/plain; charset=utf-8")
     page = pages.widget_page(service.assets["widget.html"], *found, service.settings.max_message_chars)
-    return _page(request, page, pages.widget_policy(*found))
+    return _unless_known(request, page, pages.page_headers(pages.widget_policy(*found)) | pages.FRAMED_ANYWHERE)
 
 
 async def home(request: Request) -> Response:

@@ -161,7 +161,7 @@ def _web_url(value: str) -> str:
 
 def _handoff(value: str) -> str:
     address = value.removeprefix("mailto:")
-    if re.fullmatch(r"[^\s@<>\"]+@[^\s@<>\"?]+(\?[^\s<>\"]*)?", address):
+    if re.fullmatch(r"[^\s@<>\":]+@[^\s@<>\"?]+(\?[^\s<>\"]*)?", address):
         return value
     return _web_url(value)
 

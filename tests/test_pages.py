@@ -65,6 +65,18 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
     assert json.loads(html.unescape(facts[1])) == {"origins": [ORIGIN], "settings": {}}
 
 
+async def test_pages_with_an_embedder_policy_may_frame_the_widgets_page_and_load_what_it_needs(client: Client) -> None:
+    page = f"/widget.html?id={client.widget_id}"
+    first, body = await client.request("GET", page)
+    again, _ = await client.request("GET", page, headers={"If-None-Match": first.headers["etag"]})
+    for response in (first, again):
+        assert response.headers["cross-origin-embedder-policy"] == "require-corp"
+        assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+    for file in ("widget.js", "widget.mjs", *re.findall(r'src="?(assets/[^">]+)', body.decode())):
+        response, _ = await client.request("GET", f"/{file}")
+        assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
 async def test_the_widgets_page_tells_how_long_a_question_may_be(serve: Serve) -> None:
     async with serve(max_message_chars=500) as client:
         _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")

@@ -74,6 +74,8 @@ def test_every_setting_of_the_contract_is_taken_as_it_is() -> None:
         ("privacyUrl", "http://shop.test/"),
         ("privacyUrl", "javascript:alert(1)"),
         ("handoff", "javascript:alert(1)"),
+        ("handoff", "javascript:alert(1)@shop.test"),
+        ("handoff", "mailto:javascript:alert(1)@shop.test"),
         ("handoff", "help@shop.test\nBcc: all@shop.test"),
         ("proactive", "x" * 301),
         ("proactiveDelay", 3601),

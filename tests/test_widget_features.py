@@ -676,11 +676,18 @@ def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) ->
     for given, href in {
         "help@shop.example": "mailto:help@shop.example",
         "https://shop.example/contact": "https://shop.example/contact",
-        "javascript:alert(1)": "mailto:javascript:alert(1)",
     }.items():
         chat = visit(f'data-handoff="{given}"')
         chat.open()
         expect(chat.inside.get_by_role("link", name="Talk to a person")).to_have_attribute("href", href)
+
+
+@pytest.mark.parametrize("given", ["javascript:alert(1)", "javascript:alert(1)@shop.example", "//evil.test"])
+def test_what_is_no_way_to_a_person_is_left_out_and_the_console_says_so(visit: Visit, given: str) -> None:
+    chat = visit(f'data-handoff="{given}"')
+    chat.open()
+    expect(chat.inside.get_by_role("link")).to_have_count(0)
+    assert chat.console == ["warning: A4ChatWidget: data-handoff is too long or wrong, and is left out."]
 
 
 def test_a_draft_is_there_after_a_reload_and_gone_once_it_is_sent(visit: Visit, provider: Provider) -> None:

@@ -1,7 +1,9 @@
 """Where the widget stands on a page and how it looks: modes, offsets, colours, and what the closed bubble shows."""
 
+import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
@@ -259,6 +261,22 @@ def test_an_icon_shows_as_soon_as_it_is_there_and_a_broken_one_never(visit: Visi
     chat = visit('data-icon="data:image/png;base64,broken"')
     chat.open()
     expect(chat.bubble.locator("img")).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", ["icon", "avatar"])
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "http://images.test/a.png", "data:text/html,x", "/a.png"])
+def test_an_image_is_an_https_or_a_data_image_address_and_otherwise_the_tenants(
+    visit: Visit, shop: RunningService, tmp_path: Path, name: str, address: str
+) -> None:
+    (tmp_path / "look.json").write_text(json.dumps({name: PIXEL}))
+    tenant = add_tenant(shop, f"{name} {address}", "--look", str(tmp_path / "look.json"))
+    chat = visit(f'data-{name}="{address}"', service=tenant)
+    if name == "icon":
+        expect(chat.bubble.locator("img")).to_have_attribute("src", PIXEL)
+    else:
+        chat.open()
+        expect(chat.inside.locator("header img")).to_have_attribute("src", PIXEL)
+    assert chat.console == [f"warning: A4ChatWidget: data-{name} is too long or wrong, and is left out."]
 
 
 def test_a_message_that_begins_by_itself_opens_the_window_with_it_and_comes_once_per_visit(visit: Visit) -> None:

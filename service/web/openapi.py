@@ -155,6 +155,8 @@ HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
     "Allow": (TEXT, "GET, HEAD", "The methods that the path has."),
     "ETag": (TEXT, 'W/"5f0c0a3e8f0e4c539a3b"', "Names this version."),
     "Content-Security-Policy": (TEXT, "frame-ancestors https://shop.example", "What it loads, and who frames it."),
+    "Cross-Origin-Embedder-Policy": (TEXT, "require-corp", "Lets cross-origin isolated pages frame it."),
+    "Cross-Origin-Resource-Policy": (TEXT, "cross-origin", "Lets pages with an embedder policy load it."),
 }
 CACHED = ("Cache-Control", "ETag")
 LIMITED = ("RateLimit-Policy", "RateLimit")
@@ -381,7 +383,12 @@ OPERATIONS = (
         content=HTML,
         errors=DATABASE,
         parameters=("id", "If-None-Match"),
-        headers=(*CACHED, "Content-Security-Policy"),
+        headers=(
+            *CACHED,
+            "Content-Security-Policy",
+            "Cross-Origin-Embedder-Policy",
+            "Cross-Origin-Resource-Policy",
+        ),
         also={"304": "NotModified", "404": "UnknownWidget"},
     ),
     Operation(

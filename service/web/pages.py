@@ -22,6 +22,8 @@ TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types"
 DOCS_POLICY = DEMONSTRATION_POLICY = f"{POLICY}; frame-ancestors 'none'"
 STUDIO_POLICY = f"{POLICY}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
 PREVIEW_POLICY = f"{POLICY}; {TRUSTED_TYPES} a4-preview; frame-ancestors 'self'"
+# A cross-origin isolated page frames only what has both headers.
+FRAMED_ANYWHERE = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Resource-Policy": "cross-origin"}
 NO_WIDGET_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 SHORT_CACHE = "public, max-age=300, stale-while-revalidate=86400"

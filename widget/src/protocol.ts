@@ -23,9 +23,6 @@ export interface Settings {
   /** Chips after a complete answer. */
   followUps?: string[];
   locale?: string;
-  /** Images by URL (https or data:image/…): in the header and the welcome, and in the bubble. */
-  avatar?: string;
-  icon?: string;
   /** CSS pixels between the widget and the edges of the page. */
   offsetX?: number;
   offsetY?: number;

@@ -66,7 +66,7 @@ describe('settings', () => {
         color: 5,
         theme: 'contrast',
         suggestions: ['a', '', 5, 'b'],
-        avatar: 'javascript:alert(1)',
+        handoff: 'javascript:alert(1)',
         privacyUrl: 'http://example.com',
         sound: 1,
         surprise: true,
@@ -93,14 +93,29 @@ describe('settings', () => {
   });
 
   test('are read from attributes, which are texts', () => {
-    const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', avatar: 'https://a.test/b.png' };
+    const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', handoff: 'help@a.test' };
     expect(parseSettings(attributes)).toEqual({
       sound: true,
       consent: true,
       suggestions: ['a', 'b'],
-      avatar: 'https://a.test/b.png',
+      handoff: 'help@a.test',
     });
     expect(parseSettings({ sound: 'false', followUps: 'a, b' })).toEqual({ sound: false });
+  });
+
+  test.each([
+    ['help@shop.example', true],
+    ['mailto:help@shop.example?subject=Order 7', false],
+    ['mailto:help@shop.example?subject=Order%207', true],
+    ['MAILTO:help@shop.example', true],
+    ['https://shop.example/help', true],
+    ['http://shop.example/help', false],
+    ['javascript:alert(1)', false],
+    ['JavaScript:alert(1)@shop.example', false],
+    ['mailto:javascript:alert(1)@shop.example', false],
+    ['data:text/html,a@shop.example', false],
+  ])('name a person by an email address, a mailto: or an https: URL: %s, %s', (handoff, isOne) => {
+    expect(parseSettings({ handoff })).toEqual(isOne ? { handoff } : {});
   });
 
   test('hold at most six suggestions', () => {

@@ -58,8 +58,8 @@ export class AiChatWidget extends HTMLElement {
       );
     }
     this.bubble.label = this.language.labels.open;
-    if (settings.icon) this.bubble.icon = `${settings.icon}`;
     const { button } = this.bubble;
+    this.image('icon', (image) => button.append(image));
     button.onpointerenter = button.onfocus = () => this.control();
     button.onclick = () => this.control((control) => control.open(true));
     port.onmessage = ({ data }) => {
@@ -97,6 +97,11 @@ export class AiChatWidget extends HTMLElement {
       console.error('A4ChatWidget:', error);
     }
     button.ariaBusy = 'false';
+  }
+
+  /** Calls `use` with the owner's image of that name, once it is there: what can't be loaded changes nothing. */
+  image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
+    if (this.settings[name]) import('./image.ts').then(({ loadImage }) => loadImage(this, name, use), console.error);
   }
 
   /** Badge and preview beside the bubble, for those who get to see them. */

@@ -32,13 +32,6 @@ export class ChatBubble extends HTMLElement {
   set label(text: string) {
     this.button.ariaLabel = this.button.title = text;
   }
-
-  /** An image instead of ours, as soon as it is there; one that can't be loaded changes nothing. */
-  set icon(url: string) {
-    const image = new Image();
-    image.onload = () => this.button.append(image);
-    image.src = url;
-  }
 }
 
 define('chat-bubble', ChatBubble);

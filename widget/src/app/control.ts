@@ -20,6 +20,7 @@ async function createControl(widget: AiChatWidget): Promise<Control> {
   const start: Start = {
     ...init,
     locale: widget.language.locale,
+    avatar: (use) => widget.image('avatar', use),
     keep: (value) => widget.post({ type: 'keep', value }),
   };
   const tell = (name: EventName, detail: EventDetail = {}) => widget.post({ type: 'event', name, detail });

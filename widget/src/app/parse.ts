@@ -83,7 +83,7 @@ function parsePlace(from: Record<string, unknown> = {}): Place {
 }
 
 /** The longest text of each setting, as the service takes it. */
-const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500, handoff: 2000 };
+const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500 };
 
 /**
  * Those that the window has a use for; the console names what can't be used. Attributes are texts: a list is JSON, a switch
@@ -94,8 +94,8 @@ export function parseSettings(value: unknown): Settings {
   const settings: Record<string, unknown> = {
     suggestions: list(from.suggestions),
     followUps: list(from.followUps),
-    avatar: url(from.avatar, /^(https:\/\/|data:image\/)/),
-    privacyUrl: url(from.privacyUrl, /^https:\/\//),
+    privacyUrl: fitting(from.privacyUrl, /^https:\/\//),
+    handoff: fitting(from.handoff, /^(https:\/\/|(mailto:)?[^\s@<>":]+@[^\s@<>"?]+(\?[^\s<>"]*)?$)/i),
     sound: flag(from.sound),
     consent: flag(from.consent),
     theme: oneOf(from.theme, THEMES),
@@ -112,7 +112,7 @@ export function parseSettings(value: unknown): Settings {
   return settings;
 }
 
-const url = (value: unknown, scheme: RegExp) => (scheme.test(`${value}`) ? text(value, 50_000) : undefined);
+const fitting = (value: unknown, pattern: RegExp) => (pattern.test(`${value}`) ? text(value, 2000) : undefined);
 
 const flag = (value: unknown) =>
   typeof value === 'boolean' || typeof value === 'string' ? `${value}` !== 'false' : undefined;

@@ -13,6 +13,8 @@ export interface Start {
   userToken: string;
   /** Facts about the page, sent with each question. */
   context: Record<string, string>;
+  /** Calls `use` with the tenant's image for the header and the welcome, if there is one and once it is there. */
+  avatar(use: (image: HTMLImageElement) => void): void;
   kept: string;
   /** Has the loader keep a text, for browsers that let this page store nothing. */
   keep(value: string): void;

@@ -38,7 +38,7 @@ const MAX_PREVIEW = 140;
 export class ChatWindow extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = ['view', 'menu', 'history', 'editing', 'forgetting', 'notice', 'pictureless'];
+  static override properties = ['view', 'menu', 'history', 'editing', 'forgetting', 'notice', 'picture'];
 
   declare view: View;
   declare menu: boolean;
@@ -49,7 +49,8 @@ export class ChatWindow extends ChatElement {
   declare forgetting: boolean;
   declare notice: string;
   /** The tenant's picture did not load. */
-  declare pictureless: boolean;
+  /** The tenant's, once it has loaded. */
+  declare picture: HTMLImageElement | undefined;
 
   readonly memory: ChatMemory;
   readonly #start: Start;
@@ -78,6 +79,9 @@ export class ChatWindow extends ChatElement {
         tell(name, detail);
         if (name === 'answer' || (name === 'error' && detail.id)) this.#arrived(detail.text ?? '');
       },
+    });
+    start.avatar((image) => {
+      this.picture = image;
     });
     this.addEventListener('click', (event) => {
       if (!event.composedPath().includes(this.find('.more') as EventTarget)) this.menu = false;
@@ -181,12 +185,11 @@ export class ChatWindow extends ChatElement {
     const bubble = view.mode === 'bubble';
     // The keyboard does not leave a dialog that covers the page.
     const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
-    const avatar =
-      settings.avatar && !this.pictureless
-        ? html`<img src=${settings.avatar} alt="" @error=${() => {
-            this.pictureless = true;
-          }}>`
-        : icons.spark;
+    const avatar = this.picture
+      ? html`<img .crossOrigin=${this.picture.crossOrigin} src=${this.picture.src} alt="" @error=${() => {
+          this.picture = undefined;
+        }}>`
+      : icons.spark;
     return html`
       ${edge(() => (this.find('footer :is(a, .asking)') ?? this).focus())}
       <header>
