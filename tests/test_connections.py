@@ -133,8 +133,9 @@ def flood(connection: socket.socket, data: bytes, most: int) -> int:
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
         b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         b"OPTIONS /api/v1/chat HTTP/1.1\r\nHost: a\r\nOrigin: https://a.test\r\n\r\n",
+        b"\r\n",
     ],
-    ids=["no host", "health", "a body", "chunks", "preflights"],
+    ids=["no host", "health", "a body", "chunks", "preflights", "line breaks"],
 )
 def test_requests_sent_ahead_on_a_connection_that_is_never_read_take_no_memory(
     patient: RunningService, request_sent: bytes

@@ -27,11 +27,14 @@ TRUSTED_PROXY = "chatbot.trusted_proxy"  # one of FORWARDED_ALLOW_IPS sent the r
 OVERLOADED = "chatbot.overloaded"  # more connections are open than are served
 
 MAX_HEAD_BYTES = 65_536
-MAX_UNREAD_BYTES = 1_048_576  # of a body that is still being received after its response
-PIECE_BYTES = 4096  # of a body that are parsed at once: what comes after its end may be many requests
+MAX_UNREAD_BYTES = 1_048_576  # of a body after its response, or of line breaks before a request
+PIECE_BYTES = (
+    4096  # that are parsed at once: they may be hundreds of headers or chunks, or the end of a body and requests
+)
 HEAD_END = b"\r\n\r\n"  # of every head that the parser accepts
 
 SWEEP_SECONDS = 1
+CLOSED_AT_ONCE = 32
 GRACE_SECONDS = 2  # beyond the application's own limit for a reader, which says why in the log
 PATIENCE_SECONDS = 1  # before a connection without a request gives way to a new one
 RETRY_SECONDS = 2
@@ -87,8 +90,12 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = loop.time()
-            closed = sum([connection.check(now) for connection in list(self.open)])
+            now, closed = loop.time(), 0
+            for connection in list(self.open):
+                if connection in self.open and connection.check(now):
+                    closed += 1
+                    if closed % CLOSED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
             if closed:
                 log.info("connections timed out", extra={"connections": closed})
 
@@ -165,14 +172,27 @@ class Connection(HttpToolsProtocol):
     # Parsing
 
     def _parse_held(self) -> None:
+        """Parse what is held as far as may be, at most a piece in one turn of the loop: others have theirs."""
         held, start = self._held, 0
-        while start < len(held) and not self._must_wait():
+        while start < min(len(held), PIECE_BYTES) and not self._must_wait():
+            if not self._in_body and not self._head_bytes:
+                begin = len(held) - len(held[start:].lstrip(b"\r\n"))  # RFC 9112, section 2.2
+                self._read_away(begin - start)
+                start = begin
+                if start == len(held):
+                    break
             end = self._piece_end(held, start)
             self._parse(held[start:end])
             start = end
         self._held = b"" if self.transport.is_closing() else held[start:]
         if self._held:
+            if not self._must_wait():
+                self.loop.call_soon(self._parse_on)
             self.flow.pause_reading()
+
+    def _parse_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _must_wait(self) -> bool:
         """Whether nothing more may be parsed: a whole request is being answered, or its response is not read."""
@@ -182,11 +202,12 @@ class Connection(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def _piece_end(self, held: bytes, start: int) -> int:
-        """Where to stop parsing, so that at most one head is complete."""
+        """Where to stop parsing, so that little is complete at once: of heads, one."""
+        most = min(start + PIECE_BYTES, len(held))
         if self._in_body:
-            return min(start + PIECE_BYTES, len(held))
-        head_end = held.find(HEAD_END, start)
-        return len(held) if head_end < 0 else head_end + len(HEAD_END)
+            return most
+        head_end = held.find(HEAD_END, start, most)
+        return most if head_end < 0 else head_end + len(HEAD_END)
 
     def _parse(self, piece: bytes) -> None:
         self._head_bytes += len(piece)
@@ -202,9 +223,13 @@ class Connection(HttpToolsProtocol):
             log.info("a request's head is too large")
             self._refuse(HeadTooLarge("more than MAX_HEAD_BYTES"))
         if is_unread:
-            self._unread_bytes += len(piece)
-            if self._unread_bytes > MAX_UNREAD_BYTES:
-                self.transport.close()
+            self._read_away(len(piece))
+
+    def _read_away(self, count: int) -> None:
+        """Count bytes that belong to no request: they are not endless."""
+        self._unread_bytes += count
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Parse a request again without its offer of another protocol, which may be ignored (RFC 9110, section 7.8).

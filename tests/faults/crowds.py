@@ -2,9 +2,10 @@
 requests that are refused, with many tenants."""
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from faults.machine import MIB, Replica, house, until
 from faults.play import Play, fault, many
@@ -27,18 +28,29 @@ HALF_OPEN = {
 }
 
 
+@contextmanager
+def beating(url: str) -> Iterator[Pulse]:
+    """A pulse on a loop of its own, in a thread: the crowd here does not slow it."""
+    pulse, loop = Pulse(url), asyncio.new_event_loop()
+    task = loop.create_task(pulse.run())
+    thread = threading.Thread(target=loop.run_until_complete, args=[asyncio.wait([task])])
+    thread.start()
+    try:
+        yield pulse
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
 @asynccontextmanager
 async def others_served(play: Play, replica: Replica, what: str) -> AsyncIterator[None]:
     """Judge what others notice meanwhile: how long health takes, and how much memory is taken."""
-    start, pulse = replica.memory(), Pulse(replica.url)
+    start = replica.memory()
     replica.forget_peak()
-    beating = asyncio.create_task(pulse.run())
-    try:
+    with beating(replica.url) as pulse:
         yield
         await pulse.another()
-    finally:
-        beating.cancel()
-        await asyncio.wait([beating])
     grown, slow = replica.peak_memory() - start, pulse.worst(99)
     play.measure(
         f"{what}: {grown / MIB:+.1f} MiB at most, {(replica.memory() - start) / MIB:+.1f} after, "
