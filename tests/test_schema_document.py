@@ -146,14 +146,18 @@ def test_every_event_leads_to_its_component() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [
-        ("post", "/api/v1/chat", {200, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504}),
-        ("get", "/api/v1/conversations", {200, 400, 401, 403, 500, 503}),
-        ("get", "/api/v1/conversations/{conversation_id}", {200, 400, 401, 403, 404, 500, 503}),
-        ("delete", "/api/v1/conversations/{conversation_id}", {204, 400, 401, 403, 404, 500, 503}),
-        ("post", "/api/v1/messages/{message_id}/stop", {204, 400, 401, 403, 404, 500, 503}),
-        ("post", "/api/v1/messages/{message_id}/feedback", {204, 400, 401, 403, 404, 413, 415, 422, 500, 503}),
-        ("get", "/api/v1/ready", {200, 400, 500, 503}),
-        ("get", "/widget.html", {200, 304, 400, 404, 500, 503}),
+        ("post", "/api/v1/chat", {200, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 431, 500, 502, 503, 504}),
+        ("get", "/api/v1/conversations", {200, 400, 401, 403, 431, 500, 503}),
+        ("get", "/api/v1/conversations/{conversation_id}", {200, 400, 401, 403, 404, 431, 500, 503}),
+        ("delete", "/api/v1/conversations/{conversation_id}", {204, 400, 401, 403, 404, 431, 500, 503}),
+        ("post", "/api/v1/messages/{message_id}/stop", {204, 400, 401, 403, 404, 431, 500, 503}),
+        (
+            "post",
+            "/api/v1/messages/{message_id}/feedback",
+            {204, 400, 401, 403, 404, 408, 413, 415, 422, 431, 500, 503},
+        ),
+        ("get", "/api/v1/ready", {200, 400, 431, 500, 503}),
+        ("get", "/widget.html", {200, 304, 400, 404, 431, 500, 503}),
     ],
 )
 def test_an_operation_has_these_statuses(method: str, path: str, statuses: set[int]) -> None:

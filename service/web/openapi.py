@@ -33,7 +33,7 @@ the tenant's settings: a request that names one is refused.
 
 **Errors.** What fails before the answer begins is `application/problem+json` (RFC 9457): `code` is stable, `detail` is
 for people. Later the event `error` tells it. `X-Request-ID`, on every response, finds either in the service's log.
-Any path may answer 400 and 500; an unknown one answers 404, a method that it does not support 405 with `Allow`.
+Any path may answer 400, 431 and 500; an unknown one answers 404, a method that it does not support 405 with `Allow`.
 
 **Everywhere.** Every `GET` has a `HEAD`. Every response has `X-Content-Type-Options: nosniff` and a `Referrer-Policy`.
 """
@@ -165,12 +165,19 @@ HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-Aft
 
 # Errors, by what has them
 
-EVERYTHING = (ServiceError, errors.BadRequest)
+EVERYTHING = (ServiceError, errors.BadRequest, errors.HeadTooLarge)
 DATABASE = (*EVERYTHING, errors.DatabaseUnavailable)
 ORIGIN = (errors.OriginNotAllowed, errors.SecretKeyRequired, errors.SecretKeyInBrowser)
 USER = (errors.UserTokenMissing, errors.UserTokenInvalid, errors.UserTokenExpired)
 KEY = (*DATABASE, errors.KeyMissing, errors.KeyInvalid, *ORIGIN, *USER)
-BODY = (*KEY, errors.MalformedJSON, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
+BODY = (
+    *KEY,
+    errors.RequestTimeout,
+    errors.MalformedJSON,
+    errors.BodyTooLarge,
+    errors.UnsupportedMediaType,
+    errors.ValidationFailed,
+)
 LIMITS = (
     errors.RateLimited,
     errors.VisitorRateLimited,
