@@ -23,18 +23,20 @@ document.adoptedStyleSheets.push(sheet);
 const labels = { copyCode: 'Copy code', copied: 'Copied', showImage: 'Show image', table: 'Table' };
 window.answer = () => {
   const element = document.body.appendChild(document.createElement('article'));
-  return Object.assign(Markdown.createMarkdown(element, labels), { element });
+  return Object.assign(Markdown.createMarkdown(element, labels, 'https://shop.test/a/'), { element });
 };
 
 const ATTRIBUTES = {
   p: [], h1: [], h2: [], h3: [], h4: [], h5: [], h6: [], hr: [], blockquote: [], li: [], ul: [], ol: ['start'],
   div: ['tabindex', 'role', 'aria-label'], pre: ['tabindex'], table: [], tr: [], th: [], td: [], code: [], span: [],
-  strong: [], em: [], del: [], sup: [], small: [], br: [], a: ['href', 'target', 'rel'], button: ['type'],
+  strong: [], em: [], del: [], u: [], sub: [], sup: [], kbd: [], small: [], br: [],
+  a: ['href', 'target', 'rel'], button: ['type'],
 };
 const VALUES = {
-  class: /^(md|code|table|note|image|center|right|(apart ?)?(task( done)?)?)$/, dir: /^auto$/, 'data-growing': /^$/,
+  class: /^(md|code|table|note|cite|plain|image|center|right|(apart ?)?(task( done)?)?)$/, dir: /^auto$/,
+  'data-growing': /^$/,
   start: /^[0-9]+$/, tabindex: /^0$/, role: /^group$/, 'aria-label': /^Table$/, type: /^button$/,
-  href: /^(https?:\\/\\/|mailto:)/, target: /^_blank$/, rel: /^noopener noreferrer nofollow$/,
+  href: /^(https?:\\/\\/|mailto:|(tel|sms):[+\\d(])/, target: /^_blank$/, rel: /^noopener noreferrer nofollow$/,
 };
 
 /** Whatever is not on the list of elements, attributes and values. */
@@ -51,7 +53,7 @@ window.forbidden = (root) => {
     }
     if (element.localName !== 'a' || !element.hasAttribute('href')) continue;
     const { protocol, username, password, target, rel } = element;
-    if (!['http:', 'https:', 'mailto:'].includes(protocol) || username || password || !target || !rel) {
+    if (!['http:', 'https:', 'mailto:', 'tel:', 'sms:'].includes(protocol) || username || password || !target || !rel) {
       found.push(element.href);
     }
   }
@@ -176,8 +178,15 @@ def show(page: Page, markdown: str, *, done: bool = True) -> None:
         ("https:evil.test https:/evil.test", "https:evil.test https:/evil.test", None),
         ("[x](https:\\\\evil.test)", "x evil.test", "https://evil.test/"),
         ("[x](https://bank.test@evil.test)", "x", None),
-        ("[x](//evil.test)", "x", None),
-        ("[x](tel:1)", "x", None),
+        ("[x](//evil.test)", "x evil.test", "https://evil.test/"),
+        ("[x](tel:1)", "x 1", "tel:1"),
+        ("[x](sms:+1?body=Hi)", "x +1", "sms:+1?body=Hi"),
+        ("[x](tel:*%2306%23)", "x", None),
+        ("[x](/a?b#c)", "x", "https://shop.test/a?b#c"),
+        ("[bank.test](b)", "bank.test", "https://shop.test/a/b"),
+        ("[x](\\\\\\\\evil.test)", "x evil.test", "https://evil.test/"),
+        ("[x](javascript&colon;alert(1))", "x", "https://shop.test/a/javascript&colon;alert(1)"),
+        ("[x](javascript&#58;alert(1))", "x", None),
     ],
 )
 def test_a_link_shows_the_host_that_it_leads_to(page: Page, markdown: str, text: str, address: str | None) -> None:

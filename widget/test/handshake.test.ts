@@ -129,7 +129,7 @@ describe('messages', () => {
   });
 
   test('that begin the talk lose what is no text, no fact and no setting', () => {
-    expect(parseInit(VALID, {})).toEqual({
+    expect(parseInit({ ...VALID, origin: 'https://shop.example' }, {})).toEqual({
       apiKey: 'a4_pub_x',
       widgetId: 'wgt_1',
       settings: { title: 'Help' },
@@ -137,6 +137,7 @@ describe('messages', () => {
       mode: 'inline',
       inFlow: true,
       view: { open: false, small: true, dark: false, rtl: false, top: 0, height: 600 },
+      site: 'https://shop.example/',
       userToken: 'eyJ',
       context: { page: 'Cart', items: '3' },
       kept: '',
@@ -206,9 +207,9 @@ describe('the handshake', () => {
   test('takes the first valid message of the embedding page, and none after it', () => {
     const begin = vi.fn();
     awaitInit({ origins: ['https://shop.example'], settings: {} }, begin);
+    message({ data: { ...VALID, origin: 'https://evil.example' } });
     message({});
-    message({});
-    expect(begin).toHaveBeenCalledExactlyOnceWith(VALID, port);
+    expect(begin).toHaveBeenCalledExactlyOnceWith({ ...VALID, origin: 'https://shop.example' }, port);
   });
 
   test('takes the origin of the service itself', () => {

@@ -6,7 +6,9 @@ const LABELS = { copyCode: 'Copy', copied: 'Copied', showImage: 'Show image' };
 /** What is the same everywhere, and checked for itself. */
 const COMMON = ['dir', 'tabindex', 'target', 'rel', 'data-growing'];
 
-const parse = (text: string): TreeElement[] => createParser(LABELS)(text, true);
+const SITE = 'https://shop.example/help/start';
+
+const parse = (text: string, site = ''): TreeElement[] => createParser(LABELS, site)(text, true);
 
 /** As HTML, without what is the same everywhere. A code block is a `pre` with its language. */
 const html = (nodes: Tree[]): string =>
@@ -87,12 +89,16 @@ const CASES: Record<string, [markdown: string, html: string][]> = {
   tables: [
     [
       '| a | b | c |\n|:--|:-:|--:|\n| 1 | **2** | `x\\|y` |\n| 3 |\nfour\n\nafter',
-      '<table><tr><th>a</th><th class="center">b</th><th class="right">c</th></tr><tr><td>1</td><td class="center"><strong>2</strong></td><td class="right"><code>x|y</code></td></tr><tr><td>3</td><td class="center"><td class="right"></tr><tr><td>four</td><td class="center"><td class="right"></tr></table><p>after</p>',
+      '<table><tr><th>a</th><th class="center">b</th><th class="right">c</th></tr><tr><td>1</td><td class="center"><strong>2</strong></td><td class="right"><code>x|y</code></td></tr><tr><td>3</td></tr><tr><td>four</td></tr></table><p>after</p>',
     ],
     ['Prices:\n| a |\n|---|\n| 1<br>2 |', '<p>Prices:</p><table><tr><th>a</th></tr><tr><td>1<br>2</td></tr></table>'],
     ['a | b\n--|--\n1 | 2', '<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>'],
     ['| no | table |\ntext', '<p>| no | table |<br>text</p>'],
     ['a | b', '<p>a | b</p>'],
+    [
+      '| a | b |\n|---|---|\n| 1 | 2 | 3 |',
+      '<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2 | 3</td></tr></table>',
+    ],
     [
       '|a|\n|-|\n|1|\n\n|b|\n|-|\n|2|\n# c',
       '<table><tr><th>a</th></tr><tr><td>1</td></tr></table><table><tr><th>b</th></tr><tr><td>2</td></tr></table><h1>c</h1>',
@@ -145,14 +151,89 @@ const CASES: Record<string, [markdown: string, html: string][]> = {
     ],
     ['[note] and a[b', '<p>[note] and a[b</p>'],
   ],
+  addresses: [
+    [
+      '请访问 https://x.test/docs。更多（https://x.test/a）“https://x.test/q”、https://x.test/e…',
+      '<p>请访问 <a href="https://x.test/docs">https://x.test/docs</a>。更多（<a href="https://x.test/a">https://x.test/a</a>）“<a href="https://x.test/q">https://x.test/q</a>”、<a href="https://x.test/e">https://x.test/e</a>…</p>',
+    ],
+    [
+      'اقرأ https://x.test/ar، ثم www.x.test؟ 「https://x.test」 «https://x.test/f» https://x.test—so',
+      '<p>اقرأ <a href="https://x.test/ar">https://x.test/ar</a>، ثم <a href="https://www.x.test/">www.x.test</a>؟ 「<a href="https://x.test/">https://x.test</a>」 «<a href="https://x.test/f">https://x.test/f</a>» <a href="https://x.test/">https://x.test</a>—so</p>',
+    ],
+    ['https://x.test/文档/é', '<p><a href="https://x.test/%E6%96%87%E6%A1%A3/%C3%A9">https://x.test/文档/é</a></p>'],
+    [
+      'see http://w1q.com[]() now and http://w2q.com[x]',
+      '<p>see <a href="http://w1q.com/">http://w1q.com</a>[]() now and <a href="http://w2q.com/">http://w2q.com</a>[x]</p>',
+    ],
+    [
+      'https://x.test/a[1]?b[]=2 [https://x.test/c] http://[::1]/d',
+      '<p><a href="https://x.test/a[1]?b[]=2">https://x.test/a[1]?b[]=2</a> [<a href="https://x.test/c">https://x.test/c</a>] <a href="http://[::1]/d">http://[::1]/d</a></p>',
+    ],
+    [
+      'https://x.test/a[b](https://y.test)',
+      '<p><a href="https://x.test/a">https://x.test/a</a><a href="https://y.test/">b <small>y.test</small></a></p>',
+    ],
+    [
+      '{"a":"https://x.test/a","b":1} https://x.test/?a=1&amp;b=2 &lt;https://x.test/c&gt;',
+      '<p>{"a":"<a href="https://x.test/a">https://x.test/a</a>","b":1} <a href="https://x.test/?a=1&b=2">https://x.test/?a=1&b=2</a> <<a href="https://x.test/c">https://x.test/c</a>></p>',
+    ],
+    [
+      '[call](tel:+1-555-0100) [text](sms:+15550101?body=Hi) tel:+15550100 [no](tel:*%2306%23) hotel:',
+      '<p><a href="tel:+1-555-0100">call <small>+1-555-0100</small></a> <a href="sms:+15550101?body=Hi">text <small>+15550101</small></a> <a href="tel:+15550100">tel:+15550100</a> no hotel:</p>',
+    ],
+    [
+      '[shop](www.x.test/shop) [](https://x.test) []() [a]()',
+      '<p><a href="https://www.x.test/shop">shop <small>www.x.test</small></a> <a href="https://x.test/"> <small>x.test</small></a> []() a</p>',
+    ],
+    [
+      '[docs][d] [d] [Docs][] and [other] [a][none]\n\n[d]: https://x.test/d "Title"\n[docs]: <https://x.test/e>\n[d]: https://y.test',
+      '<p><a href="https://x.test/d">docs <small>x.test</small></a> <a href="https://x.test/d">d <small>x.test</small></a> <a href="https://x.test/e">Docs <small>x.test</small></a> and [other] [a][none]</p>',
+    ],
+    [
+      '[Text][1] and [1]\n\n[1]: https://x.test',
+      '<p><a href="https://x.test/">Text <small>x.test</small></a> and <sup class="cite">1</sup></p><p class="note"><sup class="cite">1</sup> <a href="https://x.test/">https://x.test</a></p>',
+    ],
+  ],
+  formulas: [
+    [
+      'Inline \\(E = mc^2\\) and $$\\int_0^1 f(x) \\, dx$$ and $a_1 \\, *b*$ cost $5 or $10_a_',
+      '<p>Inline \\(E = mc^2\\) and $$\\int_0^1 f(x) \\, dx$$ and $a_1 \\, *b*$ cost $5 or $10_a_</p>',
+    ],
+    [
+      '\\[\n\\begin{aligned} a &= \\{x\\} \\\\ b &= y \\, z \\end{aligned}\n- c\n= d\n\\]\n- e',
+      '<p>\\[<br>\\begin{aligned} a &= \\{x\\} \\\\ b &= y \\, z \\end{aligned}<br>- c<br>= d<br>\\]</p><ul><li><p>e</p></li></ul>',
+    ],
+    ['\\[note\\] \\(never closed and $$ **b**', '<p>[note] (never closed and $$ <strong>b</strong></p>'],
+    ['$$\na\n\n- b', '<p>$$<br>a</p><ul><li class="apart"><p>b</p></li></ul>'],
+  ],
+  tags: [
+    [
+      'H<sub>2</sub>O, x<sup>2</sup>, <b>b</b> <i>i</i> <U>u</U> <s>s</s> <kbd>Ctrl</kbd> <code>c</code><!-- note -->',
+      '<p>H<sub>2</sub>O, x<sup>2</sup>, <strong>b</strong> <em>i</em> <u>u</u> <del>s</del> <kbd>Ctrl</kbd> <code>c</code></p>',
+    ],
+    ['a<br>b<BR/>c<br />d', '<p>a<br>b<br>c<br>d</p>'],
+    [
+      '<details open><summary>More</summary>\n\nHidden.\n\n</details>\nafter',
+      '<p><strong>More</strong></p><p>Hidden.</p><p>after</p>',
+    ],
+    ['Use the <b> tag, the <div> tag and List<String>', '<p>Use the <b> tag, the <div> tag and List<String></p>'],
+    ['<b>a <i>b</b> c</i> <!-- never closed', '<p><strong>a <i>b</strong> c</i> <!-- never closed</p>'],
+    ['a\n<hr>\nb', '<p>a</p><hr><p>b</p>'],
+    ['&copy;&mdash;&nbsp;&rarr;&#233;&#x1F600;&#0;&#55296; &nope;', '<p>©—\xa0→é😀\ufffd\ufffd &nope;</p>'],
+  ],
   citations: [
     [
       'Yes[1], so[^2] it is 【3†source】 or 【4:0†file.pdf】 but 【注】',
-      '<p>Yes<sup>1</sup>, so<sup>2</sup> it is <sup>3</sup> or <sup>4</sup> but 【注】</p>',
+      '<p>Yes<sup class="cite">1</sup>, so<sup class="cite">2</sup> it is <sup class="cite">3</sup> or <sup class="cite">4</sup> but 【注】</p>',
     ],
     [
+      'items[0], rows[i][j] but Facts[1][2]',
+      '<p>items[0], rows[i][j] but Facts<sup class="cite">1</sup><sup class="cite">2</sup></p>',
+    ],
+    ['【1†never closed', '<p>【1†never closed</p>'],
+    [
       '[1]: https://x.test/a "Title"\n[^note]: Some *words*',
-      '<p class="note"><sup>1</sup> <a href="https://x.test/a">https://x.test/a</a> "Title"</p><p class="note"><sup>note</sup> Some <em>words</em></p>',
+      '<p class="note"><sup class="cite">1</sup> <a href="https://x.test/a">https://x.test/a</a> "Title"</p><p class="note"><sup class="cite">note</sup> Some <em>words</em></p>',
     ],
   ],
   text: [
@@ -191,6 +272,9 @@ const HALF_WRITTEN = [
   'Table:\n| a | b |\n| - | - |\n| 1 | 2 |',
   'Title\n=====\n\nb',
   'so it is【3†source】 here',
+  'x<sup>2</sup> and <b>bold</b> here',
+  'a <!-- note --> b',
+  'Our plans:\n\nPlan | Price\n--- | ---\nBasic | **5**\n',
   'a &amp; b',
 ];
 
@@ -224,6 +308,76 @@ describe('Markdown', () => {
       for (const [paragraph] of begun.slice(0, -1)) expect(html(paragraph?.nodes ?? [])).not.toContain('href');
     },
   );
+
+  it.each([
+    ['[a](/b)', 'https://shop.example/b'],
+    ['[a](b.html#c)', 'https://shop.example/help/b.html#c'],
+    ['[a](../b?c)', 'https://shop.example/b?c'],
+    ['[a](#b)', 'https://shop.example/help/start#b'],
+    ['[a](&#47;b)', 'https://shop.example/b'],
+    ['[a][b]\n\n[b]: /b', 'https://shop.example/b'],
+  ])('leads a relative link to the site of the page: %j', (markdown, href) => {
+    expect(parse(markdown, SITE)[0]?.nodes).toMatchObject([{ tag: 'a', nodes: ['a'], attributes: { href } }]);
+  });
+
+  it.each(['//evil.test/a', '\\\\\\\\evil.test', 'https://shop.example.evil.test'])(
+    'names the host of a link that leaves the site: %j',
+    (address) => {
+      expect(html(parse(`[a](${address})`, SITE))).toContain('evil.test</small>');
+    },
+  );
+
+  it.each([
+    'javascript:alert(1)',
+    'java&#115;cript:alert(1)',
+    'data:text/html,x',
+    'vbscript:x',
+    'capacitor:x',
+    '&#9;javascript:x',
+  ])('has no other scheme than those of the web, mail and telephone: %j', (address) => {
+    for (const markdown of [`[a](${address})`, `[a](<${address}>)`])
+      expect(html(parse(markdown, SITE))).toBe('<p>a</p>');
+  });
+
+  it('leaves relative links out where the page has no address on the web', () => {
+    expect(html(parse('[a](/b)', 'capacitor://localhost/'))).toBe('<p>a</p>');
+  });
+
+  it('turns into a link what was written before its address was defined', () => {
+    const update = createParser(LABELS);
+    const text = 'See [docs][d].\n\nMore.\n\n[d]: https://x.test/d';
+    expect(html(update(text.slice(0, 24), false))).toBe('<p>See [docs][d].</p><p>More.</p>');
+    expect(html(update(`${text}\n\n`, false))).toContain('<a href="https://x.test/d">docs');
+    expect(html(parse('See [docs][d].'))).toBe('<p>See [docs][d].</p>');
+  });
+
+  it('takes a row without a leading pipe for the head of a table at once', () => {
+    const seen = shown('Our plans:\n\nPlan | Price\n--- | ---\nBasic | 5').slice('Our plans:\n\nPlan |'.length - 1);
+    for (const nodes of seen) expect(nodes.map(({ tag }) => tag)).toEqual(['p', 'div']);
+  });
+
+  it.each([
+    ['Some **bold wor', '<p>Some <strong>bold wor</strong></p>'],
+    ['Some `cod', '<p>Some <code>cod</code></p>'],
+    ['See [the docs](https://x.te', '<p>See the docs</p>'],
+    ['See [the do', '<p>See the do</p>'],
+    ['See https://x.test/a', '<p>See https://x.test/a</p>'],
+    ['![a map](https://x', '<p>Show image: a map</p>'],
+    ['x<sup>2', '<p>x<sup>2</sup></p>'],
+    ['| a | b |\n|--', '<table><tr><th>a</th><th>b</th></tr></table>'],
+    ['| a | b', '<table><tr><th>a</th><th>b</th></tr></table>'],
+    ['a | b', '<p>a | b</p>'],
+    ['a\n\n```js', '<p>a</p>'],
+    ['a\n\n- ', '<p>a</p>'],
+    ['a\n\n**', '<p>a</p>'],
+    ['a\n42', '<p>a<br>42</p>'],
+    ['Tom & Je', '<p>Tom & Je</p>'],
+    ['AT&T', '<p>AT&T</p>'],
+    ['a <b', '<p>a <b</p>'],
+    ['\\(a_1 \\,', '<p>\\(a_1 \\,</p>'],
+  ])('shows no marker of what was half written when it was cut off: %j', (markdown, expected) => {
+    expect(html(createParser(LABELS)(markdown, true, true))).toBe(expected);
+  });
 
   it('keeps finished blocks, items and rows as they are', () => {
     const update = createParser(LABELS);

@@ -6,8 +6,8 @@ export interface Page {
   settings: Record<string, unknown>;
 }
 
-/** What a page of a listed origin sent: `parseInit` checks it. */
-export type RawInit = Partial<Record<keyof Init, unknown>>;
+/** What a page of a listed origin sent, and that origin as the browser gives it: `parseInit` checks it. */
+export type RawInit = Partial<Record<keyof Init | 'origin', unknown>>;
 
 /** Not imported: the loader's bundle and this one share nothing, and the import would weigh 106 bytes. */
 const INIT: Init['type'] = 'a4:init';
@@ -28,6 +28,6 @@ export function awaitInit(page: Page, begin: (init: RawInit, port: MessagePort) 
     if (source !== parent || !originAllowed(origin, [...page.origins, location.origin])) return;
     if (!port || data?.type !== INIT) return;
     removeEventListener('message', listen);
-    begin(data, port);
+    begin({ ...data, origin }, port);
   });
 }

@@ -27,6 +27,8 @@ export interface Beginning {
   mode: Mode;
   inFlow: boolean;
   view: Place;
+  /** The address of the host page, without its query. */
+  site: string;
   userToken: string;
   context: Record<string, string>;
   kept: string;
@@ -44,6 +46,7 @@ export function parseInit(from: RawInit, tenant: unknown): Beginning {
     mode: oneOf(settings?.mode, MODES) ?? 'bubble',
     inFlow: from.inFlow === true,
     view: parsePlace(record(from.view)),
+    site: `${from.origin}${text(from.path, 2000) ?? '/'}`,
     userToken: token(told?.identify ?? settings?.userToken),
     context: facts(told?.setContext),
     kept: text(from.kept, MAX_KEPT) ?? '',

@@ -9,6 +9,8 @@ export interface Start {
   /** The longest question, in characters. */
   limit: number;
   locale: Locale;
+  /** The address of the host page, which relative links in answers lead to. */
+  site: string;
   /** A JWT that says who the visitor is, or ''. */
   userToken: string;
   /** Facts about the page, sent with each question. */

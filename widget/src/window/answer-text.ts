@@ -1,15 +1,16 @@
 import { define } from '../app/dom.ts';
-import { createMarkdown, type MarkdownLabels } from './markdown/index.ts';
+import { createMarkdown, type Ending, type MarkdownLabels } from './markdown/index.ts';
 
 /** An answer's Markdown, drawn so that finished parts stay untouched while the text grows. */
 export class AnswerText extends HTMLElement {
   strings!: MarkdownLabels;
+  site!: string;
   #markdown: ReturnType<typeof createMarkdown> | undefined;
 
-  /** The text so far, and whether that is all of it. */
-  set markdown([text, done]: [string, boolean]) {
-    this.#markdown ??= createMarkdown(this, this.strings);
-    this.#markdown.update(text, done);
+  /** The text so far, and how it ends. */
+  set markdown([text, ending]: [string, Ending]) {
+    this.#markdown ??= createMarkdown(this, this.strings, this.site);
+    this.#markdown.update(text, ending !== 'growing', ending === 'cut');
   }
 }
 

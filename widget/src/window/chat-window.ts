@@ -8,7 +8,6 @@ import { ChatElement, register } from './chat-element.ts';
 import { ChatMemory } from './chat-memory.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
-import { chime } from './chime.ts';
 import { endText } from './end-text.ts';
 import { iconButton } from './icon-button.ts';
 import * as icons from './icons.ts';
@@ -223,6 +222,7 @@ export class ChatWindow extends ChatElement {
         ?hidden=${this.history}
         .chat=${this.#chat}
         .strings=${strings}
+        .site=${this.#start.site}
         .greeting=${settings.greeting ?? strings.greeting}
         .privacy=${settings.consent ? nothing : this.#renderPrivacy(settings.privacy)}
         .suggestions=${settings.suggestions ?? []}
@@ -323,7 +323,11 @@ export class ChatWindow extends ChatElement {
   /** An answer has ended, well or not. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
-    if (this.#start.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive) chime();
+    if (this.#start.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
+      import('./chime.ts').then(
+        ({ chime }) => chime(),
+        () => {},
+      );
   }
 
   #tellUnread(count: number, preview: string): void {

@@ -35,6 +35,7 @@ export class MessageList extends ChatElement {
   static override properties = [
     'chat',
     'strings',
+    'site',
     'greeting',
     'privacy',
     'suggestions',
@@ -48,6 +49,8 @@ export class MessageList extends ChatElement {
 
   declare chat: ChatController;
   declare strings: Strings;
+  /** The address of the host page. */
+  declare site: string;
   declare greeting: string;
   declare privacy: unknown;
   declare suggestions: string[];
@@ -89,7 +92,7 @@ export class MessageList extends ChatElement {
   grow(turn: Turn): void {
     const live = turn === this.chat.last && this.find<AnswerText>('.live .text');
     if (!live) return;
-    live.markdown = [turn.answer, false];
+    live.markdown = [turn.answer, 'growing'];
     this.#keepUp();
   }
 
@@ -167,7 +170,7 @@ export class MessageList extends ChatElement {
         )}
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
-          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .markdown=${[turn.answer, !live]}>${
+          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut']}>${
             live ? html`<typing-indicator></typing-indicator>` : nothing
           }</answer-text>
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}

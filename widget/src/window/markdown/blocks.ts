@@ -1,32 +1,343 @@
-import { parseInline } from './inline.ts';
-import { element, type MarkdownLabels, type TreeElement } from './tree.ts';
+import { DEEPEST_BLOCK, LONGEST_TEXT, MOST_CELLS, MOST_COLUMNS, MOST_ELEMENTS } from './bounds.ts';
+import { type Context, parseInline } from './inline.ts';
+import { citation, count, type Ending, element, type MarkdownLabels, type Tree, type TreeElement } from './tree.ts';
 
-/** One block of a level; of a list an item, of a table a row. */
-export interface Block {
-  node: TreeElement;
-  /** Where it begins in the source. */
-  at: number;
-  /** What items of one list share, or rows of one table: the last character of the marker, or `|`. */
-  group: string;
-  /** A blank line stands before it. */
-  apart: boolean;
-  /** Of an item: its number. */
-  number: number;
-  /** Of a row: the classes of its columns. Of the head of a table there is none. */
-  columns: string[] | undefined;
+/**
+ * The grammar of blocks: CommonMark 0.31 with the tables and task lists of GFM, read line by line as its appendix describes.
+ * A line goes on with the containers that are open, begins new ones, and leaves the rest to the innermost one.
+ */
+export interface Answer extends Context {
+  /** The containers that are open, from the answer itself to the innermost. */
+  open: Container[];
+  /** The last line was blank. */
+  blank: boolean;
+  elements: number;
 }
 
-/** 1: indent; 2, 3: a heading; 4, 5: a fence and its language; 6: a rule; 7, 8: a list item; 9: a quote; 10: a row. */
-const BLOCK =
-  /^( {0,3})(?:(#{1,6})(?:\s+(.*))?$|(`{3,}(?!.*`)|~{3,})\s*(\S*)|([-*_])(?:\s*\6){2,}\s*$|([-+*]|\d{1,9}[.)])(\s+|$)|(>) ?|(\|))/;
-const NOTE = /^ {0,3}\[\^?([^\]]{1,99})\]:\s+(?=\S)/;
-const CODE = /^( {4}|\t)/;
-const DELIMITERS = /^\s*\|?(\s*:?-+:?\s*\|)*(\s*:?-+:?\s*)?$/;
-const UNDERLINE = /^ {0,3}(=+|-+)\s*$/;
-/** So many levels of quotes and lists are told apart. */
-const DEEPEST = 12;
+/** The answer, a quote, or an item of a list. */
+interface Container {
+  blocks: Block[];
+  leaf?: Leaf | undefined;
+  item?: Item;
+}
 
-const cells = (row: string): string[] =>
+interface Item {
+  indent: number;
+  /** Columns before its content. */
+  width: number;
+  /** The last character of its marker. */
+  group: string;
+  number: number;
+  attributes: Record<string, string>;
+}
+
+/** A finished block. Items and rows come together in lists and tables when they are shown. */
+interface Block {
+  node: TreeElement;
+  /** What items of one list share, or rows of one table (`|`; its head has `||`). */
+  group: string;
+  number: number;
+}
+
+/** The block that the next line may go on with. */
+type Leaf = Paragraph | Code | Table;
+
+interface Paragraph {
+  kind: 'paragraph';
+  text: string;
+  /** Of a note (`[1]: text`): its label. */
+  note?: string;
+  /** What ends the formula that has begun in it. */
+  formula?: string | undefined;
+}
+
+interface Code {
+  kind: 'code';
+  /** A line break before each line. */
+  text: string;
+  /** Without a fence it is indented. */
+  fence: string;
+  indent: number;
+  language: string;
+}
+
+interface Table {
+  kind: 'table';
+  /** The classes of its columns. */
+  columns: string[];
+  cells: number;
+}
+
+const HEADING = /^ {0,3}(#{1,6})(?=\s|$)/;
+const FENCE = /^( {0,3})(`{3,}(?=[^`]*$)|~{3,})([\s\S]*)/;
+const RULE = /^ {0,3}(?:([-*_])(?:\s*\1){2,}|<hr ?\/?>)\s*$/i;
+const QUOTE = /^ {0,3}> ?/;
+const ITEM = /^( {0,3})([-+*]|\d{1,9}[.)])(\s+|$)/;
+const TASK = /^\[([ xX])\](?:\s+|$)/;
+const INDENTED = /^(?: {4}|\t)/;
+const ROW = /^ {0,3}\|/;
+/** What is taken for the head of a table before the next line tells. */
+const HALF_ROW = /^(?: {0,3}\||[^`|]{1,60} \|(?: [^`]{0,200})?$)/;
+const UNDERLINE = /^ {0,3}(=+|-+)\s*$/;
+const NOTE = /^ {0,3}\[(\^?)([^\]]{1,99})\]:\s+(?=\S)/;
+/** A label, and the address that it stands for; a title may follow. */
+export const DEFINITION = /^ {0,3}\[([^\]]{1,99})\]:\s+<?(?=\S*[/.:#])([^\s<>]+)>?(?:\s+["'(].*)?$/;
+/** A tag around blocks, which themselves are shown. */
+const DETAILS = /^ {0,3}<\/?details(?:\s[^<>]*)?>\s*/i;
+
+export const createAnswer = (strings: MarkdownLabels, site: string, known: Map<string, string>): Answer => ({
+  strings,
+  site,
+  known,
+  open: [{ blocks: [] }],
+  blank: false,
+  elements: 0,
+});
+
+/** A copy to end apart from the answer: what is finished is shared. */
+export const copyAnswer = (answer: Answer): Answer => ({
+  ...answer,
+  open: answer.open.map((container) => ({
+    ...container,
+    blocks: [...container.blocks],
+    leaf: container.leaf && { ...container.leaf },
+  })),
+});
+
+const innermost = (answer: Answer): Container => answer.open.at(-1) as Container;
+
+/** Adds a line; what is half written at its end depends on how it ends. */
+export function addLine(answer: Answer, line: string, ending: Ending = 'whole'): void {
+  if (answer.elements > MOST_ELEMENTS) {
+    addText(answer, line);
+    return;
+  }
+  let rest = line;
+  let depth = 1;
+  for (; depth < answer.open.length; depth++) {
+    const content = contentOf(answer.open[depth] as Container, rest);
+    if (content === undefined) break;
+    rest = content;
+  }
+  // A paragraph goes on without the marks of its containers.
+  const lazy = depth < answer.open.length && !answer.blank && !!rest.trim() && !begins(rest);
+  if (!lazy) while (answer.open.length > depth) closeContainer(answer);
+  const { leaf } = innermost(answer);
+  if (leaf?.kind !== 'code') rest = rest.replace(DETAILS, '');
+  if (!leaf || !goesOn(answer, leaf, rest, lazy, ending)) beginBlocks(answer, rest, ending);
+  answer.blank = !rest.trim();
+}
+
+/** Beyond the bounds, one paragraph holds the rest. */
+function addText(answer: Answer, line: string): void {
+  while (answer.open.length > 1) closeContainer(answer);
+  const { leaf } = innermost(answer);
+  if (leaf?.kind === 'paragraph') leaf.text += `\n${line}`;
+  else beginParagraph(answer, line);
+}
+
+/** All that is shown, if the answer ends here. */
+export function endAnswer(answer: Answer, ending: Ending): TreeElement[] {
+  while (answer.open.length > 1) closeContainer(answer, ending);
+  closeLeaf(answer, ending);
+  return grouped(innermost(answer).blocks, answer.strings);
+}
+
+// Containers
+
+/** What a line holds for an open container, or undefined if the line is not in it. */
+function contentOf({ item }: Container, line: string): string | undefined {
+  if (!item) return unquoted(line);
+  if (!line.trim()) return '';
+  // Two columns are enough to belong to an item: models rarely count the width of a number.
+  return /^\s/.test(dedent(` ${line}`, item.indent + 2)) ? dedent(line, item.width) : undefined;
+}
+
+const unquoted = (line: string): string | undefined => (QUOTE.test(line) ? line.replace(QUOTE, '') : undefined);
+
+const dedent = (line: string, columns: number): string =>
+  columns ? line.replace(/^\s+/, (space) => space.replace(/\t/g, '    ').slice(columns)) : line;
+
+/** Whether a line begins a block, in a container or not. */
+const begins = (line: string): boolean => ROW.test(line) || ITEM.test(line) || interrupts(line);
+
+/** Whether a paragraph or a table ends before this line: a list interrupts it only with a first item that has text. */
+function interrupts(line: string): boolean {
+  const [item, , marker = ''] = ITEM.exec(line) ?? [];
+  if (item) return RULE.test(line) || (/^1?\D$/.test(marker) && line > item);
+  return [HEADING, FENCE, RULE, QUOTE].some((pattern) => pattern.test(line));
+}
+
+function beginBlocks(answer: Answer, line: string, ending: Ending): void {
+  closeLeaf(answer);
+  let rest = line;
+  let apart = answer.blank;
+  while (answer.open.length <= DEEPEST_BLOCK && !RULE.test(rest)) {
+    const content = beginQuote(answer, rest) ?? beginItem(answer, rest, apart);
+    if (content === undefined) break;
+    rest = content;
+    apart = false;
+  }
+  // A definition with a name is for links alone; one with a number is a source.
+  if (!rest.trim() || /^[^\d^]/.test(DEFINITION.exec(rest)?.[1] ?? '')) return;
+  if (RULE.test(rest)) add(answer, element('hr'));
+  else if (!addHeading(answer, rest, ending) && !beginCode(answer, rest)) beginParagraph(answer, rest);
+}
+
+function beginQuote(answer: Answer, line: string): string | undefined {
+  const content = unquoted(line);
+  if (content !== undefined) answer.open.push({ blocks: [] });
+  return content;
+}
+
+function beginItem(answer: Answer, line: string, apart: boolean): string | undefined {
+  const [item, { length: indent } = '', marker = '', { length: space } = ''] = ITEM.exec(line) ?? [];
+  if (item === undefined) return undefined;
+  const width = indent + marker.length + (space < 5 ? space || 1 : 1);
+  const content = line.slice(width);
+  const [task = '', done] = TASK.exec(content) ?? [];
+  const kind = [apart && 'apart', task && 'task', done?.trim() && 'done'].filter(Boolean).join(' ');
+  const number = Number.parseInt(marker, 10);
+  answer.open.push({
+    blocks: [],
+    item: { indent, width, group: marker.slice(-1), number, attributes: kind ? { class: kind } : {} },
+  });
+  return content.slice(task.length);
+}
+
+function closeContainer(answer: Answer, ending: Ending = 'whole'): void {
+  closeLeaf(answer, ending);
+  const { blocks, item } = answer.open.pop() as Container;
+  const nodes = grouped(blocks, answer.strings);
+  if (item) add(answer, element('li', nodes, item.attributes), item);
+  else add(answer, element('blockquote', nodes));
+}
+
+function add(answer: Answer, node: TreeElement, { group = '', number = 1 } = {}): void {
+  innermost(answer).blocks.push({ node, group, number });
+  answer.elements++;
+}
+
+// Blocks of text
+
+/** Whether the open leaf takes the line. */
+function goesOn(answer: Answer, leaf: Leaf, line: string, lazy: boolean, ending: Ending): boolean {
+  if (leaf.kind === 'paragraph') return goesOnWithParagraph(answer, leaf, line, lazy);
+  if (leaf.kind === 'code') return goesOnWithCode(answer, leaf, line);
+  return leaf.kind === 'table' && goesOnWithTable(answer, leaf, line, ending);
+}
+
+function closeLeaf(answer: Answer, ending: Ending = 'whole'): void {
+  const { leaf } = innermost(answer);
+  if (leaf?.kind === 'paragraph') closeParagraph(answer, leaf, ending);
+  else if (leaf?.kind === 'code') closeCode(answer, leaf, ending);
+  innermost(answer).leaf = undefined;
+}
+
+/** The content of a block, as far as it is within the bounds: the rest is text. Its elements count for the answer. */
+function inline(answer: Answer, text: string, ending: Ending): Tree[] {
+  const most = answer.elements > MOST_ELEMENTS ? 0 : LONGEST_TEXT;
+  const length = text.length > most ? text.lastIndexOf(' ', most) + 1 : text.length;
+  const rest = text.slice(length);
+  const nodes = parseInline(text.slice(0, length), rest ? 'whole' : ending, answer);
+  answer.elements += count(nodes);
+  return rest ? [...nodes, element('span', [rest], { class: 'plain' })] : nodes;
+}
+
+/** Where the visitor sees the answer grow. */
+const mark = (ending: Ending): Record<string, string> => (ending === 'growing' ? { 'data-growing': '' } : {});
+
+function addHeading(answer: Answer, line: string, ending: Ending): boolean {
+  const [start = '', hashes] = HEADING.exec(line) ?? [];
+  if (!hashes) return false;
+  const title = line
+    .slice(start.length)
+    .trim()
+    .replace(/(^|\s)#+$/, '');
+  add(answer, element(`h${hashes.length}`, inline(answer, title, ending), mark(ending)));
+  return true;
+}
+
+function beginParagraph(answer: Answer, line: string): void {
+  const [start = '', caret = '', label] = NOTE.exec(line) ?? [];
+  const leaf: Paragraph = { kind: 'paragraph', text: line.slice(start.length) };
+  if (label) leaf.note = caret + label;
+  innermost(answer).leaf = leaf;
+  followFormula(leaf, line.trim());
+}
+
+function goesOnWithParagraph(answer: Answer, leaf: Paragraph, line: string, lazy: boolean): boolean {
+  const [, underline] = (!lazy && !leaf.formula && !leaf.note && UNDERLINE.exec(line)) || [];
+  if (!line.trim()) closeLeaf(answer);
+  else if (!leaf.formula && !lazy && beginTable(answer, leaf, 'whole', line)) return true;
+  else if (underline) {
+    innermost(answer).leaf = undefined;
+    closeParagraph(answer, leaf, 'whole', underline.startsWith('=') ? 'h1' : 'h2');
+  } else if (!leaf.formula && (interrupts(line) || (leaf.note && NOTE.test(line)))) return false;
+  else {
+    leaf.text += `\n${line}`;
+    followFormula(leaf, line.trim());
+  }
+  return true;
+}
+
+/** A formula that begins a line may have lines that look like lists and headings. */
+function followFormula(leaf: Paragraph, line: string): void {
+  const [, brackets, dollars] = /^(\\\[)|^(\$\$)/.exec(line) ?? [];
+  const end = leaf.formula ?? (brackets ? '\\]' : dollars);
+  if (end) leaf.formula = line.includes(end, leaf.formula ? 0 : 2) ? undefined : end;
+}
+
+function closeParagraph(answer: Answer, leaf: Paragraph, ending: Ending, tag = 'p'): void {
+  const { note = '', text } = leaf;
+  if (ending !== 'whole' && beginTable(answer, leaf, ending)) return;
+  const nodes = inline(answer, text, ending);
+  const attributes = mark(ending);
+  if (note) {
+    nodes.unshift(citation(note), ' ');
+    attributes.class = 'note';
+  }
+  add(answer, element(tag, nodes, attributes));
+}
+
+function beginCode(answer: Answer, line: string): boolean {
+  const [start, { length: indent } = '', fence = '', info = ''] = FENCE.exec(line) ?? [];
+  if (!start && !INDENTED.test(line)) return false;
+  const language = info.replace(/\s\S*=.*/, '').trim();
+  const text = start ? '' : `\n${line.replace(INDENTED, '')}`;
+  innermost(answer).leaf = { kind: 'code', text, fence, indent, language };
+  return true;
+}
+
+function goesOnWithCode(answer: Answer, leaf: Code, line: string): boolean {
+  const { fence, indent } = leaf;
+  const end = line.trim();
+  if (!fence && end && !INDENTED.test(line)) return false;
+  if (fence && end.startsWith(fence) && !end.replaceAll(fence.charAt(0), '') && !INDENTED.test(line)) closeLeaf(answer);
+  else leaf.text += `\n${fence ? dedent(line, indent) : line.replace(INDENTED, '')}`;
+  return true;
+}
+
+function closeCode(answer: Answer, { text, fence, language }: Code, ending: Ending): void {
+  const { strings } = answer;
+  const lines = fence ? text : text.trimEnd();
+  add(
+    answer,
+    element(
+      'div',
+      [
+        element('div', [element('span', [language]), element('button', [strings.copyCode], { type: 'button' })]),
+        element('pre', [element('code', [lines.replace(/^\n/, '')], mark(ending))], { tabindex: '0' }),
+      ],
+      { class: 'code' },
+    ),
+  );
+  answer.elements += 5;
+}
+
+// Tables
+
+const cellsOf = (row: string): string[] =>
   row
     .trim()
     .replace(/\\\|/g, '\0')
@@ -34,141 +345,49 @@ const cells = (row: string): string[] =>
     .split('|')
     .map((cell) => cell.replace(/\0/g, '|').trim());
 
-const dedent = (line: string, columns: number): string =>
-  columns ? line.replace(/^\s+/, (space) => space.replace(/\t/g, '    ').slice(columns)) : line;
+const alignment = (cell: string): string => (cell.endsWith(':') ? (cell.startsWith(':') ? 'center' : 'right') : '');
 
-/** Lines that no paragraph goes on with. */
-function interrupts(line: string): boolean {
-  const match = BLOCK.exec(line);
-  return !!match && (!match[7] || (/^1?\D$/.test(match[7]) && line > match[0]));
+/** The last line of a paragraph is the head of a table if `delimiters` follow it; without them, if it begins like one. */
+function beginTable(answer: Answer, leaf: Paragraph, ending: Ending, delimiters?: string): boolean {
+  if (answer.elements > MOST_ELEMENTS) return false;
+  const at = leaf.text.lastIndexOf('\n') + 1;
+  const head = leaf.text.slice(at);
+  const pattern = ending === 'growing' ? HALF_ROW : ROW;
+  if (!(delimiters ? head.includes('|') : pattern.test(head))) return false;
+  const texts = cellsOf(head);
+  const columns = delimiters ? cellsOf(delimiters) : texts.map(() => '');
+  const fits = columns.length === texts.length && columns.length <= MOST_COLUMNS;
+  if (!fits || (delimiters && !columns.every((cell) => /^:?-+:?$/.test(cell)))) return false;
+  leaf.text = leaf.text.slice(0, Math.max(at - 1, 0));
+  if (leaf.text) closeLeaf(answer);
+  const table: Table = { kind: 'table', columns: columns.map(alignment), cells: 0 };
+  innermost(answer).leaf = table;
+  addRow(answer, table, texts, ending, 'th');
+  return true;
 }
 
-/**
- * The blocks of `source` from where `last` begins, or of all of it (CommonMark 0.31, with the tables and task lists of GFM).
- * In a `growing` source, what is half written at its end is taken for what it will be.
- */
-export function parseBlocks(
-  source: string,
-  growing: boolean,
-  strings: MarkdownLabels,
-  last?: Block,
-  depth = 0,
-): Block[] {
-  let at = last?.at ?? 0;
-  let columns = last?.columns;
-  const lines = source.slice(at).split('\n');
-  const blocks: Block[] = [];
-  let first = 0;
-  /** The first line that isn't part of the block. */
-  let i = 0;
+function goesOnWithTable(answer: Answer, leaf: Table, line: string, ending: Ending): boolean {
+  if (!line.trim()) closeLeaf(answer);
+  else if (interrupts(line) || leaf.cells > MOST_CELLS) return false;
+  else addRow(answer, leaf, cellsOf(line), ending, 'td');
+  return true;
+}
 
-  const line = (index: number) => lines[index] ?? '';
-  const blank = (index: number) => !line(index).trim();
-  const isHead = (index: number) => {
-    const head = line(index);
-    const next = line(index + 1);
-    return growing && !next && index > lines.length - 3
-      ? /^ {0,3}\|/.test(head)
-      : /-/.test(next) && /\|/.test(head) && DELIMITERS.test(next) && cells(next).length === cells(head).length;
-  };
-  const goOn = (belongs: () => boolean | undefined) => {
-    while (i < lines.length && belongs()) i++;
-  };
-  const content = (change: (text: string, index: number) => string, from = first) =>
-    lines.slice(from, i).map(change).join('\n');
-  const open = () => growing && i > lines.length - 2 && !line(i);
-  const mark = (): Record<string, string> => (open() ? { 'data-growing': '' } : {});
-  const inline = (text: string) => parseInline(text, open(), strings.showImage);
-  const inner = (text: string) => grouped(parseBlocks(text, open(), strings, undefined, depth + 1), strings);
-  const code = (text: string, language = '') =>
-    element(
-      'div',
-      [
-        element('div', [element('span', [language]), element('button', [strings.copyCode], { type: 'button' })]),
-        element('pre', [element('code', [text], mark())], { tabindex: '0' }),
-      ],
-      { class: 'code' },
-    );
-
-  while (i < lines.length) {
-    const start = line(i++);
-    const apart = first ? blank(first - 1) : !!last?.apart;
-    let group = '';
-    let node: TreeElement | undefined;
-    const [, indent = '', hashes, title = '', fence, language, rule, marker, space = '', quote, row] =
-      BLOCK.exec(start) ?? [];
-
-    if (blank(first)) columns = undefined;
-    else if ((columns && (row || !interrupts(start))) || isHead(first)) {
-      const tag = columns ? 'td' : 'th';
-      const texts = cells(start);
-      group = columns ? '|' : '||';
-      columns ??= cells(line(i++)).map((cell) => (/:$/.test(cell) ? (cell[0] === ':' ? 'center' : 'right') : ''));
-      const classes = columns;
-      node = element(
-        'tr',
-        (classes.length > 1 || !open() ? classes : texts).map((_, index) =>
-          element(tag, inline(texts[index] ?? ''), classes[index] ? { class: classes[index] } : {}),
-        ),
-      );
-    } else {
-      columns = undefined;
-      if (hashes) node = element(`h${hashes.length}`, inline(title.trim().replace(/(^|\s)#+$/, '')), mark());
-      else if (fence) {
-        goOn(() => {
-          const end = line(i).trim();
-          return !end.startsWith(fence) || !!end.replaceAll(fence.charAt(0), '') || CODE.test(line(i));
-        });
-        const text = content((text) => dedent(text, indent.length), first + 1);
-        node = code(text, language);
-        i++;
-      } else if (rule) node = element('hr');
-      else if (quote && depth < DEEPEST) {
-        goOn(() => /^ {0,3}>/.test(line(i)) || !(blank(i) || BLOCK.test(line(i))));
-        node = element('blockquote', inner(content((text) => text.replace(/^ {0,3}> ?/, ''))));
-      } else if (marker && depth < DEEPEST) {
-        const width = indent.length + marker.length + ((space.length < 5 && space.length) || 1);
-        // Two columns are enough to belong to an item: models rarely count the width of a number.
-        const belongs = (text: string) => /^\s/.test(dedent(` ${text}`, indent.length + 2));
-        goOn(() => blank(i) || belongs(line(i)) || !(blank(i - 1) || BLOCK.test(line(i))));
-        while (blank(i - 1)) i--;
-        const text = content((text, index) => (index ? dedent(text, width) : text.slice(width)));
-        const task = /^\[([ xX])\]\s+/.exec(text);
-        const kind = `${apart ? 'apart ' : ''}${task ? `task ${task[1]?.trim() && 'done'}` : ''}`.trim();
-        group = marker.slice(-1);
-        node = element('li', inner(text.slice(task?.[0].length)), kind ? { class: kind } : {});
-      } else if (CODE.test(start)) {
-        goOn(() => blank(i) || CODE.test(line(i)));
-        while (blank(i - 1)) i--;
-        node = code(content((text) => text.replace(CODE, '')));
-      } else {
-        const note = NOTE.exec(start);
-        goOn(
-          () =>
-            !(blank(i) || UNDERLINE.test(line(i)) || interrupts(line(i)) || isHead(i) || (note && NOTE.test(line(i)))),
-        );
-        const text = content(String);
-        const underline = UNDERLINE.exec(line(i))?.[1];
-        if (note) {
-          const label = element('sup', note.slice(1));
-          node = element('p', [label, ' ', ...inline(text.slice(note[0].length))], { ...mark(), class: 'note' });
-        } else {
-          if (underline) i++;
-          node = element(underline ? (underline[0] === '=' ? 'h1' : 'h2') : 'p', inline(text), mark());
-        }
-      }
-    }
-    if (node) {
-      const number = Number.parseInt(marker ?? '1', 10);
-      blocks.push({ node, at, group, apart, number, columns: group === '|' ? columns : undefined });
-    }
-    while (first < i) at += line(first++).length + 1;
-  }
-  return blocks;
+/** A row has no more cells than its text; what is beyond the columns stands in the last one. */
+function addRow(answer: Answer, leaf: Table, texts: string[], ending: Ending, tag: string): void {
+  const last = leaf.columns.length - 1;
+  const cells = [...texts.slice(0, last), texts.slice(last).filter(Boolean).join(' | ')].slice(0, texts.length);
+  const nodes = cells.map((text, index) => {
+    const kind = leaf.columns[index];
+    return element(tag, inline(answer, text, ending), kind ? { class: kind } : {});
+  });
+  add(answer, element('tr', nodes), { group: tag === 'th' ? '||' : '|' });
+  leaf.cells += cells.length;
+  answer.elements += cells.length;
 }
 
 /** Items and rows in their lists and tables. */
-export function grouped(blocks: Block[], strings: MarkdownLabels): TreeElement[] {
+function grouped(blocks: Block[], strings: MarkdownLabels): TreeElement[] {
   const nodes: TreeElement[] = [];
   let list: TreeElement | undefined;
   let key = '';

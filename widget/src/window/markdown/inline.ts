@@ -1,22 +1,47 @@
-import { element, plain, type Tree } from './tree.ts';
+import { bareLength, link } from './address.ts';
+import { DEEPEST_INLINE } from './bounds.ts';
+import { decode } from './entities.ts';
+import { citation, type Ending, element, type MarkdownLabels, plain, type Tree } from './tree.ts';
 
-/** An element that has begun, by what opened it: `[`, `![`, or what is left of a row of `*`, `_` or `~`. */
+/** What the texts of one answer share. */
+export interface Context {
+  strings: MarkdownLabels;
+  /** The address of the host page, or '' where there is none. */
+  site: string;
+  /** Addresses by the labels that they are defined for. */
+  known: Map<string, string>;
+}
+
+/** An element that has begun: by `[`, `![`, a tag, or what is left of a row of `*`, `_` or `~`. */
 interface Frame {
   mark: string;
   nodes: Tree[];
+  /** Where the mark begins. */
+  at: number;
+  /** Of a tag: its name. */
+  tag?: string;
 }
 
-/** 1, 2: ticks and the code between them. 3, 4: a character reference. 5: an address. 6: the number of a citation. */
+/** Whatever may be more than text. 1: ticks; 2, 3: the slash of a tag and its name; 4: an address in brackets; 5: the number of a citation. */
 const TOKEN =
-  /\\?\n|<br ?\/?>|\\[!-/:-@[-`{-~]|(`+)(?!`)([\s\S]{0,4000}?[^`])\1(?!`)|`+|!?\[|]|\*+|_+|~+|&(?:#(x[\da-f]{1,5}|\d{1,6})|(amp|lt|gt|quot|apos|nbsp));|<?((?:https?:\/\/|mailto:|\bwww\.)[^\s<>`\]]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)>?|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/g;
+  /\\?\n|\\[!-/:-@[-`{-~]|(`+)|!?\[|]|\*+|_+|~+|\${1,2}|&#?\w{1,9};|<!--|<(\/?)([a-z]{1,9}\d?)(?:\s[^<>]*)?\/?>|<((?:https?|mailto|tel|sms):[^\s<>]+|[\w.+-]+@[\w.-]+)>|(?<![a-z\d])(?:https?:\/\/|mailto:|tel:|sms:|www\.)|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/gi;
 /** What follows the text of a link: 1, 2: the address; 3: nothing if the text ends before it does. */
 const TARGET =
   /\(\s*(?:<([^<>\n]*)>?|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(?:\s+(?:"[^"]*(?:"|$)|'[^']*(?:'|$)))?\s*(\)|$)/y;
+/** The label of a definition. */
+const REFERENCE = /\[([^[\]]{0,99})]/y;
 /** An end that tells too little of what it will be. */
-const UNDECIDED = /(?:<[^\s<>]{0,8}|&#?\w{0,6}|\\|【\d*|(?:^|\s)!)$/;
-const ENTITIES: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\xa0' };
-/** So many elements can stand in each other. */
-const DEEPEST = 20;
+const UNDECIDED = /(?:<[^\s<>]*|&#?\w{0,8}|\\|【\d*|(?:^|\s)!)$/i;
+/** Where a formula ends; within it everything is text. */
+const FORMULAS: Record<string, string> = {
+  '\\(': '\\)',
+  '\\[': '\\]',
+  $$: '$$',
+  $: '$',
+};
+/** The tags that are more than text, and the elements that some of them become. */
+const TAG = /^(?:strong|em|code|del|su[bp]|kbd|summary|[bisu])$/;
+const ELEMENTS: Record<string, string> = { b: 'strong', summary: 'strong', i: 'em', s: 'del' };
 
 /** Neighbouring texts are one. */
 function add(nodes: Tree[], added: Tree[]): void {
@@ -27,59 +52,147 @@ function add(nodes: Tree[], added: Tree[]): void {
   }
 }
 
-const unlinked = (nodes: Tree[]): Tree[] =>
-  nodes.flatMap((node) => {
-    if (typeof node === 'string') return node;
-    const inner = unlinked(node.nodes);
-    return node.tag === 'a' ? inner : { ...node, nodes: inner };
-  });
+/** Text as it is, with its line breaks. */
+const verbatim = (text: string): Tree[] =>
+  text.split('\n').flatMap((line, index) => (index ? [element('br'), line] : [line]));
 
-/**
- * A link to an http, https or mail address as the browser itself reads it, with the real host unless the text begins with it;
- * otherwise the mere text. An address that is still being written leads nowhere. An image is a link with a label.
- */
-function link(address: string | undefined, nodes: Tree[], image = ''): Tree[] {
-  const alt = image && plain(nodes).slice(0, 200);
-  const text = image ? [image + (alt && `: ${alt}`)] : unlinked(nodes);
-  const attributes: Record<string, string> = image ? { class: 'image', dir: 'auto' } : {};
-  if (address !== undefined) {
-    let url: URL;
-    try {
-      url = new URL(address);
-    } catch {
-      return text; // It is no address.
-    }
-    if (!/^(https?|mailto):$/.test(url.protocol) || url.username || url.password) return text;
-    const host = url.host || url.pathname;
-    const claim = plain(text).replace(/^(https?:\/\/|mailto:)/, '');
-    if (!claim.startsWith(host) || /^[^/?#]/.test(claim.slice(host.length))) text.push(' ', element('small', [host]));
-    Object.assign(attributes, { href: url.href, target: '_blank', rel: 'noopener noreferrer nofollow' });
-  }
-  return [element('a', text, attributes)];
-}
-
-/**
- * The content of a line, or of lines that belong together. In an `open` text, what is half written at the end is taken for
- * what it will be: its markers don't show.
- */
-export function parseInline(source: string, open: boolean, showImage: string): Tree[] {
-  const text = open ? source.replace(UNDECIDED, '') : source;
-  const stack: Frame[] = [{ mark: '', nodes: [] }];
+/** The content of a line, or of lines that belong together. */
+export function parseInline(source: string, ending: Ending, context: Context): Tree[] {
+  const { strings, site, known } = context;
+  const open = ending !== 'whole';
+  const text = ending === 'growing' ? source.replace(UNDECIDED, '') : source;
+  const stack: Frame[] = [{ mark: '', nodes: [], at: 0 }];
+  /** How far the text is read. */
   let end = 0;
+  /** By what ends something: where it is found next, or -1. */
+  const ends = new Map<string, number>();
 
   const frame = (at: number) => stack.at(at) as Frame;
   const push = (nodes: Tree[], to = frame(-1)) => add(to.nodes, nodes);
-  /** What didn't become an element is text. */
+  const linkTo = (address: string | undefined, nodes: Tree[], image = '') =>
+    push(link(address, nodes, site, ending, image));
+  /** Matches a pattern from where the text is read. */
+  const ahead = (pattern: RegExp) => {
+    pattern.lastIndex = end;
+    return pattern.exec(text);
+  };
+  /** Where `mark` is found next, or -1. No text is searched twice: where it was found last still counts if that is ahead. */
+  const next = (mark: string): number => {
+    let found = ends.get(mark) ?? 0;
+    if (found >= 0 && found < end) {
+      // A row of ticks ends with one that is as long.
+      const ticks = mark.startsWith('`') && new RegExp(`(?<!\`)${mark}(?!\`)`, 'g');
+      found = ticks ? (ahead(ticks)?.index ?? -1) : text.indexOf(mark, end);
+      ends.set(mark, found);
+    }
+    return found;
+  };
+  /** What did not become an element is text. */
   const collapse = (height: number) => {
     while (stack.length > height) {
       const { mark, nodes } = stack.pop() as Frame;
       push([mark, ...nodes]);
     }
   };
-  const begin = (mark: string) => {
-    stack.push({ mark, nodes: [] });
-    if (stack.length > DEEPEST) for (const { mark, nodes } of stack.splice(1, 1)) push([mark, ...nodes], frame(0));
+  const begin = (mark: string, at: number, tag = '') => {
+    stack.push({ mark, nodes: [], at, tag });
+    if (stack.length > DEEPEST_INLINE)
+      for (const { mark, nodes } of stack.splice(1, 1)) push([mark, ...nodes], frame(0));
   };
+
+  const code = (row: string) => {
+    const close = next(row);
+    let content = text.slice(end, close < 0 ? undefined : close);
+    if (close >= 0) {
+      content = content.replace(/\n/g, ' ').replace(/^ (?=.*[^ ])(.*) $/, '$1');
+      end = close + row.length;
+    } else if (open) {
+      content = content.replace(/^ |(?<!`)`+$/g, '');
+      end = text.length;
+    } else return push([row]);
+    if (content) push([element('code', [content])]);
+  };
+
+  /** A formula is shown as it was written. Without an end, what could begin one is text. */
+  const formula = (mark: string): boolean => {
+    const close = FORMULAS[mark];
+    if (!close) return false;
+    const found = next(close);
+    const content = text.slice(end, found);
+    const after = found + close.length;
+    if (found < 0 ? !open || mark === '$' : mark === '\\[' && !/[\\^_={}]|^\s/.test(content)) return false;
+    // Prices are no formulas, and what has nothing to keep needs not be one.
+    if (mark === '$' && (!/[\\^_]/.test(content) || content.trim() !== content || /\d/.test(text.charAt(after))))
+      return false;
+    push(verbatim(mark + (found < 0 ? text.slice(end) : content + close)));
+    end = found < 0 ? text.length : after;
+    return true;
+  };
+
+  /** A comment is not shown. */
+  const comment = () => {
+    const found = next('-->');
+    if (found < 0 && !open) push(['<!--']);
+    else end = found < 0 ? text.length : found + 3;
+  };
+
+  const endTag = (at: number) => {
+    collapse(at + 1);
+    const { nodes, tag = '' } = stack.pop() as Frame;
+    push([element(ELEMENTS[tag] ?? tag, nodes)]);
+  };
+  const tag = (token: string, slash: string, name: string, at: number) => {
+    const height = slash ? stack.findLastIndex((frame) => frame.tag === name) : 0;
+    if (name === 'br') push([element('br')]);
+    else if (!TAG.test(name) || height < 0) push([token]);
+    else if (slash) endTag(height);
+    else begin(token, at, name);
+  };
+
+  /** An address in the text: bare, unless it is `whole`. */
+  const address = (token: string, at: number, whole: string) => {
+    const isMail = /^[^:]+@/.test(whole || token);
+    if (!whole && !isMail) {
+      const length = bareLength(text, end);
+      if (!length) return push([token]);
+      end += length;
+    }
+    const shown = decode(whole || text.slice(at, end));
+    linkTo(open && end === text.length ? undefined : (isMail ? 'mailto:' : '') + shown, [shown]);
+  };
+
+  /** At `]`: a link, an image, a citation, or text. */
+  const endLink = () => {
+    const at = stack.findLastIndex(({ mark }) => mark.endsWith('['));
+    if (at < 0) return push([']']);
+    collapse(at + 1);
+    const { mark, nodes } = frame(at);
+    const image = mark === '[' ? '' : strings.showImage;
+    const target = ahead(TARGET);
+    const address = decode((target?.[1] ?? target?.[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1'));
+    if (target && (target[3] || open) && (address || image || nodes.length)) {
+      end = TARGET.lastIndex;
+      stack.pop();
+      return linkTo(target[3] ? address : undefined, nodes, image);
+    }
+    const label = plain(nodes);
+    // An index (`items[0]`) cites nothing.
+    if (/^(?:[1-9]\d*|\^.+)$/.test(label)) {
+      stack.pop();
+      return push([citation(label)]);
+    }
+    const reference = ahead(REFERENCE);
+    const found = known.get((reference?.[1] || label).toLowerCase());
+    if (found !== undefined) {
+      if (reference) end = REFERENCE.lastIndex;
+      stack.pop();
+      linkTo(found, nodes, image);
+    } else if (!open || end < text.length) {
+      collapse(at);
+      push([']']);
+    }
+  };
+
   /** Makes an element of the last frame, for so many of its marks at most; returns for how many. */
   const wrap = (most: number): number => {
     const last = frame(-1);
@@ -90,42 +203,24 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     if (!last.mark) collapse(stack.length - 1);
     return marks;
   };
-
-  const endLink = () => {
-    const at = stack.findLastIndex(({ mark }) => mark.endsWith('['));
-    if (at < 0) return push([']']);
-    collapse(at + 1);
-    const { mark, nodes } = frame(at);
-    const label = plain(nodes);
-    TARGET.lastIndex = end;
-    const target = TARGET.exec(text);
-    if (target && (target[3] || open)) {
-      end = TARGET.lastIndex;
-      stack.pop();
-      const address = target[3] ? (target[1] ?? target[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1') : undefined;
-      push(link(address, nodes, mark === '[' ? '' : showImage));
-    } else if (/^(\d+|\^.+)$/.test(label)) {
-      stack.pop();
-      push([element('sup', [label.replace('^', '')])]);
-    } else if (!open || end < text.length) {
-      collapse(at);
-      push([']']);
-    }
-  };
-
-  const emphasise = (run: string, before: string, after: string, half: boolean) => {
+  const emphasise = (run: string, at: number) => {
+    const before = text.charAt(at - 1);
+    const after = text.charAt(end);
+    const half = open && !after;
     const isWord = (character: string) => run[0] === '_' && /[\p{L}\p{N}]/u.test(character);
     const opens = /\S/.test(after) && !isWord(before);
     let rest = run.length;
     while (rest && /[^\s([{]/.test(before) && !isWord(after)) {
       // What could open as well, or become longer, ends only what is like it: `*a**b**c*`.
-      const at = stack.findLastIndex(({ mark }) => mark[0] === run[0] && (mark.length === rest || !(opens || half)));
-      if (at < 0) break;
-      collapse(at + 1);
+      const height = stack.findLastIndex(
+        ({ mark }) => mark[0] === run[0] && (mark.length === rest || !(opens || half)),
+      );
+      if (height < 0) break;
+      collapse(height + 1);
       rest -= wrap(rest);
     }
     if (half || !rest) return;
-    if (opens && rest < 4 && run !== '~') begin(run.slice(0, rest));
+    if (opens && rest < 4 && run !== '~') begin(run.slice(0, rest), at);
     else push([run.slice(0, rest)]);
   };
 
@@ -134,45 +229,35 @@ export function parseInline(source: string, open: boolean, showImage: string): T
     const match = TOKEN.exec(text);
     push([text.slice(end, match?.index)]);
     if (!match) break;
-    const [token, ticks, code = '', number, name = '', address, citation] = match;
+    const [token, row, slash = '', name, whole = '', source] = match;
     const { index } = match;
-    const first = token.charAt(0);
     end = index + token.length;
-    const half = open && end === text.length;
 
-    if (token.endsWith('\n') || token.startsWith('<br')) push([element('br')]);
-    else if (first === '\\') push([token.charAt(1)]);
-    else if (ticks) push([element('code', [code.replace(/\n/g, ' ').replace(/^ (?=.*[^ ])(.*) $/, '$1')])]);
-    else if (first === '`' && open) {
-      const code = text.slice(end).replace(/^ |`+$/g, '');
-      if (code) push([element('code', [code])]);
-      end = text.length;
-    } else if (first === ']') endLink();
-    else if (token.endsWith('[')) begin(token);
-    else if (number) push([String.fromCodePoint(Number(`0${number}`) || 0xfffd)]);
-    else if (citation) push([element('sup', [citation])]);
-    else if (address) {
-      let { length } = address;
-      if (first !== '<') {
-        // A full stop or a bracket behind an address isn't part of it, unless the bracket was opened in it.
-        let extra = address.split(')').length - address.split('(').length;
-        while (/[?!.,:;*_~'")]/.test(address.charAt(length - 1)) && (address[length - 1] !== ')' || extra-- > 0))
-          length--;
-        end = index + length;
-      }
-      const shown = address.slice(0, length);
-      const scheme = /^\w+:/.test(shown) ? '' : shown.startsWith('www') ? 'https://' : 'mailto:';
-      push(link(half ? undefined : scheme + shown, [shown]));
-    } else if (/[*_~]/.test(first)) emphasise(token, text.charAt(index - 1), text.charAt(end), half);
-    else push([ENTITIES[name] ?? token]);
+    if (token.endsWith('\n')) push([element('br')]);
+    else if (formula(token)) continue;
+    else if (token.startsWith('\\')) push([token.charAt(1)]);
+    else if (row) code(row);
+    else if (token === ']') endLink();
+    else if (/^!?\[/.test(token)) begin(token, index);
+    else if (/^[*_~]/.test(token)) emphasise(token, index);
+    else if (/^[&$]/.test(token)) push([decode(token)]);
+    else if (token === '<!--') comment();
+    else if (name) tag(token, slash, name.toLowerCase(), index);
+    else if (source && (ending === 'growing' || token.endsWith('】'))) push([citation(source)]);
+    else if (source) {
+      push(['【']);
+      end = index + 1;
+    } else address(token, index, whole);
   }
   // In an open text, whatever has begun goes on to the end.
   while (open && stack.length > 1) {
-    const { mark, nodes } = frame(-1);
-    if (/[*_~]/.test(mark) && nodes.length) wrap(2);
+    const { mark, nodes, tag, at } = frame(-1);
+    if (tag) endTag(stack.length - 1);
+    else if (/[*_~]/.test(mark) && nodes.length) wrap(2);
     else {
       stack.pop();
-      push(mark === '![' ? link(undefined, nodes, showImage) : nodes);
+      if (mark === '![') linkTo(undefined, nodes, strings.showImage);
+      else push(mark === '[' && /\w/.test(text.charAt(at - 1)) ? [mark, ...nodes] : nodes);
     }
   }
   collapse(1);

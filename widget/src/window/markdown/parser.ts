@@ -1,26 +1,68 @@
-import { type Block, grouped, parseBlocks } from './blocks.ts';
-import type { MarkdownLabels, TreeElement } from './tree.ts';
+import { type Answer, addLine, copyAnswer, createAnswer, DEFINITION, endAnswer } from './blocks.ts';
+import { MOST_DEFINITIONS } from './bounds.ts';
+import type { Ending, MarkdownLabels, TreeElement } from './tree.ts';
 
-/** A line of nothing but markers, or one that begins a fence: only what follows will say what it is. */
-const UNDECIDED = /^[\s>*+_=~`|:#\d.()[\]^xX-]*(`{3}[^`]*|~{3}.*)?$/;
+/** A line of nothing but markers, or one that begins a fence: only what follows will tell what it is. */
+const MARKERS = /^[\s>*+_=~`|:#\d.()[\]^xX-]*$/;
+const FENCE = /^[\s>*+\d.)-]*(?:`{3,}[^`]*$|~{3})/;
+/** Whether the beginning of a line is not shown yet; where a text was cut off, whether it never is. */
+const waits = (line: string, ending: Ending): boolean =>
+  ending !== 'whole' && (FENCE.test(line) || (MARKERS.test(line) && (ending === 'growing' || !/[\dx]/i.test(line))));
 
 /**
- * Parses a text that grows: the whole text so far in, what it shows out. Finished blocks stay the very same objects, and only
- * the last one is parsed again; a text that doesn't continue the former one starts over. With `done` the end is final.
+ * Parses a text that grows: the whole text so far in, what it shows out. Lines are read once, and finished blocks stay the very
+ * same objects; a text that does not continue the former one starts over. With `done` the end is final, and with `cut` too,
+ * but what is half written there is shown as if it went on. `site` is the address of the host page.
  */
-export function createParser(strings: MarkdownLabels) {
+export function createParser(strings: MarkdownLabels, site = '') {
   let source = '';
-  let blocks: Block[] = [];
-  return (text: string, done: boolean): TreeElement[] => {
-    let next = text.replace(/\r\n?/g, '\n').replace(/\0/g, '\ufffd');
-    const line = next.lastIndexOf('\n') + 1;
-    if (!done && UNDECIDED.test(next.slice(line))) next = next.slice(0, line);
-    if (!next.startsWith(source)) blocks = [];
-    source = next;
-    const last = blocks.pop();
-    blocks = blocks.concat(parseBlocks(source, !done, strings, last));
-    const nodes = grouped(blocks, strings);
-    for (const { attributes } of nodes) attributes.dir = 'auto';
-    return nodes;
+  let shown: TreeElement[] = [];
+  let shownAs: Ending | undefined;
+  /** The lines that are complete, and what follows them. */
+  let answer = createAnswer(strings, site, new Map());
+  let line = '';
+
+  const startOver = (known: Answer['known']) => {
+    answer = createAnswer(strings, site, known);
+    source = '';
+    line = '';
+  };
+  /** The first definition of a label counts; one that comes after its use has the answer read again. */
+  const define = (lines: string[]): boolean => {
+    const { known } = answer;
+    const { size } = known;
+    for (const text of lines) {
+      const [, label, address = ''] = DEFINITION.exec(text) ?? [];
+      const name = label?.toLowerCase();
+      if (name && !known.has(name) && known.size < MOST_DEFINITIONS) known.set(name, address);
+    }
+    return known.size > size;
+  };
+  const read = (text: string, done: boolean) => {
+    let fresh = text.slice(source.length);
+    // A line feed that follows a carriage return ends no other line.
+    if (source.endsWith('\r')) fresh = fresh.replace(/^\n/, '');
+    const lines = (line + fresh.replace(/\r\n?/g, '\n').replaceAll('\0', '\ufffd')).split('\n');
+    if (define(done ? lines : lines.slice(0, -1)) && source) {
+      startOver(answer.known);
+      read(text, done);
+      return;
+    }
+    line = lines.pop() ?? '';
+    for (const finished of lines) addLine(answer, finished);
+    source = text;
+  };
+
+  return (text: string, done: boolean, cut = false): TreeElement[] => {
+    const ending: Ending = done ? (cut ? 'cut' : 'whole') : 'growing';
+    if (text === source && ending === shownAs) return shown;
+    if (!text.startsWith(source)) startOver(new Map());
+    read(text, done);
+    const ended = copyAnswer(answer);
+    if ((line || done) && !waits(line, ending)) addLine(ended, line, ending);
+    shown = endAnswer(ended, ending);
+    shownAs = ending;
+    for (const { attributes } of shown) attributes.dir = 'auto';
+    return shown;
   };
 }

@@ -36,9 +36,10 @@ function patch(parent: Element, nodes: Tree[]): void {
 
 /**
  * Renders Markdown that grows into `root`. `update` takes the whole text so far; a text that doesn't continue the former one
- * starts over. `done` renders the end as final: nothing half written is completed any more.
+ * starts over. `done` renders the end as final: nothing half written is completed any more, unless the text was `cut` off.
+ * Relative links lead to `site`, the address of the host page.
  */
-export function createMarkdown(root: HTMLElement | ShadowRoot, strings: MarkdownLabels) {
+export function createMarkdown(root: HTMLElement | ShadowRoot, strings: MarkdownLabels, site = '') {
   const container = document.createElement('div');
   container.className = 'md';
   container.addEventListener('click', async ({ target }) => {
@@ -50,6 +51,8 @@ export function createMarkdown(root: HTMLElement | ShadowRoot, strings: Markdown
     }, COPIED);
   });
   root.prepend(container);
-  const parse = createParser(strings);
-  return { update: (text: string, done: boolean): void => patch(container, parse(text, done)) };
+  const parse = createParser(strings, site);
+  return {
+    update: (text: string, done: boolean, cut = false): void => patch(container, parse(text, done, cut)),
+  };
 }

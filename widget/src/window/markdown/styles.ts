@@ -22,8 +22,9 @@ export const styles = css`
   .done::before { content: '✓'; background: var(--a4w-primary-color); color: var(--a4w-on-primary); border: 0; }
   blockquote { padding-inline-start: .9em; border-inline-start: 3px solid var(--_border); color: var(--_muted); }
   hr { width: 100%; border: 0; border-block-start: 1px solid var(--_border); }
-  code, .md sup { direction: ltr; padding: .15em .35em; border-radius: 5px; background: var(--_secondary); font: .88em/1.5 ui-monospace, Menlo, Consolas, monospace; }
-  .md sup { border-radius: 1em; color: var(--_muted); font-size: .72em; line-height: 1; }
+  code, kbd, .cite { direction: ltr; padding: .15em .35em; border-radius: 5px; background: var(--_secondary); font: .88em/1.5 ui-monospace, Menlo, Consolas, monospace; }
+  .cite { border-radius: 1em; color: var(--_muted); font-size: .72em; line-height: 1; }
+  .plain { white-space: pre-wrap; }
   .code, .table { overflow: auto; border: 1px solid var(--_border); border-radius: 10px; }
   .code { background: var(--_secondary); direction: ltr; text-align: left; }
   .code > div { display: flex; align-items: center; justify-content: space-between; padding: 4px 6px 0 12px; color: var(--_muted); font-size: 12px; }
@@ -31,10 +32,10 @@ export const styles = css`
   .code button:hover { color: var(--_text); }
   pre { overflow: auto; padding: 6px 12px 12px; }
   pre code { padding: 0; background: none; white-space: pre; }
-  table { width: max-content; min-width: 100%; border-spacing: 0; font-size: .93em; }
+  table { width: max-content; min-width: 100%; border-collapse: collapse; font-size: .93em; }
   th, td { max-width: 15em; padding: 6px 10px; text-align: start; vertical-align: top; }
   th { background: var(--_secondary); font-weight: 600; }
-  td { border-block-start: 1px solid var(--_border); }
+  tr + tr { border-block-start: 1px solid var(--_border); }
   .center { text-align: center; }
   .right { text-align: end; font-variant-numeric: tabular-nums; }
   .md a { text-decoration-color: var(--_focus); }

@@ -1,4 +1,4 @@
-/** What shall be shown: text, or an element of a page. Names of tags and attributes are ours alone, never a model's. */
+/** What to show: text, or an element of a page. Names of tags and attributes are ours alone, never a model's. */
 export type Tree = string | TreeElement;
 
 export interface TreeElement {
@@ -14,11 +14,24 @@ export interface MarkdownLabels {
   table?: string;
 }
 
+/**
+ * How a text ends. What is half written at the end of a `growing` text is taken for what it will become; so it is in a text
+ * that was `cut` off, which gets no more.
+ */
+export type Ending = 'whole' | 'cut' | 'growing';
+
 export const element = (tag: string, nodes: Tree[] = [], attributes: Record<string, string> = {}): TreeElement => ({
   tag,
   nodes,
   attributes,
 });
 
+/** The number of a source, or the name of a note. */
+export const citation = (label: string): TreeElement => element('sup', [label.replace('^', '')], { class: 'cite' });
+
 export const plain = (nodes: Tree[]): string =>
   nodes.map((node) => (typeof node === 'string' ? node : plain(node.nodes))).join('');
+
+/** How many elements there are. */
+export const count = (nodes: Tree[]): number =>
+  nodes.reduce((sum, node) => (typeof node === 'string' ? sum : sum + 1 + count(node.nodes)), 0);
