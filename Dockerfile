@@ -17,6 +17,7 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin chatbot \
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
+# PUBLIC_URL, the address that browsers use, is set where it runs: without it the widget works under localhost only.
 # SQLite sorts what is large in files of its own, for which a read-only root has no other place.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -42,9 +42,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import demonstration, errors, schema
-from service.access.keys import Caller, check_origin, check_preflight, find_access, identify
+from service.access.keys import (
+    Caller,
+    Sender,
+    check_preflight,
+    check_sender,
+    find_access,
+    identify,
+    page_origin,
+    renew_proof,
+)
 from service.access.limits import Limits, answer_cap
-from service.access.origins import own_origin
+from service.access.proofs import make_proof
 from service.access.user_tokens import system_message
 from service.answers.register import Answer
 from service.logs import configure_logging
@@ -57,7 +66,7 @@ from service.upstream.completion import Finish
 from service.web import pages
 from service.web.assets import Asset
 from service.web.connections import ABORT, OVERLOADED, RETRY_SECONDS, TRUSTED_PROXY
-from service.web.exchange import Exchange
+from service.web.exchange import PROOF, Exchange
 from service.web.lifespan import Service, run_service
 from service.web.listening import bind
 from service.web.server import run_server
@@ -112,13 +121,18 @@ async def _authenticate(request: Request) -> Caller:
     """
     headers, service, exchange = request.headers, _service(request), _exchange(request)
     access = exchange.access = await find_access(service.store, headers.getlist("x-api-key"))
-    exchange.allowed_origin = check_origin(
-        access,
-        request.method,
+    sender = Sender(
+        method=request.method,
+        scheme=request.url.scheme,
+        host=headers.get("host", ""),
         origins=headers.getlist("origin"),
         site=headers.get("sec-fetch-site"),
-        own_origin=own_origin(request.url.scheme, headers.get("host", "")),
+        proofs=headers.getlist("x-widget-proof"),
     )
+    exchange.allowed_origin, proof = check_sender(access, sender, service.own_origins)
+    if proof is not None:
+        exchange.origin = page_origin(access.tenant, headers.getlist("x-page-origin")) or exchange.origin
+        exchange.proof = await renew_proof(service.store, access.tenant, proof)
     identity = await identify(service.store, access.tenant, headers.getlist("x-user-token"))
     caller = exchange.access = Caller(access.tenant, access.key, identity)
     return caller
@@ -419,8 +433,10 @@ async def widget_html(request: Request) -> Response:
         text = "There is no such widget. Check data-widget-id in the script tag."
         headers = pages.page_headers(pages.NO_WIDGET_POLICY) | {"X-Frame-Options": "DENY", "Cache-Control": "no-store"}
         return Response(text, 404, headers, "text/plain; charset=utf-8")
-    page = pages.widget_page(service.assets["widget.html"], *found, service.settings.max_message_chars)
-    return _unless_known(request, page, pages.page_headers(pages.widget_policy(*found)) | pages.FRAMED_ANYWHERE)
+    proof = make_proof(found[1], found[0].id)
+    page = pages.widget_page(service.assets["widget.html"], *found, proof, service.settings.max_message_chars)
+    headers = pages.page_headers(pages.widget_policy(*found)) | pages.FRAMED_ANYWHERE | {PROOF: proof}
+    return _unless_known(request, page, headers)
 
 
 async def home(request: Request) -> Response:

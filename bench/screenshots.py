@@ -17,9 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from browser import Chat, HostPages, Provider, Providers, add_tenant, script_tag, serving
+from browser import ARGUMENTS, Chat, HostPages, Provider, Providers, add_tenant, script_tag, serving
 from processes import RunningService, running_service
-from visitor import ARGUMENTS
 
 SIZES = ((1280, 800), (768, 1024), (390, 844), (320, 568))
 SUGGESTIONS = """data-suggestions='["Where is my order?","How do I return something?","Do you ship to Norway?"]'"""

@@ -92,6 +92,11 @@ class SecretKeyInBrowser(OriginNotAllowed):
     detail = "A secret key is for servers only; a page uses the public key. Revoke this key if it stood in a page."
 
 
+class ProofInvalid(OriginNotAllowed):
+    code = "proof_invalid"
+    detail = "The proof in X-Widget-Proof has expired, or is not of this key's widget. Load the widget's page again."
+
+
 class NotFound(ServiceError):
     status_code = 404
     code = "not_found"

@@ -1,5 +1,6 @@
 """The service's settings: environment variables, or the same names in a `.env` file in the working directory."""
 
+import re
 from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -57,6 +58,22 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _public_urls(value: str) -> str:
+    """The service's own addresses, between commas or spaces, as browsers write them."""
+    addresses = []
+    for text in value.replace(",", " ").split():
+        try:
+            url = httpx.URL(http_url(text))  # lower case, punycode, without a default port
+        except ValueError:
+            raise ValueError(
+                "must be http or https addresses of the service, such as https://chat.example.com"
+            ) from None
+        if url.userinfo or not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", url.raw_host.decode()):
+            raise ValueError("must be whole addresses, such as https://chat.example.com, without a wildcard or a user")
+        addresses.append(f"{url.scheme}://{url.netloc.decode()}{url.path.rstrip('/')}")
+    return " ".join(dict.fromkeys(addresses))
+
+
 def _proxies(value: str) -> str:
     """uvicorn takes what it cannot read for a name, which no proxy's address ever equals."""
     hosts = [host.strip() for host in value.split(",") if host.strip()]
@@ -89,6 +106,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1)  # uvicorn takes an empty one for every address
     port: int = Field(default=8000, ge=0, le=65_535)
     forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = "127.0.0.1"
+    public_url: Annotated[str, AfterValidator(_public_urls)] = ""
     log_format: Literal["text", "json"] = "text"
     metrics_token: Secret | None = None
 
@@ -124,6 +142,16 @@ class Settings(BaseSettings):
     resume_seconds: SecondsOrNone = 10
     drain_seconds: SecondsOrNone = 30
     shutdown_delay: SecondsOrNone = 3
+
+    @property
+    def public_urls(self) -> list[str]:
+        """The addresses of PUBLIC_URL, each with the path of a proxy's prefix if it has one."""
+        return self.public_url.split()
+
+    @property
+    def public_origins(self) -> list[str]:
+        """The origins of PUBLIC_URL, as browsers write them."""
+        return list(dict.fromkeys("/".join(url.split("/")[:3]) for url in self.public_urls))
 
     @property
     def demonstration(self) -> bool:

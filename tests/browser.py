@@ -23,6 +23,8 @@ from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"
 PATIENCE = 30_000  # milliseconds, for what comes about long before
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 VISITOR: dict[str, Any] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
 
 expect.set_options(timeout=PATIENCE)

@@ -25,6 +25,7 @@ ORIGIN = "https://shop.test"
 # The modules that take half a minute and more, by their durations: `pytest --durations=0` tells them.
 LONGEST = (
     "test_faults",
+    "test_widget_tenants",
     "test_widget_features",
     "test_widget_languages",
     "test_widget_placing",
@@ -33,6 +34,7 @@ LONGEST = (
     "test_widget_conversation",
     "test_widget_failures",
     "test_widget_keyboard",
+    "test_widget_identify",
     "test_markdown_safety",
     "test_widget_security",
     "test_other_browsers",
@@ -107,7 +109,12 @@ def serve(database_url: str) -> Serve:
 
     @asynccontextmanager
     async def run(name: str = "shop", tenant: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Client]:
-        defaults = {"database_url": database_url, "openai_api_key": "sk-upstream", "openai_base_url": fakes.UPSTREAM}
+        defaults = {
+            "database_url": database_url,
+            "openai_api_key": "sk-upstream",
+            "openai_base_url": fakes.UPSTREAM,
+            "public_url": "https://chat.test",
+        }
         app = chatbot.create_app(Settings(**(defaults | settings)))
         async with app.router.lifespan_context(app) as state:
             assert state is not None

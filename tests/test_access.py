@@ -47,10 +47,9 @@ async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Clie
     assert (await client.refused(headers={"X-API-Key": expired}))[1]["code"] == "key_invalid"
 
 
-@pytest.mark.parametrize("origin", [ORIGIN, OWN])
-async def test_a_listed_origin_and_the_services_own_may_ask(client: Client, upstream: respx.Route, origin: str) -> None:
+async def test_a_listed_origin_may_ask(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
-    assert (await client.ask("Hi", headers={"Origin": origin})).text == "Hello"
+    assert (await client.ask("Hi", headers={"Origin": ORIGIN})).text == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -92,29 +91,6 @@ async def test_a_public_key_without_an_origin_is_told_that_servers_need_a_secret
     response, _ = await client.request("GET", f"/api/v1/conversations/{uuid.uuid4()}", headers={"Origin": None})
     assert response.status == 403
     assert not upstream.called
-
-
-@pytest.mark.parametrize(
-    ("method", "site", "status"),
-    [("GET", "same-origin", 404), ("HEAD", "same-origin", 404), ("DELETE", "same-origin", 403),
-     ("GET", "same-site", 403), ("GET", "cross-site", 403), ("GET", "none", 403), ("GET", "same-origin, none", 403)],
-)  # fmt: skip
-async def test_a_get_without_an_origin_is_taken_from_the_services_own_pages_only(
-    client: Client, method: str, site: str, status: int
-) -> None:
-    response, _ = await client.request(
-        method, f"/api/v1/conversations/{uuid.uuid4()}", headers={"Origin": None, "Sec-Fetch-Site": site}
-    )
-    assert response.status == status
-
-
-@pytest.mark.parametrize("host", ["chat.test", "CHAT.test", "chat.test:443"])
-async def test_the_services_own_origin_is_known_however_a_proxy_writes_its_host(
-    client: Client, upstream: respx.Route, host: str
-) -> None:
-    upstream.mock(return_value=streamed(*answer("Hello")))
-    assert (await client.ask("Hi", headers={"Host": host, "Origin": OWN})).text == "Hello"
-    assert (await client.refused(headers={"Host": host, "Origin": "http://chat.test"}))[0] == 403
 
 
 async def test_one_level_of_names_is_allowed_where_the_list_says_so(serve: Serve, upstream: respx.Route) -> None:
@@ -228,7 +204,7 @@ async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_t
 
 async def test_a_reason_in_the_log_is_no_longer_than_a_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="chatbot")
-    headers = {"Host": "h" * 60_000, "Origin": "https://evil.test"}
+    headers = {"Host": "h" * 60_000, "Origin": "https://" + "h" * 60_000}
     assert (await client.refused(headers=headers))[1]["code"] == "origin_not_allowed"
     [reason] = [str(vars(record)["reason"]) for record in caplog.records if record.getMessage() == "request"]
     assert reason.startswith("the origin is not listed")

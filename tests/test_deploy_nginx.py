@@ -40,19 +40,19 @@ http {{
 class Proxy:
     """An nginx with a service behind it, and the certificate that its visitors trust."""
 
-    def __init__(self, directory: Path, service: RunningService, upstream: LocalUpstream) -> None:
+    def __init__(self, directory: Path, port: int, service: RunningService, upstream: LocalUpstream) -> None:
         self.service = service
         self.upstream = upstream
-        self.port = free_port()
+        self.port = port
         self.origin = f"https://{NAME}:{self.port}"
         self.certificate = _certificate(directory)
 
     @contextmanager
     def visitor(self, address: str = "127.0.0.1", origin: str = "") -> Iterator[httpx.Client]:
-        """A visitor at an address of this machine, whose page is the service's own unless `origin` says otherwise."""
+        """A visitor at an address of this machine, whose page is the tenant's unless `origin` says otherwise."""
         headers = {
             "Host": f"{NAME}:{self.port}",
-            "Origin": origin or self.origin,
+            "Origin": origin or "https://www.example.com",
             "X-API-Key": self.service.api_key,
         }
         trust = ssl.create_default_context(cafile=self.certificate)
@@ -76,9 +76,15 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         skip_unless_required("nginx and openssl are not both installed")
     directory = tmp_path_factory.mktemp("nginx")
     with local_upstream() as upstream:
-        settings = {"OPENAI_BASE_URL": upstream.url("endless"), "RESUME_SECONDS": "0", "METRICS_TOKEN": "token"}
+        port = free_port()
+        settings = {
+            "PUBLIC_URL": f"https://{NAME}:{port}",
+            "OPENAI_BASE_URL": upstream.url("endless"),
+            "RESUME_SECONDS": "0",
+            "METRICS_TOKEN": "token",
+        }
         with running_service(directory, "https://www.example.com", **settings) as service:
-            proxy = Proxy(directory, service, upstream)
+            proxy = Proxy(directory, port, service, upstream)
             _configure(directory, proxy)
             with _running(nginx, directory, proxy.port):
                 yield proxy
@@ -142,16 +148,24 @@ def test_words_arrive_while_the_answer_goes_on_and_whoever_leaves_ends_it(proxy:
 @pytest.mark.parametrize(
     ("origin", "expected"),
     [
-        ("", (200, "")),
         ("https://www.example.com", (200, "")),
         ("http://" + NAME, (403, "origin_not_allowed")),
         ("https://" + NAME, (403, "origin_not_allowed")),
         ("https://evil.test", (403, "origin_not_allowed")),
     ],
 )
-def test_the_services_own_origin_is_the_public_one(proxy: Proxy, origin: str, expected: tuple[int, str]) -> None:
+def test_a_page_may_ask_if_the_tenant_lists_its_origin(proxy: Proxy, origin: str, expected: tuple[int, str]) -> None:
     with proxy.visitor(origin=origin) as client:
         assert proxy.ask(client) == expected
+
+
+def test_the_widgets_page_may_ask_from_the_public_origin_with_its_proof(proxy: Proxy) -> None:
+    with proxy.visitor(origin=proxy.origin) as client:
+        page = client.get(f"/widget.html?id={proxy.service.widget_id}")
+        proof = {"X-Widget-Proof": page.headers["x-widget-proof"]}
+        assert proxy.ask(client) == (403, "origin_not_allowed")
+        assert proxy.ask(client, proof) == (200, "")
+        assert proxy.ask(client, proof | {"Origin": "http://" + NAME}) == (403, "origin_not_allowed")
 
 
 def test_each_visitor_has_a_limit_of_his_own_and_cannot_pass_for_another(proxy: Proxy) -> None:

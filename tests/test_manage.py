@@ -77,6 +77,14 @@ def look(database_url: str) -> Look:
     return lambda query: asyncio.run(with_store(query))
 
 
+def test_the_snippets_address_is_the_services_public_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'src="http://127.0.0.1:8000/widget.js"' in run(*ADD)
+    monkeypatch.setenv("PUBLIC_URL", "https://chat.example.com/chat/ http://chat.intranet")
+    assert 'src="https://chat.example.com/chat/widget.js"' in run("tenant", "add", "other", *ADD[3:])
+    text = run("tenant", "add", "third", *ADD[3:], "--url", "https://other.example")
+    assert 'src="https://other.example/widget.js"' in text
+
+
 def test_a_new_tenants_snippet_is_ready_to_paste(run: Run, look: Look) -> None:
     text = run(*ADD, "--url", "https://chat.example.com/")
 

@@ -62,7 +62,9 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
     assert "require-trusted-types-for 'script'" in policy
     facts = re.search("name=a4 content='([^']*)'", body.decode())
     assert facts
-    assert json.loads(html.unescape(facts[1])) == {"origins": [ORIGIN], "settings": {}}
+    written = json.loads(html.unescape(facts[1]))
+    assert written.pop("proof") == response.headers["x-widget-proof"]
+    assert written == {"id": client.widget_id, "origins": [ORIGIN], "settings": {}}
 
 
 async def test_pages_with_an_embedder_policy_may_frame_the_widgets_page_and_load_what_it_needs(client: Client) -> None:

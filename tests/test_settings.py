@@ -61,6 +61,13 @@ TOO_MANY = str(2**31)
         ("DATABASE_URL", "sqlite+aiosqlite:///canary%00.db"),
         ("DATABASE_URL", "sqlite+aiosqlite:///canary.db?timeout=abc"),
         ("DATABASE_URL", "sqlite+aiosqlite:///canary.db?mode=ro"),
+        ("PUBLIC_URL", "chat.canary.example"),
+        ("PUBLIC_URL", "ftp://chat.canary.example"),
+        ("PUBLIC_URL", "https://*.canary.example"),
+        ("PUBLIC_URL", "https://canary@chat.example"),
+        ("PUBLIC_URL", "https://chat.example?canary"),
+        ("PUBLIC_URL", "https://chat.example, canary"),
+        ("PUBLIC_URL", "https://chat.example:70000"),
         ("RETENTION_DAYS", "36501"),
         ("RETENTION_DAYS", "-1"),
         ("MAX_MESSAGE_CHARS", "0"),
@@ -154,3 +161,23 @@ def test_addresses_of_endpoints_are_taken(value: str) -> None:
 )
 def test_databases_are_taken(value: str) -> None:
     assert Settings(database_url=value).database_url == value
+
+
+@pytest.mark.parametrize(
+    ("value", "urls", "origins"),
+    [
+        ("", [], []),
+        ("https://Chat.Example.com:443/", ["https://chat.example.com"], ["https://chat.example.com"]),
+        ("http://bücher.example:80", ["http://xn--bcher-kva.example"], ["http://xn--bcher-kva.example"]),
+        ("http://[::1]:8000", ["http://[::1]:8000"], ["http://[::1]:8000"]),
+        ("https://a.example/chat/", ["https://a.example/chat"], ["https://a.example"]),
+        (
+            "https://a.example, http://b.intranet:8000  https://a.example",
+            ["https://a.example", "http://b.intranet:8000"],
+            ["https://a.example", "http://b.intranet:8000"],
+        ),
+    ],
+)
+def test_public_urls_are_read_as_browsers_write_their_origins(value: str, urls: list[str], origins: list[str]) -> None:
+    settings = Settings(public_url=value)
+    assert (settings.public_urls, settings.public_origins) == (urls, origins)

@@ -14,14 +14,24 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from browser import PATIENCE, VISITOR, Chat, HostPages, Line, Provider, Providers, Visit, script_tag, serving
+from browser import (
+    ARGUMENTS,
+    BROWSERS,
+    PATIENCE,
+    VISITOR,
+    Chat,
+    HostPages,
+    Line,
+    Provider,
+    Providers,
+    Visit,
+    script_tag,
+    serving,
+)
 from processes import RunningService, running_service
 from required import skip_unless_required
 from service.store.records import Tenant, Widget
 from service.store.store import Store
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")

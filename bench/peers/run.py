@@ -30,11 +30,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from markdown import SECTION, cpu
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, Locator, Page, sync_playwright
 
-from browser import script_tag, serving
+from browser import ARGUMENTS, script_tag, serving
 from fakes import DONE, data, delta
 from processes import RunningService, running_service
 from upstreams import chunked
-from visitor import ARGUMENTS
 
 ROOT = Path(__file__).parents[2]
 OURS = "ours"

@@ -5,7 +5,9 @@ The functions take header values as they were sent, all of one name as a list: w
 
 from dataclasses import dataclass
 
-from service.access.origins import entries_for, origin_matches
+from service.access.origins import entries_for, origin_matches, own_origin
+from service.access.own_origins import OwnOrigins
+from service.access.proofs import Proof, check_proof, make_proof
 from service.access.user_tokens import Identity, verify
 from service.errors import (
     BadRequest,
@@ -44,30 +46,86 @@ async def find_access(store: Store, keys: list[str]) -> Access:
     return access
 
 
-def check_origin(access: Access, method: str, origins: list[str], site: str | None, own_origin: str) -> str | None:
-    """The origin of the tenant's page that asks; None for the service's own and for servers.
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Where a request says that it comes from: its method, scheme and `Host`, and the headers that browsers set.
 
-    A browser's page must be the service's own, as the widget's is, or one of the tenant's origins. Servers send no
-    Origin; the secret key is for them, and never for a browser. Only browsers send Sec-Fetch-Site, `site` (W3C Fetch
-    Metadata), which no page can set; a GET within one origin bears that and no Origin.
+    `origins` are the values of `Origin`. `site` is that of `Sec-Fetch-Site`, which only browsers send and no page can
+    set (W3C Fetch Metadata). `proofs` are the values of `X-Widget-Proof`.
+    """
+
+    method: str
+    scheme: str
+    host: str
+    origins: list[str]
+    site: str | None
+    proofs: list[str]
+
+
+def check_sender(access: Access, sender: Sender, own: OwnOrigins) -> tuple[str | None, Proof | None]:
+    """The origin of the tenant's page that asks, None for the service's own and for servers; and what is proved.
+
+    A browser's page must have one of the tenant's origins or, as the widget's has, the service's own. The service's own
+    origin is every tenant's widget's, so that it counts only with the proof in the page of a widget of this tenant.
+    Servers send no Origin; the secret key is for them, and never for a browser.
 
     Raises OriginNotAllowed and its kind.
     """
+    origins, site = sender.origins, sender.site
     if access.key.kind == "secret":
-        if origins or site is not None:
+        if origins or site is not None or sender.proofs:
             raise SecretKeyInBrowser("a secret key came from a browser")
-        return None
-    if not origins and site is None:
+        return None, None
+    if len(origins) > 1:
+        raise OriginNotAllowed("Origin was sent twice")
+    proof = check_proof(access.tenant, sender.proofs)
+    if not origins and site is None and proof is None:
         raise SecretKeyRequired("a public key without an Origin")
-    if not origins:
-        if site != "same-origin" or method not in ("GET", "HEAD"):
-            raise OriginNotAllowed("a browser's request without the Origin that it needs")
+    origin = origins[0] if origins else _origin_of_read(sender, own)
+    if own.include(origin, sender.scheme, sender.host):
+        if proof is None and not origin_matches(origin, access.tenant.origins):
+            raise OriginNotAllowed("the service's own origin, without the proof of a widget's page")
+        return None, proof
+    if not origin_matches(origin, access.tenant.origins):
+        raise _not_listed(origin, sender, own)
+    return origin, proof
+
+
+def _origin_of_read(sender: Sender, own: OwnOrigins) -> str:
+    """Browsers leave the Origin out of a GET within one origin. Raises OriginNotAllowed if it is not the service's."""
+    if sender.method not in ("GET", "HEAD"):
+        raise OriginNotAllowed("a browser's request without the Origin that it needs")
+    origin = own.of_read(sender.site, sender.scheme, sender.host)
+    if origin is None:
+        reached = own_origin(sender.scheme, sender.host)
+        raise (
+            _not_listed(reached, sender, own)
+            if sender.site in ("same-origin", None)
+            else OriginNotAllowed("a browser's request from another site, without an Origin")
+        )
+    return origin
+
+
+def _not_listed(origin: str, sender: Sender, own: OwnOrigins) -> OriginNotAllowed:
+    hint = own.hint(origin, sender.scheme, sender.host)
+    if hint is None:
+        return OriginNotAllowed("the origin is not listed")
+    return OriginNotAllowed(
+        f"the origin is not listed, and {hint}",
+        detail="This origin is not on the tenant's list. If it is the service's own, set it as PUBLIC_URL.",
+    )
+
+
+def page_origin(tenant: Tenant, pages: list[str]) -> str | None:
+    """The origin of the page around the widget's, as the widget's page says in `X-Page-Origin`; None unless listed."""
+    return pages[0] if len(pages) == 1 and origin_matches(pages[0], tenant.origins) else None
+
+
+async def renew_proof(store: Store, tenant: Tenant, proof: Proof) -> str | None:
+    """A new proof for a page whose own is about to expire; None before that, or when its widget is gone."""
+    if not proof.is_due or proof.widget_id not in await store.widget_ids(tenant.id):
         return None
-    if origins == [own_origin]:
-        return None
-    if len(origins) > 1 or not origin_matches(origins[0], access.tenant.origins):
-        raise OriginNotAllowed(f"the origin is not listed, and the service's own is {own_origin}")
-    return origins[0]
+    return make_proof(tenant, proof.widget_id)
 
 
 async def check_preflight(store: Store, origins: list[str]) -> str:

@@ -14,6 +14,7 @@ from service.commands import values
 from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
 from service.commands.output import print_json, print_table, shown
 from service.schema import WidgetSettings
+from service.settings import load_settings
 from service.store.records import Tenant, TenantSettings, Widget
 from service.store.store import Store
 
@@ -147,16 +148,16 @@ tenants = Group("tenant", help="who may use the service")
 @click.option(
     "--url",
     type=Value(values.service_url),
-    default=DEFAULT_URL,
     metavar="URL",
-    help=f"the service's public address ({DEFAULT_URL})",
+    help=f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})",
 )
 @json_option
 @partial(with_store, makes_key=True)
-async def add(store: Store, name: str, url: str, as_json: bool, **given: Any) -> None:
+async def add(store: Store, name: str, url: str | None, as_json: bool, **given: Any) -> None:
     changes = _tenant_changes(given)
     _check_identity(changes)
     tenant, widget, api_key = await store.add_tenant(name, _widget_changes(given), **changes)
+    url = url or next(iter(load_settings().public_urls), DEFAULT_URL)
     snippet = _snippet(url, api_key, widget.id)
     if as_json:
         print_json({"tenant": tenant.name, "widget_id": widget.id, "api_key": api_key, "snippet": snippet})
@@ -164,7 +165,7 @@ async def add(store: Store, name: str, url: str, as_json: bool, **given: Any) ->
     places = "any website" if ANY_ORIGIN in tenant.origins else ", ".join(tenant.origins)
     print(f"The tenant {tenant.name!r} may run on {places}.")
     print(f"\nPaste this into the pages of the site, anywhere in their HTML:\n\n{snippet}\n")
-    print(f"The address in src, {url}, must be the service's public one; --url sets it.")
+    print(f"The address in src, {url}, must be the service's public one; PUBLIC_URL or --url sets it.")
     print("This key is shown once: only its hash is kept. `key rotate` makes another.")
 
 

@@ -14,6 +14,8 @@ from service.store.records import Access, UsageRow
 
 log = logging.getLogger("chatbot")
 
+PROOF = "X-Widget-Proof"
+
 
 @dataclass(slots=True)
 class Exchange:
@@ -22,9 +24,10 @@ class Exchange:
     request_id: str
     method: str
     address: str  # the visitor's; behind the proxies of FORWARDED_ALLOW_IPS, the one that they tell
-    origin: str | None
+    origin: str | None  # of the page that asks; for a widget's call, of the tenant's page around it
     access: Access | None = None  # a Caller once the visitor is known, too
     allowed_origin: str | None = None  # of a tenant's page, which may read the response
+    proof: str | None = None  # a new one, for the page of a widget
     limits: Limits | None = None
     error: ServiceError | None = None
     taken_up: bool = False  # whether the question has an answer, which records itself
@@ -41,6 +44,8 @@ class Exchange:
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "strict-origin-when-cross-origin",
         }
+        if self.proof is not None:
+            headers[PROOF] = self.proof
         if self.limits is not None:
             headers |= self.limits.headers()
         if self.allowed_origin is not None:

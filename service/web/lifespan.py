@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 
 from service import demonstration
+from service.access.own_origins import OwnOrigins
 from service.access.refusals import Ledger
 from service.answers.register import Answers
 from service.demonstration import Demonstration
@@ -44,6 +45,7 @@ class Service:
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
     drained: anyio.Event  # no answer is under way any more, and none begins
     demonstration: Demonstration | None
+    own_origins: OwnOrigins
 
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
         """Where a tenant's questions go. Raises UpstreamFailed when what it names is not there."""
@@ -71,7 +73,9 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             shutdown=anyio.Event(),
             drained=anyio.Event(),
             demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
+            own_origins=OwnOrigins(settings.public_origins),
         )
+        _log_own_origins(settings)
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))
         keeping = asyncio.create_task(answers.run(closing))
@@ -85,6 +89,18 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
                 await answers.drain(0)
             closing.set()
             await asyncio.wait([draining, keeping, sweeping, booking])
+
+
+def _log_own_origins(settings: Settings) -> None:
+    if settings.public_origins:
+        log.info("the chat works under PUBLIC_URL", extra={"origins": " ".join(settings.public_origins)})
+    else:
+        level = logging.INFO if settings.demonstration else logging.WARNING
+        log.log(
+            level,
+            "PUBLIC_URL is not set: the chat works under localhost and 127.0.0.1 only; set it to the address "
+            "that browsers use, such as https://chat.example.com",
+        )
 
 
 def _document(settings: Settings) -> bytes:

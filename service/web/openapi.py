@@ -19,7 +19,9 @@ A question goes in; the answer comes back as it is written, as Server-Sent Event
 are the origins, the limits and the budget. A secret key (`a4_sec_…`) is for servers and refused from browsers.
 
 **Origin.** Browsers send `Origin` by themselves, but for a GET within one origin, which has `Sec-Fetch-Site` instead.
-It must be the service's own, which the widget's is, or one of the tenant's; a call without either needs a secret key.
+It must be one of the tenant's; a call without either needs a secret key. The service's own, which all widgets have,
+counts only with the proof in the page of a widget of the key's tenant, `X-Widget-Proof`: so that what you try out here
+needs the service's origin on the tenant's list.
 `Access-Control-Allow-Origin`, `Access-Control-Expose-Headers` and `Vary` let a tenant's page read the response.
 `OPTIONS` answers the preflight: 204, or 403 for an origin that no tenant lists.
 
@@ -153,6 +155,7 @@ HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
     "RateLimit": (TEXT, '"visitor";r=1199;t=60, "key";r=5870;t=12', "What is left of each: `r` for `t` seconds."),
     "WWW-Authenticate": (TEXT, "ApiKey", "What is missing."),
     "Allow": (TEXT, "GET, HEAD", "The methods that the path has."),
+    "X-Widget-Proof": (TEXT, "wgt_3kZ9vQ2mB7xT1cYd.1793612460.8kq…", "Lets this page call the API for some minutes."),
     "ETag": (TEXT, 'W/"5f0c0a3e8f0e4c539a3b"', "Names this version."),
     "Content-Security-Policy": (TEXT, "frame-ancestors https://shop.example", "What it loads, and who frames it."),
     "Cross-Origin-Embedder-Policy": (TEXT, "require-corp", "Lets cross-origin isolated pages frame it."),
@@ -167,7 +170,7 @@ HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-Aft
 
 EVERYTHING = (ServiceError, errors.BadRequest, errors.HeadTooLarge)
 DATABASE = (*EVERYTHING, errors.DatabaseUnavailable)
-ORIGIN = (errors.OriginNotAllowed, errors.SecretKeyRequired, errors.SecretKeyInBrowser)
+ORIGIN = (errors.OriginNotAllowed, errors.ProofInvalid, errors.SecretKeyRequired, errors.SecretKeyInBrowser)
 USER = (errors.UserTokenMissing, errors.UserTokenInvalid, errors.UserTokenExpired)
 KEY = (*DATABASE, errors.KeyMissing, errors.KeyInvalid, *ORIGIN, *USER)
 BODY = (
@@ -395,6 +398,7 @@ OPERATIONS = (
             "Content-Security-Policy",
             "Cross-Origin-Embedder-Policy",
             "Cross-Origin-Resource-Policy",
+            "X-Widget-Proof",
         ),
         also={"304": "NotModified", "404": "UnknownWidget"},
     ),

@@ -61,10 +61,13 @@ def embed(page: Asset, widget: Embedded) -> Asset:
     )
 
 
-def widget_page(page: Asset, widget: Widget, tenant: Tenant, max_message_chars: int) -> Asset:
-    """The iframe's page. It tells the longest question where that is not the one that the widget knows."""
+def widget_page(page: Asset, widget: Widget, tenant: Tenant, proof: str, max_message_chars: int) -> Asset:
+    """The iframe's page, which is this widget's alone: its id, its proof, its settings and who may embed it.
+
+    It has the longest question where that is not the one that the widget knows.
+    """
     limit = {} if max_message_chars == DEFAULT_MAX_MESSAGE_CHARS else {"maxMessageChars": max_message_chars}
-    facts = {"origins": tenant.origins, "settings": widget.settings | limit}
+    facts = {"id": widget.id, "proof": proof, "origins": tenant.origins, "settings": widget.settings | limit}
     return fill_in(
         page, {"__A4_WIDGET__": _in_single_quotes(json.dumps(facts, ensure_ascii=False, separators=(",", ":")))}
     )

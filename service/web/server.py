@@ -11,10 +11,10 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.settings import Settings
 from service.web.connections import Connection, Connections, Deadlines
+from service.web.forwarded import ForwardedHeaders
 from service.web.lifespan import Service
 from service.web.listening import Listener, most_connections, raise_file_limit, url_of
 
@@ -89,7 +89,7 @@ def run_server(
 
     `find_service` gives what its lifespan has started, if it has.
     """
-    proxied = ProxyHeadersMiddleware(app, settings.forwarded_allow_ips)
+    proxied = ForwardedHeaders(app, settings.forwarded_allow_ips)
     connections = Connections(
         Deadlines(settings.head_timeout, settings.body_timeout, settings.keep_alive_timeout, settings.send_timeout),
         most_connections(raise_file_limit(), settings.max_streams),

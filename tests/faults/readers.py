@@ -15,6 +15,7 @@ from client import ReceivedEvent
 from faults.faulty import reset
 from service.upstream.completion import EventStreamDecoder
 
+PAGE = "http://localhost:3000"  # which every tenant of the faults lists
 COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again
 
 
@@ -83,7 +84,7 @@ async def ask(
     """Ask and read to the end, or leave, with a RST, after so many pieces of text. A hang raises TimeoutError."""
     told = Told()
     started = time.monotonic()
-    sent = {"X-API-Key": key, "Origin": url, "Content-Type": "application/json", **(headers or {})}
+    sent = {"X-API-Key": key, "Origin": PAGE, "Content-Type": "application/json", **(headers or {})}
     if after:
         sent["Last-Event-ID"] = after
     async with asyncio.timeout(seconds):
@@ -286,7 +287,7 @@ def _put_together(followed: Followed, event: ReceivedEvent) -> None:
 
 async def read_slowly(url: str, key: str, question: str) -> None:
     """A visitor who takes one byte a second, until the service has enough of that and resets the connection."""
-    headers = {"X-API-Key": key, "Origin": url, "Content-Type": "application/json"}
+    headers = {"X-API-Key": key, "Origin": PAGE, "Content-Type": "application/json"}
     sock = await _connect(url)
     loop = asyncio.get_running_loop()
     try:

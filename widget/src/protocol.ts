@@ -75,6 +75,7 @@ export interface Place {
 export interface Init {
   type: typeof INIT;
   apiKey: string;
+  /** For the page of a replica that is older than the loader; others know from the service which widget they are. */
   widgetId: string;
   /** As the host page gave them, texts where they came from attributes: `parseSettings` checks them. */
   settings: Record<string, unknown>;
@@ -84,7 +85,7 @@ export interface Init {
   /** Of the host page. */
   lang: string;
   path: string;
-  /** What the page last said with `identify` and `setContext`. */
+  /** What the page last said with `identify` and `setContext` to an app that was here before. */
   told: { [name in CallName]?: unknown };
   /** The documented CSS variables without their `--a4w-`, '' where the host page does not set them. */
   vars: Record<string, string>;

@@ -18,6 +18,7 @@ const VALID = {
   kept: '',
   visit: '',
 };
+const PAGE = { id: 'wgt_1', proof: 'wgt_1.1.x', origins: ['https://shop.example'], settings: {} };
 
 describe('an origin is allowed', () => {
   test.each([
@@ -131,7 +132,6 @@ describe('messages', () => {
   test('that begin the talk lose what is no text, no fact and no setting', () => {
     expect(parseInit({ ...VALID, origin: 'https://shop.example' }, {})).toEqual({
       apiKey: 'a4_pub_x',
-      widgetId: 'wgt_1',
       settings: { title: 'Help' },
       limit: 4000,
       mode: 'inline',
@@ -206,21 +206,15 @@ describe('the handshake', () => {
 
   test('takes the first valid message of the embedding page, and none after it', () => {
     const begin = vi.fn();
-    awaitInit({ origins: ['https://shop.example'], settings: {} }, begin);
-    message({ data: { ...VALID, origin: 'https://evil.example' } });
+    awaitInit(PAGE, begin);
     message({});
-    expect(begin).toHaveBeenCalledExactlyOnceWith({ ...VALID, origin: 'https://shop.example' }, port);
-  });
-
-  test('takes the origin of the service itself', () => {
-    const begin = vi.fn();
-    awaitInit({ origins: [], settings: {} }, begin);
-    message({ origin: own });
-    expect(begin).toHaveBeenCalledOnce();
+    message({});
+    expect(begin).toHaveBeenCalledExactlyOnceWith(VALID, port, 'https://shop.example');
   });
 
   test.each([
     ['another origin', { origin: 'https://evil.example' }],
+    ['the service’s own origin, which is not listed', { origin: own }],
     ['an opaque origin', { origin: 'null' }],
     ['another window', { source: {} }],
     ['nowhere', { source: null }],
@@ -228,7 +222,7 @@ describe('the handshake', () => {
     ['the right page with junk', { data: { type: 'a4:other' } }],
   ])('ignores a message from %s and still takes a good one', (_, more) => {
     const begin = vi.fn();
-    awaitInit({ origins: ['https://shop.example'], settings: {} }, begin);
+    awaitInit(PAGE, begin);
     message(more);
     expect(begin).not.toHaveBeenCalled();
     message({});

@@ -128,7 +128,7 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '') 
     },
   };
   const memory = new ChatMemory('wgt_1', { kept, keep });
-  const chat = new ChatController(host, new ChatService('a4_pub_test'), memory, {
+  const chat = new ChatController(host, new ChatService({ apiKey: 'a4_pub_test', proof: 'first', pageOrigin: 'https://shop.example' }), memory, {
     onText: (turn: Turn) => texts.push(turn.answer),
     onEvent: (name, detail) => told.push({ name, detail }),
   });

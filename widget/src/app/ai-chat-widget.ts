@@ -3,7 +3,7 @@ import { ENGLISH } from '../strings/bubble.ts';
 import { ChatBubble } from './chat-bubble.ts';
 import type { Control } from './control.ts';
 import { define, sheet } from './dom.ts';
-import type { RawInit } from './handshake.ts';
+import type { Page, RawInit } from './handshake.ts';
 import type { Language } from './language.ts';
 import type { Peek } from './peek.ts';
 
@@ -30,17 +30,20 @@ export class AiChatWidget extends HTMLElement {
   /** What the loader sent before `Control` was there to take it. */
   readonly early: unknown[] = [];
   declare init: RawInit;
-  /** The settings of the service for the tenant. */
-  declare tenant: Record<string, unknown>;
+  /** What the service wrote into this page. */
+  declare page: Page;
+  /** Of the host page. */
+  declare origin: string;
   /** Both settings, those of the host page over the tenant's; none of them is checked. */
   declare settings: Record<string, unknown>;
   declare language: Language;
   declare port: MessagePort;
 
-  async begin(init: RawInit, port: MessagePort, tenant: Record<string, unknown>): Promise<void> {
+  async begin(init: RawInit, port: MessagePort, page: Page, origin: string): Promise<void> {
     const given = init.settings as Record<string, unknown>;
+    const { settings: tenant } = page;
     const settings = { ...tenant, ...given };
-    Object.assign(this, { init, port, tenant, settings });
+    Object.assign(this, { init, port, page, origin, settings });
     this.attachShadow({ mode: 'open' }).append(this.bubble);
     const vars = init.vars as Record<string, unknown>;
     vars['primary-color'] = given.color || vars['primary-color'] || tenant.color;

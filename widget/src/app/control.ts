@@ -16,9 +16,13 @@ export function controlOf(widget: AiChatWidget): Promise<Control> {
 
 /** Makes the window, and hands it all that the loader has said so far. */
 async function createControl(widget: AiChatWidget): Promise<Control> {
-  const init = parseInit(widget.init, widget.tenant);
+  const { page, origin } = widget;
+  const init = parseInit({ ...widget.init, origin }, page.settings);
   const start: Start = {
     ...init,
+    widgetId: page.id,
+    proof: page.proof,
+    pageOrigin: origin,
     locale: widget.language.locale,
     avatar: (use) => widget.image('avatar', use),
     keep: (value) => widget.post({ type: 'keep', value }),

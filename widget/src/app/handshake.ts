@@ -1,7 +1,12 @@
 import type { Init } from '../protocol.ts';
 
-/** What the service wrote into the page: the origins that may embed it, and the tenant's own settings. */
+/**
+ * What the service wrote into the page: the one widget that it is, the proof that calls come from it, the origins that
+ * may embed it, and the tenant's own settings. Nothing that the host page says chooses another widget.
+ */
 export interface Page {
+  id: string;
+  proof: string;
   origins: readonly string[];
   settings: Record<string, unknown>;
 }
@@ -22,12 +27,12 @@ export function originAllowed(origin: string, allowed: readonly string[]): boole
   return !origin.includes('*') && matching.some((entry) => allowed.includes(entry));
 }
 
-/** Waits for the one `a4:init` of the page that embeds this one; everything else that arrives is ignored. */
-export function awaitInit(page: Page, begin: (init: RawInit, port: MessagePort) => void): void {
+/** Waits for the one `a4:init` of the page that embeds this one, of `origin`; everything else that arrives is ignored. */
+export function awaitInit(page: Page, begin: (init: RawInit, port: MessagePort, origin: string) => void): void {
   addEventListener('message', function listen({ data, origin, source, ports: [port] }: MessageEvent) {
-    if (source !== parent || !originAllowed(origin, [...page.origins, location.origin])) return;
+    if (source !== parent || !originAllowed(origin, page.origins)) return;
     if (!port || data?.type !== INIT) return;
     removeEventListener('message', listen);
-    begin({ ...data, origin }, port);
+    begin(data, port, origin);
   });
 }

@@ -6,9 +6,9 @@ if (parent === window) {
   document.body.textContent = 'A chat widget.';
 } else {
   const page: Page = JSON.parse((document.querySelector('meta') as HTMLMetaElement).content);
-  awaitInit(page, (init, port) => {
+  awaitInit(page, (init, port, origin) => {
     const widget = new AiChatWidget();
     document.body.append(widget);
-    widget.begin(init, port, page.settings);
+    widget.begin(init, port, page, origin);
   });
 }

@@ -20,7 +20,6 @@ const THEMES: readonly Theme[] = ['auto', 'light', 'dark'];
 /** The handshake as far as the window needs it. */
 export interface Beginning {
   apiKey: string;
-  widgetId: string;
   settings: Settings;
   /** The longest question, in characters. */
   limit: number;
@@ -40,7 +39,6 @@ export function parseInit(from: RawInit, tenant: unknown): Beginning {
   const told = record(from.told);
   return {
     apiKey: text(from.apiKey, 200) ?? '',
-    widgetId: text(from.widgetId, 64) ?? '',
     settings: { ...parseSettings(tenant), ...parseSettings(settings) },
     limit: Number(record(tenant)?.maxMessageChars) || MAX_TEXT,
     mode: oneOf(settings?.mode, MODES) ?? 'bubble',

@@ -4,7 +4,12 @@ import type { Locale } from '../strings/locale.ts';
 /** What the window is told when it is made. */
 export interface Start {
   apiKey: string;
+  /** Of the one widget that this page is, as the service wrote it into the page. */
   widgetId: string;
+  /** Says to the service that its own page calls; renewed with its responses. */
+  proof: string;
+  /** Of the host page. */
+  pageOrigin: string;
   settings: Settings;
   /** The longest question, in characters. */
   limit: number;

@@ -25,6 +25,13 @@ export interface StoredMessage {
   at: number;
 }
 
+/** Where the chat speaks for: the tenant's key, this page's proof, and the origin of the page around it. */
+export interface Standing {
+  apiKey: string;
+  proof: string;
+  pageOrigin: string;
+}
+
 /** The service said no, before any answer began. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
@@ -44,14 +51,16 @@ const STATUSES: readonly StoredStatus[] = ['running', 'complete', 'length', 'fil
 
 /** The routes of the service that the chat speaks to. It stands beside this page: addresses are relative. */
 export class ChatService {
-  readonly #apiKey: string;
+  readonly #standing: Standing;
+  #proof: string;
   /** Says who the visitor is; empty for one whom the host page does not know. */
   userToken: string;
   /** Facts about the host page, which go with each question. */
   context: Record<string, string>;
 
-  constructor(apiKey: string, userToken = '', context: Record<string, string> = {}) {
-    this.#apiKey = apiKey;
+  constructor(standing: Standing, userToken = '', context: Record<string, string> = {}) {
+    this.#standing = standing;
+    this.#proof = standing.proof;
     this.userToken = userToken;
     this.context = context;
   }
@@ -104,24 +113,33 @@ export class ChatService {
   }
 
   async #request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
-    const response = await fetch(`api/v1/${path}`, {
-      ...init,
-      headers: {
-        ...init.headers,
-        ...(init.body && { 'Content-Type': 'application/json' }),
-        'X-API-Key': this.#apiKey,
-        ...(this.userToken && { 'X-User-Token': this.userToken }),
-      },
-      credentials: 'omit',
-      cache: 'no-store',
-    });
-    if (response.ok) return response;
-    const problem = record(parseJson(await response.text()));
-    throw new ServiceError(
-      response.status,
-      text(problem?.code, 100) ?? 'unknown',
-      seconds(response.headers.get('Retry-After')),
-    );
+    const { apiKey, pageOrigin } = this.#standing;
+    const headers = {
+      ...init.headers,
+      ...(init.body && { 'Content-Type': 'application/json' }),
+      'X-API-Key': apiKey,
+      'X-Page-Origin': pageOrigin,
+      ...(this.userToken && { 'X-User-Token': this.userToken }),
+    };
+    for (let renewed = false; ; renewed = true) {
+      const response = await fetch(`api/v1/${path}`, {
+        ...init,
+        headers: { ...headers, 'X-Widget-Proof': this.#proof },
+        credentials: 'omit',
+        cache: 'no-store',
+      });
+      this.#keepProof(response);
+      if (response.ok) return response;
+      const problem = record(parseJson(await response.text()));
+      const code = text(problem?.code, 100) ?? 'unknown';
+      // The window slept longer than its proof is good for: this page, as the service gives it now, has another one.
+      if (code === 'proof_invalid' && !renewed) this.#keepProof(await fetch('', { cache: 'no-store' }));
+      else throw new ServiceError(response.status, code, seconds(response.headers.get('Retry-After')));
+    }
+  }
+
+  #keepProof(response: Response): void {
+    this.#proof = response.headers.get('X-Widget-Proof') ?? this.#proof;
   }
 }
 

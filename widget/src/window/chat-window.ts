@@ -68,7 +68,7 @@ export class ChatWindow extends ChatElement {
     this.#start = start;
     this.#strings = strings;
     this.memory = new ChatMemory(start.widgetId, start);
-    this.#service = new ChatService(start.apiKey, start.userToken, start.context);
+    this.#service = new ChatService(start, start.userToken, start.context);
     this.#chat = new ChatController(this, this.#service, this.memory, {
       onText: (turn) => {
         this.#list?.grow(turn);

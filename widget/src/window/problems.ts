@@ -47,6 +47,7 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
     case 'secret_key_in_browser':
     case 'secret_key_required':
     case 'origin_not_allowed':
+    case 'proof_invalid':
     case '403':
       return strings.errorUnavailable;
     case 'internal':

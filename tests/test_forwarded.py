@@ -1,0 +1,51 @@
+"""What a proxy says of the visitor's scheme, in each spelling that proxies use, and only where the proxy is trusted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from processes import RunningService, running_service
+
+HOST = "localhost:8443"
+
+
+def status_of_call(service: RunningService, *forwarded: str) -> int:
+    """Of a widget's call from https://localhost:8443: 404 if that is the service's own origin, and otherwise 403."""
+    page = httpx.get(f"{service.url}/widget.html", params={"id": service.widget_id})
+    headers = [
+        ("Host", HOST),
+        ("Origin", f"https://{HOST}"),
+        ("X-API-Key", service.api_key),
+        ("X-Widget-Proof", page.headers["x-widget-proof"]),
+        *(("X-Forwarded-Proto", value) for value in forwarded),
+    ]
+    path = "/api/v1/conversations/6f1b1f0e-5a52-4a63-9f0a-000000000001"
+    return httpx.get(service.url + path, headers=headers).status_code
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose tenant does not list this machine's names."""
+    with running_service(tmp_path_factory.mktemp("exact"), "https://shop.example") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "forwarded",
+    [["https"], ["HTTPS"], ["Https"], ["https,http"], ["https, https"], ["HTTPS , HTTP"], ['"https"'],
+     ["https", "http"]],
+)  # fmt: skip
+def test_the_visitors_scheme_is_the_first_that_a_proxy_names(exact: RunningService, forwarded: list[str]) -> None:
+    assert status_of_call(exact, *forwarded) == 404
+
+
+@pytest.mark.parametrize("forwarded", [[], ["http"], ["http,https"], ["http", "https"], ["ftp"], [""], ["x" * 5000]])
+def test_another_scheme_makes_another_origin(exact: RunningService, forwarded: list[str]) -> None:
+    assert status_of_call(exact, *forwarded) == 403
+
+
+def test_a_stranger_does_not_choose_the_scheme(tmp_path: Path) -> None:
+    with running_service(tmp_path, "https://shop.example", FORWARDED_ALLOW_IPS="192.0.2.1") as service:
+        assert status_of_call(service, "https") == 403
