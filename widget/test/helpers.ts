@@ -3,6 +3,7 @@ import type { EventDetail, EventName } from '../src/protocol.ts';
 import { ChatController, type Turn } from '../src/window/chat-controller.ts';
 import { ChatMemory } from '../src/window/chat-memory.ts';
 import { ChatService } from '../src/window/chat-service.ts';
+import { personOf } from '../src/window/person.ts';
 
 /** One request that the page made, and the means to answer it. */
 export interface Call {
@@ -118,7 +119,11 @@ export interface Told {
   detail: EventDetail;
 }
 
-export function createChat(keep: (value: string) => void = () => {}, kept = '') {
+/** A user token for somebody, which no service would take: its signature is none. */
+export const tokenOf = (sub: string, issued = 1): string =>
+  ['header', JSON.stringify({ sub, iat: issued }), 'signature'].map((part) => btoa(part).replace(/=+$/, '')).join('.');
+
+export function createChat(keep: (value: string) => void = () => {}, kept = '', token = '') {
   const told: Told[] = [];
   const texts: string[] = [];
   const updates: (() => void)[] = [];
@@ -127,11 +132,16 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '') 
       for (const update of updates.splice(0)) update();
     },
   };
-  const memory = new ChatMemory('wgt_1', { kept, keep });
-  const chat = new ChatController(host, new ChatService({ apiKey: 'a4_pub_test', proof: 'first', pageOrigin: 'https://shop.example' }), memory, {
-    onText: (turn: Turn) => texts.push(turn.answer),
-    onEvent: (name, detail) => told.push({ name, detail }),
-  });
+  const memory = new ChatMemory('wgt_1', { kept, keep }, personOf(token));
+  const chat = new ChatController(
+    host,
+    new ChatService({ apiKey: 'a4_pub_test', proof: 'first', pageOrigin: 'https://shop.example' }, token),
+    memory,
+    {
+      onText: (turn: Turn) => texts.push(turn.answer),
+      onEvent: (name, detail) => told.push({ name, detail }),
+    },
+  );
   /** Resolves when the controller says so: after one of its updates, or at once. */
   async function until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => updates.push(resolve));

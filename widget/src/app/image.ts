@@ -10,12 +10,12 @@ const LONGEST = 50_000;
  * `Cross-Origin-Resource-Policy: cross-origin`: what CORS refuses is tried without.
  */
 export function loadImage(
-  { init, tenant }: AiChatWidget,
+  { init, page }: AiChatWidget,
   name: 'icon' | 'avatar',
   use: (image: HTMLImageElement) => void,
 ): void {
   const given = init.settings as Record<string, unknown>;
-  const url = [given[name], tenant[name]].filter(Boolean).find((address) => {
+  const url = [given[name], page.settings[name]].filter(Boolean).find((address) => {
     const fits = /^(https:\/\/|data:image\/)/.test(`${address}`) && `${address}`.length <= LONGEST;
     if (!fits) console.warn(`A4ChatWidget: data-${name} is too long or wrong, and is left out.`);
     return fits;

@@ -3,6 +3,8 @@ import type { Config } from './config.ts';
 import { keep } from './keep.ts';
 import { createPlacement } from './placement.ts';
 
+type Call = Extract<ToApp, { value: unknown }>;
+
 export interface Frame {
   /** Puts the frame on the page unless it is there. With `true`, the console reports a target that is still missing. */
   attach(late?: unknown): void;
@@ -48,7 +50,7 @@ export function createFrame(
   /** The frame's window, once its app has spoken. */
   let app: Window | null | undefined;
   /** Calls for an app that has not spoken yet. */
-  const waiting: ToApp[] = [];
+  const waiting: Call[] = [];
   /** The app begins like this again when a page moved the frame. */
   let open = false;
   const told: { [name in CallName]?: unknown } = {};
@@ -70,6 +72,12 @@ export function createFrame(
   /** Not where there is no app yet, or none any more because the page has moved the frame. */
   const post = (message: ToApp) => app && app === frame.contentWindow && !port?.postMessage(message);
 
+  /** Waits for an app. The next one begins with what has reached this one. */
+  function perform(call: Call): void {
+    if (post(call)) told[call.type] = call.value;
+    else waiting.push(structuredClone(call));
+  }
+
   const show = (focus: boolean) => post({ type: 'view', focus, ...view() });
   const onView = () => show(false);
   /** The visitor has gone to another place in the page, or the pointer leaves it at its top. */
@@ -79,7 +87,7 @@ export function createFrame(
   function onMessage({ data }: MessageEvent): void {
     const { type, name, value, detail = {} } = data;
     app = frame.contentWindow;
-    waiting.splice(0).forEach(post);
+    waiting.splice(0).forEach(perform);
     if (type === 'look') {
       sheet.replaceSync(data.css);
       frame.title = data.title;
@@ -158,9 +166,7 @@ export function createFrame(
     call(name, given) {
       // A reactive object or the event of a click cannot be posted. What cannot must not be told, either, or no app begins.
       const value = name === 'setContext' ? { ...(given as object) } : `${given ?? ''}`;
-      const call: ToApp = { type: name, value, focus: !!navigator.userActivation?.isActive };
-      if (!post(call)) waiting.push(structuredClone(call));
-      told[name] = value;
+      perform({ type: name, value, focus: !!navigator.userActivation?.isActive });
     },
   };
 }

@@ -43,10 +43,12 @@ export class Announcer {
     for (const sentence of sentences) this.say(plainText(sentence));
   }
 
+  /** Says nothing more, and takes back what is being said. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#waiting = [];
+    for (const region of this.element.children) region.textContent = '';
   }
 
   readonly #speak = (): void => {

@@ -3,6 +3,7 @@ import type { ChatEvent, Ending } from './chat-events.ts';
 import type { Chat, ChatMemory } from './chat-memory.ts';
 import { type ChatService, type Rating, ServiceError, type StoredMessage } from './chat-service.ts';
 import { backoff, pause } from './pause.ts';
+import { personOf } from './person.ts';
 import { uuid } from './uuid.ts';
 
 export type ChatStatus = 'idle' | 'restoring' | 'sending' | 'streaming' | 'reconnecting' | 'stopping';
@@ -157,15 +158,34 @@ export class ChatController {
 
   /** Leaves this conversation for another one, or for none yet. */
   open(conversationId: string | null): void {
+    this.#clear();
+    this.#memory.set({ conversationId, pending: null });
+    void this.restore();
+  }
+
+  /**
+   * Takes another token. A fresh one of the same visitor changes nothing; that of another visitor, or none, leaves the
+   * conversation, which is then not there for them. Returns whether it was left.
+   */
+  identify(token: string): boolean {
+    const isFresh = token !== this.#service.userToken;
+    const person = personOf(token);
+    const leaves = isFresh && this.#memory.isOfAnother(person);
+    if (leaves) this.#clear(); // With the token by which the answer under way can be stopped.
+    this.#service.userToken = token;
+    if (isFresh) this.#memory.identify(person);
+    if (this.restoreFailed || (isFresh && !this.turns.length)) void this.restore();
+    return leaves;
+  }
+
+  #clear(): void {
     const turn = this.last;
     if (turn?.status === 'running') this.#service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
     this.#begin();
     this.waiting = [];
     this.turns = [];
     this.restoreFailed = false;
-    this.#memory.set({ conversationId, pending: null });
     this.#set('idle');
-    void this.restore();
   }
 
   /** The visitor's conversations: the service's list for one whom it knows, otherwise this browser's. */
@@ -317,7 +337,7 @@ export class ChatController {
     switch (event.type) {
       case 'start':
         // Of whom the service knows, it has the list: nothing of theirs stays in the browser when they sign out.
-        if (this.#service.userToken) this.#memory.set({ conversationId: event.conversationId });
+        if (this.#service.userToken) this.#memory.claim(event.conversationId);
         else this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
         if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
         return false;
@@ -329,7 +349,7 @@ export class ChatController {
         if (this.status !== 'streaming' && this.status !== 'stopping') this.#set('streaming');
         this.#frame ||= requestAnimationFrame(() => {
           this.#frame = 0;
-          this.#observer.onText(turn);
+          if (turn === this.last) this.#observer.onText(turn);
         });
         return false;
       case 'done':

@@ -1,5 +1,6 @@
 import { MAX_KEPT, record, text } from '../protocol.ts';
 import { parseJson } from './chat-events.ts';
+import { UNKNOWN } from './person.ts';
 
 /** A question that was sent and whose answer has not ended yet. */
 export interface Pending {
@@ -20,6 +21,8 @@ export interface Chat {
 export interface Remembered {
   conversationId: string | null;
   pending: Pending | null;
+  /** Whose these three are, by `personOf`. */
+  person: string;
   /** Newest first. */
   chats: Chat[];
   draft: string;
@@ -37,27 +40,54 @@ export interface Keeper {
   keep(value: string): void;
 }
 
+/** What is one person's alone. */
+const NOTHING = { conversationId: null, pending: null, draft: '' };
 const MAX_CHATS = 30;
 const MAX_TITLE = 80;
 
 /**
  * What a visitor's browser keeps over a reload: in this page's own storage; in the host page's where a browser denies it
  * to third parties; and as long as the page lives where that is denied, too. Each tab goes on with its own conversation,
- * and a reload with the one that went on last.
+ * and a reload with the one that went on last. A conversation is one person's: it is not there for anybody else, and goes
+ * as soon as somebody else is known to be here. What began without a token is whoever's that signs in.
  */
 export class ChatMemory {
   readonly #key: string;
   readonly #keeper: Keeper;
+  #person: string;
   /** What is stored is all tabs'; these are this one's. */
-  #own: Partial<Remembered>;
+  #own: Partial<Remembered> = {};
   /** Instead of what this page may not store itself. */
   #kept: string | undefined;
 
-  constructor(widgetId: string, keeper: Keeper) {
+  constructor(widgetId: string, keeper: Keeper, person = '') {
     this.#key = `a4w:${widgetId}`;
     this.#keeper = keeper;
-    const { conversationId, pending, draft } = this.#read();
-    this.#own = { conversationId, pending, draft };
+    this.#person = person;
+    this.#enter();
+  }
+
+  /** Whether a token is of somebody else than the conversation. */
+  isOfAnother(person: string): boolean {
+    return !!this.#person && !isSame(this.#person, person);
+  }
+
+  /** Who is here from now on. */
+  identify(person: string): void {
+    const goes = this.isOfAnother(person);
+    // What is stored may be another tab's, and of the one who comes.
+    if (goes && !isSame(this.#read().person, person)) this.set(NOTHING);
+    const { conversationId, pending } = this.#own;
+    this.#person = person;
+    if (goes || !(conversationId || pending)) this.#enter();
+  }
+
+  /** Takes up what is stored, if it is this person's. Of a person who is not known yet, it stays and waits. */
+  #enter(): void {
+    const { conversationId, pending, draft, person } = this.#read();
+    const isTheirs = !person || isSame(person, this.#person);
+    this.#own = isTheirs ? { conversationId, pending, draft } : { ...NOTHING };
+    if (!isTheirs && this.#person) this.set(NOTHING);
   }
 
   get(): Remembered {
@@ -65,8 +95,12 @@ export class ChatMemory {
   }
 
   set(change: Partial<Remembered>): void {
+    const stored = this.#read();
+    const isTheirs = Object.keys(NOTHING).some((name) => name in change);
+    const isTaken = isTheirs && !!stored.person && !isSame(stored.person, this.#person);
     // A question that is on its way is one of this tab's conversation.
-    const value = { ...this.#read(), ...(change.pending && this.#own), ...change };
+    const value = { ...stored, ...((change.pending || isTaken) && this.#own), ...change };
+    if (isTheirs) value.person = value.conversationId || value.pending || value.draft ? this.#person : '';
     const { chats, ...own } = change;
     this.#own = { ...this.#own, ...own };
     // Nothing is kept of a visitor who left nothing to keep.
@@ -106,6 +140,11 @@ export class ChatMemory {
     this.set({ conversationId: id, chats: [{ id, title, at: Date.now() }, ...others].slice(0, MAX_CHATS) });
   }
 
+  /** Goes on with a conversation that is in the service's list, and so in none of this browser's. */
+  claim(id: string): void {
+    this.set({ conversationId: id, chats: this.get().chats.filter((chat) => chat.id !== id) });
+  }
+
   /** A conversation that is not there any more. */
   drop(id: string): void {
     const { chats, conversationId } = this.get();
@@ -115,6 +154,8 @@ export class ChatMemory {
     });
   }
 }
+
+const isSame = (one: string, other: string): boolean => one === other && one !== UNKNOWN;
 
 function parse(json: string): Remembered {
   const from = record(parseJson(json)) ?? {};
@@ -127,6 +168,7 @@ function parse(json: string): Remembered {
       messageId && message
         ? { messageId, message, replaces: parseIds(pending?.replaces), at: Number(pending?.at) || 0 }
         : null,
+    person: text(from.person, 8000) ?? '',
     chats: parseChats(from.chats, 'at'),
     draft: text(from.draft, MAX_KEPT) ?? '',
     agreed: from.agreed === true,

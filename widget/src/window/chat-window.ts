@@ -14,6 +14,7 @@ import * as icons from './icons.ts';
 import type { InputArea } from './input-area.ts';
 import { isPressed } from './keys.ts';
 import type { MessageList } from './message-list.ts';
+import { personOf } from './person.ts';
 import { plainText } from './plain-text.ts';
 import { shared } from './shared.styles.ts';
 
@@ -67,7 +68,7 @@ export class ChatWindow extends ChatElement {
     super();
     this.#start = start;
     this.#strings = strings;
-    this.memory = new ChatMemory(start.widgetId, start);
+    this.memory = new ChatMemory(start.widgetId, start, personOf(start.userToken));
     this.#service = new ChatService(start, start.userToken, start.context);
     this.#chat = new ChatController(this, this.#service, this.memory, {
       onText: (turn) => {
@@ -146,14 +147,13 @@ export class ChatWindow extends ChatElement {
   }
 
   identify(token: string): void {
-    // The conversation belongs to whoever signs out, and so does what they were writing.
-    if (this.#service.userToken && !token) {
-      this.memory.set({ draft: '' });
-      this.#restoreDraft();
-      this.newConversation();
-    }
-    this.#service.userToken = token;
-    if (this.#chat.restoreFailed) void this.#chat.restore();
+    if (!this.#chat.identify(token)) return;
+    // The conversation was somebody else's, and so is all that was said, written or heard of it.
+    this.history = this.forgetting = this.menu = false;
+    this.notice = this.#waiting = '';
+    this.#announcer.stop();
+    this.#tellUnread(0, '');
+    this.#restoreDraft();
   }
 
   setContext(facts: Record<string, string>): void {

@@ -1,0 +1,163 @@
+"""A conversation is one visitor's: `identify` with somebody else's token leaves it, and nothing of it comes back."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jwt
+import pytest
+from playwright.sync_api import expect
+
+from browser import Chat, Provider, Providers, Visit, add_tenant
+from processes import NO_LIMITS, RunningService, running_service
+
+pytest_plugins = ["visitor"]
+
+SECRET = "a secret that only the service and the shop know"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[RunningService]:
+    settings = {"OPENAI_BASE_URL": f"{providers.url}/v1", "OPENAI_API_KEY": "sk-upstream", "SHOP_SECRET": SECRET}
+    with running_service(tmp_path_factory.mktemp("known"), **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def known(service: RunningService, provider: Provider) -> RunningService:
+    """A tenant that knows its visitors."""
+    service = replace(service, model=provider.model)
+    return add_tenant(service, "known", *NO_LIMITS, "--identity-secret-env", "SHOP_SECRET")
+
+
+def token(sub: str, name: str = "") -> str:
+    now = int(time.time())
+    return jwt.encode({"sub": sub, "name": name, "iat": now, "exp": now + 3600}, SECRET, algorithm="HS256")
+
+
+def identify(chat: Chat, *tokens: str) -> None:
+    chat.page.evaluate("(tokens) => { for (const token of tokens) A4ChatWidget.identify(token) }", tokens)
+
+
+def answered(chat: Chat, provider: Provider, question: str, answer: str) -> None:
+    provider.answer(answer)
+    chat.ask(question)
+    expect(chat.answers.last).to_have_text(answer)
+    expect(chat.button("Regenerate")).to_be_visible()
+
+
+def alone(chat: Chat) -> None:
+    """Nothing of anybody is in the window."""
+    expect(chat.questions).to_have_count(0)
+    expect(chat.answers).to_have_count(0)
+    expect(chat.field).to_have_value("")
+    assert "Alice" not in chat.frame.content()
+
+
+def test_another_visitor_does_not_see_the_conversation_and_asks_in_a_new_one(
+    visit: Visit, known: RunningService, provider: Provider
+) -> None:
+    chat = visit(service=known)
+    chat.open()
+    identify(chat, token("alice"))
+    answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
+    chat.field.fill("And Alice's letter")
+    identify(chat, token("alice"), token("bob"))
+    alone(chat)
+    answered(chat, provider, "Where is mine?", "Here.")
+    assert [message["content"] for message in provider.asked[-1]["messages"][1:]] == ["Where is mine?"]
+    expect(chat.questions).to_have_count(1)
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_role("listitem")).to_have_count(1)
+    expect(chat.inside.get_by_role("listitem")).to_contain_text("Where is mine?")
+
+
+def test_the_list_of_conversations_closes_with_the_visitor_whose_it_is(
+    visit: Visit, known: RunningService, provider: Provider
+) -> None:
+    chat = visit(service=known)
+    chat.open()
+    identify(chat, token("alice of the list"))
+    answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_role("listitem")).to_have_count(1)
+    identify(chat, token("bob of the list"))
+    expect(chat.inside.get_by_role("listitem")).to_have_count(0)
+    alone(chat)
+
+
+def test_an_answer_under_way_ends_with_its_visitor(visit: Visit, known: RunningService, provider: Provider) -> None:
+    chat = visit(service=known)
+    chat.open()
+    identify(chat, token("alice"))
+    answer = provider.answer()
+    chat.ask("Where is Alice's parcel?")
+    answer.say("In Alice's ")
+    expect(chat.answers).to_have_text("In Alice's")
+    identify(chat, token("bob"))
+    alone(chat)
+    answered(chat, provider, "Where is mine?", "Here.")
+    answer.say("garage.")
+    answer.end()
+    expect(chat.questions).to_have_count(1)
+    assert "Alice" not in chat.frame.content()
+
+
+def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
+    visit: Visit, known: RunningService, provider: Provider
+) -> None:
+    chat = visit(service=known)
+    chat.open()
+    identify(chat, token("alice"))
+    answer = provider.answer()
+    chat.ask("Where is my parcel?")
+    answer.say("In your ")
+    expect(chat.answers).to_have_text("In your")
+    chat.page.evaluate("window.before = A4ChatWidget")
+    identify(chat, token("alice", name="Alice"))
+    answer.say("garage.")
+    answer.end()
+    expect(chat.answers).to_have_text("In your garage.")
+    answered(chat, provider, "And the letter?", "There, too.")
+    expect(chat.questions).to_have_count(2)
+
+
+@pytest.mark.parametrize("next_visitor", ["bob", ""])
+def test_a_question_on_its_way_does_not_come_back_for_another_visitor(
+    visit: Visit, known: RunningService, provider: Provider, next_visitor: str
+) -> None:
+    theirs = visit(f'data-user-token="{token("alice")}"', service=known)
+    theirs.open()
+    provider.answer()
+    theirs.ask("Where is Alice's parcel?")
+    expect(theirs.button("Stop")).to_be_visible()
+    theirs.field.fill("And Alice's letter")
+    theirs.page.close()
+    asked = len(provider.asked)
+
+    chat = visit(f'data-user-token="{token(next_visitor)}"' if next_visitor else "", service=known)
+    chat.open()
+    alone(chat)
+    answered(chat, provider, "Where is mine?", "Here.")
+    expect(chat.questions).to_have_count(1)
+    assert len(provider.asked) == asked + 1
+
+
+def test_what_a_page_says_before_the_window_is_there_counts_in_its_order(
+    visit: Visit, known: RunningService, provider: Provider
+) -> None:
+    """As pages do whose sign-in first says that nobody is there, and then who is."""
+    early = "<script>window.A4ChatWidget = [['identify', ''], ['identify', '%s']]</script>"
+    chat = visit(service=known, body=early % token("alice"))
+    chat.open()
+    answered(chat, provider, "Where is my parcel?", "In your garage.")
+    again = visit(service=known, body=early % token("alice", name="Alice"))
+    again.open()
+    expect(again.questions).to_have_text("Where is my parcel?")
+    other = visit(service=known, body=early % token("bob"))
+    other.open()
+    alone(other)
+    expect(other.questions).to_have_count(0)
+    back = visit(service=known, body=early.replace("''", f"'{token('carol')}'") % token("alice"))
+    back.open()
+    alone(back)
