@@ -24,7 +24,7 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,7 @@ from service.access.keys import (
     page_origin,
     renew_proof,
 )
-from service.access.limits import Limits, answer_cap
+from service.access.limits import Limits, answer_cap, most_readers
 from service.access.proofs import make_proof
 from service.access.user_tokens import system_message
 from service.answers.register import Answer
@@ -84,13 +84,15 @@ log = logging.getLogger("chatbot")
 async def chat(request: Request) -> Response:
     """Answer a question as a stream of events; `schema.py` describes them."""
     service = _service(request)
+    if not request.headers.get("last-event-id"):  # the rest of an answer is owed
+        service.lag.check()
     caller = await _authenticate(request)
     question = await _read_body(request, schema.ChatRequest)
     position = _resume_position(request)
     after = position if question.message_id else 0  # a question without an id was never asked before
     answer = await _find_or_begin(request, caller, question, after)
+    service.answers.join(answer, most_readers(caller.tenant))
     _exchange(request).taken_up = True
-    service.answers.join(answer)
     try:
         visitor_is_there = await _opened(request, answer)
         if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
@@ -138,6 +140,13 @@ async def _authenticate(request: Request) -> Caller:
     return caller
 
 
+async def _authenticate_reader(request: Request) -> Caller:
+    """As `_authenticate`, for calls that ask no model: a visitor may make so many. Raises VisitorRateLimited, too."""
+    caller = await _authenticate(request)
+    _service(request).reads.count(caller.tenant, _exchange(request).address)
+    return caller
+
+
 async def _read_body(request: Request, model: type[schema.Body]) -> schema.Body:
     """The body as a model. Raises UnsupportedMediaType, MalformedJSON or ValidationFailed."""
     content_types = request.headers.getlist("content-type")
@@ -165,6 +174,7 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
     if question.message_id:
         known = await service.store.find_turn(tenant.id, question.message_id, caller.subject)
         if known is not None and not await service.answers.wait_if_dropped(known.id):
+            service.reads.count(tenant, _exchange(request).address)
             if not is_repeat(known, question.conversation_id, question.message):
                 raise errors.MessageIdTaken("the message_id belongs to another question")
             return service.answers.answer_of(known)
@@ -187,7 +197,7 @@ async def _begin(
     model = tenant.model or settings.openai_model
     system_prompt = system_message(tenant.system_prompt or settings.system_prompt, caller.identity)
     ask = partial(question_body, model, system_prompt, question=question.message, page_facts=question.context)
-    writer = uuid.uuid4().hex
+    writer = service.store.new_writer()
     try:
         with limits.refusals():
             begun = await service.store.begin_turn(
@@ -222,7 +232,7 @@ async def _begin(
         claims=caller.identity.claims if caller.identity else None,
         reservation=begun.reservation,
     )
-    service.answers.start(answer, call, writer, usage)
+    service.answers.start(answer, call, begun.turn.number, writer, usage)
     return answer
 
 
@@ -294,7 +304,10 @@ def _last_event(ending: Finish | errors.ServiceError) -> ServerSentEvent:
         if ending.retry_after is not None:
             error.retry_after = ending.retry_after
         return _event("error", error)
-    usage = schema.Usage(**asdict(ending.usage)) if ending.usage else None
+    count = ending.usage
+    usage = (
+        schema.Usage(prompt_tokens=count.prompt_tokens, completion_tokens=count.completion_tokens) if count else None
+    )
     return _event("done", schema.DoneEvent(status=ending.status, usage=usage))
 
 
@@ -307,7 +320,7 @@ def _event(name: str, data: BaseModel, id: str | None = None) -> ServerSentEvent
 
 async def conversations(request: Request) -> Response:
     """The conversations of a visitor with a signed token, wherever they were held."""
-    caller = await _authenticate(request)
+    caller = await _authenticate_reader(request)
     if caller.subject is None:
         raise errors.UserTokenMissing("a list of conversations without a user token")
     found = await _service(request).store.conversations(caller.tenant.id, caller.subject, schema.MAX_LISTED)
@@ -316,7 +329,7 @@ async def conversations(request: Request) -> Response:
 
 async def conversation(request: Request) -> Response:
     """The turns of a conversation, or, by DELETE, their end."""
-    caller = await _authenticate(request)
+    caller = await _authenticate_reader(request)
     service, tenant_id = _service(request), caller.tenant.id
     conversation_id = _path_id(request, errors.ConversationUnknown)
     if request.method == "DELETE":
@@ -333,7 +346,7 @@ async def conversation(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """Stop an answer. One that has ended already stays as it is."""
-    caller = await _authenticate(request)
+    caller = await _authenticate_reader(request)
     message_id = _path_id(request, errors.MessageUnknown)
     if await _service(request).store.find_turn(caller.tenant.id, message_id, caller.subject) is None:
         raise errors.MessageUnknown("no such message")
@@ -343,7 +356,7 @@ async def stop(request: Request) -> Response:
 
 async def feedback(request: Request) -> Response:
     """Keep what a visitor thinks of an answer."""
-    caller = await _authenticate(request)
+    caller = await _authenticate_reader(request)
     message_id = _path_id(request, errors.MessageUnknown)
     given = await _read_body(request, schema.FeedbackRequest)
     if not await _service(request).store.rate_turn(
@@ -508,6 +521,8 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_store_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, records.StoreTimeout) and _service(request).lag.was_late:
+        return _problem(request, errors.Overloaded(f"the event loop was late: {error}", retry_after=2))
     if isinstance(error, records.StoreUnavailable):
         return _problem(request, errors.DatabaseUnavailable(str(error), retry_after=2))
     return _on_unexpected(request, error)
@@ -609,7 +624,7 @@ async def _let_page_read(request: Request) -> None:
     """Let a page read why it is refused before the tenant is known: that of any tenant may, as with a preflight."""
     exchange = _exchange(request)
     service: Service | None = getattr(request.state, "service", None)
-    is_settled = isinstance(exchange.error, errors.OriginNotAllowed | errors.DatabaseUnavailable)
+    is_settled = isinstance(exchange.error, errors.OriginNotAllowed | errors.DatabaseUnavailable | errors.Overloaded)
     if not _is_api(request) or exchange.access is not None or is_settled or service is None:
         return
     with suppress(errors.OriginNotAllowed, records.StoreError):  # the refusal itself counts, and goes out without this

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from service.upstream.completion import TokenCount
+from service.upstream.charge import TokenCount
 
 
 class Metrics:
@@ -21,6 +21,11 @@ class Metrics:
             "chatbot_first_text_seconds",
             "From the question to the first text of its answer.",
             buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
+            registry=self._registry,
+        )
+        self.loop_lag = Gauge(
+            "chatbot_loop_lag_seconds",
+            "The longest delay of the event loop in the last eight seconds.",
             registry=self._registry,
         )
         self.open_answers = Gauge("chatbot_open_answers", "Answers being written now.", registry=self._registry)

@@ -25,6 +25,8 @@ from service.store import records
 MAX_COMMENT_CHARS = 1000
 MAX_TITLE_CHARS = 80
 MAX_LISTED = 50
+MAX_ERRORS = 20
+MAX_ERROR_CHARS = 200  # of a field's name, which a request may choose
 
 Seconds = Annotated[int, Field(ge=0)]
 Absent = SkipJsonSchema[None]
@@ -344,7 +346,10 @@ def from_json(model: type[Body], body: bytes, max_message_chars: int) -> Body:
     if any(item["type"] == "json_invalid" for item in found):
         raise MalformedJSON("not JSON")
     raise ValidationFailed(
-        [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in found]
+        [
+            (".".join(map(str, item["loc"]))[:MAX_ERROR_CHARS], item["msg"].removeprefix("Value error, "))
+            for item in found[:MAX_ERRORS]
+        ]
     )
 
 

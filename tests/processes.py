@@ -41,6 +41,11 @@ class RunningService:
         """Run manage.py on the service's database; the JSON that it prints."""
         return manage(self.directory, self.environment, *arguments)
 
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.process.kill()
+        self.process.wait(timeout=60)
+
     def stop(self) -> int:
         """SIGTERM, and wait for the end. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -75,10 +80,10 @@ def running_service(
 
 
 @contextmanager
-def restarted(service: RunningService) -> Iterator[None]:
-    """The service again, after its process has ended."""
-    with _process(service.directory, service.environment):
-        yield
+def restarted(service: RunningService) -> Iterator[str]:
+    """The service again, after its process has ended: its new URL."""
+    with _process(service.directory, service.environment) as (_, url):
+        yield url
 
 
 @contextmanager
@@ -107,7 +112,7 @@ def _process(
 
 def _wait_for_url(process: subprocess.Popen[bytes], log: Path, begins: int) -> str:
     while process.poll() is None:
-        if found := re.search(r"running on (http://\S+)", log.read_text()[begins:]):
+        if found := re.search(r"running on (http://[\w.:\[\]-]+)", log.read_text()[begins:]):
             return found[1]
         time.sleep(0.02)  # the service needs this processor too
     raise RuntimeError(f"the service did not start:\n{log.read_text()}")

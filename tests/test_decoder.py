@@ -10,7 +10,8 @@ import pytest
 from cases import body_of, ends_honestly, load, texts_of
 from fakes import DONE, answer, data, delta
 from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
-from service.upstream.completion import ChatDecoder, EventStreamDecoder, Finish, TokenCount
+from service.upstream.charge import TokenCount
+from service.upstream.completion import ChatDecoder, EventStreamDecoder, Finish
 
 
 def every_byte(body: bytes) -> list[bytes]:

@@ -15,7 +15,7 @@ from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
 from fakes import answer, delta, streamed
 from service.answers import register
-from service.store.records import StoreUnavailable
+from service.store.records import Piece, StoreUnavailable
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database
@@ -173,7 +173,7 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
         question="A story",
         writer="a process that died",
     )
-    await store.checkpoint([begun.turn.id], {begun.turn.id: "Half"})
+    await store.checkpoint([begun.turn.id], [Piece(begun.turn.number, 0, "Half", 2)])
     got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 30)
     assert (got.text, got.names[-1], got.last.data["code"]) == ("Half", "error", "interrupted")
     totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])

@@ -133,17 +133,6 @@ async def test_an_answer_over_midnight_is_settled_on_the_day_that_it_was_reserve
     assert await spent_at(store, tenant, NOON + DAY, tokens_per_day=990) is not None
 
 
-async def test_a_dead_process_costs_what_it_reserved_and_no_more(store: Store, tenant: Tenant) -> None:
-    """Nobody knows how far the provider got, so its whole reservation stays spent, of this day only."""
-    begun = await begin(store, tenant, terms=terms(300))
-
-    assert await store.abandon(begun.turn.id, beat=0)
-
-    assert await has_spent(store, tenant, 300)
-    (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
-    assert (total.group, total.charged, total.prompt_tokens) == (("interrupted",), 300, 0)
-
-
 async def test_a_process_that_was_thought_dead_settles_what_it_really_used(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=terms(300))
     await store.abandon(begun.turn.id, beat=0)

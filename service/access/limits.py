@@ -3,6 +3,8 @@
 The order counts: a visitor's own limit comes first, so that one who is refused uses up nothing that all have.
 """
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -11,11 +13,14 @@ from typing import NamedTuple
 from service.access.visitors import visitor_id
 from service.errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
 from service.settings import Settings
-from service.store.records import DAY_SECONDS, Access, BudgetSpent, Quota, Terms, TooManyStreams
+from service.store.records import DAY_SECONDS, Access, BudgetSpent, Quota, Tenant, Terms, TooManyStreams
 from service.store.store import Store
 from service.upstream.tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
+READS_PER_QUESTION = 5  # calls that ask no model, of each question that a visitor may ask in a window
+LEAST_READS = 60
+MOST_READERS = 20  # of one answer at a time, in each process
 CHARACTERS_PER_TOKEN = 3  # of an answer that has no other bound than MAX_ANSWER_CHARS
 
 
@@ -69,6 +74,7 @@ class Limits:
             history_turns=settings.max_history_turns,
             history_chars=settings.max_history_chars,
             tokens=estimate_tokens(message["content"] for message in prompt) + longest,
+            answer_tokens=longest,
             tokens_per_day=tenant.tokens_per_day,
         )
 
@@ -98,6 +104,39 @@ class Limits:
             "RateLimit": [_left(each) for each in told],
         }
         return {name: ", ".join(items) for name, items in named.items() if items}
+
+
+class Reads:
+    """How often each visitor calls what asks no model: reads, resumes, stops and ratings.
+
+    In memory, each process for itself: a read that was counted in the database would cost a write. Raises
+    VisitorRateLimited, with the seconds to wait.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self._ends = float("-inf")  # time.monotonic()
+
+    def count(self, tenant: Tenant, address: str) -> None:
+        if not tenant.visitor_rate_per_minute:
+            return
+        now = time.monotonic()
+        if now >= self._ends:
+            self._counts.clear()
+            self._ends = now + WINDOW_SECONDS
+        visitor = tenant.id, visitor_id(tenant, address)
+        if self._counts[visitor] >= max(READS_PER_QUESTION * tenant.visitor_rate_per_minute, LEAST_READS):
+            raise VisitorRateLimited(
+                "the visitor's reads",
+                detail="Too many requests in a short time. Please wait a moment.",
+                retry_after=ceil(self._ends - now),
+            )
+        self._counts[visitor] += 1
+
+
+def most_readers(tenant: Tenant) -> int:
+    """How many may read one answer at a time: one more than a visitor's streams, for one that left unnoticed."""
+    return min(tenant.visitor_streams + 1, MOST_READERS) if tenant.visitor_streams else MOST_READERS
 
 
 def answer_cap(settings: Settings, of_tenant: int | None) -> int:

@@ -1,9 +1,8 @@
 """The answers under way. Each is written by a task of its own and outlives its readers: one that drops may come back
 and read on, here or, through the database, in another process. When nobody does, the answer is stopped.
 
-`Answers` is the register of one process. Its `run` task looks after all of them twice a second: it keeps the text of
-answers without a reader here in the database, hears what other processes ask, shows that this one lives, and closes
-the turns of processes that do not.
+`Answers` is the register of one process. Its `run` task looks after all of them twice a second: it keeps their text in
+the database, hears what other processes ask, shows that this one lives, and closes the turns of processes that do not.
 """
 
 import asyncio
@@ -12,19 +11,29 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from service.errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, every_error
+from service.errors import (
+    Interrupted,
+    MessageUnknown,
+    Overloaded,
+    Restarting,
+    ServiceError,
+    TooManyAnswers,
+    every_error,
+)
 from service.metrics import Metrics
-from service.store.records import Conflict, CutTurn, Status, StoreError, StoreUnavailable, Turn, UsageRow
+from service.store.records import Conflict, CutTurn, Piece, Status, StoreError, StoreUnavailable, Turn, UsageRow
 from service.store.store import Store
 from service.upstream.call import Call
-from service.upstream.completion import Finish, TokenCount
+from service.upstream.charge import Size, TokenCount
+from service.upstream.completion import Finish
 
 log = logging.getLogger("chatbot")
 
 TICK_SECONDS = 0.5  # how often texts are kept for readers elsewhere, and readers elsewhere look
+KEEP_SECONDS = 1.0  # how often all texts are kept
 HEARTBEAT_SECONDS = 5.0  # how often a process shows that it lives
 ABANDONED_SECONDS = 20.0  # of heartbeats that stand still: its process is gone
 FOLLOWED_SECONDS = 3.0  # how long a look from elsewhere counts as a reader
@@ -110,6 +119,7 @@ class Writing:
 
     answer: Answer
     call: Call
+    turn: int  # its number
     writer: str  # who it is to the database
     usage: UsageRow
     began: float  # time.monotonic()
@@ -120,12 +130,25 @@ class Writing:
     deadline: asyncio.TimerHandle | None = None  # when it is, unless a reader comes back
     followed: int = 0  # how often readers elsewhere have looked
     followed_at: float = float("-inf")  # when that was last seen to grow
-    kept: int = 0  # characters that the database has
+    kept: Size = Size()  # of the text that the database has
+    kept_tokens: int = 0  # that it knows to be received, thoughts included
 
     @property
     def is_unasked(self) -> bool:
         """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
         return self.given_up and not self.call.sent
+
+    def next_piece(self) -> Piece | None:
+        """What the database does not have yet."""
+        text = self.answer.text(self.kept.characters)
+        received = self.call.received_tokens(self.kept + Size.of(text))
+        if not text and received == self.kept_tokens:
+            return None
+        return Piece(self.turn, self.kept.characters, text, received)
+
+    def note_kept(self, piece: Piece) -> None:
+        self.kept += Size.of(piece.text)
+        self.kept_tokens = piece.received
 
     def wanted_again(self) -> bool:
         """Take back that nobody reads it, if it is not too late. True where that changed anything."""
@@ -142,6 +165,7 @@ class Mirror:
     answer: Answer
     task: asyncio.Task[None] | None = None
     readers: int = 0
+    piece: int = 0  # where the last piece begins that was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +199,7 @@ class Answers:
         self._mirrors: dict[UUID, Mirror] = {}
         self._heartbeats: dict[UUID, Heartbeat] = {}
         self._heartbeat_at = float("-inf")
+        self._kept_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -200,9 +225,12 @@ class Answers:
         writing = self._writings.get(message_id)
         return writing.answer.text() if writing else None
 
-    def start(self, answer: Answer, call: Call, writer: str, usage: UsageRow) -> None:
-        """Write `answer` by `call`. `usage` is recorded with its outcome before the readers hear of the end."""
-        writing = self._writings[answer.message_id] = Writing(answer, call, writer, usage, time.monotonic())
+    def start(self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow) -> None:
+        """Write `answer`, that of the turn of this number, by `call`.
+
+        `usage` is recorded with its outcome before the readers hear of the end.
+        """
+        writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, time.monotonic())
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
     async def wait_if_dropped(self, message_id: UUID) -> bool:
@@ -235,10 +263,12 @@ class Answers:
             mirror.task = asyncio.create_task(self._mirror(mirror), name=f"mirror {turn.id}")
         return answer
 
-    def join(self, answer: Answer) -> None:
-        """Count a reader in. Each `join` is followed by one `leave`."""
+    def join(self, answer: Answer, most: int) -> None:
+        """Count a reader in; each `join` is followed by one `leave`. Raises TooManyAnswers where `most` read it."""
         reading = self._reading(answer)
         if reading is not None:
+            if reading.readers >= most:
+                raise TooManyAnswers("the readers of one answer", retry_after=1)
             reading.readers += 1
         if not isinstance(reading, Writing):
             return
@@ -366,7 +396,7 @@ class Answers:
             outcome=code or status,
             prompt_tokens=tokens.prompt_tokens if tokens else None,
             completion_tokens=tokens.completion_tokens if tokens else None,
-            charged=sum(astuple(tokens)) if tokens else writing.call.estimated_tokens(answer.text()),
+            charged=writing.call.charged_tokens(tokens, Size.of(answer.text())),
             first_text_ms=None if first_text is None else round(first_text * 1000),
             duration_ms=round((time.monotonic() - writing.began) * 1000),
         )
@@ -409,7 +439,7 @@ class Answers:
                 if mirror.readers == 0:
                     return
                 try:
-                    await self._follow(mirror.answer)
+                    await self._follow(mirror)
                 except StoreUnavailable as error:
                     log.warning("an answer elsewhere cannot be followed", extra={"reason": str(error)})
         except Exception as error:
@@ -418,16 +448,18 @@ class Answers:
         finally:
             del self._mirrors[mirror.answer.message_id]
 
-    async def _follow(self, answer: Answer) -> None:
+    async def _follow(self, mirror: Mirror) -> None:
         """Take over what the database has more of an answer."""
-        turn = await self._store.follow_turn(answer.message_id)
-        if turn is None:
+        answer = mirror.answer
+        followed = await self._store.follow_turn(answer.message_id, mirror.piece)
+        if followed is None:
             answer.end(MessageUnknown("the turn was deleted, or dropped before it was asked"))
             return
-        if len(turn.answer) > answer.length:
-            answer.append(turn.answer[answer.length :])
-        if turn.status != "running":
-            answer.end(ending_of(turn))
+        mirror.piece = followed.piece
+        if text := followed.text[answer.length - followed.position :]:
+            answer.append(text)
+        if followed.turn.status != "running":
+            answer.end(ending_of(followed.turn))
 
     async def run(self, closing: asyncio.Event) -> None:
         """Look after the answers until `closing` is set."""
@@ -450,7 +482,9 @@ class Answers:
         requests = await self._store.requests_for(list(writings))
         for message_id, writing in writings.items():
             asked = requests.get(message_id)
-            if asked is None or asked.stop_asked:
+            if asked is None:
+                continue
+            if asked.stop_asked:
                 self._stop_here(writing)
             elif asked.followed != writing.followed:
                 writing.followed, writing.followed_at = asked.followed, time.monotonic()
@@ -459,20 +493,27 @@ class Answers:
 
     async def _checkpoint(self) -> None:
         now = time.monotonic()
-        kept = {}
-        for writing in self._writings.values():
-            needed = writing.readers == 0 or now - writing.followed_at < FOLLOWED_SECONDS
-            if needed and writing.answer.length > writing.kept:
-                kept[writing.answer.message_id] = writing.answer.text()
+        all_are_due = now - self._kept_at >= KEEP_SECONDS - TICK_SECONDS / 2
+        due = [each for each in self._writings.values() if all_are_due or now - each.followed_at < FOLLOWED_SECONDS]
+        kept = [(writing, piece) for writing in due if (piece := writing.next_piece()) is not None]
         heartbeat_is_due = now - self._heartbeat_at > HEARTBEAT_SECONDS
         alive = list(self._writings) if heartbeat_is_due else []
         if kept or alive:
-            await self._store.checkpoint(alive, kept)
-            for message_id in kept.keys() & self._writings.keys():
-                self._writings[message_id].kept = len(kept[message_id])
+            await self._store.checkpoint(alive, [piece for _, piece in kept])
+            for writing, piece in kept:
+                writing.note_kept(piece)
+        if all_are_due:
+            self._kept_at = now
         if heartbeat_is_due:
             self._heartbeat_at = now
+            await self.close_lost()
             await self._close_abandoned()
+
+    async def close_lost(self) -> None:
+        """Close the turns of processes that are gone for certain: those of this one's own earlier life among them."""
+        lost = await self._store.lost_turns()
+        for message_id, beat in lost.items():
+            await self._abandon(message_id, beat)
 
     async def _close_abandoned(self) -> None:
         """Close the turns whose heartbeat has stood still for too long. No clock is compared with another's."""
@@ -483,8 +524,12 @@ class Answers:
             seen = last.seen + 1 if last and last.beat == beat else 1
             self._heartbeats[message_id] = Heartbeat(beat, seen)
         for message_id, heartbeat in self._heartbeats.items():
-            if heartbeat.is_gone and await self._store.abandon(message_id, heartbeat.beat):
-                log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})
+            if heartbeat.is_gone:
+                await self._abandon(message_id, heartbeat.beat)
+
+    async def _abandon(self, message_id: UUID, beat: int) -> None:
+        if await self._store.abandon(message_id, beat):
+            log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})
 
 
 def ending_of(turn: Turn) -> Finish | ServiceError:

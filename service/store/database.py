@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import re
+import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,21 @@ from weakref import WeakSet
 
 import aiosqlite
 import asyncpg  # type: ignore[import-untyped]
-from sqlalchemy import ColumnElement, Connection, Double, Table, cast, event, func, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Table,
+    cast,
+    delete,
+    event,
+    false,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,8 +39,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.store.records import DAY_SECONDS, Conflict, SchemaMismatch, StoreError, StoreUnavailable
-from service.store.tables import newest_version, schema_version, upgrade, version_of
+from service.store.processes import LockedFiles, Processes, ProcessTable
+from service.store.records import DAY_SECONDS, Conflict, SchemaMismatch, StoreError, StoreTimeout, StoreUnavailable
+from service.store.tables import conversations, counters, messages, newest_version, probe, upgrade, usage, version_of
 
 # Seconds. A thread that waits for SQLite's lock cannot be interrupted, so a call takes DEADLINE + BUSY at the longest,
 # and one that commits at last DEADLINE + COMMIT.
@@ -34,6 +50,7 @@ BUSY = 3
 COMMIT = 3
 CONNECT = 3
 STATEMENT = 4
+FAILING = 2 * DEADLINE  # how long a failure explains what is late
 
 WAL_TRIES = 20
 POOL_SIZE = 8
@@ -43,7 +60,15 @@ POSTGRESQL_OPTIONS = {
     *("host", "ssl", "passfile", "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile"),
     STATEMENTS_OPTION,
 }
+PROBE_BYTES = 16_384  # a question of 4,000 characters with all that is written beside it
 MIGRATION_LOCK = 0x6134_6368_6174
+
+
+# These take the rights and the locks of a question, and add no row.
+WRITE_NOTHING = [
+    insert(table).from_select(table.columns.keys(), select(table).where(false()), include_defaults=False)
+    for table in (conversations, messages, usage, counters)
+]
 
 
 class Database:
@@ -69,6 +94,21 @@ class Database:
             self.insert = postgresql.insert
             self._turn_to_write = nullcontext()
         self._writer = self._engine.execution_options(immediate=True)
+        self._failed_at = float("-inf")  # time.monotonic()
+
+    @contextmanager
+    def _one_family(self) -> Iterator[None]:
+        """As the function of this name. What is late soon after the database failed is late because of that."""
+        try:
+            with _one_family():
+                yield
+        except StoreTimeout as error:
+            if time.monotonic() - self._failed_at < FAILING:
+                raise StoreUnavailable(str(error)) from error.__cause__
+            raise
+        except StoreUnavailable:
+            self._failed_at = time.monotonic()
+            raise
 
     async def migrate(self) -> None:
         """Make or upgrade the tables. Safe when several processes start at once.
@@ -76,7 +116,7 @@ class Database:
         Raises SchemaMismatch when the database is newer than this code.
         """
         if self._path:
-            with _one_family():
+            with self._one_family():
                 self._path.touch()
             await self._use_wal()
         async with self.writing_unhurried() as db:
@@ -95,6 +135,10 @@ class Database:
                 if not tries_left:
                     raise
             await asyncio.sleep(random.uniform(0.02, 0.1))
+
+    def processes(self) -> Processes:
+        """What tells which of the processes on this database live."""
+        return LockedFiles(self._path) if self._path else ProcessTable()
 
     def clock(self) -> ColumnElement[float]:
         """Seconds on a clock that all processes on this database share, and that setting one's own does not move.
@@ -118,7 +162,10 @@ class Database:
         return func.floor(self.wall_clock() / DAY_SECONDS, type_=Double) * DAY_SECONDS
 
     async def ping(self) -> None:
-        """Return if the database can be used, which includes writing to it.
+        """Return if the database can be used, by writing as a question does.
+
+        To the tables that a question fills nothing is added. What is committed is as much as a question, because only
+        that finds a full disk: SQLite writes nothing before.
 
         Raises StoreUnavailable when it is gone, locked, full or read-only, SchemaMismatch when it was not migrated.
         """
@@ -127,7 +174,11 @@ class Database:
             version = await db.run_sync(version_of)
             if version != newest:
                 raise SchemaMismatch(f"The database has schema version {version}; this release needs {newest}.")
-            await db.execute(update(schema_version).values(version=newest))
+            for statement in WRITE_NOTHING:
+                await db.execute(statement)
+            number = secrets.randbits(31)
+            await db.execute(insert(probe).values(id=number, filler=os.urandom(PROBE_BYTES)))
+            await db.execute(delete(probe).where(probe.c.id != number))  # after it: the new row needs room of its own
 
     async def close(self) -> None:
         """Close all connections."""
@@ -136,7 +187,7 @@ class Database:
     @asynccontextmanager
     async def reading(self, *, hurried: bool = True) -> AsyncIterator[AsyncConnection]:
         """A connection for queries, each of which sees what is committed when it starts."""
-        with _one_family():
+        with self._one_family():
             async with asyncio.timeout(DEADLINE if hurried else None), self._reader.connect() as db:
                 yield db
 
@@ -153,7 +204,7 @@ class Database:
     @asynccontextmanager
     async def writing(self, *, hurried: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; committed at the end, rolled back by an exception."""
-        with _one_family():
+        with self._one_family():
             deadline = DEADLINE if hurried else None
             async with asyncio.timeout(deadline) as timeout, self._turn_to_write, self._writer.begin() as db:
                 yield db
@@ -184,7 +235,9 @@ def _one_family() -> Iterator[None]:
         raise StoreUnavailable(f"The database cannot be used: {str(error.orig).partition(chr(10))[0]}") from error
     except OverflowError as error:
         raise StoreError("A number is too large for the database.") from error
-    except (PoolTimeout, OSError) as error:
+    except (PoolTimeout, TimeoutError) as error:
+        raise StoreTimeout("The database did not answer in time.") from error
+    except OSError as error:
         raise StoreUnavailable(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
 

@@ -104,7 +104,8 @@ class Turn:
 
     `code` says why a turn of status `error` broke. `beat` grows while the process that writes the answer lives.
     `replaces` is the turn that this one was asked in place of; a turn that was replaced is hidden. Token counts are the
-    provider's, None where it sent none; `reserved` is what the day's budget was charged before they were known.
+    provider's, None where it sent none; `reserved` is what the day's budget was charged before they were known,
+    `prompt_estimate` the part of it that was for the question and the history.
     `visitor` is a keyed hash, see `visitor_id`.
     """
 
@@ -118,6 +119,7 @@ class Turn:
     beat: int
     visitor: str | None
     reserved: int | None
+    prompt_estimate: int | None
     model: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -170,8 +172,9 @@ class Terms:
     """What a turn may take.
 
     At most `streams` running turns of its visitor (0: any number); of the conversation before it the newest
-    `history_turns`, and no more than `history_chars` characters. `tokens` is what the answer takes at most, estimated,
-    without that history; it is reserved of the `tokens_per_day` that the tenant has (0: no limit, but it is counted).
+    `history_turns`, and no more than `history_chars` characters. `tokens` is what the question and its answer take at
+    most, estimated, without that history, `answer_tokens` the answer's part; they are reserved of the `tokens_per_day`
+    that the tenant has (0: no limit, but they are counted).
     """
 
     visitor: str | None = None
@@ -179,6 +182,7 @@ class Terms:
     history_turns: int = DEFAULT_HISTORY_TURNS
     history_chars: int = DEFAULT_HISTORY_CHARS
     tokens: int = 0
+    answer_tokens: int = 0
     tokens_per_day: int = 0
 
 
@@ -203,6 +207,28 @@ class CutTurn:
     writer: str | None
     answer: str
     usage_row: "UsageRow"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is new of a running turn's answer: its text from a position on, in characters, and with it the tokens of all
+    that was received of the answer so far, shown or not, estimated. `turn` is the turn's number."""
+
+    turn: int
+    position: int
+    text: str
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A turn as a reader elsewhere sees it: while it runs, its text from `position` on, where its last piece begins at
+    `piece`; once it has ended, its whole answer."""
+
+    turn: Turn
+    position: int
+    text: str
+    piece: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +265,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class TurnRequests:
-    """What other processes ask of a running turn: `followed` grows as readers there look at it."""
+    """What others ask of a running turn: `followed` grows as readers elsewhere look at it; deleting it stops it."""
 
     followed: int
     stop_asked: bool
@@ -290,6 +316,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The database is locked, gone, full or too slow. The same call may succeed later."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """A call took longer than it may, and nothing else went wrong: the database was slow, or this process was."""
 
 
 class SchemaMismatch(StoreError):

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
@@ -36,16 +36,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.counters import Counters
 from service.store.database import Database
+from service.store.pieces import DELETED, DROP, SINCE, id_values, keep, kept_text
 from service.store.records import (
+    DAY_SECONDS,
     INTERRUPTED,
     Access,
     Begun,
     ConversationSummary,
     CutTurn,
+    Followed,
     Key,
     KeyKind,
     KeyNotFound,
     NameTaken,
+    Piece,
     Purged,
     Quota,
     Rating,
@@ -65,13 +69,14 @@ from service.store.records import (
     UsageTotal,
     Widget,
 )
-from service.store.rows import fetch_record, to_record
+from service.store.rows import fetch_record, to_record, to_turn
 from service.store.tables import (
     conversations,
     index_origins,
     keys,
     messages,
     origins,
+    pieces,
     running,
     supposed,
     tenants,
@@ -87,6 +92,7 @@ from service.store.turns import (
     last_turn,
     owned_by,
     restore_replaced,
+    select_turns,
     selected,
     touch_conversation,
     turns_of,
@@ -112,6 +118,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self._counters = Counters(self._database)
+        self._processes = self._database.processes()
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
         self._ping_error: StoreError | None = None
@@ -140,6 +147,7 @@ class Store:
     async def close(self) -> None:
         """Close all connections."""
         await self._database.close()
+        self._processes.leave()
 
     # For a request
 
@@ -254,7 +262,11 @@ class Store:
             await check_streams(db, terms)
             history = await history_of(db, turn, terms)
             tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
-            changes = {"reserved": tokens, "replaces": replaced}
+            changes = {
+                "reserved": tokens,
+                "prompt_estimate": tokens - terms.answer_tokens,
+                "replaces": replaced,
+            }
             reserving = update(messages).where(messages.c.id == message_id).values(changes)
             turn = to_record(Turn, (await db.execute(reserving.returning(messages))).one())
             # The tenant's one row goes last: all who ask it wait for each other from here to the commit.
@@ -301,10 +313,7 @@ class Store:
             turn = await fetch_record(db, Turn, mine.values(values).returning(messages))
             if turn is None and await db.scalar(select(messages.c.id).where(this)) is not None:
                 return False
-            if turn is not None:
-                await restore_replaced(db, turn)
-            await db.execute(delete(usage).where(usage.c.message_id == message_id, supposed))
-            await self._insert_usage(db, usage_row)
+            await self._settle_closed(db, [turn] if turn is not None else [], [usage_row])
         return turn is not None
 
     async def cut_turns(self, code: str, turns: Sequence[CutTurn]) -> None:
@@ -326,16 +335,28 @@ class Store:
             values = [{"message": turn.message_id, "by": turn.writer, "text": turn.answer} for turn in turns]
             await db.execute(closing, values)
             found = [to_record(Turn, row) for row in await db.execute(select(messages).where(these))]
-            for turn in found:
-                if turn.code == code:
-                    await restore_replaced(db, turn)
             closed_before = {turn.id for turn in found if turn.code != code}
             rows = [turn.usage_row for turn in turns if turn.message_id not in closed_before]
-            await db.execute(delete(usage).where(usage.c.message_id.in_([row.message_id for row in rows]), supposed))
-            if rows := await _of_known_tenants(db, rows):
-                await db.execute(insert(usage), [usage_values(row) for row in rows])
-            for row in rows:
-                await self._counters.settle(db, row)
+            closed = [turn for turn in found if turn.code == code]
+            await self._settle_closed(db, closed, await _of_known_tenants(db, rows))
+
+    async def _settle_closed(self, db: AsyncConnection, turns: Sequence[Turn], rows: Sequence[UsageRow]) -> None:
+        """What follows when turns were closed: who takes the place of whom, and what their answers used.
+
+        What was supposed of one before gives way: it is in the day's budget in place of what was reserved.
+        """
+        for turn in turns:
+            await restore_replaced(db, turn)
+        await db.execute(DROP, {"ended": [turn.number for turn in turns]})
+        of_these = usage.c.message_id.in_([row.message_id for row in rows])
+        gone = await db.execute(delete(usage).where(of_these, supposed).returning(usage.c.message_id, usage.c.charged))
+        charged = {row.message_id: row.charged for row in gone}
+        if rows:
+            await db.execute(insert(usage), [usage_values(row) for row in rows])
+        for row in rows:
+            if row.reservation is not None and row.message_id in charged:
+                row = replace(row, reservation=replace(row.reservation, tokens=charged[row.message_id]))
+            await self._counters.settle(db, row)
 
     async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
         """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew.
@@ -359,31 +380,65 @@ class Store:
 
     # Running turns and the processes that write them
 
-    async def checkpoint(self, alive: Sequence[uuid.UUID], answers: Mapping[uuid.UUID, str]) -> None:
-        """Show that the turns in `alive` are being written, and keep the text so far of those in `answers`."""
+    async def enter(self) -> None:
+        """Let this process be known by a name of its own before it begins turns; see `new_writer`."""
+        self._processes.enter()
+
+    def new_writer(self) -> str:
+        """A name for the writer of one turn, which bears that of this process."""
+        return f"{self._processes.name}:{uuid.uuid4().hex}"
+
+    async def lost_turns(self) -> dict[uuid.UUID, int]:
+        """The heartbeats of the running turns whose processes are gone for certain; see `abandon`."""
+        others = ~messages.c.writer.startswith(f"{self._processes.name}:", autoescape=True)
+        query = select(messages.c.id, messages.c.beat, messages.c.writer).where(running, others)
+        async with self._database.reading() as db:
+            rows = (await db.execute(query)).all()
+        gone = {name for name in {_process_of(row.writer) for row in rows} if self._processes.is_gone(name)}
+        return {row.id: row.beat for row in rows if _process_of(row.writer) in gone}
+
+    async def forget_lost_processes(self) -> None:
+        """Clean up after processes that are gone and have no running turns any more."""
+        async with self._database.reading() as db:
+            writers = await db.scalars(select(messages.c.writer).where(running))
+            self._processes.clean({_process_of(writer) for writer in writers})
+
+    async def checkpoint(self, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
+        """Show that the turns in `alive` are being written, and keep what is new of their text."""
         async with self._database.writing() as db:
             if alive:
                 beat = update(messages).where(messages.c.id.in_(alive), running)
                 await db.execute(beat.values(beat=messages.c.beat + 1))
-            if answers:
-                one = update(messages).where(messages.c.id == bindparam("message"), running)
-                texts = [{"message": message_id, "text": text} for message_id, text in answers.items()]
-                await db.execute(one.values(answer=bindparam("text")), texts)
+            if kept:
+                await keep(db, kept)
 
     async def requests_for(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
-        """What other processes ask of these turns; one that is missing was deleted."""
-        query = select(messages.c.id, messages.c.followed, messages.c.stop_asked)
+        """What other processes ask of running turns, these among them: nothing of one that is missing here."""
+        asked = or_(messages.c.stop_asked, messages.c.followed > 0)
+        query = select(messages.c.id, messages.c.followed, messages.c.stop_asked).where(running, asked)
         async with self._database.reading() as db:
-            rows = await db.execute(query.where(messages.c.id.in_(message_ids)))
-            return {row.id: TurnRequests(row.followed, row.stop_asked) for row in rows}
+            requests = {row.id: TurnRequests(row.followed, row.stop_asked) for row in await db.execute(query)}
+            dialect = db.dialect.name
+            for deleted in await db.scalars(DELETED[dialect], id_values(dialect, message_ids)):
+                requests[uuid.UUID(str(deleted))] = TurnRequests(followed=0, stop_asked=True)
+        return requests
 
-    async def follow_turn(self, message_id: uuid.UUID) -> Turn | None:
-        """A turn, after telling the process that writes it, if it still runs, that somebody reads it here."""
+    async def follow_turn(self, message_id: uuid.UUID, piece: int = 0) -> Followed | None:
+        """A turn and its text from the piece that begins there on. If it still runs, its writer learns that it is read.
+
+        That piece is the last one that was read, which may have become longer since.
+        """
         this = messages.c.id == message_id
         looked = update(messages).where(this, running).values(followed=messages.c.followed + 1).returning(messages)
         async with self._database.writing() as db:
-            row = (await db.execute(looked)).first() or (await db.execute(select(messages).where(this))).first()
-        return to_record(Turn, row) if row else None
+            turn = await fetch_record(db, Turn, looked)
+            if turn is None:
+                turn = await fetch_record(db, Turn, select(messages).where(this))
+                return Followed(turn, 0, turn.answer, 0) if turn else None
+            kept = (await db.execute(SINCE, {"turn": turn.number, "piece": piece})).all()
+        if not kept:
+            return Followed(turn, 0, turn.answer, piece)
+        return Followed(turn, kept[0].position, "".join(each.text for each in kept), kept[-1].position)
 
     async def ask_to_stop(self, message_id: uuid.UUID) -> None:
         """Tell the process that writes a turn to end it."""
@@ -399,40 +454,45 @@ class Store:
     async def abandon(self, message_id: uuid.UUID, beat: int) -> bool:
         """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile.
 
-        Nobody knows how far the provider got: what was reserved for the answer counts as used.
+        Its answer is what was kept of it, and what is charged an estimate of that and its prompt: nobody knows how far
+        the provider got.
         """
         now = _now()
         closed = (
             update(messages)
             .where(messages.c.id == message_id, messages.c.beat == beat, running)
-            .values(status="error", code=INTERRUPTED, finished_at=now, updated_at=now)
+            .values(
+                answer=func.coalesce(kept_text, messages.c.answer),
+                status="error",
+                code=INTERRUPTED,
+                finished_at=now,
+                updated_at=now,
+            )
             .returning(messages)
         )
         async with self._database.writing() as db:
-            row = (await db.execute(closed)).first()
-            if row is None:
+            turn = await fetch_record(db, Turn, closed)
+            if turn is None:
                 return False
-            turn = to_record(Turn, row)
-            await restore_replaced(db, turn)
+            received = await db.scalar(select(func.max(pieces.c.received)).where(pieces.c.turn == turn.number))
             whose = select(conversations.c.tenant_id, conversations.c.subject)
             owner = (await db.execute(whose.where(conversations.c.id == turn.conversation_id))).one()
+            reserved = turn.reserved or 0
             seconds = max((now - turn.created_at).total_seconds(), 0)
-            await self._insert_usage(
-                db,
-                UsageRow(
-                    at=turn.created_at,
-                    tenant_id=owner.tenant_id,
-                    subject=owner.subject,
-                    outcome=INTERRUPTED,
-                    conversation_id=turn.conversation_id,
-                    message_id=turn.id,
-                    visitor=turn.visitor,
-                    model=turn.model,
-                    charged=turn.reserved or 0,
-                    reservation=Reservation(turn.reserved or 0, day=0),  # of whichever day: nothing is left to settle
-                    duration_ms=round(seconds * 1000),
-                ),
+            used = UsageRow(
+                at=turn.created_at,
+                tenant_id=owner.tenant_id,
+                subject=owner.subject,
+                outcome=INTERRUPTED,
+                conversation_id=turn.conversation_id,
+                message_id=turn.id,
+                visitor=turn.visitor,
+                model=turn.model,
+                charged=reserved if turn.prompt_estimate is None else turn.prompt_estimate + (received or 0),
+                reservation=Reservation(reserved, day=int(turn.created_at.timestamp() // DAY_SECONDS)),
+                duration_ms=round(seconds * 1000),
             )
+            await self._settle_closed(db, [turn], [used])
         return True
 
     async def record(self, rows: Sequence[UsageRow]) -> None:
@@ -476,7 +536,7 @@ class Store:
         )
         async with self._database.reading() as db:
             rows = (await db.execute(query)).all()
-        return [to_record(Turn, row) for row in reversed(rows)] or None
+        return [to_turn(row) for row in reversed(rows)] or None
 
     async def delete_conversation(self, tenant_id: int, conversation_id: uuid.UUID, subject: str | None = None) -> bool:
         """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
@@ -489,7 +549,8 @@ class Store:
     async def find_turn(self, tenant_id: int, message_id: uuid.UUID, subject: str | None = None) -> Turn | None:
         """One turn, hidden or not, or None."""
         async with self._database.reading() as db:
-            return await fetch_record(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
+            row = (await db.execute(turns_of(tenant_id, subject).where(messages.c.id == message_id))).first()
+        return to_turn(row) if row else None
 
     async def rate_turn(
         self,
@@ -692,11 +753,11 @@ class Store:
             )
             ids = list(found)
         for conversation_id in ids:
-            query = select(messages).where(messages.c.conversation_id == conversation_id)
+            query = select_turns.where(messages.c.conversation_id == conversation_id)
             async with self._database.reading() as db:
                 rows = (await db.execute(query.order_by(messages.c.number))).all()
             if rows:
-                yield conversation_id, [to_record(Turn, row) for row in rows]
+                yield conversation_id, [to_turn(row) for row in rows]
 
     async def delete_conversations(self, name: str, selection: Selection) -> int:
         """Delete conversations of a tenant, in small steps. Returns how many. Raises TenantNotFound."""
@@ -734,6 +795,10 @@ async def _of_known_tenants(db: AsyncConnection, rows: Sequence[UsageRow]) -> li
     known = select(tenants.c.id).where(tenants.c.id.in_({row.tenant_id for row in rows}))
     there = {None, *await db.scalars(known)}
     return [row for row in rows if row.tenant_id in there]
+
+
+def _process_of(writer: str | None) -> str:
+    return (writer or "").rpartition(":")[0]
 
 
 def _now() -> datetime:

@@ -174,6 +174,7 @@ messages = Table(
     Column("comment", SafeText),
     Column("visitor", Text),
     Column("reserved", Integer),
+    Column("prompt_estimate", Integer),
     # While it runs: who writes it, which counts `beat` up while it lives; how often readers elsewhere have looked; and
     # whether one of them asked to stop it.
     Column("writer", Text),
@@ -187,6 +188,25 @@ messages = Table(
 )
 running = messages.c.status == "running"
 Index("messages_running", messages.c.id, sqlite_where=running, postgresql_where=running)
+
+# The text so far of a running turn, as it was kept piece by piece. Its end moves it to the turn's own row.
+pieces = Table(
+    "pieces",
+    metadata,
+    # By number: SQLite then adds to the end of the table, and its index stays small.
+    Column("turn", Serial, ForeignKey("messages.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),  # of its first character in the answer
+    Column("text", SafeText, nullable=False),
+    Column("received", Integer, nullable=False),  # tokens of the answer up to its end, thoughts included, estimated
+)
+
+# What `Database.ping` writes.
+probe = Table(
+    "probe",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("filler", LargeBinary, nullable=False),
+)
 
 # The bill outlives the conversation, so only the tenant is a foreign key here; a request with an unknown key has none.
 # A row stands for one request, or, where many were refused at once or the days are past, for the sum of several.
@@ -326,12 +346,25 @@ def _add_index_of_origins(connection: Connection) -> None:
         index_origins(connection, tenant.id, tenant.origins)
 
 
+def _keep_pieces(connection: Connection) -> None:
+    """The text of running turns, what their prompts may cost, and what a readiness check writes."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    number, binary = ("INTEGER", "BLOB") if is_sqlite else ("BIGINT", "BYTEA")
+    connection.exec_driver_sql("ALTER TABLE messages ADD COLUMN prompt_estimate INTEGER")
+    connection.exec_driver_sql(
+        f"CREATE TABLE pieces (turn {number} NOT NULL REFERENCES messages (number) ON DELETE CASCADE,"
+        " position INTEGER NOT NULL, text TEXT NOT NULL, received INTEGER NOT NULL, PRIMARY KEY (turn, position))"
+    )
+    connection.exec_driver_sql(f"CREATE TABLE probe (id INTEGER NOT NULL PRIMARY KEY, filler {binary} NOT NULL)")
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 UPGRADES: list[Callable[[Connection], None]] = [
     _add_identity,
     _keep_accounts,
     _find_supposed_usage,
     _add_index_of_origins,
+    _keep_pieces,
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.pieces import kept_text
 from service.store.records import (
     INTERRUPTED,
     ConversationChanged,
@@ -19,7 +20,7 @@ from service.store.records import (
     TooManyStreams,
     Turn,
 )
-from service.store.rows import fetch_record, to_record
+from service.store.rows import COLUMNS, to_record, to_turn
 from service.store.tables import conversations, messages, running, storable
 
 
@@ -41,9 +42,12 @@ def owned_by(tenant_id: int, subject: str | None) -> ColumnElement[bool]:
     return and_(of_tenant, nobodys if subject is None else or_(nobodys, conversations.c.subject == subject))
 
 
+select_turns = select(*COLUMNS[Turn], kept_text.label("kept"))  # for `rows.to_turn`
+
+
 def turns_of(tenant_id: int, subject: str | None) -> Select[*tuple[Any, ...]]:
     """The turns in the conversations that a subject may use."""
-    return select(messages).join_from(messages, conversations).where(owned_by(tenant_id, subject))
+    return select_turns.join_from(messages, conversations).where(owned_by(tenant_id, subject))
 
 
 def last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
@@ -86,7 +90,8 @@ async def find_repeated(
     question: str,
 ) -> Turn:
     """The turn of this id, if it is the same request's. Raises MessageIdTaken."""
-    turn = await fetch_record(db, Turn, turns_of(tenant_id, subject).where(messages.c.id == message_id))
+    row = (await db.execute(turns_of(tenant_id, subject).where(messages.c.id == message_id))).first()
+    turn = to_turn(row) if row else None
     if turn is None or not is_repeat(turn, conversation_id, question):
         raise MessageIdTaken("This message id belongs to another request.")
     return turn

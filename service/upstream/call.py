@@ -34,8 +34,9 @@ from service.errors import (
     UpstreamTimeout,
 )
 from service.settings import DEFAULT_BASE_URL, Settings, header_text, http_url
+from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.completion import ChatDecoder, Finish
-from service.upstream.tokens import estimate_tokens
+from service.upstream.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 from service.upstream.transport import Transport
 
 # With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
@@ -193,11 +194,15 @@ class Call:
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
     refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
     connecting: bool = field(default=False, init=False)
+    _decoder: ChatDecoder = field(init=False)
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
     _sent_at: float = field(default=0.0, init=False)
     _last_moment: float = field(default=0.0, init=False)  # of the whole answer, by the loop's clock
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
 
     def stop(self) -> None:
         """End the call. Safe at any time, more than once, from another task."""
@@ -212,11 +217,22 @@ class Call:
             self.stopped = False
         return self.connecting
 
-    def estimated_tokens(self, answer: str) -> int:
-        """What the question and as much of its answer as came may have cost, where the upstream did not count it."""
+    def received_tokens(self, text: Size) -> int:
+        """An estimate of what came of the answer so far: its text, of this size, and what is not shown."""
+        return text.tokens + self._decoder.unseen.tokens
+
+    def charged_tokens(self, count: TokenCount | None, text: Size) -> int:
+        """What the question and as much of its answer as came may have cost."""
         if not self.sent or self.refused:
             return 0
-        return estimate_tokens([*(message["content"] for message in self.body["messages"]), answer])
+        prompt = [message["content"] for message in self.body["messages"]]
+        return charged_tokens(
+            count,
+            asked=sum(map(Size.of, prompt), Size()),
+            received=text + self._decoder.unseen,
+            cap=self.body.get(self.endpoint.cap_name) or 0,
+            estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + self.received_tokens(text),
+        )
 
     async def run(self) -> Finish:
         """Ask, relay the text, and tell how the answer ended. Raises a ServiceError when it broke."""
@@ -236,7 +252,7 @@ class Call:
                 self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
-        decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
+        decoder = self._decoder
         self._last_moment = asyncio.get_running_loop().time() + self.settings.answer_timeout
         try:
             async with asyncio.timeout(self._connect_seconds + self.settings.first_text_timeout) as deadline:

@@ -8,9 +8,14 @@ from typing import Any
 
 from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
 from service.store.records import LARGEST_INTEGER, Ending
+from service.upstream.charge import Size, TokenCount
 
+COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Of a delta: what is sent beside the text but was not written by the model.
+LABELS = frozenset({"annotations", "channel", "extra_content", "format", "id", "role", "signature", "type"})
 
 STATUS_OF_FINISH: dict[str, Ending] = {
     "stop": "complete",
@@ -26,14 +31,6 @@ STATUS_OF_FINISH: dict[str, Ending] = {
     "content_filter": "filtered",
     "safety": "filtered",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCount:
-    """What the provider counted, in tokens."""
-
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +135,7 @@ class ChatDecoder:
         self.usage: TokenCount | None = None
         self.done = False  # `[DONE]` was read: nothing after it counts
         self.steps = 0  # deltas that brought something: text, or what is not shown, such as a model's thoughts
+        self.unseen = Size()  # what was received and is not shown: thoughts, refusals, calls of tools
         self._events = EventStreamDecoder(max_line_bytes)
         self._refused = False
         self._has_text = False
@@ -210,21 +208,27 @@ class ChatDecoder:
         if not isinstance(delta, dict):
             return ""
         self._refused = self._refused or bool(delta.get("refusal"))
-        text = self._whole_characters(_text_of(delta.get("content")))
+        content = delta.get("content")
+        text = self._whole_characters(_text_of(content))
         if text or any(value for name, value in delta.items() if name != "role"):
             self.steps += 1
+            if len(delta) > 1 or not isinstance(content, str):
+                self._count_unseen(delta, content)
         return text
+
+    def _count_unseen(self, delta: dict[str, Any], content: Any) -> None:
+        """Some providers send the same thought under several names: it counts once."""
+        others = [value for name, value in delta.items() if name != "content" and name not in LABELS]
+        hidden_parts = [part for part in _objects(content) if part.get("type") != "text"]
+        for written in set(_written([others, hidden_parts])):
+            if written != content:
+                self.unseen += Size.of(written)
 
     def _read_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
-            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            if (
-                type(prompt) is int
-                and type(completion) is int
-                and 0 <= min(prompt, completion)
-                and max(prompt, completion) <= LARGEST_INTEGER  # a larger count is nonsense
-            ):
-                self.usage = TokenCount(prompt, completion)
+            prompt, completion, total = (_count(usage.get(f"{part}_tokens")) for part in COUNTED)
+            if prompt is not None and completion is not None:
+                self.usage = TokenCount(prompt, completion, total)
 
     def _whole_characters(self, text: str) -> str:
         """The text with halves of surrogate pairs joined over deltas, and lone ones replaced (they can't be sent)."""
@@ -241,6 +245,24 @@ def _text_of(content: Any) -> str:
         return content
     parts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
     return "".join(part for part in parts if isinstance(part, str))
+
+
+def _written(value: Any) -> Iterator[str]:
+    """The texts within a delta that a model wrote."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _written(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in LABELS:
+                yield from _written(item)
+
+
+def _count(value: Any) -> int | None:
+    """A count of tokens; None for what is none, or is larger than a column holds."""
+    return value if type(value) is int and 0 <= value <= LARGEST_INTEGER else None
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -12,16 +12,18 @@ from pathlib import Path
 import anyio
 
 from service import demonstration
+from service.access.limits import Reads
 from service.access.own_origins import OwnOrigins
 from service.access.refusals import Ledger
 from service.answers.register import Answers
 from service.demonstration import Demonstration
 from service.metrics import Metrics
 from service.settings import Settings
-from service.store.records import StoreError, Tenant
+from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
 from service.upstream.call import Endpoint, Upstream, connect_upstream, endpoint
 from service.web.assets import Asset, asset_of, load_assets
+from service.web.lag import LoopLag
 from service.web.openapi import openapi
 
 VERSION = "0.1.0"
@@ -42,6 +44,8 @@ class Service:
     assets: dict[str, Asset]
     metrics: Metrics
     ledger: Ledger
+    reads: Reads
+    lag: LoopLag
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
     drained: anyio.Event  # no answer is under way any more, and none begins
     demonstration: Demonstration | None
@@ -70,25 +74,34 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings))},
             metrics=metrics,
             ledger=Ledger(store),
+            reads=Reads(),
+            lag=LoopLag(),
             shutdown=anyio.Event(),
             drained=anyio.Event(),
             demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
             own_origins=OwnOrigins(settings.public_origins),
         )
         _log_own_origins(settings)
+        await store.enter()
+        with suppress(StoreUnavailable):  # `answers.run` tries again
+            await answers.close_lost()
+            await store.forget_lost_processes()
         closing = asyncio.Event()
         draining = asyncio.create_task(_drain_on_shutdown(service))
         keeping = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
         booking = asyncio.create_task(service.ledger.run(closing))
+        measuring = asyncio.create_task(service.lag.run())
+        metrics.loop_lag.set_function(lambda: service.lag.worst)
         try:
             yield service
         finally:
             draining.cancel()
+            measuring.cancel()
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([draining, keeping, sweeping, booking])
+            await asyncio.wait([draining, keeping, sweeping, booking, measuring])
 
 
 def _log_own_origins(settings: Settings) -> None:

@@ -1,0 +1,138 @@
+"""The processes that write to a database: what each is called, and which of them are gone for certain.
+
+A turn bears the name of the process that writes it. Who cannot be told from a living one counts as alive here; its
+heartbeat tells in the end.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+NAME_PATTERN = re.compile("[0-9a-f]{16}")
+NAMELESS = "-"  # a process of which nothing can be told
+
+log = logging.getLogger("chatbot")
+
+
+class Processes(Protocol):
+    """What a process tells the others of itself, and they tell of it."""
+
+    name: str
+
+    def enter(self) -> None:
+        """Give this process its name, by which the others can tell whether it lives."""
+
+    def is_gone(self, name: str) -> bool:
+        """Whether the process of this name has ended for certain, however it did."""
+
+    def clean(self, named: Collection[str]) -> None:
+        """Remove what processes that are gone left behind, but for those that are still `named`."""
+
+    def leave(self) -> None:
+        """Give the name up."""
+
+
+class LockedFiles:
+    """For a file on this machine: each process locks a file of its own beside it until it ends.
+
+    The kernel gives the lock up, whatever ended the process, and tells containers and replicas apart.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.name = NAMELESS
+        self._database = database
+        self._lock: int | None = None
+
+    def enter(self) -> None:
+        self.name = secrets.token_hex(8)
+        try:
+            self._lock = os.open(self._path(self.name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:  # such as a file system without locks
+            self.leave()
+            log.warning("whether this process lives, its heartbeats alone tell", extra={"reason": error.strerror})
+
+    def is_gone(self, name: str) -> bool:
+        if not NAME_PATTERN.fullmatch(name):
+            return False
+        try:
+            file = os.open(self._path(name), os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
+
+    def clean(self, named: Collection[str]) -> None:
+        prefix = self._path("").name
+        for found in os.listdir(self._database.parent):
+            name = found.removeprefix(prefix)
+            if name != found and name not in named and self.is_gone(name):
+                self._path(name).unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):
+                self._path(self.name).unlink(missing_ok=True)
+            os.close(self._lock)
+        self.name, self._lock = NAMELESS, None
+
+    def _path(self, name: str) -> Path:
+        return self._database.with_name(f"{self._database.name}-process-{name}")
+
+
+class ProcessTable:
+    """For a server, which many machines use: the kernel's table tells of the processes that can be seen from here.
+
+    Those have the boot, the PID namespace and the user in common with this one (proc(5), pid_namespaces(7)). A
+    container that restarts is in another namespace than before: its heartbeat has to tell.
+    """
+
+    def __init__(self) -> None:
+        self.name = NAMELESS
+        self._place = ""
+
+    def enter(self) -> None:
+        with suppress(OSError):
+            # Where /proc is of another namespace than this process, its numbers mean others.
+            if os.readlink("/proc/self") == str(os.getpid()) and (began := _began(str(os.getpid()))) is not None:
+                boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+                namespace = os.stat("/proc/self/ns/pid").st_ino
+                self._place = f"{boot}/{namespace}/{os.getuid()}"
+                self.name = f"{self._place}/{os.getpid()}/{began}"
+
+    def is_gone(self, name: str) -> bool:
+        place, _, process = name.rpartition("/")
+        place, _, number = place.rpartition("/")
+        if not self._place or place != self._place or not number.isdecimal():
+            return False
+        try:
+            return _began(number) != process
+        except OSError:
+            return False
+
+    def clean(self, named: Collection[str]) -> None:
+        """The kernel's table cleans itself."""
+
+    def leave(self) -> None:
+        self.name, self._place = NAMELESS, ""
+
+
+def _began(number: str) -> str | None:
+    """When a process began, in clock ticks since the boot; None if there is none, or only its exit code is left."""
+    try:
+        stat = Path("/proc", number, "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # its name, in brackets, may hold anything
+    return None if fields[0] in ("Z", "X") else fields[19]

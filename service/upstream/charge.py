@@ -1,0 +1,80 @@
+"""What an answer is charged: the provider's count where it is credible, otherwise an estimate of what was received."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Self
+
+from service.upstream.tokens import BYTES_PER_TOKEN
+
+CHARACTERS_PER_TOKEN = 8  # at most, over a whole text: English has four or five, most languages fewer
+DOUBTED_CHARACTERS = 128  # of an answer: with fewer, only a count of 0 is doubted
+DOUBTED_PROMPT_CHARACTERS = 1024  # of a prompt, of which a provider may leave out what it had cached
+MOST_UNSEEN_TOKENS = 100_000  # that a provider may add: its own instructions, documents it found, hidden thoughts
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """What the provider counted, in tokens. Its total may hold more than the two: thoughts, with some providers."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+
+    @property
+    def all_tokens(self) -> int:
+        return max(self.prompt_tokens + self.completion_tokens, self.total_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long a text is."""
+
+    characters: int = 0
+    bytes: int = 0  # in UTF-8
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        return cls(len(text), len(text.encode("utf-8", "replace")))
+
+    def __add__(self, other: "Size") -> "Size":
+        return Size(self.characters + other.characters, self.bytes + other.bytes)
+
+    @property
+    def tokens(self) -> int:
+        """An estimate: rather too many than too few."""
+        return ceil(self.bytes / BYTES_PER_TOKEN)
+
+
+def is_credible(count: TokenCount, asked: Size, received: Size, cap: int) -> bool:
+    """Whether a provider's count can be true of a question and what was received of its answer, thoughts included.
+
+    Both parts must be within what the texts can come to. At least: a token for every eight characters, and never none
+    for a text. At most: a token for every byte, or the `cap` that was asked for, and what a provider may add unseen.
+    """
+    answer_tokens = count.all_tokens - count.prompt_tokens
+    return (
+        min(count.prompt_tokens, count.completion_tokens) >= 0
+        and _is_enough(count.prompt_tokens, asked, DOUBTED_PROMPT_CHARACTERS)
+        and _is_enough(answer_tokens, received, DOUBTED_CHARACTERS)
+        and count.prompt_tokens <= asked.bytes + MOST_UNSEEN_TOKENS
+        and answer_tokens <= max(received.bytes, cap) + MOST_UNSEEN_TOKENS
+    )
+
+
+def charged_tokens(count: TokenCount | None, asked: Size, received: Size, cap: int, estimate: int) -> int:
+    """What a budget is charged: a credible count; otherwise the larger of the count and the estimate.
+
+    A count that is larger than it can be does not raise the estimate.
+    """
+    if count is None:
+        return estimate
+    if is_credible(count, asked, received, cap):
+        return count.all_tokens
+    most = asked.bytes + max(received.bytes, cap) + MOST_UNSEEN_TOKENS
+    return max(count.all_tokens, estimate) if count.all_tokens <= most else estimate
+
+
+def _is_enough(tokens: int, text: Size, doubted: int) -> bool:
+    if tokens == 0:
+        return text.characters == 0
+    return tokens * CHARACTERS_PER_TOKEN + doubted >= text.characters

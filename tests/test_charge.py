@@ -1,0 +1,148 @@
+"""What an answer is charged: a count that can be true is believed, and thoughts are received, too."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import respx
+
+from client import Client
+from conftest import Serve
+from fakes import DONE, answer, data, delta, streamed
+from service.upstream.charge import Size, TokenCount, charged_tokens, is_credible
+from service.upstream.completion import ChatDecoder
+from service.upstream.tokens import estimate_tokens
+
+WORDS = "word " * 200
+ASKED = Size.of("question " * 20)
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "cap", "credible", "charged"),
+    [
+        (TokenCount(40, 200, 240), WORDS, 0, True, 240),
+        (TokenCount(40, 200), WORDS, 0, True, 240),
+        (TokenCount(0, 0, 0), WORDS, 0, False, 500),
+        (TokenCount(60, 0, 60), WORDS, 0, False, 500),
+        (TokenCount(0, 200, 200), WORDS, 0, False, 500),
+        (TokenCount(900, 1, 901), WORDS, 0, False, 901),
+        (TokenCount(40, 5), WORDS, 0, False, 500),
+        (TokenCount(40, 2), "Hello", 0, True, 42),
+        (TokenCount(40, 0), "", 0, True, 40),
+        (TokenCount(40, 2, 9000), "Hello", 4096, True, 9000),
+        (TokenCount(40, 9000), "Hello", 4096, True, 9040),
+        (TokenCount(40, 2, 3), "Hello", 0, True, 42),
+        (TokenCount(40, 2, 2_000_000_000), "Hello", 100, False, 500),
+        (TokenCount(40, 2_000_000_000), "Hello", 100, False, 500),
+        (TokenCount(2_000_000_000, 2), "Hello", 100, False, 500),
+        (TokenCount(-40, 200), WORDS, 0, False, 500),
+        (TokenCount(40, -1), "Hello", 0, False, 500),
+    ],
+)
+def test_a_count_is_believed_where_it_can_be_true(
+    count: TokenCount, text: str, cap: int, credible: bool, charged: int
+) -> None:
+    """Otherwise the estimate is charged, here of 500 tokens, or the count if it is the larger of two that can be."""
+    received = Size.of(text)
+    assert is_credible(count, ASKED, received, cap) is credible
+    assert charged_tokens(count, ASKED, received, cap, estimate=500) == charged
+
+
+def test_without_a_count_the_estimate_is_charged() -> None:
+    assert charged_tokens(None, ASKED, Size.of(WORDS), cap=0, estimate=500) == 500
+
+
+THOUGHT = "I think. "
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning_content": THOUGHT},
+        {"reasoning": THOUGHT, "content": ""},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}]},
+        {
+            "reasoning": THOUGHT,
+            "reasoning_details": [{"type": "reasoning.text", "text": THOUGHT, "format": "unknown", "index": 0}],
+        },
+        {"role": "assistant", "content": None, "refusal": THOUGHT},
+        {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"arguments": THOUGHT}}]},
+    ],
+)
+def test_what_is_not_shown_is_received_all_the_same(delta: dict[str, Any]) -> None:
+    decoder = ChatDecoder()
+    assert not list(decoder.feed(data({"choices": [{"index": 0, "delta": delta}]})))
+    assert decoder.unseen == Size.of(THOUGHT)
+
+
+def test_the_text_itself_is_not_counted_as_unseen() -> None:
+    decoder = ChatDecoder()
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    for content in ("Hello", parts):
+        sent = data({"choices": [{"index": 0, "delta": {"role": "assistant", "content": content}}]})
+        assert "".join(decoder.feed(sent)) == "Hello"
+    assert decoder.unseen == Size()
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 60, "completion_tokens": 0, "total_tokens": 60},
+        {"prompt_tokens": 9, "completion_tokens": 1},
+        {"prompt_tokens": -5, "completion_tokens": -5},
+        {"prompt_tokens": True, "completion_tokens": 10**30},
+    ],
+)
+async def test_a_count_that_cannot_be_is_not_what_is_charged(
+    serve: Serve, upstream: respx.Route, usage: dict[str, Any]
+) -> None:
+    upstream.mock(
+        return_value=streamed(delta(WORDS), delta(finish_reason="stop"), data({"choices": [], "usage": usage}), DONE)
+    )
+    async with serve(system_prompt="Be kind.") as client:
+        assert (await client.ask("Hi")).last.data["status"] == "complete"
+        assert await charged(client) == estimate_tokens(["Be kind.", "Hi", WORDS])
+
+
+async def test_a_total_with_thoughts_in_it_is_charged_and_the_parts_are_told_as_they_came(
+    client: Client, upstream: respx.Route
+) -> None:
+    usage = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 354}
+    upstream.mock(
+        return_value=streamed(delta("Hello"), delta(finish_reason="stop"), data({"choices": [], "usage": usage}), DONE)
+    )
+    got = await client.ask("Hi")
+    assert got.last.data["usage"] == {"prompt_tokens": 12, "completion_tokens": 2}
+    assert await charged(client) == 354
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_a_stopped_answer_is_charged_its_thoughts(serve: Serve, upstream: respx.Route, name: str) -> None:
+    thoughts = [data({"choices": [{"index": 0, "delta": {name: THOUGHT}}]})] * 1000
+    upstream.mock(return_value=streamed(*thoughts, delta("Half"), asyncio.Event()))
+    async with serve(system_prompt="Be kind.") as client:
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+            events = response.events()
+            start = await anext(events)
+            assert (await anext(events)).data == {"chunk": "Half"}
+            await client.request("POST", f"/api/v1/messages/{start.data['message_id']}/stop")
+            assert [event async for event in events][-1].data["status"] == "cancelled"
+        await client.until_idle()
+        expected = estimate_tokens(["Be kind.", "Hi", "Half"]) + Size.of(THOUGHT * 1000).tokens
+        assert await charged(client) == expected
+
+
+async def test_an_answer_of_thoughts_alone_that_breaks_is_charged_for_them(serve: Serve, upstream: respx.Route) -> None:
+    thoughts = [data({"choices": [{"index": 0, "delta": {"reasoning_content": THOUGHT}}]})] * 100
+    upstream.mock(return_value=streamed(*thoughts, *answer(tokens=None)))
+    async with serve(system_prompt="Be kind.") as client:
+        assert (await client.ask("Hi")).last.data["code"] == "empty_answer"
+        await client.until_idle()
+        assert await charged(client) == estimate_tokens(["Be kind.", "Hi", ""]) + Size.of(THOUGHT * 100).tokens
+
+
+async def charged(client: Client) -> int:
+    (total,) = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ())
+    return int(total.charged)

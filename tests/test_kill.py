@@ -1,0 +1,171 @@
+"""A process that is killed: what its readers saw is stored, its turns are closed at once, and others tell of them."""
+
+import asyncio
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from processes import RunningService, restarted, running_service
+from service.store.store import Store
+from service.upstream.completion import EventStreamDecoder
+from upstreams import local_upstream
+
+pytestmark = pytest.mark.each_database
+
+SECONDS = 60
+ORIGIN = "http://localhost:1"
+
+
+@dataclass
+class Reader:
+    """A visitor who reads one answer in a thread: what came so far, and how it ended."""
+
+    url: str
+    key: str
+    message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    after: int = 0
+    text: str = ""
+    conversation_id: str = ""
+    last: tuple[str, Any] | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def headers(self) -> dict[str, str]:
+        return {"X-API-Key": self.key, "Origin": ORIGIN}
+
+    def read(self) -> None:
+        headers = self.headers() | ({"Last-Event-ID": str(self.after)} if self.after else {})
+        asked = {"message": "A story", "message_id": self.message_id}
+        decoder = EventStreamDecoder()
+        try:
+            with httpx.stream(
+                "POST", f"{self.url}/api/v1/chat", json=asked, headers=headers, timeout=SECONDS
+            ) as response:
+                for piece in response.iter_raw():
+                    for event in decoder.feed(piece):
+                        self._take(event.event, json.loads(event.data))
+        except httpx.TransportError as error:
+            self._take("broken", type(error).__name__)
+
+    def _take(self, name: str, told: Any) -> None:
+        with self.changed:
+            if name == "start":
+                self.conversation_id = told["conversation_id"]
+            elif name == "message":
+                self.text += told["chunk"]
+            else:
+                self.last = (name, told)
+            self.changed.notify_all()
+
+    def has(self, characters: int) -> bool:
+        """Wait until so many characters came. False when the answer ended before."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.text) >= characters, SECONDS)
+
+    def ending(self) -> tuple[str, Any]:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.last is not None, SECONDS)
+            assert self.last is not None
+            return self.last
+
+    def stored(self, url: str) -> dict[str, Any]:
+        """The answer as a process tells it."""
+        path = f"{url}/api/v1/conversations/{self.conversation_id}"
+        _, answer = httpx.get(path, headers=self.headers(), timeout=SECONDS).json()["messages"]
+        found: dict[str, Any] = answer
+        return found
+
+
+@contextmanager
+def reading(reader: Reader) -> Iterator[Reader]:
+    thread = threading.Thread(target=reader.read)
+    thread.start()
+    try:
+        yield reader
+    finally:
+        thread.join(SECONDS)
+
+
+async def _until_kept(database_url: str, message_id: str, characters: int) -> str:
+    store = Store(database_url)
+    tenant = await store.get_tenant("shop")
+    async with asyncio.timeout(SECONDS):
+        while True:
+            turn = await store.find_turn(tenant.id, uuid.UUID(message_id))
+            if turn is not None and len(turn.answer) >= characters:
+                await store.close()
+                return turn.answer
+            await asyncio.sleep(0.05)
+
+
+def until_kept(database_url: str, reader: Reader, characters: int = 1) -> str:
+    """Wait until the database has so much of an answer. Returns what it has."""
+    return asyncio.run(_until_kept(database_url, reader.message_id, characters))
+
+
+@contextmanager
+def a_service(directory: Path, database_url: str, upstream: str) -> Iterator[RunningService]:
+    settings = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "sk-upstream"}
+    with running_service(directory, **settings) as running:
+        yield running
+
+
+def is_of_words(text: str) -> bool:
+    return text == ("word " * len(text))[: len(text)]
+
+
+def test_a_service_that_was_killed_has_closed_its_turns_when_it_is_there_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    with local_upstream() as upstream, a_service(tmp_path, database_url, upstream.url("endless")) as service:
+        with reading(Reader(service.url, service.api_key)) as reader:
+            kept = until_kept(database_url, reader, 100)
+            assert reader.has(len(kept))
+            service.kill()
+        assert reader.ending()[0] == "broken"
+        with restarted(service) as url:
+            told = reader.stored(url)
+            assert (told["status"], told["code"]) == ("error", "interrupted")
+            assert told["content"].startswith(kept)
+            assert is_of_words(told["content"])
+            # Nothing is left running that would hold a visitor's stream or the budget.
+            charged = service.manage("usage", "shop")["total"]["charged"]
+            assert len(kept) / 5 <= charged < 1000, "what was received, not all that was reserved"
+            with reading(Reader(url, service.api_key, reader.message_id, after=10)) as again:
+                assert again.ending()[1]["code"] == "interrupted"
+            assert again.text == told["content"][10:]
+
+
+def test_a_reader_goes_on_at_the_other_process_to_an_honest_end(database_url: str, tmp_path: Path) -> None:
+    """And what that one writes itself goes on, however often its neighbour starts again."""
+    with (
+        local_upstream() as upstream,
+        a_service(tmp_path, database_url, upstream.url("endless")) as service,
+        restarted(service) as other,
+        reading(Reader(other, service.api_key)) as own,
+    ):
+        with reading(Reader(service.url, service.api_key)) as reader:
+            kept = until_kept(database_url, reader, 50)
+            assert reader.has(len(kept))
+            service.kill()
+        position = len(kept) // 2
+        with reading(Reader(other, service.api_key, reader.message_id, after=position)) as resumed:
+            name, told = resumed.ending()
+        assert (name, told["code"]) == ("error", "interrupted")
+        assert kept[:position] + resumed.text == resumed.stored(other)["content"]
+        assert resumed.stored(other)["content"].startswith(kept)
+
+        with restarted(service) as url:
+            assert own.stored(url)["status"] == "running"
+            more = len(own.text) + 50
+            assert own.has(more)
+            stop = f"{url}/api/v1/messages/{own.message_id}/stop"
+            assert httpx.post(stop, headers=own.headers(), timeout=SECONDS).status_code == 204
+            assert own.ending()[1]["status"] == "cancelled"

@@ -1,0 +1,245 @@
+"""The text of running turns is kept piece by piece, and is there when their process is not."""
+
+import asyncio
+import multiprocessing
+import os
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+
+import pytest
+from sqlalchemy import func, select, text, update
+
+from databases import begin, finish, has_spent, used
+from databases import store as store
+from databases import tenant as tenant
+from service.store.records import Begun, CutTurn, Piece, Tenant, Terms, Turn
+from service.store.store import Store
+from service.store.tables import messages, pieces
+
+pytestmark = pytest.mark.each_database
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def keep(store: Store, begun: Begun, *texts: str, received: int = 0) -> None:
+    position = 0
+    for text_ in texts:
+        await store.checkpoint([], [Piece(begun.turn.number, position, text_, received)])
+        position += len(text_)
+
+
+async def found(store: Store, tenant: Tenant, begun: Begun) -> Turn:
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None
+    return turn
+
+
+async def count_of_pieces(store: Store) -> int:
+    async with store._database.reading() as db:
+        return await db.scalar(select(func.count()).select_from(pieces)) or 0
+
+
+async def test_a_running_turn_has_its_pieces_in_their_order(store: Store, tenant: Tenant) -> None:
+    begun, other = await begin(store, tenant), await begin(store, tenant)
+    texts = [f"{number} \U0001f600\u2028" for number in range(12)]
+    await keep(store, begun, *texts)
+    await keep(store, other, "other")
+
+    assert (await found(store, tenant, begun)).answer == "".join(texts)
+    (listed,) = await store.conversation(tenant.id, begun.turn.conversation_id) or []
+    assert (listed.answer, listed.status) == ("".join(texts), "running")
+    repeated = await begin(store, tenant, message_id=begun.turn.id)
+    assert repeated.turn.answer == "".join(texts)
+
+
+async def test_many_turns_are_kept_in_one_statement(store: Store, tenant: Tenant) -> None:
+    turns = [await begin(store, tenant) for _ in range(20)]
+    await store.checkpoint([], [Piece(each.turn.number, 0, f"text {n}", n) for n, each in enumerate(turns)])
+    assert [(await found(store, tenant, each)).answer for each in turns] == [f"text {n}" for n in range(20)]
+
+
+async def test_a_piece_that_is_kept_again_takes_the_place_of_its_first_try(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await keep(store, begun, "Once ")
+    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon", 3)])
+    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon a time", 6)])
+    assert (await found(store, tenant, begun)).answer == "Once upon a time"
+
+
+async def test_what_no_database_holds_keeps_its_place_in_a_piece(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await keep(store, begun, "a\0b", "c\ud800d")
+    assert (await found(store, tenant, begun)).answer == "a\ufffdbc\ufffdd"
+
+
+async def test_a_reader_elsewhere_is_given_what_is_new_and_each_character_once(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await keep(store, begun, "Once ", "upon ")
+    first = await store.follow_turn(begun.turn.id)
+    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon a ", 4)])
+    await store.checkpoint([], [Piece(begun.turn.number, 12, "time", 5)])
+    assert first is not None
+    second = await store.follow_turn(begun.turn.id, first.piece)
+    assert second is not None
+    assert (first.position, first.text) == (0, "Once upon ")
+    assert (second.position, second.text, second.piece) == (5, "upon a time", 12)
+
+
+async def test_an_ended_turn_has_its_answer_and_no_pieces(store: Store, tenant: Tenant) -> None:
+    done, cut, dropped = [await begin(store, tenant) for _ in range(3)]
+    for each in (done, cut, dropped):
+        await keep(store, each, "Half")
+    await finish(store, tenant, done, "Half and half")
+    await store.cut_turns("restarting", [CutTurn(cut.turn.id, None, "Half an", used(tenant, cut))])
+    await store.discard_turn(dropped.turn.id, used(tenant, dropped))
+
+    assert [(await found(store, tenant, each)).answer for each in (done, cut)] == ["Half and half", "Half an"]
+    assert await count_of_pieces(store) == 0
+
+
+async def test_nothing_is_added_to_a_turn_that_has_ended_or_was_deleted(store: Store, tenant: Tenant) -> None:
+    ended, deleted, running = [await begin(store, tenant) for _ in range(3)]
+    await keep(store, deleted, "gone")
+    await finish(store, tenant, ended, "")
+    await store.delete_conversation(tenant.id, deleted.turn.conversation_id)
+    late = [Piece(each.turn.number, 4, "late", 1) for each in (ended, deleted)]
+    await store.checkpoint([], [*late, Piece(running.turn.number, 0, "text", 1)])
+
+    assert (await found(store, tenant, ended)).answer == ""
+    assert (await found(store, tenant, running)).answer == "text"
+    assert await count_of_pieces(store) == 1
+
+
+async def test_endings_and_checkpoints_at_once_leave_no_piece_behind(store: Store, tenant: Tenant) -> None:
+    turns = [await begin(store, tenant) for _ in range(10)]
+    keeping = [
+        store.checkpoint([], [Piece(each.turn.number, number, "x", 1) for each in turns]) for number in range(10)
+    ]
+    await asyncio.gather(*keeping, *(finish(store, tenant, each, "Hi.") for each in turns))
+    assert await count_of_pieces(store) == 0
+
+
+# Turns whose process is gone
+
+
+async def test_a_dead_turn_keeps_its_text_and_is_charged_what_was_received(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    await keep(store, begun, "Once ", "upon ", received=30)
+
+    assert await store.abandon(begun.turn.id, beat=0)
+
+    turn = await found(store, tenant, begun)
+    assert (turn.answer, turn.status, turn.code) == ("Once upon ", "error", "interrupted")
+    assert await has_spent(store, tenant, 104 + 30)
+    (total,) = await store.usage("shop", EPOCH, ["outcome"])
+    assert (total.group[0], total.charged) == ("interrupted", 134)
+    assert await count_of_pieces(store) == 0
+
+
+async def test_thoughts_that_were_received_of_a_dead_turn_are_charged(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    await store.checkpoint([], [Piece(begun.turn.number, 0, "", 700)])
+    await store.checkpoint([], [Piece(begun.turn.number, 0, "", 900)])
+    await store.abandon(begun.turn.id, beat=0)
+    assert (await found(store, tenant, begun)).answer == ""
+    assert await has_spent(store, tenant, 104 + 900)
+
+
+async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    await keep(store, begun, "Once ", received=30)
+    await store.abandon(begun.turn.id, beat=0)
+    assert await finish(store, tenant, begun, "Once upon a time")
+    assert (await found(store, tenant, begun)).answer == "Once upon a time"
+    assert await has_spent(store, tenant, 13)
+
+
+async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, terms=Terms(tokens=300))
+    async with store._database.writing() as db:
+        await db.execute(update(messages).values(prompt_estimate=None, answer="as it kept it"))
+    await store.abandon(begun.turn.id, beat=0)
+    assert (await found(store, tenant, begun)).answer == "as it kept it"
+    assert await has_spent(store, tenant, 300)
+
+
+async def test_an_earlier_release_writes_and_reads_turns_in_the_newer_tables(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await keep(store, begun, "Half")
+    async with store._database.writing() as db:
+        await db.execute(text("UPDATE messages SET answer = 'Whole', status = 'complete'"))
+    assert (await found(store, tenant, begun)).answer == "Whole"
+    assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    assert await count_of_pieces(store) == 0
+
+
+def _begin_and_wait(url: str, tenant: Tenant, pipe: Connection) -> None:
+    """Begin a turn as a service does, tell its id, and wait to be told to end."""
+
+    async def run() -> None:
+        store = Store(url)
+        await store.enter()
+        begun = await begin(store, tenant, writer=store.new_writer())
+        pipe.send(begun.turn.id)
+        pipe.recv()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def _spawned() -> multiprocessing.context.SpawnContext:
+    return multiprocessing.get_context("spawn")
+
+
+async def test_turns_of_a_killed_process_are_lost_and_those_of_a_living_one_are_not(
+    database_url: str, store: Store, tenant: Tenant, _spawned: multiprocessing.context.SpawnContext
+) -> None:
+    await store.enter()
+    mine = await begin(store, tenant, writer=store.new_writer())
+    processes = []
+    for _ in range(2):
+        here, there = _spawned.Pipe()
+        process = _spawned.Process(target=_begin_and_wait, args=(database_url, tenant, there))
+        process.start()
+        processes.append((process, here, await asyncio.to_thread(here.recv)))
+    (killed, _, lost), (living, pipe, running) = processes
+    assert await store.lost_turns() == {}
+
+    killed.kill()
+    await asyncio.to_thread(killed.join)
+
+    assert list(await store.lost_turns()) == [lost]
+    assert await store.abandon(lost, beat=0)
+    await store.forget_lost_processes()
+    assert await store.lost_turns() == {}
+    assert running in await store.heartbeats()
+    assert mine.turn.id in await store.heartbeats()
+    pipe.send("end")
+    await asyncio.to_thread(living.join)
+
+
+@pytest.mark.parametrize("writer", [None, "", "0123456789abcdef", "../../etc/passwd:x", "0123456789abcdef:x", "-:x"])
+async def test_a_turn_of_which_nothing_can_be_told_is_left_to_its_heartbeat(
+    store: Store, tenant: Tenant, writer: str | None
+) -> None:
+    await store.enter()
+    await begin(store, tenant, writer=writer)
+    assert await store.lost_turns() == {}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_process_leaves_no_file_beside_the_database(store: Store, tenant: Tenant, database_url: str) -> None:
+    directory = os.path.dirname(database_url.partition("///")[2])
+
+    def locks() -> list[str]:
+        return [name for name in os.listdir(directory) if "-process-" in name]
+
+    dead = os.path.join(directory, "test.db-process-0123456789abcdef")
+    with open(dead, "w"):
+        pass
+    await store.enter()
+    assert len(locks()) == 2
+    await store.forget_lost_processes()
+    assert len(locks()) == 1
+    await store.close()
+    assert locks() == []
