@@ -61,8 +61,9 @@ from service.settings import Settings, load_settings
 from service.store import records
 from service.store.store import open_store
 from service.store.turns import is_repeat
-from service.upstream.call import Endpoint, answer_options, question_body
 from service.upstream.completion import Finish
+from service.upstream.endpoint import Endpoint, answer_options
+from service.upstream.prompt import question_body
 from service.web import pages
 from service.web.assets import Asset
 from service.web.connections import ABORT, OVERLOADED, RETRY_SECONDS, TRUSTED_PROXY

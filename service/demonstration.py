@@ -14,7 +14,7 @@ import httpx
 
 from service.store.records import TenantNotFound
 from service.store.store import Store
-from service.upstream.call import PAGE_FACTS, QUESTION_FOLLOWS
+from service.upstream.prompt import PAGE_FACTS, QUESTION_FOLLOWS
 
 TENANT_NAME = "demonstration"
 STUDIO_NAME = "demonstration studio"

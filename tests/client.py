@@ -13,7 +13,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from service.upstream.completion import EventStreamDecoder
+from service.upstream.event_stream import EventStreamDecoder
 from service.upstream.sockets import open_socket
 
 

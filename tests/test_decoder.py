@@ -11,7 +11,8 @@ from cases import body_of, ends_honestly, load, texts_of
 from fakes import DONE, answer, data, delta
 from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
 from service.upstream.charge import TokenCount
-from service.upstream.completion import ChatDecoder, EventStreamDecoder, Finish
+from service.upstream.completion import ChatDecoder, Finish
+from service.upstream.event_stream import EventStreamDecoder
 
 
 def every_byte(body: bytes) -> list[bytes]:

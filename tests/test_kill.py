@@ -15,7 +15,7 @@ import pytest
 
 from processes import RunningService, restarted, running_service
 from service.store.store import Store
-from service.upstream.completion import EventStreamDecoder
+from service.upstream.event_stream import EventStreamDecoder
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database

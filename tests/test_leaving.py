@@ -256,7 +256,7 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client,
 async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.upstream.call.OPEN_SECONDS", 1)
+    monkeypatch.setattr("service.upstream.circuit.OPEN_SECONDS", 1)
     upstream.mock(side_effect=httpx.ReadTimeout("slow"))
     for _ in range(10):
         assert (await client.refused())[0] == 504

@@ -16,7 +16,7 @@ import chatbot
 from service import schema
 from service.errors import every_error
 from service.settings import Settings
-from service.upstream.completion import EventStreamDecoder
+from service.upstream.event_stream import EventStreamDecoder
 from service.web.openapi import openapi
 
 LIMITS: dict[str, Any] = {"version": "1.2.3", "max_message_chars": 4000, "max_body_bytes": 65_536}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from processes import RunningService, running_service
-from service.upstream.completion import EventStreamDecoder
+from service.upstream.event_stream import EventStreamDecoder
 from upstreams import local_upstream
 
 ORIGIN = "http://localhost:3000"

@@ -9,14 +9,13 @@ from typing import Any
 from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
 from service.store.records import LARGEST_INTEGER, Ending
 from service.upstream.charge import Size, TokenCount
+from service.upstream.event_stream import Event, EventStreamDecoder
 
 COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")
-
 # Of a delta: what is sent beside the text but was not written by the model.
 LABELS = frozenset({"annotations", "channel", "extra_content", "format", "id", "role", "signature", "type"})
-
 STATUS_OF_FINISH: dict[str, Ending] = {
     "stop": "complete",
     "eos": "complete",
@@ -39,87 +38,6 @@ class Finish:
 
     status: Ending
     usage: TokenCount | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of an event stream."""
-
-    data: str
-    event: str = "message"
-    id: str = ""
-
-
-class EventStreamDecoder:
-    """Decodes a `text/event-stream` body from bytes, however they are split.
-
-    WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
-    `max_bytes` raises InvalidAnswer.
-    """
-
-    def __init__(self, max_bytes: int = 1_048_576) -> None:
-        self._max_bytes = max_bytes
-        self._line = bytearray()  # the line that has not ended yet
-        self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
-        self._at_start = True
-        self._data: list[str] = []
-        self._data_bytes = 0
-        self._event = ""
-        self._id = ""
-
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that end within `data`."""
-        if self._after_cr and data:
-            self._after_cr = False
-            data = data.removeprefix(b"\n")
-        if b"\n" in data or b"\r" in data:
-            self._after_cr = data.endswith(b"\r")
-            *lines, rest = re.split(rb"\r\n|\n|\r", bytes(self._line) + data)
-            self._line = bytearray(rest)
-            for line in lines:
-                yield from self._read_line(line)
-        else:
-            self._line += data
-        self._check_size(len(self._line))
-
-    def flush(self) -> Iterator[Event]:
-        """The event that the end of the body cut off before its blank line.
-
-        The standard drops it; some providers end their last event so, and its data is complete.
-        """
-        yield from self._read_line(bytes(self._line))
-        self._line.clear()
-        yield from self._dispatch()
-
-    def _read_line(self, line: bytes) -> Iterator[Event]:
-        self._check_size(len(line))
-        if self._at_start:
-            self._at_start = False
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line:
-            yield from self._dispatch()
-            return
-        name, _, raw_value = line.partition(b":")
-        value = raw_value.removeprefix(b" ").decode("utf-8", "replace")
-        if name == b"data":
-            self._data.append(value)
-            self._data_bytes += len(raw_value) + 1
-            self._check_size(self._data_bytes)
-        elif name == b"event":
-            self._event = value
-        elif name == b"id" and "\0" not in value:
-            self._id = value
-
-    def _dispatch(self) -> Iterator[Event]:
-        if self._data:
-            yield Event("\n".join(self._data), self._event or "message", self._id)
-            self._data.clear()
-            self._data_bytes = 0
-        self._event = ""
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise InvalidAnswer(f"a line or event of the upstream is longer than {self._max_bytes} bytes")
 
 
 class ChatDecoder:

@@ -21,7 +21,8 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
-from service.upstream.call import Endpoint, Upstream, connect_upstream, endpoint
+from service.upstream.clients import Upstream, connect_upstream
+from service.upstream.endpoint import Endpoint, endpoint
 from service.web.assets import Asset, asset_of, load_assets
 from service.web.lag import LoopLag
 from service.web.openapi import openapi

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from faults.faulty import FaultyUpstream
 from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Replica, Unmeasurable, Weight
 from faults.readers import Told, ask
-from service.upstream.call import KEEPALIVE_CONNECTIONS
+from service.upstream.clients import KEEPALIVE_CONNECTIONS
 
 WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
 # One that sse-starlette keeps for all streams from the first of them on, and one of a timer that runs now and then.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from client import ReceivedEvent
 from faults.faulty import reset
-from service.upstream.completion import EventStreamDecoder
+from service.upstream.event_stream import EventStreamDecoder
 
 PAGE = "http://localhost:3000"  # which every tenant of the faults lists
 COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again

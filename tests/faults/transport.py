@@ -30,7 +30,7 @@ async def connect_refused(play: Play) -> None:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         # Without the circuit, which `circuit` is about, so that each of them tries.
-        settings = play.deadlines | {"FAULTS_HURRY": "service.upstream.call.FAILURES_TO_OPEN=1000000"}
+        settings = play.deadlines | {"FAULTS_HURRY": "service.upstream.circuit.FAILURES_TO_OPEN=1000000"}
         async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
             told = await many(play.count(200, 20), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(told, UPSTREAM_ERRORS)
@@ -410,7 +410,7 @@ async def circuit(play: Play) -> None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/quick/v1"
-        hurry = {"FAULTS_HURRY": "service.upstream.call.OPEN_SECONDS=1.5"} if play.short else {}
+        hurry = {"FAULTS_HURRY": "service.upstream.circuit.OPEN_SECONDS=1.5"} if play.short else {}
         async with house(play.directory, url, LONG_DEADLINES | hurry) as here:
             count = play.count(100, 10)
             first = await many(30, 30, lambda n: ask(here.url, here.key, f"Hello {n}"))

@@ -1,0 +1,74 @@
+"""The HTTP clients for all endpoints, opened and closed with the service."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx
+
+from service.settings import Settings
+from service.upstream.call import Call
+from service.upstream.circuit import Circuits
+from service.upstream.endpoint import Endpoint
+from service.upstream.transport import Transport
+
+# With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
+# again. And it looks through the idle ones in a time that grows with their square.
+KEEPALIVE_CONNECTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The connections to all endpoints, and what is known of each."""
+
+    settings: Settings
+    client: httpx.AsyncClient
+    fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
+    circuits: Circuits
+
+    def call(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        *,
+        opened: Callable[[], None],
+        relay: Callable[[str], None],
+    ) -> Call:
+        """A question, not asked yet; see `Call`."""
+        circuit = self.circuits.of(endpoint)
+        return Call(self.client, self.fresh_client, endpoint, body, self.settings, circuit, opened, relay)
+
+
+@asynccontextmanager
+async def connect_upstream(
+    settings: Settings, mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None
+) -> AsyncIterator[Upstream]:
+    """The connections to the endpoints, closed at the end. `mounts` are transports in place of the network (httpx)."""
+    most = settings.max_streams
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
+    fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
+    timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
+    context = httpx.create_ssl_context(trust_env=False)
+    connect = partial(
+        httpx.AsyncClient,
+        mounts=mounts,
+        timeout=timeout,
+        trust_env=False,
+        # What is set as a cookie would go to whoever asks there next, another tenant too.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+    async with (
+        connect(transport=_transport(settings, context, limits)) as client,
+        connect(transport=_transport(settings, context, fresh)) as fresh_client,
+    ):
+        yield Upstream(settings, client, fresh_client, Circuits())
+
+
+def _transport(settings: Settings, context: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    if settings.upstream_transport == "httpx":
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits)
+    return Transport(context, limits)

@@ -1,0 +1,144 @@
+"""An endpoint's HTTP response: whether it is an answer, what a refusal means, and its body."""
+
+import asyncio
+import json
+import math
+import re
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from service.errors import (
+    Busy,
+    InvalidAnswer,
+    ServiceError,
+    UpstreamFailed,
+)
+
+BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
+AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
+MAX_ERROR_BODY_BYTES = 16_384
+UNPACKED_PIECE_BYTES = 65_536
+GZIP = zlib.MAX_WBITS | 16  # of zlib, which unpacks other formats too
+# What may stand in the log. Other words of an upstream stay out of it: they can be anybody's.
+COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
+COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
+
+
+async def exhaust(body: AsyncIterator[bytes]) -> None:
+    """Read on to the end of a body that is all but over, so that its connection can be used again."""
+    try:
+        async with asyncio.timeout(AFTER_DONE_SECONDS):
+            async for _ in body:
+                pass
+    except (TimeoutError, httpx.HTTPError):
+        return  # the connection is closed instead
+
+
+def is_worth_another_try(response: httpx.Response, refusal: ServiceError) -> bool:
+    """Whether the refusal may pass by itself soon: a rate limit or a failure, not an empty purse or a wrong key."""
+    return isinstance(refusal, Busy) or response.status_code in (500, 502, 503, 504)
+
+
+async def refusal_of(response: httpx.Response) -> ServiceError | None:
+    """None for a response that is a stream of events; else it is closed, and this says what it means."""
+    content_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if response.status_code == 200:
+        if content_type == "text/event-stream" and encoding in ("identity", "gzip", "x-gzip", ""):
+            return None
+        await response.aclose()
+        shown = content_type if content_type in COMMON_TYPES else "another type"
+        packed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
+        return InvalidAnswer(f"the upstream answered {shown} in {packed} instead of a stream of events")
+    try:
+        code = _error_code(await _beginning(response))
+    finally:
+        await response.aclose()
+    reason = f"the upstream answered {response.status_code}" + (f" ({code})" if code else "")
+    if response.status_code == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
+        return Busy(reason, retry_after=_retry_after(response))
+    return UpstreamFailed(reason, retry_after=_retry_after(response) if response.status_code == 503 else None)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """The first bytes of an error's body, as far as they come soon."""
+    beginning = bytearray()
+    try:
+        async with asyncio.timeout(2), aclosing(body_of(response)) as body:
+            async for data in body:
+                beginning += data
+                if len(beginning) > MAX_ERROR_BODY_BYTES:
+                    break
+    except (TimeoutError, httpx.HTTPError, ServiceError):
+        return b""  # the status alone has to do
+    return bytes(beginning)
+
+
+def _error_code(body: bytes) -> str | None:
+    """The provider's short word for the error, for the log. Its message stays unread: it can hold anything."""
+    try:
+        error = json.loads(body)["error"]
+        code = error.get("code") or error.get("type")
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    return code if isinstance(code, str) and re.fullmatch("[a-z_]{1,40}", code) else None
+
+
+def _retry_after(response: httpx.Response) -> int | None:
+    """Seconds, from either form of the header (RFC 9110, section 10.2.3), at most an hour."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:6]), 3600)
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # a year may have any number of digits
+        return None
+    if at.tzinfo is None:
+        return None
+    return min(max(math.ceil((at - datetime.now(UTC)).total_seconds()), 0), 3600)
+
+
+async def body_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body, unpacked in bounded pieces if the upstream packed it though it was not asked to."""
+    if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has unpacked
+        async for piece in response.aiter_bytes():
+            yield piece
+        return
+    packed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    unpacker = _Unpacker() if packed else None
+    async for piece in response.aiter_raw():
+        if unpacker is None:
+            yield piece
+        else:
+            for unpacked in unpacker.feed(piece):
+                yield unpacked
+                await asyncio.sleep(0)  # a little may unpack to very much, and others want their turn
+
+
+class _Unpacker:
+    """gzip: its members, one after the other (RFC 1952, section 2.2); zeros after them are passed over."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=GZIP)
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What the next piece unpacks to, in bounded pieces. Raises InvalidAnswer."""
+        while True:
+            if self._member.eof:
+                packed = packed.lstrip(b"\0")
+                if not packed:
+                    return
+                self._member = zlib.decompressobj(wbits=GZIP)
+            try:
+                unpacked = self._member.decompress(packed, UNPACKED_PIECE_BYTES)
+            except zlib.error:
+                raise InvalidAnswer("the upstream's gzip is broken") from None
+            yield unpacked
+            packed = self._member.unused_data or self._member.unconsumed_tail
+            if not packed and len(unpacked) < UNPACKED_PIECE_BYTES:
+                return
