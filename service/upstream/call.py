@@ -14,26 +14,13 @@ from typing import Any
 
 import httpx
 
-from service.errors import (
-    AnswerTooLong,
-    Busy,
-    ServiceError,
-    UpstreamFailed,
-    UpstreamInterrupted,
-    UpstreamTimeout,
-)
+from service.errors import AnswerTooLong, Busy, ServiceError, UpstreamFailed, UpstreamInterrupted, UpstreamTimeout
 from service.settings import Settings
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
 from service.upstream.completion import ChatDecoder, Finish
 from service.upstream.endpoint import Endpoint
-from service.upstream.responses import (
-    BUSY_SECONDS,
-    body_of,
-    exhaust,
-    is_worth_another_try,
-    refusal_of,
-)
+from service.upstream.responses import BUSY_SECONDS, body_of, exhaust, is_worth_another_try, refusal_of
 from service.upstream.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try

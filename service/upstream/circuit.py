@@ -3,9 +3,7 @@
 import math
 import time
 
-from service.errors import (
-    UpstreamFailed,
-)
+from service.errors import UpstreamFailed
 from service.upstream.endpoint import Endpoint
 
 FAILURES_TO_OPEN = 10

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.errors import (
-    UpstreamFailed,
-)
+from service.errors import UpstreamFailed
 from service.settings import DEFAULT_BASE_URL, Settings, header_text, http_url
 
 

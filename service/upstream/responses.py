@@ -12,12 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from service.errors import (
-    Busy,
-    InvalidAnswer,
-    ServiceError,
-    UpstreamFailed,
-)
+from service.errors import Busy, InvalidAnswer, ServiceError, UpstreamFailed
 
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again

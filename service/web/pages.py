@@ -6,12 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import demonstration, errors
 from service.access.origins import frame_ancestors
+from service.access.proofs import make_proof
 from service.demonstration import Embedded
 from service.schema import image_source
 from service.settings import DEFAULT_MAX_MESSAGE_CHARS
 from service.store.records import Tenant, Widget
 from service.web.assets import Asset, asset_of
+from service.web.exchange import PROOF
+from service.web.requests import service_of
 
 IMAGES = "img-src 'self' data:"
 POLICY = (
@@ -88,3 +95,78 @@ def _images(settings: Mapping[str, Any]) -> str:
     """The tenant's own images are allowed beside ours: these two addresses, not their hosts."""
     sources = [image_source(settings.get(name)) for name in ("avatar", "icon")]
     return " ".join([IMAGES, *dict.fromkeys(source for source in sources if source)])
+
+
+# Endpoints
+
+
+async def loader(request: Request) -> Response:
+    """The loader, which any page may load: as a script, as a module, and its types."""
+    return file_response(request, request.url.path.removeprefix("/"), SHORT_CACHE)
+
+
+async def asset(request: Request) -> Response:
+    """A file whose name holds the hash of what is in it."""
+    return file_response(request, f"assets/{request.path_params['path']}", ENDLESS_CACHE)
+
+
+async def widget_html(request: Request) -> Response:
+    """The iframe's page, which only the tenant's own pages may frame."""
+    service = service_of(request)
+    found = await service.store.find_widget(request.query_params.get("id", ""))
+    if found is None:
+        text = "There is no such widget. Check data-widget-id in the script tag."
+        headers = page_headers(NO_WIDGET_POLICY) | {"X-Frame-Options": "DENY", "Cache-Control": "no-store"}
+        return Response(text, 404, headers, "text/plain; charset=utf-8")
+    proof = make_proof(found[1], found[0].id)
+    page = widget_page(service.assets["widget.html"], *found, proof, service.settings.max_message_chars)
+    headers = page_headers(widget_policy(*found)) | FRAMED_ANYWHERE | {PROOF: proof}
+    return _asset_response(request, page, headers)
+
+
+async def home(request: Request) -> Response:
+    """The demonstration page, in demonstration mode only."""
+    return _embedding_page(request, "demo.html", DEMONSTRATION_POLICY, _demonstration(request).home)
+
+
+async def studio(request: Request) -> Response:
+    """Where an owner tries how a widget could look, in demonstration mode only."""
+    return _embedding_page(request, "studio.html", STUDIO_POLICY, _demonstration(request).studio)
+
+
+async def studio_preview(request: Request) -> Response:
+    """The website in the studio's frame, with the widget on it."""
+    return _embedding_page(request, "preview.html", PREVIEW_POLICY, _demonstration(request).studio)
+
+
+def _demonstration(request: Request) -> demonstration.Demonstration:
+    demonstration = service_of(request).demonstration
+    if demonstration is None:
+        raise errors.NotFound("a provider is set: there is no demonstration")
+    return demonstration
+
+
+def _embedding_page(request: Request, name: str, policy: str, widget: demonstration.Embedded) -> Response:
+    return page_response(request, embed(service_of(request).assets[name], widget), policy)
+
+
+def page_response(request: Request, page: Asset, policy: str) -> Response:
+    return _asset_response(request, page, page_headers(policy))
+
+
+def file_response(request: Request, name: str, cache_control: str) -> Response:
+    file = service_of(request).assets.get(name)
+    if file is None:
+        raise errors.NotFound("no such file")
+    return _asset_response(request, file, file_headers(cache_control))
+
+
+def _asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
+    """The asset, packed if the browser takes that, or 304 where it has this version already."""
+    headers["ETag"] = asset.etag
+    if asset.is_named_in(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    body, coding = asset.encoded_for(request.headers.get("accept-encoding", ""))
+    if coding:
+        headers["Content-Encoding"] = coding
+    return Response(body, media_type=asset.media_type, headers=headers)

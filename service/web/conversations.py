@@ -1,0 +1,55 @@
+"""The endpoints beside the chat: conversations to read and delete, answers to stop and rate."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors, schema
+from service.web.requests import authenticate_reader, json_response, path_id, read_body, service_of
+
+
+async def conversations(request: Request) -> Response:
+    """The conversations of a visitor with a signed token, wherever they were held."""
+    caller = await authenticate_reader(request)
+    if caller.subject is None:
+        raise errors.UserTokenMissing("a list of conversations without a user token")
+    found = await service_of(request).store.conversations(caller.tenant.id, caller.subject, schema.MAX_LISTED)
+    return json_response(schema.ConversationList(conversations=[schema.summary_of(each) for each in found]))
+
+
+async def conversation(request: Request) -> Response:
+    """The turns of a conversation, or, by DELETE, their end."""
+    caller = await authenticate_reader(request)
+    service, tenant_id = service_of(request), caller.tenant.id
+    conversation_id = path_id(request, errors.ConversationUnknown)
+    if request.method == "DELETE":
+        if not await service.store.delete_conversation(tenant_id, conversation_id, caller.subject):
+            raise errors.ConversationUnknown("no such conversation")
+        await service.answers.forget(conversation_id)
+        return Response(status_code=204)
+    turns = await service.store.conversation(tenant_id, conversation_id, subject=caller.subject)
+    if turns is None:
+        raise errors.ConversationUnknown("no such conversation")
+    messages = [message for turn in turns for message in schema.messages_of(turn, service.answers.find_text(turn.id))]
+    return json_response(schema.Conversation(conversation_id=conversation_id, messages=messages))
+
+
+async def stop(request: Request) -> Response:
+    """Stop an answer. One that has ended already stays as it is."""
+    caller = await authenticate_reader(request)
+    message_id = path_id(request, errors.MessageUnknown)
+    if await service_of(request).store.find_turn(caller.tenant.id, message_id, caller.subject) is None:
+        raise errors.MessageUnknown("no such message")
+    await service_of(request).answers.stop(message_id)
+    return Response(status_code=204)
+
+
+async def feedback(request: Request) -> Response:
+    """Keep what a visitor thinks of an answer."""
+    caller = await authenticate_reader(request)
+    message_id = path_id(request, errors.MessageUnknown)
+    given = await read_body(request, schema.FeedbackRequest)
+    if not await service_of(request).store.rate_turn(
+        caller.tenant.id, message_id, rating=given.rating, comment=given.comment, subject=caller.subject
+    ):
+        raise errors.MessageUnknown("no such message")
+    return Response(status_code=204)

@@ -1,0 +1,45 @@
+"""The endpoints for operators and developers: health, readiness, metrics, the API's documentation."""
+
+import hmac
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors, schema
+from service.web import pages
+from service.web.pages import file_response, page_response
+from service.web.requests import json_response, service_of
+
+
+async def health(request: Request) -> Response:
+    """The process is alive."""
+    return json_response(schema.Health(status="ok"))
+
+
+async def ready(request: Request) -> Response:
+    """The process can take questions: its database works and it is not shutting down."""
+    service = service_of(request)
+    if service.shutdown.is_set():
+        raise errors.Restarting("draining", retry_after=1)
+    await service.store.recent_ping()
+    return json_response(schema.Ready(status="ready"))
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics, for whoever has METRICS_TOKEN; without one there are none."""
+    token = service_of(request).settings.metrics_token
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    is_right = token is not None and hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
+    if scheme.lower() != "bearer" or not is_right:
+        raise errors.MetricsTokenWrong("no token, or a wrong one")
+    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def openapi_json(request: Request) -> Response:
+    """The OpenAPI document."""
+    return file_response(request, "openapi.json", "no-cache")
+
+
+async def docs(request: Request) -> Response:
+    """Interactive documentation of the API."""
+    return page_response(request, service_of(request).assets["docs.html"], pages.DOCS_POLICY)
