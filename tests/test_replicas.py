@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import respx
+from sqlalchemy import func, select
 
 import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
@@ -16,6 +17,7 @@ from conftest import Serve
 from fakes import answer, delta, streamed
 from service.answers import register
 from service.store.records import Piece, StoreUnavailable
+from service.store.tables import pieces
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database
@@ -313,3 +315,33 @@ async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
     async with half_answered(one, upstream) as (asked, _, _, _):
         monkeypatch.setattr(other.state["service"].store, "follow_turn", broken)
         assert (await other.ask(asked["message"], message_id=asked["message_id"])).last.data["code"] == "interrupted"
+
+
+async def test_an_end_waits_for_what_is_being_kept_and_leaves_no_piece(
+    two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = two
+    store = one.state["service"].store
+    checkpoint, keeping, go_on = store.checkpoint, asyncio.Event(), asyncio.Event()
+
+    async def slowly(alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
+        if kept:
+            keeping.set()
+            await go_on.wait()
+        await checkpoint(alive, kept)
+
+    monkeypatch.setattr("service.answers.register.KEEP_SECONDS", 0)
+    async with half_answered(one, upstream) as (asked, _, events, rest):
+        monkeypatch.setattr(store, "checkpoint", slowly)
+        assert (await anext(events)).data == {"chunk": "Half "}
+        keeping.clear()
+        rest.set()
+        await keeping.wait()
+        monkeypatch.setattr("service.answers.register.STORING_SECONDS", 0)
+        assert [event async for event in events][-1].data["status"] == "complete"
+        go_on.set()
+    await one.until_idle()
+    turn = await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(asked["message_id"]))
+    assert (turn.answer, turn.status) == ("Half whole", "complete")
+    async with store._database.reading() as db:
+        assert await db.scalar(select(func.count()).select_from(pieces)) == 0

@@ -110,15 +110,6 @@ async def test_nothing_is_added_to_a_turn_that_has_ended_or_was_deleted(store: S
     assert await count_of_pieces(store) == 1
 
 
-async def test_endings_and_checkpoints_at_once_leave_no_piece_behind(store: Store, tenant: Tenant) -> None:
-    turns = [await begin(store, tenant) for _ in range(10)]
-    keeping = [
-        store.checkpoint([], [Piece(each.turn.number, number, "x", 1) for each in turns]) for number in range(10)
-    ]
-    await asyncio.gather(*keeping, *(finish(store, tenant, each, "Hi.") for each in turns))
-    assert await count_of_pieces(store) == 0
-
-
 # Turns whose process is gone
 
 

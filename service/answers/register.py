@@ -132,6 +132,7 @@ class Writing:
     followed_at: float = float("-inf")  # when that was last seen to grow
     kept: Size = Size()  # of the text that the database has
     kept_tokens: int = 0  # that it knows to be received, thoughts included
+    closing: bool = False  # whether its end is being stored: no more is kept
 
     @property
     def is_unasked(self) -> bool:
@@ -200,6 +201,7 @@ class Answers:
         self._heartbeats: dict[UUID, Heartbeat] = {}
         self._heartbeat_at = float("-inf")
         self._kept_at = float("-inf")
+        self._keeping = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -350,6 +352,7 @@ class Answers:
         turns = [CutTurn(each.answer.message_id, each.writer, each.answer.text(), each.usage) for each in cut]
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await self._keep_no_more(cut)
                 await self._store.cut_turns(Restarting.code, turns)
         except (StoreError, TimeoutError) as error:
             log.error("answers are not stored", extra={"answers": len(turns), "reason": str(error)})
@@ -407,6 +410,7 @@ class Answers:
     async def _store_turn(self, writing: Writing, status: Status, code: str | None) -> None:
         """Close the turn in the database; while that is away, try again."""
         answer, usage, writer = writing.answer, writing.usage, writing.writer
+        await self._keep_no_more([writing])
         while True:
             try:
                 if writing.is_unasked:
@@ -425,6 +429,13 @@ class Answers:
                 log.exception("an answer was not stored", extra={"request_id": usage.request_id})
                 return
             await asyncio.sleep(STORE_AGAIN_SECONDS)
+
+    async def _keep_no_more(self, writings: Sequence[Writing]) -> None:
+        """Let what is being kept of them be stored before their ends: a piece that came later would stay for good."""
+        for writing in writings:
+            writing.closing = True
+        async with self._keeping:
+            return
 
     # Other processes
 
@@ -494,12 +505,14 @@ class Answers:
     async def _checkpoint(self) -> None:
         now = time.monotonic()
         all_are_due = now - self._kept_at >= KEEP_SECONDS - TICK_SECONDS / 2
-        due = [each for each in self._writings.values() if all_are_due or now - each.followed_at < FOLLOWED_SECONDS]
+        open_ = [each for each in self._writings.values() if not each.closing]
+        due = [each for each in open_ if all_are_due or now - each.followed_at < FOLLOWED_SECONDS]
         kept = [(writing, piece) for writing in due if (piece := writing.next_piece()) is not None]
         heartbeat_is_due = now - self._heartbeat_at > HEARTBEAT_SECONDS
         alive = list(self._writings) if heartbeat_is_due else []
         if kept or alive:
-            await self._store.checkpoint(alive, [piece for _, piece in kept])
+            async with self._keeping:
+                await self._store.checkpoint(alive, [piece for _, piece in kept])
             for writing, piece in kept:
                 writing.note_kept(piece)
         if all_are_due:

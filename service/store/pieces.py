@@ -22,8 +22,8 @@ kept_text = case(
 )
 
 # These keep pieces of turns that still run. A piece whose first try may have been stored or not is written over: it
-# begins where that one began. For PostgreSQL the lists are bound as one value each, and the turns are locked, so that
-# nothing is added to one that ends meanwhile.
+# begins where that one began. For PostgreSQL the lists are bound as one value each. No turn is locked: a batch would
+# wait for all that others do with its turns, and they for it.
 _KEEP = """
     INSERT INTO pieces (turn, position, text, received) {rows}
     ON CONFLICT (turn, position) DO UPDATE SET text = excluded.text, received = excluded.received
@@ -35,7 +35,7 @@ _KEEP_IN_POSTGRESQL = text(
     _KEEP.format(
         rows="SELECT new.* FROM unnest(CAST(:turns AS BIGINT[]), CAST(:positions AS INTEGER[]), CAST(:texts AS TEXT[]),"
         " CAST(:received AS INTEGER[])) AS new (turn, position, text, received)"
-        " JOIN messages ON messages.number = new.turn WHERE messages.status = 'running' FOR SHARE OF messages"
+        " JOIN messages ON messages.number = new.turn WHERE messages.status = 'running'"
     )
 )
 
@@ -58,7 +58,7 @@ SINCE = (
 
 
 async def keep(db: AsyncConnection, kept: Sequence[Piece]) -> None:
-    """Keep what is new of turns that still run."""
+    """Keep what is new of turns that still run. Whoever ends one waits for what is being kept of it."""
     rows = [(each.turn, each.position, storable(each.text), each.received) for each in kept]
     if db.dialect.name == "sqlite":
         await db.exec_driver_sql(_KEEP_IN_SQLITE, rows)
