@@ -348,7 +348,7 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
     with local_upstream() as local:
         settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}
         with running_service(tmp_path, **settings) as running:
-            headers = {"X-API-Key": running.api_key, "Origin": running.url}
+            headers = {"X-API-Key": running.api_key, "Origin": "http://localhost"}
             with httpx.stream(
                 "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers
             ) as response:
@@ -369,7 +369,7 @@ def test_a_question_that_is_not_whole_when_the_process_leaves_is_told_to_come_ag
     with running_service(tmp_path) as running:
         url = httpx.URL(running.url)
         with socket.create_connection((url.host, url.port or 0), timeout=60) as slow:
-            slow.sendall((head.format(url.netloc.decode(), running.url, running.api_key) + body).encode())
+            slow.sendall((head.format(url.netloc.decode(), "http://localhost", running.api_key) + body).encode())
             assert slow.recv(1000).startswith(b"HTTP/1.1 100 ")  # the body is waited for
             slow.sendall(b'{"message": "H')
             running.process.terminate()
