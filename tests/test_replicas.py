@@ -331,17 +331,21 @@ async def test_an_end_waits_for_what_is_being_kept_and_leaves_no_piece(
         await checkpoint(alive, kept)
 
     monkeypatch.setattr("service.answers.register.KEEP_SECONDS", 0)
+    monkeypatch.setattr("service.answers.register.STORING_SECONDS", 0.1)
+    monkeypatch.setattr(store, "checkpoint", slowly)
     async with half_answered(one, upstream) as (asked, _, events, rest):
-        monkeypatch.setattr(store, "checkpoint", slowly)
-        assert (await anext(events)).data == {"chunk": "Half "}
-        keeping.clear()
-        rest.set()
-        await keeping.wait()
-        monkeypatch.setattr("service.answers.register.STORING_SECONDS", 0)
-        assert [event async for event in events][-1].data["status"] == "complete"
-        go_on.set()
+        try:
+            assert (await anext(events)).data == {"chunk": "Half "}
+            await keeping.wait()
+            rest.set()
+            assert [event async for event in events][-1].data["status"] == "complete"
+            turn = uuid.UUID(asked["message_id"])
+            tenant = await store.get_tenant("shop")
+            assert (await store.find_turn(tenant.id, turn)).status == "running"
+        finally:
+            go_on.set()
     await one.until_idle()
-    turn = await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(asked["message_id"]))
-    assert (turn.answer, turn.status) == ("Half whole", "complete")
+    stored = await store.find_turn(tenant.id, turn)
+    assert (stored.answer, stored.status) == ("Half whole", "complete")
     async with store._database.reading() as db:
         assert await db.scalar(select(func.count()).select_from(pieces)) == 0
