@@ -22,7 +22,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -42,8 +41,9 @@ from service.settings import Settings, load_settings
 from service.store import records
 from service.store.store import open_store
 from service.store.turns import is_repeat
-from service.upstream.endpoint import Endpoint, answer_options
-from service.upstream.prompt import question_body
+from service.upstream.endpoint import Endpoint
+from service.upstream.manners import Question
+from service.upstream.prompt import Prompt, with_facts
 from service.web.answer_stream import AnswerStream
 from service.web.conversations import conversation, conversations, feedback, stop
 from service.web.edge import API, Edge, preflight
@@ -114,7 +114,7 @@ async def _begin(
     message_id = question.message_id or uuid.uuid4()
     model = tenant.model or settings.openai_model
     system_prompt = system_message(tenant.system_prompt or settings.system_prompt, caller.identity)
-    ask = partial(question_body, model, system_prompt, question=question.message, page_facts=question.context)
+    prompt = Prompt(system_prompt, with_facts(question.message, question.context))
     writer = service.store.new_writer()
     try:
         with limits.refusals():
@@ -128,7 +128,7 @@ async def _begin(
                 model=model,
                 writer=writer,
                 subject=caller.subject,
-                terms=limits.terms(settings, ask(history=[])["messages"]),
+                terms=limits.terms(settings, prompt.messages()),
             )
     except records.ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
@@ -139,9 +139,9 @@ async def _begin(
     if not begun.is_new:
         return service.answers.answer_of(begun.turn)
     answer = Answer(begun.turn.conversation_id, message_id)
-    body = ask(history=[(turn.question, turn.answer) for turn in begun.history])
-    options = answer_options(endpoint, tenant.temperature, answer_cap(settings, tenant.max_answer_tokens))
-    call = service.upstream.call(endpoint, body | options, opened=answer.accept, relay=answer.append)
+    prompt = replace(prompt, history=tuple((turn.question, turn.answer) for turn in begun.history))
+    asked = Question(model, prompt, tenant.temperature, answer_cap(settings, tenant.max_answer_tokens))
+    call = service.upstream.call(endpoint, asked, opened=answer.accept, relay=answer.append)
     usage = replace(
         exchange_of(request).usage_row("running"),
         conversation_id=answer.conversation_id,

@@ -10,13 +10,15 @@ MAX_REASON_CHARS = 255  # what a visitor sent may stand in it
 class ServiceError(Exception):
     """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
 
-    `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1).
+    `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1). `cause` tells apart what has
+    one code, because a visitor can do nothing about either.
 
     `ServiceError("why, for the log")`; never put a key, a visitor's words or an upstream's text into it.
     """
 
     status_code = 500
     code = "internal"
+    cause: str | None = None
     challenge: str | None = None
     detail = "Something went wrong on our side. Please try again."
 
@@ -149,6 +151,20 @@ class ValidationFailed(ServiceError):
         self.errors = errors
 
 
+class QuestionTooLong(ServiceError):
+    """For the model: even without the conversation before it."""
+
+    status_code = 422
+    code = "question_too_long"
+    detail = "This message is too long for the assistant. Please shorten it."
+
+
+class QuestionFiltered(ServiceError):
+    status_code = 422
+    code = "question_filtered"
+    detail = "A content filter blocked this message. Please ask in other words."
+
+
 class MessageIdTaken(ServiceError):
     status_code = 409
     code = "message_id_taken"
@@ -201,6 +217,24 @@ class UpstreamFailed(ServiceError):
     detail = "The assistant is not available right now. Please try again later."
 
 
+class KeyRefused(UpstreamFailed):
+    cause = "key_refused"
+
+
+class ModelUnknown(UpstreamFailed):
+    cause = "model_unknown"
+
+
+class OutOfCredit(UpstreamFailed):
+    cause = "out_of_credit"
+
+
+class NotSetUp(UpstreamFailed):
+    """No provider is set, or a variable that names one is not."""
+
+    cause = "not_set_up"
+
+
 class UpstreamInterrupted(UpstreamFailed):
     code = "upstream_interrupted"
     detail = "The answer was interrupted. Please try again."
@@ -233,6 +267,10 @@ class Busy(ServiceError):
     detail = "The assistant is very busy. Please try again shortly."
 
 
+class ProviderOverloaded(Busy):
+    code = "provider_overloaded"
+
+
 class Overloaded(Busy):
     code = "overloaded"
 
@@ -254,8 +292,8 @@ class Interrupted(UpstreamInterrupted):
 
 
 def every_error(base: type[ServiceError] = ServiceError) -> dict[str, type[ServiceError]]:
-    """All errors by their code."""
+    """All errors by their code; of those that share one, the first."""
     errors = {base.code: base}
     for subclass in base.__subclasses__():
-        errors |= every_error(subclass)
+        errors = every_error(subclass) | errors
     return errors

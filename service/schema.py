@@ -255,6 +255,12 @@ class ErrorEvent(Outgoing):
     """Event `error`, the last when the answer broke. The text is safe for a visitor."""
 
     code: str = Field(description="Stable; more may come.")
+    cause: str | Absent = Field(
+        default=None,
+        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit` or "
+        "`not_set_up`. For the operator: a visitor can do nothing about any of them.",
+        exclude_if=_is_none,
+    )
     error: str
     retry_after: Seconds | Absent = Field(
         default=None, description="Seconds after which trying again makes sense.", exclude_if=_is_none
@@ -276,6 +282,12 @@ class Problem(Outgoing):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What happened, safe for a visitor.")
     code: str = Field(description="Stable; more may come.")
+    cause: str | Absent = Field(
+        default=None,
+        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit` or "
+        "`not_set_up`. For the operator: a visitor can do nothing about any of them.",
+        exclude_if=_is_none,
+    )
     errors: list[FieldError] | Absent = Field(
         default=None, description="Of validation_failed only.", exclude_if=_is_none
     )
@@ -381,6 +393,8 @@ def problem_of(error: ServiceError) -> Problem:
     problem = Problem(
         title=HTTPStatus(error.status_code).phrase, status=error.status_code, detail=error.detail, code=error.code
     )
+    if error.cause is not None:
+        problem.cause = error.cause
     if isinstance(error, ValidationFailed):
         problem.errors = [FieldError(field=field, message=message) for field, message in error.errors]
     return problem

@@ -1,18 +1,31 @@
 """The service's settings: environment variables, or the same names in a `.env` file in the working directory."""
 
 import re
+import ssl
+from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from service.overlay import parse_part
 from service.store.database import parse_url
 from service.store.records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
+from service.variables import FILE, read_file
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+CHAT_PATH = "/chat/completions"
+SECRETS = ("openai_api_key", "database_url", "metrics_token", "upstream_proxy")  # each may be in a file, by NAME_FILE
 MAX_ANSWER_TOKENS = 1_000_000
 DEFAULT_MAX_MESSAGE_CHARS = 4000
 MAX_RETENTION_DAYS = 36_500
@@ -24,7 +37,7 @@ DEFAULT_SYSTEM_PROMPT = (
 
 def http_url(value: str) -> str:
     """An address without white space around it and a slash at its end. Raises ValueError, without the value in it."""
-    value = value.strip().rstrip("/")
+    value = unquoted(value).rstrip("/")
     problem = "must be an http or https URL, such as https://api.openai.com/v1"
     try:
         url, parts = httpx.URL(value), urlsplit(value)
@@ -32,6 +45,8 @@ def http_url(value: str) -> str:
         url.raw_host.decode("ascii").encode("idna")  # as a socket's name is, which fails for an empty or long label
     except (httpx.InvalidURL, ValueError):
         raise ValueError(f"{problem}, with a name and a port that there can be") from None
+    if value and "://" not in value:
+        raise ValueError(f"{problem}: write http:// or https:// before it")
     if url.scheme not in ("http", "https") or not url.host or port == 0 or len(value.split()) > 1:
         raise ValueError(problem)
     if "?" in value or "#" in value:
@@ -39,8 +54,29 @@ def http_url(value: str) -> str:
     return value
 
 
+def base_url(value: str) -> str:
+    """The address of an endpoint; the path that the service adds may be there already. Raises ValueError."""
+    value = unquoted(value)
+    if "?" in value and urlsplit(value).query:
+        raise ValueError("must have no query; what stands after the ? goes to OPENAI_QUERY or --upstream, as JSON")
+    return http_url(value.rstrip("/").removesuffix(CHAT_PATH))
+
+
+def unquoted(value: str) -> str:
+    """A value without white space around it, and without the quotes that `docker run --env-file` leaves there."""
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1].strip()
+    return value
+
+
+def key_text(value: str) -> str:
+    """A key without white space and quotes around it. Raises ValueError, without it, for what no header can hold."""
+    return header_text(unquoted(value))
+
+
 def header_text(value: str) -> str:
-    """A key without white space around it. Raises ValueError, without the value in it, for what no header can hold."""
+    """A header's value without white space around it. Raises ValueError, without it, for what no header can hold."""
     value = value.strip()
     if not value:
         raise ValueError("is blank")
@@ -50,12 +86,35 @@ def header_text(value: str) -> str:
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    return SecretStr(header_text(value.get_secret_value()))
+    return SecretStr(key_text(value.get_secret_value()))
 
 
 def _database_url(value: str) -> str:
+    value = unquoted(value)
     parse_url(value)
     return value
+
+
+def _proxy_url(value: SecretStr) -> SecretStr:
+    """The address of an HTTP proxy, which may hold a user and a password."""
+    try:
+        return SecretStr(http_url(value.get_secret_value()))
+    except ValueError:
+        raise ValueError("must be the address of an HTTP proxy, such as http://user:password@proxy:3128") from None
+
+
+def _ca_file(value: str) -> str:
+    """A file of certificates that can be used now, so that no question is the first to find out."""
+    try:
+        ssl.create_default_context(cafile=value)
+    except OSError as error:
+        reason = "has no certificate in PEM form" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
+        raise ValueError(f"cannot be used: {reason}") from None
+    return value
+
+
+def _overlay_part(name: str) -> Callable[[Any], Any]:
+    return lambda value: parse_part(name, unquoted(value)) if isinstance(value, str) else value
 
 
 def _public_urls(value: str) -> str:
@@ -87,6 +146,9 @@ def _proxies(value: str) -> str:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Headers = Annotated[dict[str, Any], NoDecode, BeforeValidator(_overlay_part("headers"))]
+Query = Annotated[dict[str, Any], NoDecode, BeforeValidator(_overlay_part("query"))]
+Body = Annotated[dict[str, Any], NoDecode, BeforeValidator(_overlay_part("body"))]
 Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=LARGEST_INTEGER)]
@@ -111,9 +173,12 @@ class Settings(BaseSettings):
     metrics_token: Secret | None = None
 
     openai_api_key: Secret | None = None
-    openai_base_url: Annotated[str, AfterValidator(http_url)] | None = None
-    openai_model: str = Field(default="gpt-4o-mini", min_length=1)
-    system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    openai_base_url: Annotated[str, AfterValidator(base_url)] | None = None
+    openai_model: Annotated[str, BeforeValidator(unquoted)] = Field(default="gpt-4o-mini", min_length=1)
+    openai_headers: Headers = {}
+    openai_query: Query = {}
+    openai_body: Body = {}
+    system_prompt: str = DEFAULT_SYSTEM_PROMPT  # empty: none is sent
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///chatbot.db"
     retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
@@ -133,6 +198,8 @@ class Settings(BaseSettings):
     text_timeout: Seconds = 60
     read_timeout: Seconds = 60
     answer_timeout: Seconds = 300
+    upstream_proxy: Annotated[SecretStr, AfterValidator(_proxy_url)] | None = None
+    upstream_ca_file: Annotated[str, AfterValidator(_ca_file)] | None = None
     upstream_transport: Literal["httptools", "httpx"] = "httptools"
     send_timeout: Seconds = 30
     head_timeout: Seconds = 15
@@ -142,6 +209,17 @@ class Settings(BaseSettings):
     resume_seconds: SecondsOrNone = 10
     drain_seconds: SecondsOrNone = 30
     shutdown_delay: SecondsOrNone = 3
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[Any, ...]:
+        return init_settings, _secrets_in_files, _no_system_prompt, env_settings, dotenv_settings
 
     @property
     def public_urls(self) -> list[str]:
@@ -157,6 +235,30 @@ class Settings(BaseSettings):
     def demonstration(self) -> bool:
         """Whether the built-in upstream answers: neither a key nor another endpoint was given."""
         return self.openai_api_key is None and self.openai_base_url is None
+
+
+def variables() -> dict[str, str]:
+    """All variables, by their names in lower case: those of `.env`, and over them those of the environment."""
+    of_file = DotEnvSettingsSource(Settings, env_ignore_empty=False).env_vars
+    of_process = EnvSettingsSource(Settings, env_ignore_empty=False).env_vars
+    return {name: value or "" for name, value in {**of_file, **of_process}.items()}
+
+
+def _secrets_in_files() -> dict[str, str]:
+    """The secrets whose files are named by `NAME_FILE`."""
+    found, set_ = {}, variables()
+    for name in SECRETS:
+        variable = name.upper()
+        if path := set_.get(name + FILE.lower()):
+            if set_.get(name):
+                raise ValueError(f"{variable} and {variable}{FILE} are both set; choose one")
+            found[name] = read_file(f"{variable}{FILE}", path)
+    return found
+
+
+def _no_system_prompt() -> dict[str, str]:
+    """An empty SYSTEM_PROMPT is a choice; other empty variables count as not set."""
+    return {"system_prompt": ""} if variables().get("system_prompt") == "" else {}
 
 
 def load_settings() -> Settings:

@@ -45,7 +45,21 @@ TOO_MANY = str(2**31)
         ("OPENAI_BASE_URL", "http://canary.test/v1#/"),
         ("OPENAI_BASE_URL", "ftp://canary.test"),
         ("OPENAI_BASE_URL", "canary.test/v1"),
+        ("OPENAI_BASE_URL", "https://canary.test/v1/chat/completions?api-version=1"),
+        ("OPENAI_BASE_URL", "localhost:11434/v1"),
         ("OPENAI_MODEL", " "),
+        ("OPENAI_HEADERS", "canary"),
+        ("OPENAI_HEADERS", '["canary"]'),
+        ("OPENAI_HEADERS", '{"host": "canary"}'),
+        ("OPENAI_QUERY", '{"api-version": {"env": "can ary"}}'),
+        ("OPENAI_BODY", '{"messages": "canary"}'),
+        ("UPSTREAM_PROXY", "socks5://canary:1080"),
+        ("UPSTREAM_PROXY", "canary:3128"),
+        ("UPSTREAM_CA_FILE", "/canary.pem"),
+        ("UPSTREAM_CA_FILE", "/dev/null"),
+        ("OPENAI_API_KEY_FILE", "/canary"),
+        ("OPENAI_API_KEY_FILE", "/dev/null"),
+        ("DATABASE_URL_FILE", "/"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost:99999/chat"),
         ("DATABASE_URL", "mysql://canary@localhost/chat"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?sslmode=require"),
@@ -93,7 +107,7 @@ def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_sh
     monkeypatch.setenv(name, value)
     assert chatbot.main() == 2
     line = capsys.readouterr().err
-    assert line.startswith(f"chatbot: {name}: ")
+    assert line.startswith((f"chatbot: {name}: ", f"chatbot: {name.removesuffix('_FILE')}: is blank"))
     assert line.count("\n") == 1
     assert "canary" not in line
 
@@ -121,6 +135,85 @@ async def test_white_space_around_a_mounted_secret_does_no_harm(serve: Serve, up
         response, _ = await client.request("GET", "/metrics", headers={"Authorization": "Bearer m3trics"})
     assert upstream.calls.last.request.headers["authorization"] == "Bearer sk-mounted"
     assert response.status == 200
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+async def test_quotes_that_dockers_env_file_leaves_around_a_value_are_removed(
+    upstream: respx.Route, serve: Serve, monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    settings = {"openai_api_key": "sk-quoted", "openai_base_url": "https://upstream.test/v1", "openai_model": "large"}
+    async with serve(**{name: f"{quote}{value}{quote}" for name, value in settings.items()}) as client:
+        assert (await client.ask("Hi")).text == "Hello"
+    assert upstream.calls.last.request.headers["authorization"] == "Bearer sk-quoted"
+    assert b'"model":"large"' in upstream.calls.last.request.content
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/completions/", "/v1//"])
+async def test_a_base_url_may_have_the_path_on_it_already(serve: Serve, upstream: respx.Route, path: str) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with serve(openai_base_url=f"https://upstream.test{path}") as client:
+        assert (await client.ask("Hi")).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [("api.mistral.ai/v1", "http:// or https://"), ("https://x.test/v1?api-version=1", "OPENAI_QUERY")],
+)
+def test_a_base_url_that_is_refused_says_how_to_write_it(
+    value: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", value)
+    assert chatbot.main() == 2
+    assert advice in capsys.readouterr().err
+
+
+def test_secrets_may_be_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("sk-mounted\n")
+    (tmp_path / "database").write_text("postgresql+asyncpg://user@localhost/mounted\n")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
+    (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={tmp_path}/database\nMETRICS_TOKEN_FILE=\n")
+    settings = Settings()
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == "sk-mounted"
+    assert settings.database_url == "postgresql+asyncpg://user@localhost/mounted"
+    assert settings.metrics_token is None
+
+
+def test_a_secret_that_is_there_twice_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", "/run/secrets/key")
+    assert chatbot.main() == 2
+    assert capsys.readouterr().err == "chatbot: OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set; choose one\n"
+
+
+async def test_a_tenants_key_may_be_in_a_file(
+    serve: Serve, upstream: respx.Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    (tmp_path / "key").write_text("sk-shop\n")
+    monkeypatch.setenv("SHOP_KEY_FILE", str(tmp_path / "key"))
+    async with serve(tenant={"openai_key_env": "SHOP_KEY"}) as client:
+        assert (await client.ask("Hi")).text == "Hello"
+        assert upstream.calls.last.request.headers["authorization"] == "Bearer sk-shop"
+        (tmp_path / "key").unlink()
+        status, problem, _ = await client.refused()
+    assert (status, problem["cause"]) == (502, "not_set_up")
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_an_empty_system_prompt_is_a_choice_and_other_empty_variables_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    assert Settings().system_prompt
+    if place == ".env":
+        (tmp_path / ".env").write_text("SYSTEM_PROMPT=\nOPENAI_MODEL=\n")
+    else:
+        monkeypatch.setenv("SYSTEM_PROMPT", "")
+        monkeypatch.setenv("OPENAI_MODEL", "")
+    assert (Settings().system_prompt, Settings().openai_model) == ("", "gpt-4o-mini")
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,12 @@ class Authority:
         context.set_alpn_protocols(["h2", "http/1.1"])
         return context
 
+    def file(self) -> Path:
+        """The authority's own certificate, as PEM."""
+        path = self._directory / "authority.pem"
+        path.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+        return path
+
     def client(self) -> ssl.SSLContext:
         """A client's context that trusts this authority alone."""
         return ssl.create_default_context(cadata=self._certificate.public_bytes(Encoding.PEM).decode())

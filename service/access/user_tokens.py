@@ -7,7 +7,6 @@ public key (RFC 8037). The `alg` that a token itself names never chooses (RFC 87
 import base64
 import binascii
 import json
-import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from service.errors import ServiceError, UserTokenExpired, UserTokenInvalid
 from service.store.records import Tenant
+from service.variables import read_variable
 
 MAX_TOKEN_CHARS = 4096
 MAX_LIFETIME_SECONDS = 24 * 3600
@@ -88,7 +88,8 @@ def system_message(prompt: str, identity: Identity | None) -> str:
     """A system prompt with what the tenant's backend vouches for, as one line of JSON."""
     if identity is None:
         return prompt
-    return f"{prompt}\n\n{VOUCHED}\n{json.dumps(identity.claims | {'subject': identity.subject}, ensure_ascii=False)}"
+    known = json.dumps(identity.claims | {"subject": identity.subject}, ensure_ascii=False)
+    return f"{prompt}\n\n{VOUCHED}\n{known}".lstrip()
 
 
 def parse_public_key(pem: str) -> str:
@@ -107,7 +108,10 @@ def _key_of(tenant: Tenant) -> tuple[Ed25519PublicKey | str, str]:
     if tenant.identity_public_key:
         return _load(tenant.identity_public_key), "EdDSA"
     if tenant.identity_secret_env:
-        secret = os.environ.get(tenant.identity_secret_env, "")
+        try:
+            secret = read_variable(tenant.identity_secret_env)
+        except ValueError as error:
+            raise ServiceError(f"the secret for user tokens: {error}") from None
         if len(secret.encode()) < MIN_SECRET_BYTES:
             raise ServiceError(
                 f"{tenant.identity_secret_env} of the environment has less than {MIN_SECRET_BYTES} bytes"

@@ -392,11 +392,10 @@ class Answers:
         """Count and log an ended answer, and fill in its usage row."""
         answer = writing.answer
         tokens = ending.usage if isinstance(ending, Finish) else None
-        status, code = _status_of(ending)
         first_text = answer.first_text_at - writing.began if answer.first_text_at is not None else None
         usage = replace(
             writing.usage,
-            outcome=code or status,
+            outcome=ending.status if isinstance(ending, Finish) else ending.cause or ending.code,
             prompt_tokens=tokens.prompt_tokens if tokens else None,
             completion_tokens=tokens.completion_tokens if tokens else None,
             charged=writing.call.charged_tokens(tokens, Size.of(answer.text())),

@@ -26,7 +26,7 @@ ORIGINS = ("origins", "any_origin")
 OPTIONAL_NUMBERS = ("temperature", "max_answer_tokens")
 IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
 TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS)
-OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS)
+OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS, "upstream")
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
 LISTED = ("name", "origins", *TENANT_NUMBERS, "model")
 
@@ -83,6 +83,12 @@ SETTINGS = [
         type=Value(values.variable),
         metavar="VARIABLE",
         help="the environment variable with the provider's key",
+    ),
+    click.option(
+        "--upstream",
+        type=Value(values.upstream),
+        metavar="FILE",
+        help="headers, query parameters and fields of the body for the provider, as a JSON object",
     ),
     click.option(
         "--identity-secret-env",
@@ -247,7 +253,7 @@ def _tenant_changes(given: Mapping[str, Any]) -> TenantSettings:
     """The tenant's settings among the options; an empty text restores the service's default."""
     changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in OPTIONAL)
     changes |= {name: given[name] for name in (*TENANT_NUMBERS, *OPTIONAL_NUMBERS) if given[name] is not None}
-    changes |= {name: given[name] or None for name in TENANT_TEXTS if given[name] is not None}
+    changes |= {name: given[name] or None for name in (*TENANT_TEXTS, "upstream") if given[name] is not None}
     if given["origins"] or given["any_origin"]:
         changes["origins"] = [ANY_ORIGIN] if given["any_origin"] else _distinct(given["origins"])
     if any(changes.get(way) for way in IDENTITY_WAYS):  # one replaces the other

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from service import demonstration
 from service.access.origins import parse_origin
 from service.access.user_tokens import parse_public_key
+from service.overlay import Overlay, parse_overlay
 from service.schema import WidgetSettings
 from service.settings import MAX_ANSWER_TOKENS
 from service.store.records import LARGEST_INTEGER
@@ -109,6 +110,17 @@ def look(path: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path!r}: is nested too deeply") from None
     return settings
+
+
+def upstream(path: str) -> Overlay:
+    """What goes to the provider with each question, in a file, as a JSON object; no path, nothing."""
+    if not path:
+        return {}
+    content = file(path)
+    try:
+        return parse_overlay(content, secrets=False)
+    except ValueError as error:
+        raise ValueError(f"{path!r}: {error}") from None
 
 
 def check_look(settings: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ class Tenant:
     """A customer: where its widget may run, what it may spend and how it is answered.
 
     A limit of 0 means none; None is the service's default. `visitor_streams` is how many answers one visitor may read
-    at a time. `openai_key_env` and `openai_base_url_env` name environment variables.
+    at a time. `openai_key_env` and `openai_base_url_env` name environment variables. `upstream` is what goes to the
+    provider with each question, see `overlay.py`.
     `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `access/user_tokens.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
@@ -40,6 +41,7 @@ class Tenant:
     max_answer_tokens: int | None
     openai_key_env: str | None
     openai_base_url_env: str | None
+    upstream: dict[str, Any] | None
     identity_secret_env: str | None
     identity_public_key: str | None
     identity_claims: list[str]
@@ -62,6 +64,7 @@ class TenantSettings(TypedDict, total=False):
     max_answer_tokens: int | None
     openai_key_env: str | None
     openai_base_url_env: str | None
+    upstream: dict[str, Any] | None
     identity_secret_env: str | None
     identity_public_key: str | None
     identity_claims: list[str]

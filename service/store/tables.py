@@ -88,6 +88,7 @@ tenants = Table(
     Column("max_answer_tokens", Integer),
     Column("openai_key_env", SafeText),
     Column("openai_base_url_env", SafeText),
+    Column("upstream", JSON(none_as_null=True)),
     Column("identity_secret_env", SafeText),
     Column("identity_public_key", SafeText),
     Column("identity_claims", JSON, nullable=False, default=list),
@@ -358,6 +359,11 @@ def _keep_pieces(connection: Connection) -> None:
     connection.exec_driver_sql(f"CREATE TABLE probe (id INTEGER NOT NULL PRIMARY KEY, filler {binary} NOT NULL)")
 
 
+def _add_overlay(connection: Connection) -> None:
+    """What a tenant sends to its provider with each question."""
+    connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN upstream JSON")
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 UPGRADES: list[Callable[[Connection], None]] = [
     _add_identity,
@@ -365,6 +371,7 @@ UPGRADES: list[Callable[[Connection], None]] = [
     _find_supposed_usage,
     _add_index_of_origins,
     _keep_pieces,
+    _add_overlay,
 ]
 
 

@@ -4,27 +4,40 @@
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import httpx
 
-from service.errors import AnswerTooLong, Busy, ServiceError, UpstreamFailed, UpstreamInterrupted, UpstreamTimeout
+from service.errors import (
+    AnswerTooLong,
+    Busy,
+    ServiceError,
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamTimeout,
+)
 from service.settings import Settings
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
 from service.upstream.completion import ChatDecoder, Finish
 from service.upstream.endpoint import Endpoint
+from service.upstream.manners import KnownManners, Manners, Question
+from service.upstream.refusals import Refusal
 from service.upstream.responses import BUSY_SECONDS, body_of, exhaust, is_worth_another_try, refusal_of
 from service.upstream.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
+log = logging.getLogger("chatbot")
+
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
 STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; one that breaks later was read
+MOST_MANNERS = 5  # in which a question is asked until it is taken
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
 
 
@@ -39,15 +52,20 @@ class Call:
     client: httpx.AsyncClient
     fresh_client: httpx.AsyncClient  # for another try, when the connections that stood idle may all be closed
     endpoint: Endpoint
-    body: Mapping[str, Any]
+    question: Question
     settings: Settings
     circuit: Circuit
+    known: KnownManners
     opened: Callable[[], None]  # called when the upstream has accepted the question
     relay: Callable[[str], None]  # called with each piece of text
     stopped: bool = field(default=False, init=False)
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
     refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
     connecting: bool = field(default=False, init=False)
+    body: dict[str, Any] = field(init=False)  # as it was asked last
+    _manners: Manners = field(init=False)
+    _tried: set[Manners] = field(default_factory=set, init=False)
+    _times_shortened: int = field(default=0, init=False)
     _decoder: ChatDecoder = field(init=False)
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
@@ -57,6 +75,7 @@ class Call:
 
     def __post_init__(self) -> None:
         self._decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
+        self._ask_by(self.known.of(self.endpoint, self.question.model))
 
     def stop(self) -> None:
         """End the call. Safe at any time, more than once, from another task."""
@@ -84,7 +103,7 @@ class Call:
             count,
             asked=sum(map(Size.of, prompt), Size()),
             received=text + self._decoder.unseen,
-            cap=self.body.get(self.endpoint.cap_name) or 0,
+            cap=self.body.get(self._manners.cap_name) or 0,
             estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + self.received_tokens(text),
         )
 
@@ -143,7 +162,8 @@ class Call:
     async def _open(self, deadline: asyncio.Timeout) -> httpx.Response:
         """The upstream's response, its head read. Tries again only where no answer can have begun."""
         client = self.client
-        for tries_left in (2, 1, 0):
+        tries_left = 2
+        while True:
             request = client.build_request(
                 "POST",
                 self.endpoint.url,
@@ -158,6 +178,8 @@ class Call:
                 if self.stopped or not tries_left:
                     raise UpstreamFailed(f"no connection to the upstream ({type(error).__name__})") from None
                 wait = _backoff(tries_left)
+            except httpx.ProxyError:
+                raise UpstreamFailed("the proxy does not connect to the upstream; check UPSTREAM_PROXY") from None
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 stale = self._reused and time.monotonic() - self._sent_at < STALE_SECONDS
                 if self.stopped or tries_left < 2 or not stale:
@@ -169,25 +191,62 @@ class Call:
                 refusal = await refusal_of(response)
                 if refusal is None:
                     self.sent, self.refused = True, False
+                    self.known.keep(self.endpoint, self.question.model, self._manners)
                     return response
-                wait = _backoff(tries_left) if refusal.retry_after is None else refusal.retry_after
                 self._is_outage = response.status_code >= 500
-                if not tries_left or wait > LONGEST_RETRY_AFTER or not is_worth_another_try(response, refusal):
-                    if isinstance(refusal, Busy):
-                        refusal.retry_after = refusal.retry_after or BUSY_SECONDS
-                    raise refusal
+                if isinstance(refusal, Refusal) and self._adapt(refusal):
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
+                    continue
+                wait = self._wait_after(response.status_code, refusal, tries_left)
             finally:
                 self.connecting = False
+            tries_left -= 1
             deadline.reschedule(self._last_moment)
             await asyncio.sleep(wait)
             deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
-        raise AssertionError("the last try returns or raises")
+
+    def _wait_after(self, status: int, refusal: Refusal | ServiceError, tries_left: int) -> float:
+        """The seconds until another try. Raises what the refusal means if there is none."""
+        error = refusal.error() if isinstance(refusal, Refusal) else refusal
+        wait = _backoff(tries_left) if error.retry_after is None else error.retry_after
+        if tries_left and wait <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):
+            return wait
+        if isinstance(error, Busy):
+            error.retry_after = error.retry_after or BUSY_SECONDS
+        raise error
+
+    def _adapt(self, refusal: Refusal) -> bool:
+        """Change the question so that it may be taken: its form or, if it is too long, its history."""
+        manners = self._manners.after(refusal, self.body, self.endpoint.body)
+        if manners not in self._tried and len(self._tried) < MOST_MANNERS:
+            self._ask_by(manners)
+            return True
+        if refusal.kind != "too_long":
+            return False
+        self._is_outage = False
+        prompt = self.question.prompt
+        if not prompt.history:
+            return False
+        self._times_shortened += 1
+        shorter = prompt.without_older_half() if self._times_shortened == 1 else prompt.alone()
+        log.warning(
+            "the prompt was too long for the model: less of the conversation is sent; lower MAX_HISTORY_CHARS",
+            extra={"model": self.question.model, "turns": len(shorter.history), "of": len(prompt.history)},
+        )
+        self.question = replace(self.question, prompt=shorter)
+        self._ask_by(self._manners)
+        return True
+
+    def _ask_by(self, manners: Manners) -> None:
+        self._manners = manners
+        self._tried.add(manners)
+        self.body = manners.body(self.question, self.endpoint.body)
 
     async def _trace(self, deadline: asyncio.Timeout, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
             self.connecting = True
-        elif event == "http11.send_request_headers.started":
+        elif event == "http11.send_request_headers.started" and not _is_for_proxy(info):
             self._reused, self._sent_at = not self.connecting, time.monotonic()
             self.connecting = False
             if self.stopped:
@@ -223,6 +282,10 @@ class Call:
         if characters > self.settings.max_answer_chars:
             raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
         self.relay(text)
+
+
+def _is_for_proxy(info: Mapping[str, Any]) -> bool:
+    return "request" in info and info["request"].method == b"CONNECT"
 
 
 def _backoff(tries_left: int) -> float:

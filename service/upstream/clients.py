@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 
 import httpx
 
@@ -14,6 +13,7 @@ from service.settings import Settings
 from service.upstream.call import Call
 from service.upstream.circuit import Circuits
 from service.upstream.endpoint import Endpoint
+from service.upstream.manners import KnownManners, Question
 from service.upstream.transport import Transport
 
 # With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
@@ -29,18 +29,21 @@ class Upstream:
     client: httpx.AsyncClient
     fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
     circuits: Circuits
+    manners: KnownManners
 
     def call(
         self,
         endpoint: Endpoint,
-        body: Mapping[str, Any],
+        question: Question,
         *,
         opened: Callable[[], None],
         relay: Callable[[str], None],
     ) -> Call:
         """A question, not asked yet; see `Call`."""
         circuit = self.circuits.of(endpoint)
-        return Call(self.client, self.fresh_client, endpoint, body, self.settings, circuit, opened, relay)
+        return Call(
+            self.client, self.fresh_client, endpoint, question, self.settings, circuit, self.manners, opened, relay
+        )
 
 
 @asynccontextmanager
@@ -52,7 +55,7 @@ async def connect_upstream(
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
-    context = httpx.create_ssl_context(trust_env=False)
+    context = _tls_context(settings)
     connect = partial(
         httpx.AsyncClient,
         mounts=mounts,
@@ -65,10 +68,21 @@ async def connect_upstream(
         connect(transport=_transport(settings, context, limits)) as client,
         connect(transport=_transport(settings, context, fresh)) as fresh_client,
     ):
-        yield Upstream(settings, client, fresh_client, Circuits())
+        yield Upstream(settings, client, fresh_client, Circuits(), KnownManners())
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(trust_env=False)
+    if settings.upstream_ca_file:
+        context.load_verify_locations(settings.upstream_ca_file)
+    return context
 
 
 def _transport(settings: Settings, context: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    if settings.upstream_proxy:
+        address = settings.upstream_proxy.get_secret_value()
+        proxy = httpx.Proxy(address, ssl_context=context if address.startswith("https:") else None)
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
     if settings.upstream_transport == "httpx":
         return httpx.AsyncHTTPTransport(verify=context, limits=limits)
     return Transport(context, limits)

@@ -1,64 +1,106 @@
-"""Where a question goes: the endpoint's URL and key, and the options it takes."""
+"""Where a question goes: the endpoint's URL, and the headers and fields that go with every question."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from service.errors import UpstreamFailed
-from service.settings import DEFAULT_BASE_URL, Settings, header_text, http_url
+from service.errors import NotSetUp
+from service.overlay import resolve
+from service.settings import CHAT_PATH, DEFAULT_BASE_URL, Settings, base_url, header_text, key_text
+from service.store.records import Tenant
+from service.variables import read_variable
+
+Pairs = tuple[tuple[str, str], ...]
+
+OUR_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "User-Agent": "chatbot"}
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a tenant's questions go: the base URL, without a slash at the end, and the key for it."""
+    """Where a tenant's questions go: the base URL, without a slash at the end, and what each question has with it.
+
+    Two of which only `body` differs fail together. What `body` has of None is left out of a question.
+    """
 
     base_url: str
-    key: str | None = field(repr=False)
+    headers: Pairs = field(default=tuple(OUR_HEADERS.items()), repr=False)
+    query: Pairs = field(default=(), repr=False)
+    body: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def url(self) -> str:
-        return f"{self.base_url}/chat/completions"
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{self.base_url}{CHAT_PATH}{query}"
 
     @property
-    def headers(self) -> dict[str, str]:
-        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "User-Agent": "chatbot"}
-        return headers | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+    def host(self) -> str:
+        """Its name, for the log: the address may hold a password."""
+        return urlsplit(self.base_url).hostname or ""
 
     @property
     def cap_name(self) -> str:
         """The field that bounds an answer. OpenAI's newer models refuse the old name, other servers the new one."""
-        host = urlsplit(self.base_url).hostname or ""
-        is_openai = host == "api.openai.com" or host.endswith(".openai.azure.com")
+        is_openai = self.host == "api.openai.com" or self.host.endswith(".openai.azure.com")
         return "max_completion_tokens" if is_openai else "max_tokens"
 
 
-def endpoint(settings: Settings, key_variable: str | None, base_url_variable: str | None) -> Endpoint:
-    """The endpoint by the environment variables that the tenant names, or else the service's own.
+def endpoint_of(settings: Settings, tenant: Tenant | None = None) -> Endpoint:
+    """The endpoint of a tenant, or the service's own, which a tenant has unless it names another base URL.
 
-    The service's own key goes to its own endpoint only. Raises UpstreamFailed when a variable is not set, or not to
-    what a URL or a key can be.
+    The service's own key and overlay go to its own endpoint only. Raises NotSetUp when a variable is not set, or
+    not to what it must be.
     """
+    key_name, url_name = (tenant.openai_key_env, tenant.openai_base_url_env) if tenant else (None, None)
+    url = settings.openai_base_url or DEFAULT_BASE_URL
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    base_url = settings.openai_base_url or DEFAULT_BASE_URL
-    if base_url_variable:
-        key = None
-        base_url = _variable(base_url_variable, http_url)
-    return Endpoint(base_url, _variable(key_variable, header_text) if key_variable else key)
+    overlays = [{"headers": settings.openai_headers, "query": settings.openai_query, "body": settings.openai_body}]
+    if url_name:
+        url, key, overlays = _variable(url_name, base_url), None, []
+    if key_name:
+        key = _variable(key_name, key_text)
+    if tenant and tenant.upstream:
+        overlays.append(tenant.upstream)
+    headers = OUR_HEADERS | ({"Authorization": f"Bearer {key}"} if key else {})
+    query: dict[str, str] = {}
+    body: dict[str, Any] = {}
+    for overlay in overlays:
+        headers = _with(headers, _texts(overlay, "headers"))
+        query |= {name: value for name, value in _texts(overlay, "query").items() if value is not None}
+        body |= _resolved(overlay, "body")
+    return Endpoint(url, tuple(headers.items()), tuple(query.items()), body)
 
 
 def _variable(name: str, check: Callable[[str], str]) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise UpstreamFailed(f"the tenant's environment variable {name} is not set")
+    try:
+        value = read_variable(name)
+    except ValueError as error:
+        raise NotSetUp(f"the tenant's environment variable {error}") from None
     try:
         return check(value)
     except ValueError as error:
-        raise UpstreamFailed(f"the tenant's environment variable {name} {error}") from None
+        raise NotSetUp(f"the tenant's environment variable {name} {error}") from None
 
 
-def answer_options(endpoint: Endpoint, temperature: float | None, cap: int) -> dict[str, Any]:
-    """How a question is to be answered; what is None or 0 is the endpoint's own affair."""
-    options = {"temperature": temperature, endpoint.cap_name: cap or None}
-    return {name: value for name, value in options.items() if value is not None}
+def _resolved(overlay: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, Any]:
+    try:
+        return {name: resolve(value) for name, value in overlay.get(part, {}).items()}
+    except ValueError as error:
+        raise NotSetUp(f"an environment variable that the overlay's {part} name: {error}") from None
+
+
+def _texts(overlay: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, str | None]:
+    texts = {}
+    for name, value in _resolved(overlay, part).items():
+        try:
+            texts[name] = None if value is None else header_text(str(value))
+        except ValueError as error:
+            raise NotSetUp(f"the overlay's {part}.{name} {error}") from None
+    return texts
+
+
+def _with(items: Mapping[str, str], added: Mapping[str, str | None]) -> dict[str, str]:
+    """With other values in place of those that are there, whose names may be written in another case."""
+    replaced = {name.lower() for name in added}
+    kept = {name: value for name, value in items.items() if name.lower() not in replaced}
+    return kept | {name: value for name, value in added.items() if value is not None}

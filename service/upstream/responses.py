@@ -1,18 +1,14 @@
 """An endpoint's HTTP response: whether it is an answer, what a refusal means, and its body."""
 
 import asyncio
-import json
-import math
-import re
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from service.errors import Busy, InvalidAnswer, ServiceError, UpstreamFailed
+from service.upstream.refusals import Refusal
 
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
@@ -34,13 +30,13 @@ async def exhaust(body: AsyncIterator[bytes]) -> None:
         return  # the connection is closed instead
 
 
-def is_worth_another_try(response: httpx.Response, refusal: ServiceError) -> bool:
-    """Whether the refusal may pass by itself soon: a rate limit or a failure, not an empty purse or a wrong key."""
-    return isinstance(refusal, Busy) or response.status_code in (500, 502, 503, 504)
+def is_worth_another_try(status: int, error: ServiceError) -> bool:
+    """Whether a refusal may pass by itself soon: a rate limit or a failure, not an empty purse or a wrong key."""
+    return isinstance(error, Busy) or (status in (500, 502, 504) and isinstance(error, UpstreamFailed))
 
 
-async def refusal_of(response: httpx.Response) -> ServiceError | None:
-    """None for a response that is a stream of events; else it is closed, and this says what it means."""
+async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None:
+    """None for a response that is a stream of events; else it is closed, and this says what it is."""
     content_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if response.status_code == 200:
@@ -51,13 +47,9 @@ async def refusal_of(response: httpx.Response) -> ServiceError | None:
         packed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
         return InvalidAnswer(f"the upstream answered {shown} in {packed} instead of a stream of events")
     try:
-        code = _error_code(await _beginning(response))
+        return Refusal.of(response.status_code, response.headers, await _beginning(response))
     finally:
         await response.aclose()
-    reason = f"the upstream answered {response.status_code}" + (f" ({code})" if code else "")
-    if response.status_code == 429 and code not in ("insufficient_quota", "billing_hard_limit_reached"):
-        return Busy(reason, retry_after=_retry_after(response))
-    return UpstreamFailed(reason, retry_after=_retry_after(response) if response.status_code == 503 else None)
 
 
 async def _beginning(response: httpx.Response) -> bytes:
@@ -72,30 +64,6 @@ async def _beginning(response: httpx.Response) -> bytes:
     except (TimeoutError, httpx.HTTPError, ServiceError):
         return b""  # the status alone has to do
     return bytes(beginning)
-
-
-def _error_code(body: bytes) -> str | None:
-    """The provider's short word for the error, for the log. Its message stays unread: it can hold anything."""
-    try:
-        error = json.loads(body)["error"]
-        code = error.get("code") or error.get("type")
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return None
-    return code if isinstance(code, str) and re.fullmatch("[a-z_]{1,40}", code) else None
-
-
-def _retry_after(response: httpx.Response) -> int | None:
-    """Seconds, from either form of the header (RFC 9110, section 10.2.3), at most an hour."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(int(value[:6]), 3600)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # a year may have any number of digits
-        return None
-    if at.tzinfo is None:
-        return None
-    return min(max(math.ceil((at - datetime.now(UTC)).total_seconds()), 0), 3600)
 
 
 async def body_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -65,6 +65,8 @@ async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGener
 def _last_event(ending: Finish | errors.ServiceError) -> ServerSentEvent:
     if isinstance(ending, errors.ServiceError):
         error = schema.ErrorEvent(code=ending.code, error=ending.detail)
+        if ending.cause is not None:
+            error.cause = ending.cause
         if ending.retry_after is not None:
             error.retry_after = ending.retry_after
         return _event("error", error)

@@ -65,6 +65,7 @@ class Exchange:
                 "status": status,
                 "tenant": self.access and self.access.tenant.name,
                 "code": self.error and self.error.code,
+                "cause": self.error and self.error.cause,
                 "reason": str(self.error) if self.error else None,
                 "duration_ms": self.duration_ms,
             },
@@ -83,4 +84,4 @@ class Exchange:
 
     def refusal(self, error: ServiceError) -> UsageRow:
         """The row of usage of a question that was not taken up."""
-        return replace(self.usage_row(error.code), duration_ms=self.duration_ms, refused=True)
+        return replace(self.usage_row(error.cause or error.code), duration_ms=self.duration_ms, refused=True)

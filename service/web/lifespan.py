@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
 from service.upstream.clients import Upstream, connect_upstream
-from service.upstream.endpoint import Endpoint, endpoint
+from service.upstream.endpoint import Endpoint, endpoint_of
 from service.web.assets import Asset, asset_of, load_assets
 from service.web.lag import LoopLag
 from service.web.openapi import openapi
@@ -53,10 +53,10 @@ class Service:
     own_origins: OwnOrigins
 
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
-        """Where a tenant's questions go. Raises UpstreamFailed when what it names is not there."""
+        """Where a tenant's questions go. Raises NotSetUp when what it names is not there."""
         if self.settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
-            return Endpoint(demonstration.BASE_URL, None)
-        return endpoint(self.settings, tenant.openai_key_env, tenant.openai_base_url_env)
+            return Endpoint(demonstration.BASE_URL)
+        return endpoint_of(self.settings, tenant)
 
 
 @asynccontextmanager

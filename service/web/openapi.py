@@ -196,6 +196,9 @@ UPSTREAM = (
     errors.UpstreamTimeout,
     errors.InvalidAnswer,
     errors.Busy,
+    errors.ProviderOverloaded,
+    errors.QuestionTooLong,
+    errors.QuestionFiltered,
 )
 IN_STREAM = (
     *UPSTREAM,

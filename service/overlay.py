@@ -1,0 +1,129 @@
+"""The overlay: what an operator adds to every question, for a provider or a gateway that wants more than a key.
+
+    {"headers": {"api-key": {"env": "AZURE_KEY"}, "Authorization": null},
+     "query": {"api-version": "2024-10-21"},
+     "body": {"reasoning_effort": "low"}}
+
+A value `{"env": "NAME"}` stands for an environment variable; null takes away what the service would send.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from service.variables import read_variable
+
+MAX_OVERLAY_CHARS = 16_384
+PARTS = ("headers", "query", "body")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}")  # RFC 9110, section 5.6.2
+RESERVED = {
+    "headers": {
+        *("host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "upgrade"),
+        *("accept-encoding", "expect", "te", "trailer", "proxy-authorization"),
+    },
+    "query": set[str](),
+    "body": {"messages", "model", "stream", "n"},
+}
+CAPS = {"max_tokens", "max_completion_tokens"}
+# What a secret is called: its value belongs in an environment variable, never in the database.
+SECRET_HEADER = re.compile(r"(.*[-_])?(api[-_]?key|key|secret|password|authorization|cookie|token)", re.IGNORECASE)
+SECRET_FIELD = re.compile(
+    r"(api[-_]?|access[-_]?)?key|secret|password|authorization|(access[-_]?)?token|connection[-_]?string", re.IGNORECASE
+)
+
+Overlay = dict[str, dict[str, Any]]
+
+
+def parse_overlay(text: str, *, secrets: bool) -> Overlay:
+    """An overlay from JSON. Raises ValueError, without any value in it. `secrets`: whether they may stand in it."""
+    overlay = _parse_object(text)
+    for name in overlay:
+        if name not in PARTS:
+            raise ValueError(f"{name!r} is none of {', '.join(PARTS)}")
+    return {name: _checked(name, part, secrets=secrets) for name, part in overlay.items()}
+
+
+def parse_part(name: str, text: str) -> dict[str, Any]:
+    """One part of an overlay, from JSON. Raises ValueError, without any value in it."""
+    return _checked(name, _parse_object(text), secrets=True)
+
+
+def resolve(value: Any) -> Any:
+    """A value of an overlay with its variables read. Raises ValueError that names one that is not there."""
+    if is_variable(value):
+        return read_variable(value["env"]).strip()
+    if isinstance(value, Mapping):
+        return {name: resolve(item) for name, item in value.items()}
+    return [resolve(item) for item in value] if isinstance(value, list) else value
+
+
+def is_variable(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == {"env"} and isinstance(value["env"], str)
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    if len(text) > MAX_OVERLAY_CHARS:
+        raise ValueError(f"is longer than {MAX_OVERLAY_CHARS} characters")
+    try:
+        parsed = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise ValueError("is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("must be a JSON object")
+    return parsed
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which JSON does not have
+
+
+def _checked(part: str, items: Any, *, secrets: bool) -> dict[str, Any]:
+    if not isinstance(items, dict):
+        raise ValueError(f"{part} must be a JSON object")
+    for name, value in items.items():
+        place = f"{part}.{name}"
+        if name.lower() in RESERVED[part]:
+            raise ValueError(f"{place} is the service's own")
+        if part == "body" and name in CAPS:
+            raise ValueError(f"{place} is set by MAX_ANSWER_TOKENS or --max-answer-tokens")
+        if part == "headers" and not HEADER_NAME.fullmatch(name):
+            raise ValueError(f"headers has a name that no header can have: {name!r}")
+        if part != "body":
+            _check_text(place, value)
+        _check_variables(place, value)
+        if not secrets:
+            _check_secrets(place, name, value, SECRET_FIELD if part == "body" else SECRET_HEADER)
+    return items
+
+
+def _check_text(place: str, value: Any) -> None:
+    """A header's or a parameter's value."""
+    if value is None or is_variable(value) or type(value) in (int, float):
+        return
+    if not (isinstance(value, str) and value.strip() and value.isascii() and value.isprintable()):
+        raise ValueError(f'{place} must be printable ASCII text, a number, null or {{"env": "NAME"}}')
+
+
+def _check_variables(place: str, value: Any) -> None:
+    if is_variable(value):
+        if not VARIABLE_NAME.fullmatch(value["env"]):
+            raise ValueError(f"{place}.env must be the name of an environment variable, not the value itself")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_variables(f"{place}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_variables(place, item)
+
+
+def _check_secrets(place: str, name: str, value: Any, secret: re.Pattern[str]) -> None:
+    if isinstance(value, str) and (secret.fullmatch(name) or value.lower().startswith(("bearer ", "sk-"))):
+        raise ValueError(f'{place} looks like a secret: put it in an environment variable and write {{"env": "NAME"}}')
+    if isinstance(value, dict) and not is_variable(value):
+        for inner, item in value.items():
+            _check_secrets(f"{place}.{inner}", inner, item, SECRET_FIELD)
+    elif isinstance(value, list):
+        for item in value:
+            _check_secrets(place, name, item, secret)

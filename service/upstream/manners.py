@@ -1,0 +1,127 @@
+"""How an endpoint and a model take a question: what they refused before, and the body that follows from it."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.upstream.endpoint import Endpoint
+from service.upstream.prompt import Prompt
+from service.upstream.refusals import Refusal
+
+log = logging.getLogger("chatbot")
+
+OTHER_CAP = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+OPTIONAL = ("stream_options", "temperature")  # fields of ours that an answer can do without
+LEAST_CAP = 16  # tokens: smaller numbers in an error are no bound of an answer
+CONTEXT_SHARE = 4  # an answer gets a quarter of a small context, the question and its history the rest
+
+TOO_LARGE = re.compile(
+    r"too (large|high|big)|at most|less than|<=|must be|range|maximum|exceed|larger than|greater than"
+)
+OF_ANSWER = re.compile(r"completion|max_(completion_|new_|output_)?tokens|output tokens|new tokens")
+CONTEXT = re.compile(r"(?:context (?:length|window|size)|max_new_tokens`? must be)\D{0,30}?(\d{3,8})")
+NUMBER = re.compile(r"(?<![\w.-])\d{2,8}(?![\w.-]*\w)")
+NO_SYSTEM = re.compile(
+    r"system\W{0,3} (role|message|prompt|instruction)|roles?\b.{0,60}\bsystem\b|only user and assistant roles"
+    r"|roles must alternate|developer instruction"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the service asks. `cap` is the most tokens of the answer, 0 for no bound."""
+
+    model: str
+    prompt: Prompt
+    temperature: float | None = None
+    cap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What an endpoint and a model take: the cap's name and bound, which fields not, whether a system message."""
+
+    cap_name: str
+    cap_bound: int | None = None
+    left_out: frozenset[str] = frozenset()
+    system_role: bool = True
+
+    def body(self, question: Question, overlay: Mapping[str, Any]) -> dict[str, Any]:
+        """The question as it is sent. What the operator's overlay has comes last."""
+        fields = {
+            "model": question.model,
+            "messages": question.prompt.messages(system_role=self.system_role),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": question.temperature,
+            self.cap_name: min(question.cap, self.cap_bound or question.cap) or None,
+        }
+        sent = {name: value for name, value in fields.items() if name not in self.left_out}
+        return {name: value for name, value in {**sent, **overlay}.items() if value is not None}
+
+    def after(self, refusal: Refusal, body: Mapping[str, Any], overlay: Mapping[str, Any]) -> "Manners":
+        """What a refusal of `body` asks for; the same manners if that is nothing that the service could change.
+
+        The cap changes its name or becomes smaller, but stays: the budget relies on it.
+        """
+        if refusal.status not in (400, 422) or refusal.kind not in ("refused", "too_long"):
+            return self
+        manners = self
+        cap = body.get(self.cap_name)
+        bound = _bound_in(refusal, body["model"], cap) if cap else None
+        if bound is not None:
+            manners = replace(manners, cap_bound=bound)
+        elif cap and refusal.names(self.cap_name):
+            manners = replace(manners, cap_name=OTHER_CAP[self.cap_name])
+        refused = {name for name in OPTIONAL if name in body and name not in overlay and refusal.names(name)}
+        manners = replace(manners, left_out=manners.left_out | refused)
+        if body["messages"][0]["role"] == "system" and NO_SYSTEM.search(refusal.text):
+            manners = replace(manners, system_role=False)
+        return manners
+
+
+class KnownManners:
+    """Those of the endpoints and models that were asked so far, in this process."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Endpoint, str], Manners] = {}
+
+    def of(self, endpoint: Endpoint, model: str) -> Manners:
+        return self._known.get((endpoint, model)) or Manners(endpoint.cap_name)
+
+    def keep(self, endpoint: Endpoint, model: str, manners: Manners) -> None:
+        """Remember those that an answer was got with, and log what is new of them."""
+        before = self.of(endpoint, model)
+        if manners != before:
+            self._known[endpoint, model] = manners
+            changes = "; ".join(_changes(before, manners))
+            log.warning(
+                "the endpoint refused what it was sent: it is asked differently from now on",
+                extra={"endpoint": endpoint.host, "model": model, "changes": changes},
+            )
+
+
+def _changes(before: Manners, after: Manners) -> list[str]:
+    changes = [f"without {name}" for name in sorted(after.left_out - before.left_out)]
+    if after.cap_name != before.cap_name:
+        changes.append(f"{after.cap_name} in place of {before.cap_name}")
+    if after.cap_bound != before.cap_bound:
+        changes.append(f"{after.cap_name} at most {after.cap_bound}")
+    if after.system_role != before.system_role:
+        changes.append("the system prompt in the first message of the user")
+    return changes
+
+
+def _bound_in(refusal: Refusal, model: str, cap: int) -> int | None:
+    """The bound of an answer that a refusal tells, if it is smaller than the one that was asked for."""
+    text = refusal.text.replace(model.lower(), "")
+    if not OF_ANSWER.search(text):
+        return None
+    if context := CONTEXT.search(text):
+        share = int(context[1]) // CONTEXT_SHARE
+        return share if LEAST_CAP <= share < cap else None
+    if not TOO_LARGE.search(text) or not any(map(refusal.names, OTHER_CAP)):
+        return None
+    return max((number for number in map(int, NUMBER.findall(text)) if LEAST_CAP <= number < cap), default=None)

@@ -1,0 +1,262 @@
+"""What an endpoint's error response means: from its status, its codes and its text, in whatever shape they come.
+
+Nothing of the provider's own words is logged or shown: what is told about an error is written here.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from service.errors import (
+    Busy,
+    KeyRefused,
+    ModelUnknown,
+    OutOfCredit,
+    ProviderOverloaded,
+    QuestionFiltered,
+    QuestionTooLong,
+    ServiceError,
+    UpstreamFailed,
+)
+
+MAX_RETRY_AFTER = 3600  # seconds
+MAX_TEXT_CHARS = 16_384
+MAX_DEPTH = 8
+
+Kind = Literal["too_long", "filtered", "credit", "model", "key", "busy", "overloaded", "address", "refused", "failed"]
+
+# Names under which errors have their short words, and those under which they repeat what was sent: a visitor's words
+# must not decide what an error means.
+CODE_NAMES = {"code", "type", "status", "reason", "error_code", "err_code", "errorcode", "object"}
+REPEATED = {"input", "ctx", "url", "body", "request", "messages", "failed_generation", "user_id", "prompt"}
+
+CODES: dict[Kind, set[str]] = {
+    "too_long": {
+        *("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"),
+        *("request_too_large", "prompt_too_long", "input_too_long", "model_context_window_exceeded", "1261"),
+    },
+    "filtered": {
+        *("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"),
+        *("datainspectionfailed", "content_blocked", "guardrail_intervened", "invalid_prompt", "prompt_blocked"),
+        *("moderation_blocked", "content_moderation", "sensitive_words_detected", "1301"),
+    },
+    "credit": {
+        *("insufficient_quota", "insufficient_user_quota", "insufficient_balance", "insufficient_credits"),
+        *("credit_balance_exhausted", "exceeded_current_quota_error", "billing_not_active", "billing_error"),
+        *("billing_hard_limit_reached", "payment_required", "arrearage", "out_of_credits", "1113"),
+    },
+    "model": {
+        *("model_not_found", "deploymentnotfound", "model_not_exist", "modelnotfound", "invalid_model"),
+        *("unknown_model", "model_decommissioned", "model_not_available", "model_not_supported", "1211"),
+    },
+    "key": {
+        *("invalid_api_key", "api_key_invalid", "authentication_error", "unauthorized", "invalid_authentication_error"),
+        *("permission_error", "account_deactivated", "access_terminated"),
+    },
+    "overloaded": {"overloaded_error", "engine_overloaded_error", "overloaded", "model_overloaded", "slow_down"},
+}
+TEXTS: dict[Kind, re.Pattern[str]] = {
+    "too_long": re.compile(
+        r"context (length|window|size)|maximum context|too many (input )?tokens|reduce the length|token limit"
+        r"|(prompt|input|message)s? (is|are) too long|exceeds? the (maximum|max|limit)[^.]{0,40} tokens"
+        r"|maximum (input|prompt) length|input (length|token count)[^.]{0,40}(exceed|should be)|max_input_tokens"
+        r"|`?inputs`? tokens \+ `?max_new_tokens|too large for model|request too large|prompt exceeds|超长|过长"
+    ),
+    "filtered": re.compile(
+        r"content (filter|management policy|policy)|usage polic(y|ies)|flagged|inappropriate content|safety system"
+        r"|moderation|sensitive (content|words)|敏感"
+    ),
+    "credit": re.compile(
+        r"\bcredits?\b|billing|insufficient (balance|funds|quota)|exceeded your current quota|spending limit|payment"
+        r"|good standing|余额|欠费"
+    ),
+    "model": re.compile(
+        r"no endpoints found"
+        r"|model\b.{0,120}\b(not found|not exist|doesn.t exist|not available|no longer|deprecated|decommissioned)"
+        r"|(no such|unknown|invalid) (model|deployment)|supported api model names|deployment .{0,60}not exist"
+    ),
+    "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
+    "overloaded": re.compile(r"overloaded|engine is (currently )?busy|over capacity|currently loading"),
+}
+# "Please try again in 7.66s", "retry in 1m30s": where there is no header.
+WAIT = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d+)? ?(?:ms|h|m|s)[a-z]* ?)+)")
+WAIT_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
+UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+RATE = re.compile(
+    r"rate.?limit|resource_exhausted|resource exhausted|per.?(second|minute|min|hour|day)|too many requests"
+)
+
+OPERATOR: dict[Kind, str] = {
+    "too_long": "the prompt and the longest answer exceed its context; lower MAX_HISTORY_CHARS or MAX_ANSWER_TOKENS",
+    "filtered": "its content filter blocked the question",
+    "credit": "its account has no credit left, or billing is not active; top it up at the provider",
+    "model": "it does not know the model; check OPENAI_MODEL, or the tenant's --model",
+    "key": "it refuses the key; check OPENAI_API_KEY, or the variable that --openai-key-env names, and its rights",
+    "busy": "its rate limit is reached; raise it at the provider, or lower the tenants' limits",
+    "overloaded": "it is overloaded",
+    "address": "no chat completions are there; check OPENAI_BASE_URL, which often ends in /v1",
+    "refused": "it refuses the question; run `manage.py upstream check`",
+    "failed": "it failed",
+}
+ERRORS: dict[Kind, type[ServiceError]] = {
+    "too_long": QuestionTooLong,
+    "filtered": QuestionFiltered,
+    "credit": OutOfCredit,
+    "model": ModelUnknown,
+    "key": KeyRefused,
+    "busy": Busy,
+    "overloaded": ProviderOverloaded,
+}
+# What the text decides where no code does, by status; and what is left.
+POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
+    400: ("too_long", "filtered", "credit", "key", "model"),
+    403: ("filtered", "credit", "model"),
+    404: ("model",),
+    422: ("too_long", "filtered", "model"),
+}
+OTHERWISE: dict[int, Kind] = {403: "key", 404: "address", 405: "address", 408: "failed", 409: "failed", 425: "failed"}
+# The short words that may stand in the log: others can be anything.
+LOGGED = set().union(*CODES.values()) | {
+    *("invalid_request_error", "rate_limit_exceeded", "server_error", "unsupported_parameter", "unsupported_value"),
+    *("extra_forbidden", "not_found_error", "api_error", "internal_server_error", "badrequesterror", "forbidden"),
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error response: its status, the seconds to wait if it says so, and its codes and text in lower case."""
+
+    status: int
+    codes: frozenset[str] = frozenset()
+    text: str = field(default="", repr=False)
+    retry_after: int | None = None
+
+    @classmethod
+    def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
+        """From a response and as much of its body as was read."""
+        codes, text = _words_of(body)
+        wait = retry_after(headers)
+        return cls(status, codes, text, _wait_in(text) if wait is None else wait)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What it means. Codes are believed before text."""
+        status = self.status
+        if status == 413 or self._has_code("too_long"):
+            return "too_long"
+        if status >= 500:
+            return self._failure()
+        for kind in ("filtered", "credit", "model"):
+            if status >= 400 and self._has_code(kind):
+                return kind
+        if status == 402:
+            return "credit"
+        if status == 429:
+            return self._limit()
+        if status == 401 or (status < 500 and self._has_code("key")):
+            return "key"
+        if status in (400, 403, 404, 422):
+            for kind in POSSIBLE_BY_TEXT[status]:
+                if self._says(kind):
+                    return kind
+        return OTHERWISE.get(status, "address" if 300 <= status < 400 else "refused" if status >= 400 else "failed")
+
+    def _failure(self) -> Kind:
+        if self._says("too_long"):
+            return "too_long"
+        busy = self.status in (503, 529) or self._has_code("overloaded") or self._says("overloaded")
+        return "overloaded" if busy else "failed"
+
+    def _limit(self) -> Kind:
+        """Which limit a 429 is about: waiting helps against one, not against an empty purse or a question too large."""
+        if "request too large" in self.text:
+            return "too_long"
+        if self._has_code("overloaded"):
+            return "overloaded"
+        is_rate = self.retry_after is not None or RATE.search(self.text)
+        return "credit" if self._says("credit") and not is_rate else "busy"
+
+    def _has_code(self, kind: Kind) -> bool:
+        return not self.codes.isdisjoint(CODES[kind])
+
+    def _says(self, kind: Kind) -> bool:
+        return TEXTS[kind].search(self.text) is not None
+
+    def names(self, field_name: str) -> bool:
+        """Whether it names a field of the question."""
+        return re.search(rf"(?<![a-z_]){field_name}(?![a-z_])", self.text) is not None
+
+    def error(self) -> ServiceError:
+        """What the caller is told; its reason, for the log, says what the operator can do."""
+        code = next((f" ({code})" for code in sorted(self.codes) if code in LOGGED), "")
+        reason = f"the upstream answered {self.status}{code}: {OPERATOR[self.kind]}"
+        passes = self.kind in ("busy", "overloaded", "failed")
+        return ERRORS.get(self.kind, UpstreamFailed)(reason, retry_after=self.retry_after if passes else None)
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds, at most an hour: `Retry-After` in either form (RFC 9110, section 10.2.3) or with a fraction."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", value):
+        return _bounded(float(value))
+    if re.fullmatch(r"[0-9]{1,9}", milliseconds := headers.get("retry-after-ms", "").strip()):
+        return _bounded(int(milliseconds) / 1000)
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # a year may have any number of digits
+        return None
+    return None if at.tzinfo is None else _bounded((at - datetime.now(UTC)).total_seconds())
+
+
+def _bounded(seconds: float) -> int:
+    return min(max(math.ceil(seconds), 0), MAX_RETRY_AFTER)
+
+
+def _wait_in(text: str) -> int | None:
+    found = WAIT.search(text)
+    if found is None:
+        return None
+    return _bounded(sum(float(number) * UNIT_SECONDS[unit] for number, unit in WAIT_PART.findall(found[1])))
+
+
+def _words_of(body: bytes) -> tuple[frozenset[str], str]:
+    """The codes and the text of an error's body: nested, flat, a list, or plain text. Of a page of HTML: nothing."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = body.decode("utf-8", "replace")
+        if "<" in value[:100]:
+            return frozenset(), ""
+    codes: set[str] = set()
+    text = " ".join(" ".join(_texts_of(value, "", codes)).lower().split())
+    return frozenset(codes), text[:MAX_TEXT_CHARS]
+
+
+def _texts_of(value: Any, name: str, codes: set[str], depth: int = 0) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key.lower() not in REPEATED:
+                yield key
+                yield from _texts_of(item, key.lower(), codes, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_of(item, name, codes, depth + 1)
+    elif isinstance(value, str) or type(value) is int:
+        text = str(value)
+        if name in CODE_NAMES:
+            codes.add(text.lower())
+        if text.startswith("{"):  # a gateway's error may hold the provider's own
+            try:
+                yield from _texts_of(json.loads(text), name, codes, depth + 1)
+            except (ValueError, RecursionError):
+                yield text
+        else:
+            yield text

@@ -1,0 +1,257 @@
+"""What an endpoint refuses of a question, it is asked without, or otherwise, and remembered for it and its model."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from client import Client
+from conftest import Serve
+from fakes import answer, streamed
+
+Body = dict[str, Any]
+
+
+def refused(message: str, status: int = 400, **error: Any) -> httpx.Response:
+    return httpx.Response(status, json={"error": {"message": message, **error}})
+
+
+def extra_forbidden(field: str) -> httpx.Response:
+    """As Mistral says it, with what was sent."""
+    fault = {"type": "extra_forbidden", "loc": ["body", field], "msg": "Extra inputs are not permitted", "input": {}}
+    return httpx.Response(
+        422, json={"object": "error", "message": {"detail": [fault]}, "type": "invalid_request_error"}
+    )
+
+
+def taught(upstream: respx.Route, refuse: Callable[[Body], httpx.Response | None]) -> list[Body]:
+    """An endpoint that answers what `refuse` has nothing against; all that it was asked."""
+    asked: list[Body] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return refuse(asked[-1]) or streamed(*answer("Hello"))
+
+    upstream.mock(side_effect=handle)
+    return asked
+
+
+def if_named(name: str, response: httpx.Response) -> Callable[[Body], httpx.Response | None]:
+    return lambda body: response if name in body else None
+
+
+UNSUPPORTED_CAP = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "gone", "there"),
+    [
+        (if_named("stream_options", extra_forbidden("stream_options")), "stream_options", {}),
+        (
+            if_named("stream_options", refused("Unrecognized request argument supplied: stream_options")),
+            "stream_options",
+            {},
+        ),
+        (
+            if_named("max_tokens", refused(UNSUPPORTED_CAP, param="max_tokens", code="unsupported_parameter")),
+            "max_tokens",
+            {"max_completion_tokens": 4096},
+        ),
+        (
+            if_named("temperature", refused("Unsupported value: 'temperature' does not support 0.3 with this model.")),
+            "temperature",
+            {"max_tokens": 4096},
+        ),
+    ],
+)
+async def test_a_field_that_is_refused_is_left_out_or_renamed_and_that_is_remembered(
+    serve: Serve,
+    upstream: respx.Route,
+    caplog: pytest.LogCaptureFixture,
+    refuse: Callable[[Body], httpx.Response | None],
+    gone: str,
+    there: Body,
+) -> None:
+    asked = taught(upstream, refuse)
+    async with serve(tenant={"temperature": 0.3}) as client:
+        assert (await client.ask("Hi")).text == "Hello"
+        assert [gone in body for body in asked] == [True, False]
+        assert asked[1].items() >= there.items()
+        assert (await client.ask("Hi")).text == "Hello"
+    assert [gone in body for body in asked] == [True, False, False]
+    (told,) = [record for record in caplog.records if hasattr(record, "changes")]
+    assert gone in vars(told)["changes"]
+    assert vars(told)["model"] == "gpt-4o-mini"
+
+
+async def test_fields_that_are_refused_one_after_the_other_are_all_left_out(
+    client: Client, upstream: respx.Route
+) -> None:
+    def refuse(body: Body) -> httpx.Response | None:
+        if "stream_options" in body:
+            return extra_forbidden("stream_options")
+        return extra_forbidden("max_tokens") if "max_tokens" in body else None
+
+    asked = taught(upstream, refuse)
+    assert (await client.ask("Hi")).text == "Hello"
+    assert asked[-1].keys() == {"model", "messages", "stream", "max_completion_tokens"}
+    assert len(asked) == 3
+
+
+async def test_another_model_of_the_endpoint_is_asked_for_itself(serve: Serve, upstream: respx.Route) -> None:
+    asked = taught(
+        upstream,
+        lambda body: extra_forbidden("stream_options") if "stream_options" in body and body["model"] == "old" else None,
+    )
+    async with serve(tenant={"model": "old"}) as client:
+        await client.ask("Hi")
+        await client.state["service"].store.set_tenant("shop", model="new")
+        await client.ask("Hi")
+    assert [(body["model"], "stream_options" in body) for body in asked] == [
+        ("old", True),
+        ("old", False),
+        ("new", True),
+    ]
+
+
+async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(client: Client, upstream: respx.Route) -> None:
+    """The budget relies on it."""
+    asked = taught(
+        upstream, lambda body: extra_forbidden("max_tokens" if "max_tokens" in body else "max_completion_tokens")
+    )
+    status, problem, _ = await client.refused()
+    assert (status, problem["code"]) == (502, "upstream_failed")
+    assert [body.keys() & {"max_tokens", "max_completion_tokens"} for body in asked] == [
+        {"max_tokens"},
+        {"max_completion_tokens"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "bound"),
+    [
+        ("max_tokens is too large: 4096. This model supports at most 1500 completion tokens.", 1500),
+        ("`max_tokens` must be less than or equal to `1500`, the maximum value for this model", 1500),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 1500]", 1500),
+        (
+            "This model's maximum context length is 2048 tokens. However, you requested 4118 tokens (22 in the "
+            "messages, 4096 in the completion). Please reduce the length of the messages or completion.",
+            512,
+        ),
+        (
+            "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context length is 2048 "
+            "tokens and your request has 22 input tokens (4096 > 2048 - 22).",
+            512,
+        ),
+        ("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 22 and 4096", 512),
+    ],
+)
+async def test_a_cap_that_is_too_large_becomes_smaller(
+    client: Client, upstream: respx.Route, message: str, bound: int
+) -> None:
+    asked = taught(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
+    assert (await client.ask("Hi")).text == "Hello"
+    assert (await client.ask("Hi")).text == "Hello"
+    assert [body["max_tokens"] for body in asked] == [4096, bound, bound]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "System role not supported",
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Developer instruction is not enabled for models/gemma-3-27b-it",
+    ],
+)
+async def test_a_model_without_a_system_role_has_the_system_prompt_in_the_first_message(
+    serve: Serve, upstream: respx.Route, message: str
+) -> None:
+    asked = taught(upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None)
+    async with serve(tenant={"system_prompt": "Sell shirts."}) as client:
+        first = await client.ask("Hi")
+        await client.ask("Blue ones?", conversation_id=first.events[0].data["conversation_id"])
+    assert asked[-1]["messages"] == [
+        {"role": "user", "content": "Sell shirts.\n\nHi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Blue ones?"},
+    ]
+    assert len(asked) == 3
+
+
+async def test_without_a_system_prompt_no_system_message_is_sent(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSTEM_PROMPT", "")
+    asked = taught(upstream, lambda body: None)
+    async with serve() as client:
+        await client.ask("Hi")
+    assert asked[0]["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+async def test_what_did_not_help_is_not_remembered(client: Client, upstream: respx.Route) -> None:
+    asked = taught(upstream, lambda body: refused("temperature, stream_options: whatever") if len(asked) < 3 else None)
+    await client.refused()
+    assert (await client.ask("Hi")).text == "Hello"
+    assert ["stream_options" in body for body in asked] == [True, False, True]
+
+
+async def test_a_refusal_that_names_no_field_of_ours_is_final(client: Client, upstream: respx.Route) -> None:
+    asked = taught(upstream, lambda body: refused("Invalid 'top_p'"))
+    assert (await client.refused())[1]["code"] == "upstream_failed"
+    assert len(asked) == 1
+
+
+# Too long
+
+TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
+
+
+async def conversation_of(client: Client, turns: int) -> str:
+    """One with so many turns."""
+    conversation_id = None
+    for number in range(turns):
+        got = await client.ask(f"Question {number}", conversation_id=conversation_id)
+        conversation_id = got.events[0].data["conversation_id"]
+    return str(conversation_id)
+
+
+def longer_than(messages: int) -> Callable[[Body], httpx.Response | None]:
+    too_long = refused(TOO_LONG, code="context_length_exceeded")
+    return lambda body: too_long if len(body["messages"]) > messages else None
+
+
+@pytest.mark.parametrize(("takes", "sent"), [(6, [12, 6]), (2, [12, 6, 2])])
+async def test_a_prompt_that_is_too_long_is_sent_with_less_of_its_conversation(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture, takes: int, sent: list[int]
+) -> None:
+    taught(upstream, lambda body: None)
+    conversation_id = await conversation_of(client, 5)
+    asked = taught(upstream, longer_than(takes))
+    assert (await client.ask("And now?", conversation_id=conversation_id)).last.data["status"] == "complete"
+    assert [len(body["messages"]) for body in asked] == sent
+    assert asked[-1]["messages"][-1] == {"role": "user", "content": "And now?"}
+    if takes > 2:
+        assert asked[-1]["messages"][1] == {"role": "user", "content": "Question 3"}
+    assert any("MAX_HISTORY_CHARS" in record.message for record in caplog.records)
+
+
+async def test_a_question_that_is_too_long_by_itself_is_told_as_that_and_costs_nothing(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    taught(upstream, lambda body: None)
+    async with serve(tenant={"tokens_per_day": 20_000}) as client:
+        conversation_id = await conversation_of(client, 1)
+        asked = taught(upstream, longer_than(0))
+        for _ in range(10):  # with what each reserves, five would spend the budget
+            body = {"message": "Long", "conversation_id": conversation_id}
+            status, problem, _ = await client.refused(json_body=body)
+            assert (status, problem["code"]) == (422, "question_too_long")
+            await client.until_idle()
+    assert len(asked) == 20  # with the conversation, and without it
+    assert "context" not in problem["detail"]

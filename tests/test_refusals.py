@@ -1,0 +1,168 @@
+"""What an endpoint's error means, in every shape that providers send it in."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from client import Client
+from fakes import answer, streamed
+
+CANARY = "canary-of-the-provider"
+
+
+def nested(message: str = CANARY, **error: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **error}}
+
+
+# What is told: the status, the code, the cause.
+TOO_LONG = (422, "question_too_long", None)
+FILTERED = (422, "question_filtered", None)
+KEY = (502, "upstream_failed", "key_refused")
+MODEL = (502, "upstream_failed", "model_unknown")
+CREDIT = (502, "upstream_failed", "out_of_credit")
+FAILED = (502, "upstream_failed", None)
+
+MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
+    (400, nested(code="context_length_exceeded"), TOO_LONG),
+    (400, {"object": "error", "message": "Prompt is too long: 9000 tokens", "code": 3051}, TOO_LONG),
+    (400, {"error": "This model's maximum context length is 2048 tokens"}, TOO_LONG),
+    (413, {}, TOO_LONG),
+    (429, nested("Request too large for gpt-4o on tokens per min", code="rate_limit_exceeded"), TOO_LONG),
+    (400, nested(code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}), FILTERED),
+    (400, nested(code="data_inspection_failed", type="data_inspection_failed"), FILTERED),
+    (400, nested("Your prompt was flagged as violating our usage policy", code="invalid_prompt"), FILTERED),
+    (403, nested("Your input was flagged", code=403, metadata={"reasons": ["violence"]}), FILTERED),
+    (401, nested(code="invalid_api_key"), KEY),
+    (401, {"detail": "Invalid API Key"}, KEY),
+    (401, [{"error": {"code": 401, "message": CANARY, "status": "UNAUTHENTICATED"}}], KEY),
+    (400, [nested("API key not valid.", status="INVALID_ARGUMENT", details=[{"reason": "API_KEY_INVALID"}])], KEY),
+    (403, {"message": "Forbidden"}, KEY),
+    (404, nested(code="model_not_found"), MODEL),
+    (404, {"error": "Specified model not found: x. Did you mean: y?"}, MODEL),
+    (404, nested('model "llama9" not found, try pulling it first'), MODEL),
+    (403, nested("Project has no access", code="model_not_found"), MODEL),
+    (400, nested("The supported API model names are a and b, but you passed c."), MODEL),
+    (404, "404 page not found", FAILED),
+    (307, {}, FAILED),
+    (402, nested("This request requires more credits", code=402), CREDIT),
+    (429, nested(type="insufficient_quota", code="insufficient_quota"), CREDIT),
+    (429, nested(type="insufficient_quota", code="credit_balance_exhausted"), CREDIT),
+    (429, nested(type="exceeded_current_quota_error"), CREDIT),
+    (429, nested(code="billing_not_active", type="billing_not_active"), CREDIT),
+    (429, nested("You exceeded your current quota, please check your billing"), CREDIT),
+    (400, nested("Your credit balance is too low", type="invalid_request_error"), CREDIT),
+    (400, {"code": "Arrearage", "message": "make sure your account is in good standing"}, CREDIT),
+    (400, nested("Invalid 'logit_bias'"), FAILED),
+    (400, {"message": CANARY, "input": "the context length of a visitor"}, FAILED),
+    (400, "<html>our content policy on billing and context length</html>", FAILED),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "told"), MEANINGS)
+async def test_a_refusal_is_told_by_what_it_means_after_one_try(
+    client: Client,
+    upstream: respx.Route,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    body: Any,
+    told: tuple[int, str, str | None],
+) -> None:
+    content: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
+    upstream.mock(return_value=httpx.Response(status, headers={"Location": "https://x.test"}, **content))
+    got, problem, headers = await client.refused()
+    assert (got, problem["code"], problem.get("cause")) == told
+    assert upstream.call_count == 1
+    assert "retry-after" not in headers
+    assert "shortly" not in problem["detail"]
+    everything = caplog.text + "".join(str(vars(record)) for record in caplog.records) + str(problem)
+    assert CANARY not in everything
+
+
+BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
+    (429, {}, nested(code="rate_limit_exceeded"), "busy", "5"),
+    (429, {"Retry-After": "7.66"}, nested(), "busy", "8"),
+    (429, {"Retry-After": "20"}, nested("Rate limit reached, add a payment method to raise it"), "busy", "20"),
+    (429, {"retry-after-ms": "7660"}, nested(), "busy", "8"),
+    (429, {}, nested("Rate limit reached. Please try again in 1m7.5s."), "busy", "68"),
+    (
+        429,
+        {},
+        [nested("You exceeded your current quota. Please retry in 34.07s.", status="RESOURCE_EXHAUSTED")],
+        "busy",
+        "35",
+    ),
+    (429, {"Retry-After": "9"}, nested(type="engine_overloaded_error"), "provider_overloaded", "9"),
+    (529, {"Retry-After": "9"}, {"type": "error", "error": {"type": "overloaded_error"}}, "provider_overloaded", "9"),
+    (503, {"Retry-After": "9"}, {}, "provider_overloaded", "9"),
+    (500, {"Retry-After": "9"}, nested("The engine is currently overloaded"), "provider_overloaded", "9"),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "body", "code", "wait"), BUSY)
+async def test_a_limit_and_an_overload_are_told_with_the_seconds_to_wait(
+    client: Client,
+    upstream: respx.Route,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    headers: dict[str, str],
+    body: Any,
+    code: str,
+    wait: str,
+) -> None:
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
+    upstream.mock(return_value=httpx.Response(status, headers=headers, json=body))
+    got, problem, told = await client.refused()
+    assert (got, problem["code"], told["retry-after"]) == (503, code, wait)
+    assert upstream.call_count == (3 if wait == "5" else 1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
+async def test_what_may_pass_is_tried_again(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
+    upstream.mock(side_effect=[httpx.Response(status), httpx.Response(status), streamed(*answer("Hello"))])
+    assert (await client.ask("Hi")).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "advice"),
+    [
+        (401, nested(code="invalid_api_key"), "OPENAI_API_KEY"),
+        (404, nested(code="model_not_found"), "OPENAI_MODEL"),
+        (404, "404 page not found", "OPENAI_BASE_URL"),
+        (429, nested(code="insufficient_quota"), "top it up"),
+        (429, nested(), "rate limit"),
+        (400, nested(code="context_length_exceeded"), "MAX_HISTORY_CHARS"),
+    ],
+)
+async def test_the_log_says_what_the_operator_can_do(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture, status: int, body: Any, advice: str
+) -> None:
+    content: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
+    upstream.mock(return_value=httpx.Response(status, headers={"Retry-After": "60"}, **content))
+    await client.refused()
+    (told,) = [record for record in caplog.records if record.message == "answer"]
+    assert advice in vars(told)["reason"]
+    assert str(status) in vars(told)["reason"]
+
+
+async def test_a_short_word_that_is_not_known_stays_out_of_the_log(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.mock(return_value=httpx.Response(400, json=nested(code="canary_secret", type="invalid_request_error")))
+    await client.refused()
+    (told,) = [record for record in caplog.records if record.message == "answer"]
+    assert "(invalid_request_error)" in vars(told)["reason"]
+    assert "canary" not in vars(told)["reason"]
+
+
+async def test_usage_tells_the_cause(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=httpx.Response(402))
+    await client.refused()
+    store = client.state["service"].store
+    totals = await store.usage("shop", since=datetime.now(UTC) - timedelta(days=1), by=["outcome"])
+    assert [total.group for total in totals] == [("out_of_credit",)]
