@@ -12,6 +12,7 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
     case 'rate_limited':
     case 'budget_reserved':
     case 'busy':
+    case 'provider_overloaded':
     case 'overloaded':
     case 'restarting':
     case 'database_unavailable':
@@ -35,8 +36,10 @@ export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, str
     case 'answer_too_long':
       return strings.errorAnswerTooLong;
     case 'body_too_large':
+    case 'question_too_long':
       return strings.errorTooLong;
     case 'validation_failed':
+    case 'question_filtered':
       return strings.errorRejected;
     case 'user_token_missing':
     case 'user_token_invalid':
