@@ -23,7 +23,7 @@ from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"
 PATIENCE = 30_000  # milliseconds, for what comes about long before
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the cheapest first
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 VISITOR: dict[str, Any] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
 

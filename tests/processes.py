@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-SERVICE = (sys.executable, str(ROOT / "chatbot.py"))
+from preloaded import CHATBOT, MANAGE, ROOT, Program, run_program
+
 NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
 
 
@@ -24,7 +24,7 @@ NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--toke
 class RunningService:
     """A service that answers at `url`, and a tenant of it for pages at `origin`."""
 
-    process: subprocess.Popen[bytes]
+    process: Program | subprocess.Popen[bytes]
     url: str
     directory: Path
     environment: dict[str, str]
@@ -53,17 +53,19 @@ class RunningService:
 
 
 def manage(directory: Path, environment: dict[str, str], *arguments: str) -> Any:
-    command = [sys.executable, str(ROOT / "manage.py"), *arguments, "--json"]
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = run_program([MANAGE, *arguments, "--json"], cwd=directory, env=environment, directory=directory)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @contextmanager
 def running_service(
-    directory: Path, origin: str = "http://localhost:*", *, command: Sequence[str] = SERVICE, **settings: str
+    directory: Path, origin: str = "http://localhost:*", *, command: Sequence[str] = (), **settings: str
 ) -> Iterator[RunningService]:
-    """Start a service in `directory` with these variables, add a tenant, and stop the service at the end."""
+    """Start a service in `directory` with these variables, add a tenant, and stop the service at the end.
+
+    `command` starts it in another way.
+    """
     directory.mkdir(exist_ok=True)
     database = f"sqlite+aiosqlite:///{directory}/chatbot.db"
     environment = {
@@ -97,12 +99,16 @@ def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
 
 @contextmanager
 def _process(
-    directory: Path, environment: dict[str, str], command: Sequence[str] = SERVICE
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    directory: Path, environment: dict[str, str], command: Sequence[str] = ()
+) -> Iterator[tuple[Program | subprocess.Popen[bytes], str]]:
     path = directory / "log"
     with open(path, "ab") as log:
         begins = log.tell()
-        process = subprocess.Popen(command, cwd=directory, env=environment, stderr=log)
+        process: Program | subprocess.Popen[bytes]
+        if command:
+            process = subprocess.Popen(command, cwd=directory, env=environment, stderr=log)
+        else:
+            process = Program([CHATBOT], cwd=directory, env=environment, stdout=path, stderr=path)
     try:
         yield process, _wait_for_url(process, path, begins)
     finally:
@@ -110,7 +116,7 @@ def _process(
         process.wait(timeout=60)
 
 
-def _wait_for_url(process: subprocess.Popen[bytes], log: Path, begins: int) -> str:
+def _wait_for_url(process: Program | subprocess.Popen[bytes], log: Path, begins: int) -> str:
     while process.poll() is None:
         if found := re.search(r"running on (http://[\w.:\[\]-]+)", log.read_text()[begins:]):
             return found[1]

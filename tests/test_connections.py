@@ -19,7 +19,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from chatbot import create_app
-from processes import ROOT, RunningService, running_service
+from preloaded import ROOT
+from processes import RunningService, running_service
 from service.web import connections, listening
 from upstreams import local_upstream
 

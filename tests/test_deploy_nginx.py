@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from processes import ROOT, RunningService, free_port, running_service
+from preloaded import ROOT
+from processes import RunningService, free_port, running_service
 from required import skip_unless_required
 from upstreams import LocalUpstream, local_upstream
 

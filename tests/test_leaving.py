@@ -19,7 +19,8 @@ import chatbot
 from client import Client, until
 from conftest import Serve
 from fakes import Body, answer, delta, streamed
-from processes import ROOT, running_service, running_under_uvicorn
+from preloaded import ROOT
+from processes import running_service, running_under_uvicorn
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database

@@ -9,7 +9,7 @@ import pytest
 
 from client import Client
 from conftest import ORIGIN, Serve
-from processes import ROOT
+from preloaded import ROOT
 
 
 async def test_the_loader_can_be_loaded_by_any_page_and_is_packed(client: Client) -> None:

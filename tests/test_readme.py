@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import manage
-from processes import ROOT, running_service
+from preloaded import ROOT
+from processes import running_service
 from required import skip_unless_required
 from service.access.user_tokens import Identity, verify
 from service.errors import every_error

@@ -2,7 +2,7 @@
 
 import re
 
-from processes import ROOT
+from preloaded import ROOT
 
 
 def test_the_image_installs_exactly_what_requirements_txt_names_and_checks_its_hashes() -> None:

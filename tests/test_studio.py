@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Frame, FrameLocator, Locator, Page, expect
 
 from browser import WIDGET, HostPages
-from processes import ROOT, RunningService
+from preloaded import ROOT
+from processes import RunningService
 from required import skip_unless_required
 
 pytest_plugins = ["visitor"]

@@ -69,7 +69,7 @@ def test_no_payload_does_anything_in_the_window(visit: Visit, context: BrowserCo
     )
     assert [name for name in attributes if name.startswith("on") or name in ("style", "src", "srcdoc", "id")] == []
     schemes = chat.answers.locator("a").evaluate_all("(all) => [...new Set(all.map(({ protocol }) => protocol))]")
-    assert set(schemes) <= {"http:", "https:", "mailto:"}
+    assert set(schemes) <= {"http:", "https:", "mailto:", "tel:", "sms:"}
     assert hosts == {"localhost", "127.0.0.1"}
     assert chat.console == []
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -10,10 +11,10 @@ import pytest
 import respx
 from playwright.sync_api import BrowserContext, Frame, Page, Route, expect
 
-from browser import Chat, HostPages, Provider, add_tenant, script_tag
+from browser import Chat, HostPages, Provider, Providers, add_tenant, script_tag
 from client import Client
 from conftest import Serve
-from processes import RunningService
+from processes import RunningService, running_service
 from service.access.origins import origin_matches
 from wrong_origins import ALLOWED, OF_PAGES, WRONG_ORIGINS
 
@@ -77,6 +78,19 @@ class Sites:
         page.route(f"{origin}/", lambda route: route.fulfill(body=html, content_type="text/html"))
         page.goto(f"{origin}/")
         return page
+
+
+@pytest.fixture(scope="module")
+def public_service(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[RunningService]:
+    """A service that knows that browsers reach it at https://chat.example."""
+    settings = {"OPENAI_BASE_URL": f"{providers.url}/v1", "OPENAI_API_KEY": "sk-upstream", "PUBLIC_URL": SERVICE}
+    with running_service(tmp_path_factory.mktemp("public"), **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def shop(public_service: RunningService, provider: Provider) -> RunningService:
+    return replace(public_service, model=provider.model)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from faults.readers import fetch
-from processes import ROOT, free_port
+from preloaded import ROOT, Program
+from processes import free_port
 from service.store.store import Store
 
 WATCHED = Path(__file__).with_name("watched.py")
@@ -90,11 +90,11 @@ class Replica:
     environment: dict[str, str]
     name: str
     url: str = ""
-    _process: subprocess.Popen[bytes] | None = None
+    _process: Program | None = None
     _starts: int = 0
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process
@@ -115,10 +115,9 @@ class Replica:
         self._starts += 1
         report = self.directory / f"{self.name}.report"
         environment = self.environment | {"FAULTS_REPORT": str(report)}
-        with open(self.log_path, "wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(WATCHED)], cwd=self.directory, env=environment, stdout=log, stderr=log
-            )
+        self._process = Program(
+            [str(WATCHED)], cwd=self.directory, env=environment, stdout=self.log_path, stderr=self.log_path
+        )
         if not await until(self._is_up, START_SECONDS):
             raise RuntimeError(f"{self.name} did not start:\n{self.log()}")
 

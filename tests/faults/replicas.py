@@ -250,7 +250,7 @@ async def clock_jump(play: Play) -> None:
 
 
 async def _jump(play: Play, name: str, url: str) -> None:
-    windows, window, limit = play.count(1000, 5), 0.4 if play.short else 0.2, 5
+    windows, window, limit = play.count(1000, 5), 0.8 if play.short else 0.2, 3 if play.short else 5
     grants = await _under_jumping_clock(play, name, "rate", url, str(limit), str(window), str(windows))
     most, over, wait = _judge_windows([tuple(pair) for pair in grants], limit, window)
     play.measure(f"{name}: at most {most} of {limit} in a window, {over} windows over, longest wait {wait:.2f} s")

@@ -16,13 +16,13 @@ async def client_drops_during_connect(play: Play) -> None:
     with silent_address() as silent:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
-        settings = play.deadlines | {"CONNECT_TIMEOUT": "1" if play.short else "4"}
+        settings = play.deadlines | {"CONNECT_TIMEOUT": "4"}
         async with house(play.directory, url, settings) as here:
             dropped = asked = 0
 
             async def leave(until_dropped: int) -> None:
                 nonlocal dropped, asked
-                while dropped < until_dropped and asked < 2 * enough:
+                while dropped < until_dropped and asked < 10 * enough:
                     dropped += await _leave_while_connecting(here.first, here.key, port, at_once, asked)
                     asked += at_once
 

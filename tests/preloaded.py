@@ -1,0 +1,99 @@
+"""This project's programs, as processes that are forked from one that has their modules loaded.
+
+A service takes a second and more of a processor to import what it needs, and the tests start hundreds. A fork takes
+none. All else is as with `python chatbot.py`. A program that needs a shell, a preloaded library or streams of its own
+is started as usual.
+"""
+
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).parents[1]
+CHATBOT = str(ROOT / "chatbot.py")
+MANAGE = str(ROOT / "manage.py")
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["chatbot", "manage", "ctypes", "aiosqlite", "uvicorn.lifespan.on"])
+
+
+class Program:
+    """A program that runs, with the part of subprocess.Popen's face that the tests need.
+
+    It appends what it prints to `stdout` and `stderr`.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: Path | None, stderr: Path | None
+    ) -> None:
+        self.args = arguments
+        for path in filter(None, (stdout, stderr)):
+            path.touch()  # whoever reads it need not wait for it
+        self._process = _context.Process(target=_run, args=(list(arguments), cwd, dict(env), stdout, stderr))
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.wait()
+
+
+def run_program(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], directory: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end. What it printed passes through files in `directory`."""
+    stdout, stderr = (directory / f"{name}-{random.getrandbits(64):x}" for name in ("stdout", "stderr"))
+    code = Program(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr).wait(60)
+    done = subprocess.CompletedProcess(arguments, code, stdout.read_text(), stderr.read_text())
+    stdout.unlink()
+    stderr.unlink()
+    return done
+
+
+def _run(arguments: list[str], cwd: Path, env: dict[str, str], stdout: Path | None, stderr: Path | None) -> None:
+    for number, path in ((1, stdout), (2, stderr)):
+        opened = os.open(path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    random.seed()  # or all programs had the same jitter
+    sys.argv[:] = arguments
+    sys.path[0] = str(Path(arguments[0]).parent)
+    runpy.run_path(arguments[0], run_name="__main__")
