@@ -89,6 +89,6 @@ async def _selection(store: Store, name: str, which: Which) -> Selection:
 def _turn_facts(turn: Turn) -> dict[str, Any]:
     names = (
         *("question", "answer", "status", "code", "hidden", "rating", "comment", "visitor", "model"),
-        *("prompt_tokens", "completion_tokens", "created_at", "finished_at"),
+        *("sources", "prompt_tokens", "completion_tokens", "created_at", "finished_at"),
     )
     return {"id": str(turn.id)} | {name: getattr(turn, name) for name in names}

@@ -17,6 +17,13 @@ Rating = Literal["up", "down"]
 KeyKind = Literal["public", "secret"]
 
 
+class Source(TypedDict):
+    """A web page that an answer cites; its address is an http or https one."""
+
+    title: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """A customer: where its widget may run, what it may spend and how it is answered.
@@ -25,6 +32,7 @@ class Tenant:
     at a time. `openai_key_env` and `openai_base_url_env` name environment variables. `upstream` is what goes to the
     provider with each question, see `overlay.py`.
     `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `access/user_tokens.py`.
+    `tell_upstream`: whether its provider learns the ids of a question and the visitor's `sub`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
 
@@ -46,6 +54,7 @@ class Tenant:
     identity_public_key: str | None
     identity_claims: list[str]
     require_identity: bool
+    tell_upstream: bool
     visitor_salt: bytes = field(repr=False)
     created_at: datetime
 
@@ -69,6 +78,7 @@ class TenantSettings(TypedDict, total=False):
     identity_public_key: str | None
     identity_claims: list[str]
     require_identity: bool
+    tell_upstream: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ class Turn:
     `replaces` is the turn that this one was asked in place of; a turn that was replaced is hidden. Token counts are the
     provider's, None where it sent none; `reserved` is what the day's budget was charged before they were known,
     `prompt_estimate` the part of it that was for the question and the history.
-    `visitor` is a keyed hash, see `visitor_id`.
+    `visitor` is a keyed hash, see `visitor_id`. `sources` are what the answer cites, None where it cites nothing.
     """
 
     number: int
@@ -130,6 +140,7 @@ class Turn:
     hidden: bool
     rating: Rating | None
     comment: str | None
+    sources: list[Source] | None
     created_at: datetime
     finished_at: datetime | None
     updated_at: datetime
@@ -204,12 +215,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class CutTurn:
-    """A turn that ends with its process: who writes it (see `Store.begin_turn`), its text so far, and what it used."""
+    """A turn that ends with its process: who writes it (see `Store.begin_turn`), its text so far, what it used and
+    what it cites."""
 
     message_id: uuid.UUID
     writer: str | None
     answer: str
     usage_row: "UsageRow"
+    sources: list[Source] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ from service.store.records import (
     Rating,
     Reservation,
     Selection,
+    Source,
     Status,
     StoreError,
     Taken,
@@ -287,6 +288,7 @@ class Store:
         code: str | None,
         usage_row: UsageRow,
         writer: str | None = None,
+        sources: list[Source] | None = None,
     ) -> bool:
         """Close a turn that `writer` began and record what it used; its token counts are those of `usage_row`.
 
@@ -299,6 +301,7 @@ class Store:
         now = _now()
         values = {
             "answer": answer,
+            "sources": sources,
             "status": status,
             "code": code,
             "prompt_tokens": usage_row.prompt_tokens,
@@ -325,14 +328,24 @@ class Store:
         these = messages.c.id.in_([turn.message_id for turn in turns])
         mine = messages.c.writer.is_not_distinct_from(bindparam("by"))
         one = update(messages).where(messages.c.id == bindparam("message"), mine, is_open)
-        closing = one.values(answer=bindparam("text"), status="error", code=code, finished_at=now, updated_at=now)
+        closing = one.values(
+            answer=bindparam("text"),
+            sources=bindparam("cited", type_=messages.c.sources.type),
+            status="error",
+            code=code,
+            finished_at=now,
+            updated_at=now,
+        )
         async with self._database.writing() as db:
             # The conversations first, as in begin_turn, and in an order.
             held = select(conversations.c.id).where(
                 conversations.c.id.in_(select(messages.c.conversation_id).where(these))
             )
             await db.execute(held.order_by(conversations.c.id).with_for_update())
-            values = [{"message": turn.message_id, "by": turn.writer, "text": turn.answer} for turn in turns]
+            values = [
+                {"message": turn.message_id, "by": turn.writer, "text": turn.answer, "cited": turn.sources}
+                for turn in turns
+            ]
             await db.execute(closing, values)
             found = [to_record(Turn, row) for row in await db.execute(select(messages).where(these))]
             closed_before = {turn.id for turn in found if turn.code != code}

@@ -93,6 +93,7 @@ tenants = Table(
     Column("identity_public_key", SafeText),
     Column("identity_claims", JSON, nullable=False, default=list),
     Column("require_identity", Boolean, nullable=False, default=False),
+    Column("tell_upstream", Boolean, nullable=False, default=False),
     Column("visitor_salt", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # Counters bear the id in their scope: the id of a removed tenant must not come back.
@@ -173,6 +174,7 @@ messages = Table(
     Column("hidden", Boolean, nullable=False, default=False),
     Column("rating", Text),
     Column("comment", SafeText),
+    Column("sources", JSON(none_as_null=True)),
     Column("visitor", Text),
     Column("reserved", Integer),
     Column("prompt_estimate", Integer),
@@ -364,6 +366,12 @@ def _add_overlay(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN upstream JSON")
 
 
+def _keep_sources(connection: Connection) -> None:
+    """What answers cite, and whether a tenant's provider learns who asks it."""
+    connection.exec_driver_sql("ALTER TABLE messages ADD COLUMN sources JSON")
+    connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN tell_upstream BOOLEAN NOT NULL DEFAULT FALSE")
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 UPGRADES: list[Callable[[Connection], None]] = [
     _add_identity,
@@ -372,6 +380,7 @@ UPGRADES: list[Callable[[Connection], None]] = [
     _add_index_of_origins,
     _keep_pieces,
     _add_overlay,
+    _keep_sources,
 ]
 
 

@@ -1,0 +1,50 @@
+"""What an answer cites is stored with its turn."""
+
+import pytest
+
+from databases import begin, finish, used
+from databases import store as store
+from databases import tenant as tenant
+from service.store.records import CutTurn, Source, Tenant
+from service.store.store import Store
+
+pytestmark = pytest.mark.each_database
+
+SOURCES: list[Source] = [
+    {"title": "Opening hours : how we work", "url": "https://shop.test/hours?day=1#monday"},
+    {"title": "shop.test", "url": "http://shop.test/öffnungszeiten"},
+]
+
+
+async def test_an_answer_keeps_its_sources_in_their_order(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    assert begun.turn.sources is None
+
+    await finish(store, tenant, begun, sources=SOURCES)
+
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None and turn.sources == SOURCES
+    (listed,) = await store.conversation(tenant.id, begun.turn.conversation_id) or []
+    assert listed.sources == SOURCES
+
+
+async def test_an_answer_that_cites_nothing_has_no_sources(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant)
+    await finish(store, tenant, begun)
+    turn = await store.find_turn(tenant.id, begun.turn.id)
+    assert turn is not None and turn.sources is None
+
+
+async def test_answers_that_end_with_their_process_keep_each_its_own_sources(store: Store, tenant: Tenant) -> None:
+    cited, plain = await begin(store, tenant), await begin(store, tenant)
+
+    await store.cut_turns(
+        "restarting",
+        [
+            CutTurn(cited.turn.id, None, "Half", used(tenant, cited), SOURCES),
+            CutTurn(plain.turn.id, None, "Half", used(tenant, plain)),
+        ],
+    )
+
+    turns = [await store.find_turn(tenant.id, each.turn.id) for each in (cited, plain)]
+    assert [turn and turn.sources for turn in turns] == [SOURCES, None]
