@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import shlex
 import shutil
@@ -108,14 +107,17 @@ def test_the_request_shown_gets_the_events_shown(tmp_path: Path) -> None:
     assert {name: data.keys() for name, data in received.items()} == {name: data.keys() for name, data in shown.items()}
 
 
-def test_the_example_of_an_integration_test_passes_as_it_stands(tmp_path: Path) -> None:
-    (example,) = code_blocks("docs/testing.md", "python")
-    (tmp_path / "test_example.py").write_text(example)
-    options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "-o", f"pythonpath={ROOT}"]
-    command = [sys.executable, "-m", "pytest", *options, "test_example.py"]
+def test_the_example_of_integration_tests_passes_as_it_stands(tmp_path: Path) -> None:
+    """In a folder of another team's, with warnings as errors."""
+    examples = [block.partition("\n") for block in code_blocks("docs/testing.md", "python")]
+    assert [first for first, _, _ in examples] == ["# conftest.py", "# test_shop.py"]
+    for first, _, code in examples:
+        (tmp_path / first.removeprefix("# ")).write_text(code)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert f"{examples[1][2].count('def test_')} passed" in done.stdout
 
 
 def test_the_backend_example_signs_tokens_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

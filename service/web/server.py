@@ -82,13 +82,10 @@ class Server(uvicorn.Server):
         leave()
 
 
-def run_server(
+def make_server(
     app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
-) -> None:
-    """Serve an ASGI app on bound sockets until SIGTERM or SIGINT.
-
-    `find_service` gives what its lifespan has started, if it has.
-    """
+) -> Server:
+    """A server of an ASGI app on bound sockets. `find_service` gives what its lifespan has started, if it has."""
     proxied = ForwardedHeaders(app, settings.forwarded_allow_ips)
     connections = Connections(
         Deadlines(settings.head_timeout, settings.body_timeout, settings.keep_alive_timeout, settings.send_timeout),
@@ -106,5 +103,12 @@ def run_server(
         proxy_headers=False,  # `proxied` reads them
         timeout_graceful_shutdown=2,
     )
+    return Server(config, sockets, connections, find_service, settings.shutdown_delay)
+
+
+def run_server(
+    app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
+) -> None:
+    """Serve an ASGI app on bound sockets until SIGTERM or SIGINT; see `make_server`."""
     with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
-        Server(config, sockets, connections, find_service, settings.shutdown_delay).run()
+        make_server(app, settings, sockets, find_service).run()

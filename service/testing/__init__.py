@@ -1,0 +1,39 @@
+"""For the tests of whoever builds on the service: a pytest plugin, and providers that do as they are told.
+
+`pytest_plugins = ["service.testing"]` in a `conftest.py` gives the fixtures `chat` and `upstream`. See docs/testing.md.
+"""
+
+from service.testing.dialects import DIALECTS, Dialect
+from service.testing.fixtures import chat, upstream
+from service.testing.running import Chat, ChatAnswer, ChatEvent, running_chat
+from service.testing.upstream import (
+    BASE_URL,
+    Behaviour,
+    answers,
+    breaks_after,
+    cites,
+    in_turn,
+    refuses,
+    stalls_after,
+    thinks,
+)
+
+__all__ = [
+    "BASE_URL",
+    "DIALECTS",
+    "Behaviour",
+    "Chat",
+    "ChatAnswer",
+    "ChatEvent",
+    "Dialect",
+    "answers",
+    "breaks_after",
+    "chat",
+    "cites",
+    "in_turn",
+    "refuses",
+    "running_chat",
+    "stalls_after",
+    "thinks",
+    "upstream",
+]

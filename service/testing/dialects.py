@@ -1,0 +1,100 @@
+"""How providers differ in what they send, by name: each is as its recorded streams are."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from service.store.records import Source
+
+
+def event(chunk: object) -> bytes:
+    """One event of a stream."""
+    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
+
+
+def openai_error(status: int, code: str | None, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+
+
+def flat_error(status: int, code: str | None, message: str) -> dict[str, Any]:
+    return {"object": "error", "message": message, "type": code or "BadRequestError", "param": None, "code": status}
+
+
+def numbered_error(status: int, code: str | None, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "code": status, "metadata": {"reason": code}}}
+
+
+def plain_error(status: int, code: str | None, message: str) -> dict[str, Any]:
+    return {"error": message}
+
+
+def listed_error(status: int, code: str | None, message: str) -> list[dict[str, Any]]:
+    return [{"error": {"code": status, "message": message, "status": (code or "FAILED_PRECONDITION").upper()}}]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One provider's way to say what all of them say.
+
+    `usage`: in a chunk of its own, in the last one, in every one, or not at all. `thoughts`: the field of the delta
+    that has them, or the tag around them in its text. `sources`: how an answer cites. `refused_fields`: what of a
+    request it answers with 422.
+    """
+
+    usage: Literal["own chunk", "last chunk", "every chunk", "none"] = "own chunk"
+    thoughts: Literal["reasoning_content", "reasoning", "parts", "<think>", "<thought>"] = "reasoning_content"
+    sources: Literal["annotations", "citations", "context"] = "annotations"
+    error: Callable[[int, str | None, str], object] = openai_error
+    refused_fields: tuple[str, ...] = ()
+    heartbeat: bytes = b""  # before the first chunk
+    first: bytes = b""  # a chunk that it sends before the answer
+    streams: bool = True  # otherwise it answers whole, as JSON, whatever was asked for
+    reasons: Mapping[str, str] = field(default_factory=dict)  # its own words for OpenAI's
+
+    def delta(self, text: str) -> dict[str, Any]:
+        return {"content": text}
+
+    def thought(self, text: str) -> list[dict[str, Any]]:
+        """The deltas of a thought."""
+        if self.thoughts == "parts":
+            thinking = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+            return [{"content": [thinking]}]
+        if self.thoughts in ("<think>", "<thought>"):
+            return [{"content": part} for part in (self.thoughts, text, f"</{self.thoughts[1:]}\n\n")]
+        return [{"content": "", self.thoughts: text}]
+
+    def cited(self, sources: Sequence[Source]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What of a citing chunk is in its delta, and what beside its choices."""
+        if self.sources == "citations":
+            return {"content": ""}, {"citations": [each["url"] for each in sources], "search_results": list(sources)}
+        if self.sources == "context":
+            documents = [{**each, "content": "…", "filepath": None, "chunk_id": "0"} for each in sources]
+            return {"role": "assistant", "context": {"citations": documents, "intent": "[]"}}, {}
+        citations = [{"type": "url_citation", "url_citation": {**each, "start_index": 0}} for each in sources]
+        return {"content": "", "annotations": citations}, {}
+
+
+FILTER_RESULTS = {"hate": {"filtered": False, "severity": "safe"}}
+
+DIALECTS: dict[str, Dialect] = {
+    "openai": Dialect(),
+    "azure": Dialect(
+        sources="context",
+        first=event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, **FILTER_RESULTS}]}),
+    ),
+    "openrouter": Dialect(thoughts="reasoning", error=numbered_error, heartbeat=b": OPENROUTER PROCESSING\n\n"),
+    "mistral": Dialect(
+        usage="last chunk",
+        thoughts="parts",
+        error=flat_error,
+        reasons={"length": "model_length"},
+    ),
+    "deepseek": Dialect(usage="last chunk", heartbeat=b": keep-alive\n\n"),
+    "groq": Dialect(usage="last chunk", thoughts="reasoning"),
+    "gemini": Dialect(usage="every chunk", thoughts="<thought>", error=listed_error),
+    "perplexity": Dialect(usage="every chunk", thoughts="<think>", sources="citations"),
+    "vllm": Dialect(thoughts="<think>", error=flat_error),
+    "ollama": Dialect(thoughts="reasoning"),
+    "json": Dialect(streams=False, error=plain_error),
+}
