@@ -35,12 +35,13 @@ from service import errors, schema
 from service.access.keys import Caller
 from service.access.limits import Limits, answer_cap, most_readers
 from service.access.user_tokens import system_message
-from service.answers.register import Answer
+from service.answers.answer import Answer
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
 from service.store import records
 from service.store.store import open_store
 from service.store.turns import is_repeat
+from service.upstream.caller import Ids, trace_headers
 from service.upstream.endpoint import Endpoint
 from service.upstream.manners import Question
 from service.upstream.prompt import Prompt, with_facts
@@ -141,7 +142,10 @@ async def _begin(
     answer = Answer(begun.turn.conversation_id, message_id)
     prompt = replace(prompt, history=tuple((turn.question, turn.answer) for turn in begun.history))
     asked = Question(model, prompt, tenant.temperature, answer_cap(settings, tenant.max_answer_tokens))
-    call = service.upstream.call(endpoint, asked, opened=answer.accept, relay=answer.append)
+    headers = trace_headers(request.headers.getlist("traceparent"))
+    if tenant.tell_upstream:
+        headers |= Ids(answer.conversation_id, message_id, exchange_of(request).request_id, caller.subject).headers()
+    call = service.upstream.call(endpoint, asked, answer, headers)
     usage = replace(
         exchange_of(request).usage_row("running"),
         conversation_id=answer.conversation_id,

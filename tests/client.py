@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -187,6 +188,11 @@ class Client:
         async with self.stream("POST", "/api/v1/chat", json_body={"message": message, **fields}, headers=headers) as r:
             assert r.status == 200, await r.body()
             return await r.answer()
+
+    async def charged(self) -> int:
+        """The tokens that the tenant was charged so far."""
+        (total,) = await self.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ())
+        return int(total.charged)
 
     async def until_idle(self) -> None:
         """Wait until no answer is under way."""

@@ -190,7 +190,7 @@ async def test_text_that_looks_like_events_stays_text(client: Client, upstream: 
         ([delta("Half")], "upstream_interrupted"),
         ([delta("Half"), httpx.ReadError("reset")], "upstream_interrupted"),
         ([delta("Half"), httpx.ReadTimeout("slow")], "upstream_timeout"),
-        ([delta("Half"), b"data: nonsense\n\n"], "invalid_answer"),
+        ([delta("Half"), b"data: {nonsense\n\n"], "invalid_answer"),
     ],
 )
 async def test_an_answer_that_breaks_keeps_its_text_and_ends_with_one_error(

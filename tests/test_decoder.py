@@ -2,36 +2,18 @@
 
 import base64
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from cases import body_of, ends_honestly, load, texts_of
+from decoding import decode, every_byte
 from fakes import DONE, answer, data, delta
 from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
 from service.upstream.charge import TokenCount
-from service.upstream.completion import ChatDecoder, Finish
+from service.upstream.completion import ChatDecoder
 from service.upstream.event_stream import EventStreamDecoder
-
-
-def every_byte(body: bytes) -> list[bytes]:
-    return [body[place : place + 1] for place in range(len(body))]
-
-
-def decode(pieces: Iterable[bytes]) -> tuple[str, Finish | ServiceError]:
-    """The text of a body in pieces, and how it ended."""
-    decoder = ChatDecoder()
-    text = ""
-    try:
-        for piece in pieces:
-            for came in decoder.feed(piece):
-                text += came
-        for came in decoder.close():
-            text += came
-        return text, decoder.finish()
-    except ServiceError as error:
-        return text, error
+from service.upstream.stream import Finish
 
 
 def status_of(ending: Finish | ServiceError) -> str:
@@ -73,7 +55,8 @@ def test_every_split_of_a_short_stream_in_two_gives_the_same_text() -> None:
         pytest.param([delta("Hi"), DONE], "Hi", Finish("complete"), id="[DONE] after text, without a reason"),
         pytest.param([DONE], "", UpstreamInterrupted, id="[DONE] without anything"),
         pytest.param([delta(finish_reason="stop"), DONE], "", EmptyAnswer, id="a reason without text"),
-        pytest.param([delta("Hi", "error"), DONE], "Hi", UpstreamFailed, id="the reason is error"),
+        pytest.param([delta("Hi", "error"), DONE], "Hi", UpstreamInterrupted, id="the reason is error"),
+        pytest.param([delta(finish_reason="error"), DONE], "", UpstreamFailed, id="the reason is error, without text"),
         pytest.param([delta("Hi", "STOP")], "Hi", Finish("complete"), id="the reason in capitals"),
         pytest.param([delta("Hi", "length")], "Hi", Finish("length"), id="too long for the model"),
         pytest.param([delta("Hi"), b"data: {\n\n"], "Hi", InvalidAnswer, id="broken JSON"),

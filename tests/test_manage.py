@@ -246,6 +246,20 @@ def test_every_website_is_allowed_only_by_a_flag_that_says_so(run: Run) -> None:
     assert json.loads(run("tenant", "show", "public", "--json"))["origins"] == ["*"]
 
 
+def test_the_upstream_is_told_who_asks_only_by_a_flag_that_says_so(run: Run) -> None:
+    def is_told() -> object:
+        return json.loads(run("tenant", "show", "shop", "--json"))["tell_upstream"]
+
+    run(*ADD)
+    assert is_told() is False
+    run("tenant", "set", "shop", "--tell-upstream")
+    assert is_told() is True
+    run("tenant", "set", "shop", "--title", "Shop")
+    assert is_told() is True
+    run("tenant", "set", "shop", "--no-tell-upstream")
+    assert is_told() is False
+
+
 def test_user_tokens_are_checked_in_one_way_at_a_time(run: Run, tmp_path: Path) -> None:
     pem = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(pem)

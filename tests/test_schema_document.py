@@ -128,7 +128,8 @@ def test_every_example_of_a_stream_is_one(name: str) -> None:
     names = [event.event for event in events]
     assert names[0] == "start"
     assert [name for name in names if name in ("done", "error")] == names[-1:]
-    assert set(names[1:-1]) == {"message"}
+    assert set(names[1:-1]) - {"sources"} == {"message"}
+    assert "sources" not in names[:-2], "it comes at most once, before the last"
 
 
 def data_schema(event: str) -> dict[str, Any]:
@@ -140,7 +141,13 @@ def data_schema(event: str) -> dict[str, Any]:
 
 def test_every_event_leads_to_its_component() -> None:
     components = {name: data_schema(name)["$ref"].rpartition("/")[2] for name in schema.EVENTS}
-    assert components == {"start": "StartEvent", "message": "MessageEvent", "done": "DoneEvent", "error": "ErrorEvent"}
+    assert components == {
+        "start": "StartEvent",
+        "message": "MessageEvent",
+        "sources": "SourcesEvent",
+        "done": "DoneEvent",
+        "error": "ErrorEvent",
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,27 +8,19 @@ the database, hears what other processes ask, shows that this one lives, and clo
 import asyncio
 import logging
 import time
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from service.errors import (
-    Interrupted,
-    MessageUnknown,
-    Overloaded,
-    Restarting,
-    ServiceError,
-    TooManyAnswers,
-    every_error,
-)
+from service.answers.answer import Answer, status_of
+from service.errors import Interrupted, MessageUnknown, Overloaded, Restarting, ServiceError, TooManyAnswers
 from service.metrics import Metrics
 from service.store.records import Conflict, CutTurn, Piece, Status, StoreError, StoreUnavailable, Turn, UsageRow
 from service.store.store import Store
 from service.upstream.call import Call
-from service.upstream.charge import Size, TokenCount
-from service.upstream.completion import Finish
+from service.upstream.charge import Size
+from service.upstream.stream import Finish
 
 log = logging.getLogger("chatbot")
 
@@ -40,77 +32,6 @@ FOLLOWED_SECONDS = 3.0  # how long a look from elsewhere counts as a reader
 STORING_SECONDS = 2.0  # how long a reader waits for the database before it hears of the end
 STORE_AGAIN_SECONDS = 1.0
 LAST_WRITES_SECONDS = 1.5  # what the database gets to take the last answers when the process leaves
-
-
-class Answer:
-    """The text of one answer as far as it is known, and its ending.
-
-    Positions are counted in characters (Unicode code points) from the answer's beginning.
-    """
-
-    def __init__(self, conversation_id: UUID, message_id: UUID) -> None:
-        self.conversation_id = conversation_id
-        self.message_id = message_id
-        self.opened = asyncio.Event()  # the upstream has accepted the question, or the answer has ended without that
-        self.accepted = False
-        self.ending: Finish | ServiceError | None = None
-        self.first_text_at: float | None = None  # time.monotonic()
-        self._pieces: list[str] = []
-        self._ends: list[int] = []  # the position after each piece
-        self._waiting: list[asyncio.Future[None]] = []
-
-    @property
-    def length(self) -> int:
-        """Characters so far."""
-        return self._ends[-1] if self._ends else 0
-
-    def text(self, after: int = 0) -> str:
-        """The text after a position; empty when the position is at the end or beyond."""
-        first = bisect_right(self._ends, after)
-        pieces = self._pieces[first:]
-        if pieces and first > 0:
-            after -= self._ends[first - 1]
-        text = "".join(pieces)
-        if first == 0 and len(pieces) > 1:  # not to be in memory twice while it is written down
-            self._pieces, self._ends = [text], [self.length]
-        return text[after:]
-
-    def accept(self) -> None:
-        self.accepted = True
-        self.opened.set()
-
-    def append(self, piece: str) -> None:
-        if self.first_text_at is None:
-            self.first_text_at = time.monotonic()
-        self._pieces.append(piece)
-        self._ends.append(self.length + len(piece))
-        self._wake()
-
-    def end(self, ending: Finish | ServiceError) -> None:
-        """The first ending counts."""
-        self.ending = self.ending or ending
-        self.opened.set()
-        self._wake()
-
-    async def more(self, seconds: float) -> bool:
-        """Wait until there is more text or an ending. False when the seconds passed first."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-        return True
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 @dataclass(slots=True)
@@ -142,7 +63,7 @@ class Writing:
     def next_piece(self) -> Piece | None:
         """What the database does not have yet."""
         text = self.answer.text(self.kept.characters)
-        received = self.call.received_tokens(self.kept + Size.of(text))
+        received = (self.kept + Size.of(text)).tokens + self.answer.hidden.tokens
         if not text and received == self.kept_tokens:
             return None
         return Piece(self.turn, self.kept.characters, text, received)
@@ -254,13 +175,8 @@ class Answers:
             return writing.answer
         if mirror := self._mirrors.get(turn.id):
             return mirror.answer
-        answer = Answer(turn.conversation_id, turn.id)
-        answer.accept()
-        if turn.answer:
-            answer.append(turn.answer)
-        if turn.status != "running":
-            answer.end(ending_of(turn))
-        else:
+        answer = Answer.of(turn)
+        if answer.ending is None:
             mirror = self._mirrors[turn.id] = Mirror(answer)
             mirror.task = asyncio.create_task(self._mirror(mirror), name=f"mirror {turn.id}")
         return answer
@@ -349,7 +265,10 @@ class Answers:
         cut = [writing for writing in writings if isinstance(writing.answer.ending, Restarting)]
         if not cut:
             return  # all ended by themselves meanwhile
-        turns = [CutTurn(each.answer.message_id, each.writer, each.answer.text(), each.usage) for each in cut]
+        turns = [
+            CutTurn(each.answer.message_id, each.writer, each.answer.text(), each.usage, each.answer.sources or None)
+            for each in cut
+        ]
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await self._keep_no_more(cut)
@@ -378,7 +297,7 @@ class Answers:
 
     async def _end(self, writing: Writing, ending: Finish | ServiceError) -> None:
         """Count and store the answer, and tell its readers."""
-        status, code = _status_of(ending)
+        status, code = status_of(ending)
         writing.usage = self._count(writing, ending)
         if ending is writing.cut:  # `drain` stores it, with all the others
             writing.answer.end(ending)
@@ -398,7 +317,7 @@ class Answers:
             outcome=ending.status if isinstance(ending, Finish) else ending.cause or ending.code,
             prompt_tokens=tokens.prompt_tokens if tokens else None,
             completion_tokens=tokens.completion_tokens if tokens else None,
-            charged=writing.call.charged_tokens(tokens, Size.of(answer.text())),
+            charged=writing.call.charged_tokens(tokens, Size.of(answer.text()), answer.hidden),
             first_text_ms=None if first_text is None else round(first_text * 1000),
             duration_ms=round((time.monotonic() - writing.began) * 1000),
         )
@@ -416,7 +335,13 @@ class Answers:
                     await self._store.discard_turn(answer.message_id, usage, writer)
                 else:
                     await self._store.finish_turn(
-                        answer.message_id, answer.text(), status=status, code=code, usage_row=usage, writer=writer
+                        answer.message_id,
+                        answer.text(),
+                        status=status,
+                        code=code,
+                        usage_row=usage,
+                        writer=writer,
+                        sources=answer.sources or None,
                     )
                 return
             except StoreUnavailable as error:
@@ -467,9 +392,8 @@ class Answers:
             return
         mirror.piece = followed.piece
         if text := followed.text[answer.length - followed.position :]:
-            answer.append(text)
-        if followed.turn.status != "running":
-            answer.end(ending_of(followed.turn))
+            answer.receive(text)
+        answer.end_with(followed.turn)
 
     async def run(self, closing: asyncio.Event) -> None:
         """Look after the answers until `closing` is set."""
@@ -544,18 +468,6 @@ class Answers:
             log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})
 
 
-def ending_of(turn: Turn) -> Finish | ServiceError:
-    """How a turn ended that is not running."""
-    if turn.status == "running" or turn.status == "error":
-        return every_error().get(turn.code or "", ServiceError)()
-    counted = turn.prompt_tokens is not None and turn.completion_tokens is not None
-    return Finish(turn.status, TokenCount(turn.prompt_tokens or 0, turn.completion_tokens or 0) if counted else None)
-
-
-def _status_of(ending: Finish | ServiceError) -> tuple[Status, str | None]:
-    return (ending.status, None) if isinstance(ending, Finish) else ("error", ending.code)
-
-
 async def _ended(reading: Sequence[Writing | Mirror], seconds: float) -> None:
     tasks = [each.task for each in reading if each.task is not None]
     if tasks:
@@ -572,6 +484,7 @@ def _log_answer(usage: UsageRow, answer: Answer, ending: Finish | ServiceError) 
             "message_id": str(answer.message_id),
             "outcome": usage.outcome,
             "reason": str(ending) if broke else None,
+            "finish_reason": ending.unknown_reason if isinstance(ending, Finish) else None,
             "first_text_ms": usage.first_text_ms,
             "duration_ms": usage.duration_ms,
             "characters": answer.length,

@@ -26,6 +26,7 @@ ORIGINS = ("origins", "any_origin")
 OPTIONAL_NUMBERS = ("temperature", "max_answer_tokens")
 IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
 TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS)
+SWITCHES = ("require_identity", "tell_upstream")
 OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS, "upstream")
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
 LISTED = ("name", "origins", *TENANT_NUMBERS, "model")
@@ -113,6 +114,11 @@ SETTINGS = [
     ),
     click.option(
         "--require-identity/--no-require-identity", default=None, help="refuse every call without a valid user token"
+    ),
+    click.option(
+        "--tell-upstream/--no-tell-upstream",
+        default=None,
+        help="send the provider the ids of the conversation, the message and the request, and the visitor's sub",
     ),
     click.option("--title", type=Value(values.text), metavar="TEXT"),
     click.option("--greeting", type=Value(values.text), metavar="TEXT"),
@@ -260,8 +266,7 @@ def _tenant_changes(given: Mapping[str, Any]) -> TenantSettings:
         changes = dict.fromkeys(IDENTITY_WAYS) | changes
     if given["identity_claims"]:
         changes["identity_claims"] = _distinct(given["identity_claims"])
-    if given["require_identity"] is not None:
-        changes["require_identity"] = given["require_identity"]
+    changes |= {name: given[name] for name in SWITCHES if given[name] is not None}
     return cast(TenantSettings, changes)
 
 

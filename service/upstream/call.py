@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,11 +26,18 @@ from service.errors import (
 from service.settings import Settings
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
-from service.upstream.completion import ChatDecoder, Finish
 from service.upstream.endpoint import Endpoint
 from service.upstream.manners import KnownManners, Manners, Question
 from service.upstream.refusals import Refusal
-from service.upstream.responses import BUSY_SECONDS, body_of, exhaust, is_worth_another_try, refusal_of
+from service.upstream.responses import (
+    BUSY_SECONDS,
+    body_of,
+    exhaust,
+    is_event_stream,
+    is_worth_another_try,
+    refusal_of,
+)
+from service.upstream.stream import Decoder, Finish, Part, Receiver
 from service.upstream.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
 log = logging.getLogger("chatbot")
@@ -39,6 +46,7 @@ LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another 
 STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; one that breaks later was read
 MOST_MANNERS = 5  # in which a question is asked until it is taken
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
+AFTER_DOUBTED_FINISH_SECONDS = 15.0  # where one came before, and then more text
 
 
 @dataclass(slots=True)
@@ -53,11 +61,12 @@ class Call:
     fresh_client: httpx.AsyncClient  # for another try, when the connections that stood idle may all be closed
     endpoint: Endpoint
     question: Question
+    headers: Mapping[str, str]  # beside the endpoint's, which win
     settings: Settings
     circuit: Circuit
     known: KnownManners
-    opened: Callable[[], None]  # called when the upstream has accepted the question
-    relay: Callable[[str], None]  # called with each piece of text
+    decoder: Decoder
+    receiver: Receiver
     stopped: bool = field(default=False, init=False)
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
     refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
@@ -66,7 +75,8 @@ class Call:
     _manners: Manners = field(init=False)
     _tried: set[Manners] = field(default_factory=set, init=False)
     _times_shortened: int = field(default=0, init=False)
-    _decoder: ChatDecoder = field(init=False)
+    _accepted: bool = field(default=False, init=False)  # the response has shown itself to be an answer
+    _characters: int = field(default=0, init=False)  # of the text so far
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
     _sent_at: float = field(default=0.0, init=False)
@@ -74,7 +84,6 @@ class Call:
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._decoder = ChatDecoder(self.settings.max_line_bytes, self.settings.max_json_depth)
         self._ask_by(self.known.of(self.endpoint, self.question.model))
 
     def stop(self) -> None:
@@ -90,11 +99,7 @@ class Call:
             self.stopped = False
         return self.connecting
 
-    def received_tokens(self, text: Size) -> int:
-        """An estimate of what came of the answer so far: its text, of this size, and what is not shown."""
-        return text.tokens + self._decoder.unseen.tokens
-
-    def charged_tokens(self, count: TokenCount | None, text: Size) -> int:
+    def charged_tokens(self, count: TokenCount | None, text: Size, hidden: Size) -> int:
         """What the question and as much of its answer as came may have cost."""
         if not self.sent or self.refused:
             return 0
@@ -102,9 +107,9 @@ class Call:
         return charged_tokens(
             count,
             asked=sum(map(Size.of, prompt), Size()),
-            received=text + self._decoder.unseen,
+            received=text + hidden,
             cap=self.body.get(self._manners.cap_name) or 0,
-            estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + self.received_tokens(text),
+            estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + text.tokens + hidden.tokens,
         )
 
     async def run(self) -> Finish:
@@ -125,7 +130,7 @@ class Call:
                 self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
-        decoder = self._decoder
+        decoder = self.decoder
         self._last_moment = asyncio.get_running_loop().time() + self.settings.answer_timeout
         try:
             async with asyncio.timeout(self._connect_seconds + self.settings.first_text_timeout) as deadline:
@@ -133,22 +138,25 @@ class Call:
                 deadline.reschedule(min(self._last_moment, deadline.when() or self._last_moment))
                 self._is_outage = False
                 try:
-                    self.opened()
                     await self._read(response, decoder, deadline)
+                except ServiceError:
+                    self.refused = not self._accepted  # what came was no answer
+                    raise
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
-            if not decoder.ended:
+            is_over = decoder.is_certain or (decoder.ended and self._within(0) < self._last_moment)
+            if not is_over:
                 raise UpstreamTimeout(f"the upstream sent nothing in time ({type(error).__name__})") from None
         except asyncio.CancelledError:
-            if not (self.stopped and decoder.ended):
+            if not (self.stopped and decoder.is_certain):
                 raise  # otherwise the answer was over before it was stopped
         except (httpx.TransportError, httpx.StreamError, OSError) as error:
-            if self.stopped and not decoder.ended:
+            if self.stopped and not decoder.is_certain:
                 raise asyncio.CancelledError from None
-            if not decoder.ended:
+            if not decoder.is_certain:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
-        return decoder.finish()
+        return self._finish()
 
     @property
     def _connect_seconds(self) -> float:
@@ -168,7 +176,7 @@ class Call:
                 "POST",
                 self.endpoint.url,
                 json=self.body,
-                headers=self.endpoint.headers,
+                headers=self._all_headers(),
                 extensions={"trace": partial(self._trace, deadline)},
             )
             self._reused = False
@@ -242,6 +250,11 @@ class Call:
         self._tried.add(manners)
         self.body = manners.body(self.question, self.endpoint.body)
 
+    def _all_headers(self) -> httpx.Headers:
+        headers = httpx.Headers(dict(self.headers))
+        headers.update(self.endpoint.headers)
+        return headers
+
     async def _trace(self, deadline: asyncio.Timeout, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
@@ -254,34 +267,59 @@ class Call:
             self.sent, self.refused = True, False
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
-    async def _read(self, response: httpx.Response, decoder: ChatDecoder, deadline: asyncio.Timeout) -> None:
-        """Relay the text of the body as it comes. A model's thoughts put the deadline off, too; comments do not."""
-        characters = 0
+    async def _read(self, response: httpx.Response, decoder: Decoder, deadline: asyncio.Timeout) -> None:
+        """Pass the answer on as it comes.
+
+        What the model writes puts the deadline off, its thoughts too; comments do not. A finish that nothing follows
+        ends the answer soon, but not before its text has begun.
+        """
+        if is_event_stream(response):
+            self._accept()
         ended = False
         async with aclosing(body_of(response)) as body:
             async for data in body:
                 before = decoder.steps
-                for text in decoder.feed(data):
-                    characters += len(text)
-                    self._relay_within_bound(text, characters)
+                self._receive(decoder.feed(data))
                 if decoder.done:
                     await exhaust(body)
-                    return
-                if decoder.ended and not ended:
+                    break
+                if decoder.ended and decoder.has_text:
+                    if decoder.steps > before or not ended:
+                        certain = decoder.is_certain
+                        deadline.reschedule(
+                            self._within(AFTER_FINISH_SECONDS if certain else AFTER_DOUBTED_FINISH_SECONDS)
+                        )
                     ended = True
-                    deadline.reschedule(self._within(AFTER_FINISH_SECONDS))
-                elif decoder.steps > before and not ended:
+                elif decoder.steps > before:
                     quiet_until = self._within(self.settings.text_timeout)
                     if abs(quiet_until - (deadline.when() or 0)) > self.settings.text_timeout / 20:  # not at each token
                         deadline.reschedule(quiet_until)
-        for text in decoder.close():
-            characters += len(text)
-            self._relay_within_bound(text, characters)
+                    ended = False
+        self._receive(decoder.close(whole=True))
 
-    def _relay_within_bound(self, text: str, characters: int) -> None:
-        if characters > self.settings.max_answer_chars:
-            raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
-        self.relay(text)
+    def _finish(self) -> Finish:
+        self._receive(self.decoder.close(whole=False))
+        try:
+            finish = self.decoder.finish()
+        except ServiceError:
+            self.refused = not self._accepted
+            raise
+        self._accept()
+        return finish
+
+    def _accept(self) -> None:
+        if not self._accepted:
+            self._accepted = True
+            self.receiver.accept()
+
+    def _receive(self, parts: Iterator[Part]) -> None:
+        for part in parts:
+            if type(part) is str:
+                self._characters += len(part)
+                if self._characters > self.settings.max_answer_chars:
+                    raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
+                self._accept()
+            self.receiver.receive(part)
 
 
 def _is_for_proxy(info: Mapping[str, Any]) -> bool:

@@ -39,6 +39,9 @@ class Size:
     def __add__(self, other: "Size") -> "Size":
         return Size(self.characters + other.characters, self.bytes + other.bytes)
 
+    def __neg__(self) -> "Size":
+        return Size(-self.characters, -self.bytes)
+
     @property
     def tokens(self) -> int:
         """An estimate: rather too many than too few."""

@@ -1,7 +1,7 @@
 """The HTTP clients for all endpoints, opened and closed with the service."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +12,10 @@ import httpx
 from service.settings import Settings
 from service.upstream.call import Call
 from service.upstream.circuit import Circuits
+from service.upstream.completion import ChatDecoder
 from service.upstream.endpoint import Endpoint
 from service.upstream.manners import KnownManners, Question
+from service.upstream.stream import Receiver
 from service.upstream.transport import Transport
 
 # With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
@@ -32,17 +34,25 @@ class Upstream:
     manners: KnownManners
 
     def call(
-        self,
-        endpoint: Endpoint,
-        question: Question,
-        *,
-        opened: Callable[[], None],
-        relay: Callable[[str], None],
+        self, endpoint: Endpoint, question: Question, receiver: Receiver, headers: Mapping[str, str] | None = None
     ) -> Call:
-        """A question, not asked yet; see `Call`."""
-        circuit = self.circuits.of(endpoint)
+        """A question, not asked yet; see `Call`. Another dialect of provider would get its own decoder here.
+
+        `headers` are sent beside the endpoint's own.
+        """
+        settings, circuit = self.settings, self.circuits.of(endpoint)
+        decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth)
         return Call(
-            self.client, self.fresh_client, endpoint, question, self.settings, circuit, self.manners, opened, relay
+            client=self.client,
+            fresh_client=self.fresh_client,
+            endpoint=endpoint,
+            question=question,
+            headers=headers or {},
+            settings=settings,
+            circuit=circuit,
+            known=self.manners,
+            decoder=decoder,
+            receiver=receiver,
         )
 
 

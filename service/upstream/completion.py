@@ -1,104 +1,169 @@
-"""What a streamed chat completion says: bytes in, text out. Pure, without sockets or clocks."""
+"""What a streamed chat completion says: bytes in, the parts of an answer out. Pure, without sockets or clocks."""
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
 from service.store.records import LARGEST_INTEGER, Ending
 from service.upstream.charge import Size, TokenCount
+from service.upstream.citations import Citations
 from service.upstream.event_stream import Event, EventStreamDecoder
+from service.upstream.finish_reasons import for_the_log, is_reason, meaning_of
+from service.upstream.stream import Finish, Hidden, Part, Sources
+from service.upstream.thoughts import LeadingThoughts
 
 COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SURROGATE = re.compile("[\ud800-\udfff]")
+# Events that only say that the connection lives, and data that can't be a piece of a chunk: `ping`, `[HEARTBEAT]`.
+HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+NO_CHUNK = re.compile(r'(?!\[DONE)[^{}"]{1,100}')
 # Of a delta: what is sent beside the text but was not written by the model.
-LABELS = frozenset({"annotations", "channel", "extra_content", "format", "id", "role", "signature", "type"})
-STATUS_OF_FINISH: dict[str, Ending] = {
-    "stop": "complete",
-    "eos": "complete",
-    "eos_token": "complete",
-    "stop_sequence": "complete",
-    "end_turn": "complete",
-    "tool_calls": "complete",
-    "function_call": "complete",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "filtered",
-    "safety": "filtered",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """How an answer ended: `complete`, `length`, `filtered` or `cancelled`, and the provider's count if it gave one."""
-
-    status: Ending
-    usage: TokenCount | None = None
+LABELS = frozenset(
+    {
+        *("annotations", "channel", "citations", "context", "extra_content", "format", "id", "role", "search_results"),
+        *("signature", "type"),
+    }
+)
 
 
 class ChatDecoder:
-    """Decodes the chunks of one streamed chat completion: bytes in, text out.
+    """Decodes one chat completion, streamed or whole; see `stream.Decoder`.
 
-    OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send. Raises a
-    ServiceError when the provider reports an error or sends what is not a chunk; the text before it was given out.
+    OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send.
     """
 
     def __init__(self, max_line_bytes: int = 1_048_576, max_json_depth: int = 64) -> None:
-        self._max_json_depth = max_json_depth
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
-        self.done = False  # `[DONE]` was read: nothing after it counts
-        self.steps = 0  # deltas that brought something: text, or what is not shown, such as a model's thoughts
-        self.unseen = Size()  # what was received and is not shown: thoughts, refusals, calls of tools
+        self.done = False  # `[DONE]` was read
+        self.steps = 0  # deltas that brought something
+        self.has_text = False
+        self._max_bytes = max_line_bytes
+        self._max_json_depth = max_json_depth
         self._events = EventStreamDecoder(max_line_bytes)
+        self._beginning: bytearray | None = bytearray()  # of the body, until it shows what the body is
+        self._document: bytearray | None = None  # a body that is one JSON text
+        self._thoughts: LeadingThoughts | None = LeadingThoughts()  # until the answer has begun
+        self._citations: Citations | None = None
+        self._beside: list[Part] = []  # what the chunk that is being read brought beside its text
         self._refused = False
-        self._has_text = False
+        self._came_since = False  # something of the answer came after the finish_reason
+        self._doubted = False  # that has happened before
         self._half = ""  # the first half of a surrogate pair, whose second half comes in the next delta
+        self._messages: str | None = ""  # the text so far, while messages may have all of it; see `_read_message`
+        self._has_deltas = False  # with the text
 
-    def feed(self, data: bytes) -> Iterator[str]:
-        """The pieces of text that end within `data`."""
-        return self._read(self._events.feed(data))
+    def feed(self, data: bytes) -> Iterator[Part]:
+        """The parts that end within `data`."""
+        if self._beginning is not None:
+            data = self._begin(data)
+        if self._document is None:
+            return self._read(self._events.feed(data))
+        self._document += data
+        if len(self._document) > self._max_bytes:
+            raise InvalidAnswer(f"the upstream's JSON is longer than {self._max_bytes} bytes")
+        return iter(())
 
-    def close(self) -> Iterator[str]:
-        """What the end of the body completes."""
-        return self._read(self._events.flush())
+    def close(self, *, whole: bool = True) -> Iterator[Part]:
+        """What the end of the answer completes. `whole`: the body ended as it should."""
+        if whole and not self.done:
+            if self._beginning:
+                yield from self._read(self._events.feed(bytes(self._beginning)))
+            if self._document is not None:
+                yield from self._read_document(self._document.decode("utf-8", "replace"))
+            yield from self._read(self._events.flush())
+        if self._thoughts is not None:
+            has_ended = self.done or (self.finish_reason is not None and (whole or self.is_certain))
+            text, no_thoughts = self._thoughts.close(complete=has_ended and self._status() == "complete")
+            if no_thoughts:
+                yield Hidden(-Size.of(no_thoughts))
+            if text:
+                self.has_text = True
+                yield text
+            self._thoughts = None
 
     @property
     def ended(self) -> bool:
-        """Whether the provider has said that the answer is over; its usage may still follow."""
-        return self.done or self.finish_reason is not None
+        """Whether the provider has said that the answer is over, and nothing of it came since; usage may follow."""
+        return self.done or (self.finish_reason is not None and not self._came_since)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether that can be relied on. Some send a finish_reason with every chunk."""
+        return self.done or (self.ended and not self._doubted)
 
     def finish(self) -> Finish:
-        """How the answer ended, once the body has. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
+        """How the answer ended. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
         reason = self.finish_reason
-        if reason is None and not (self.done and self._has_text):
-            raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
-        status = STATUS_OF_FINISH.get(reason.lower() if reason else "stop")
+        if reason is None:
+            if not (self.done and self.has_text):
+                raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
+            return Finish("complete", self.usage)
+        status = self._status()
         if status is None:
-            raise UpstreamFailed("the upstream ended with a finish_reason that is not a success")
-        if status == "complete" and not self._has_text:
-            if self._refused:
-                status = "filtered"
-            else:
+            error = UpstreamInterrupted if self.has_text else UpstreamFailed
+            raise error(f"the upstream ended with the finish_reason {for_the_log(reason)}")
+        if status == "complete" and not self.has_text:
+            if not self._refused:
                 raise EmptyAnswer("the upstream ended without any text")
-        return Finish(status, self.usage)
+            status = "filtered"
+        unknown = for_the_log(reason) if meaning_of(reason) == "unknown" else None
+        return Finish(status, self.usage, unknown)
 
-    def _read(self, events: Iterator[Event]) -> Iterator[str]:
+    def _status(self) -> Ending | None:
+        """What the finish_reason means; None for an error."""
+        meaning = meaning_of(self.finish_reason or "")
+        if meaning == "error":
+            return None
+        return "complete" if meaning == "unknown" else meaning
+
+    def _begin(self, data: bytes) -> bytes:
+        """What of the beginning is to be read now; nothing until it is known what the body is."""
+        assert self._beginning is not None
+        self._beginning += data
+        begun = bytes(self._beginning).removeprefix(BYTE_ORDER_MARK).lstrip()
+        if BYTE_ORDER_MARK.startswith(begun) and len(self._beginning) < self._max_bytes:
+            return b""
+        data, self._beginning = bytes(self._beginning), None
+        if begun.startswith(b"<"):
+            raise InvalidAnswer("the upstream answered a page instead of a stream of events")
+        if begun.startswith((b"{", b"[")):
+            self._document = bytearray()
+            return begun
+        return data
+
+    def _read(self, events: Iterator[Event]) -> Iterator[Part]:
         for event in events:
             if self.done:
                 return
             data = event.data.strip()
             if data == "[DONE]":
                 self.done = True
+                yield from self.close()
             elif data:
                 text = self._read_chunk(data, event.event)
+                if self._beside:
+                    yield from self._beside
+                    self._beside.clear()
                 if text:
-                    self._has_text = True
+                    self.has_text = True
                     yield text
+
+    def _read_document(self, data: str) -> Iterator[Part]:
+        """A whole completion, though a stream was asked for."""
+        text = self._read_chunk(data, "")
+        if self.finish_reason is None and not text and not self._beside:
+            raise InvalidAnswer("the upstream answered JSON that is no chat completion")
+        yield from self._beside
+        self._beside.clear()
+        if text:
+            self.has_text = True
+            yield text
+        self.done = True
 
     def _read_chunk(self, data: str, event: str) -> str:
         if _is_deeper(data, self._max_json_depth):
@@ -106,12 +171,18 @@ class ChatDecoder:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError) as error:
+            if event == "error":
+                raise UpstreamInterrupted("the upstream reported an error within its stream") from None
+            if event in HEARTBEATS or NO_CHUNK.fullmatch(data):
+                return ""
             raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
         if not isinstance(chunk, dict):
             return ""
         self._read_usage(chunk.get("usage"))
         if chunk.get("error") or chunk.get("object") == "error" or event == "error":
             raise UpstreamInterrupted("the upstream reported an error within its stream")
+        if "citations" in chunk or "search_results" in chunk:
+            self._note_sources(self._cited().read_lists(chunk))
         return "".join(self._read_choice(choice) for choice in _objects(chunk.get("choices")))
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
@@ -119,28 +190,83 @@ class ChatDecoder:
             return ""
         if choice.get("error"):
             raise UpstreamInterrupted("the upstream reported an error within its stream")
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
-            self.finish_reason = reason
         delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return ""
-        self._refused = self._refused or bool(delta.get("refusal"))
+        text = self._read_delta(delta) if isinstance(delta, dict) else ""
+        if not self._has_deltas and isinstance(message := choice.get("message"), dict):
+            text += self._read_message(message)
+        reason = choice.get("finish_reason")
+        if reason is not None and is_reason(reason):
+            self._note_reason(reason)
+        return text
+
+    def _read_delta(self, delta: dict[str, Any]) -> str:
         content = delta.get("content")
         text = self._whole_characters(_text_of(content))
+        self._has_deltas = self._has_deltas or bool(text)
         if text or any(value for name, value in delta.items() if name != "role"):
             self.steps += 1
             if len(delta) > 1 or not isinstance(content, str):
-                self._count_unseen(delta, content)
+                self._read_beside(delta, content)
+        return self._shown(text) if text else ""
+
+    def _read_message(self, message: dict[str, Any]) -> str:
+        """The text of a message, which some send in place of a delta: whole, or in pieces, or all of it so far.
+
+        Beside deltas that have the text it only repeats them.
+        """
+        text = _text_of(message.get("content"))
+        if self._messages is not None:
+            if text.startswith(self._messages):
+                self._messages, text = text, text[len(self._messages) :]
+            else:
+                self._messages = None  # they come in pieces
+        text = self._whole_characters(text)
+        self.steps += 1
+        self._read_beside(message, message.get("content"))
+        return self._shown(text) if text else ""
+
+    def _shown(self, text: str) -> str:
+        """What of the text is the answer's and not a thought."""
+        if self.finish_reason is not None:
+            self._came_since = True
+        if self._thoughts is None:
+            return text
+        text, thoughts = self._thoughts.feed(text)
+        if thoughts:
+            self._beside.append(Hidden(Size.of(thoughts)))
+        if self._thoughts.over:
+            self._thoughts = None
         return text
 
-    def _count_unseen(self, delta: dict[str, Any], content: Any) -> None:
-        """Some providers send the same thought under several names: it counts once."""
+    def _read_beside(self, delta: dict[str, Any], content: Any) -> None:
+        """What comes with the text. Some providers send the same thought under several names: it counts once."""
+        self._refused = self._refused or bool(delta.get("refusal"))
+        if "annotations" in delta or "context" in delta or "citations" in delta or "search_results" in delta:
+            self._note_sources(self._cited().read_delta(delta))
         others = [value for name, value in delta.items() if name != "content" and name not in LABELS]
         hidden_parts = [part for part in _objects(content) if part.get("type") != "text"]
         for written in set(_written([others, hidden_parts])):
             if written != content:
-                self.unseen += Size.of(written)
+                self._beside.append(Hidden(Size.of(written)))
+                self._came_since = self._came_since or self.finish_reason is not None
+
+    def _note_reason(self, reason: str) -> None:
+        """Note that the answer is over. More text may show that it was not; then the next reason counts.
+
+        Of two without any text in between, a plain end does not take the place of what came first.
+        """
+        self._doubted = self._doubted or self._came_since
+        if self.finish_reason is None or self._came_since or meaning_of(reason) != "complete":
+            self.finish_reason = reason
+        self._came_since = False
+
+    def _cited(self) -> Citations:
+        self._citations = self._citations or Citations()
+        return self._citations
+
+    def _note_sources(self, are_new: bool) -> None:
+        if are_new:
+            self._beside.append(Sources(self._cited().sources))
 
     def _read_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):

@@ -17,6 +17,7 @@ UNPACKED_PIECE_BYTES = 65_536
 GZIP = zlib.MAX_WBITS | 16  # of zlib, which unpacks other formats too
 # What may stand in the log. Other words of an upstream stay out of it: they can be anybody's.
 COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
+ANSWER_TYPES = ("text/event-stream", "application/json", "text/plain", "application/octet-stream")
 COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
 
 
@@ -35,15 +36,30 @@ def is_worth_another_try(status: int, error: ServiceError) -> bool:
     return isinstance(error, Busy) or (status in (500, 502, 504) and isinstance(error, UpstreamFailed))
 
 
+def is_event_stream(response: httpx.Response) -> bool:
+    """Whether it says that it is one, maybe among other types, or says nothing."""
+    return "text/event-stream" in _content_types(response)
+
+
+def _content_types(response: httpx.Response) -> list[str]:
+    """The types in all of the header's fields, without parameters."""
+    value = response.headers.get("content-type") or "text/event-stream"
+    return [one.partition(";")[0].strip().lower() for one in value.split(",")]
+
+
 async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None:
-    """None for a response that is a stream of events; else it is closed, and this says what it is."""
-    content_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    """None for a response that may be an answer; else it is closed, and this says what it is.
+
+    Some send an answer whole, as JSON, or a stream under a type that says nothing: the decoder sees what they are.
+    """
+    content_types = _content_types(response)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if response.status_code == 200:
-        if content_type == "text/event-stream" and encoding in ("identity", "gzip", "x-gzip", ""):
+    if response.is_success:
+        may_be_one = any(each in ANSWER_TYPES or each.endswith("+json") for each in content_types)
+        if may_be_one and encoding in ("identity", "gzip", "x-gzip", ""):
             return None
         await response.aclose()
-        shown = content_type if content_type in COMMON_TYPES else "another type"
+        shown = next((each for each in content_types if each in COMMON_TYPES), "another type")
         packed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
         return InvalidAnswer(f"the upstream answered {shown} in {packed} instead of a stream of events")
     try:

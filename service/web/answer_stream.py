@@ -10,8 +10,8 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from service import errors, schema
-from service.answers.register import Answer
-from service.upstream.completion import Finish
+from service.answers.answer import Answer
+from service.upstream.stream import Finish
 from service.web.connections import ABORT
 from service.web.lifespan import Service
 
@@ -48,7 +48,7 @@ class AnswerStream(EventSourceResponse):
 
 
 async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGenerator[ServerSentEvent, None]:
-    """The events of an answer: `start`, its text as it comes, then exactly one of `done` or `error`."""
+    """The events of an answer: `start`, its text as it comes, what it cites, and exactly one of `done` or `error`."""
     yield _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
     position = after
     while True:
@@ -56,6 +56,8 @@ async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGener
             position += len(text)
             yield _event("message", schema.MessageEvent(chunk=text), id=str(position))
         elif answer.ending is not None:
+            if answer.sources:
+                yield _event("sources", schema.SourcesEvent(sources=schema.sources_of(answer.sources)))
             yield _last_event(answer.ending)
             return
         elif not await answer.more(ping_seconds):

@@ -131,7 +131,7 @@ async def preflight(request: Request) -> Response:
         status_code=204,
         headers={
             "Access-Control-Allow-Methods": "GET, POST, DELETE",
-            "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, X-API-Key, X-User-Token",
+            "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Traceparent, X-API-Key, X-User-Token",
             "Access-Control-Max-Age": "600",
         },
     )

@@ -47,6 +47,8 @@ MESSAGE_ID = UUID("c1f3b1de-6a52-4e0c-8d0f-3f6f0f5d9a27")
 START = schema.StartEvent(conversation_id=CONVERSATION_ID, message_id=MESSAGE_ID)
 CHUNKS = (schema.MessageEvent(chunk="We are open"), schema.MessageEvent(chunk=" from 9 to 17."))
 USAGE = schema.Usage(prompt_tokens=42, completion_tokens=9)
+SOURCE = schema.Source(title="Opening hours", url="https://shop.example/hours")
+SOURCES = schema.SourcesEvent(sources=[SOURCE])
 DONE = schema.DoneEvent(status="complete", usage=USAGE)
 CANCELLED = schema.DoneEvent(status="cancelled", usage=None)
 BROKEN = schema.ErrorEvent(code="upstream_interrupted", error=errors.UpstreamInterrupted.detail)
@@ -76,7 +78,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
     schema.ChatRequest(message="And on Sundays?", conversation_id=CONVERSATION_ID, replaces=[MESSAGE_ID]),
     schema.FeedbackRequest(rating="up"),
     schema.FeedbackRequest(rating="down", comment="It did not answer my question."),
-    *(START, *CHUNKS, USAGE, DONE, CANCELLED, BROKEN, BUSY),
+    *(START, *CHUNKS, SOURCE, SOURCES, USAGE, DONE, CANCELLED, BROKEN, BUSY),
     schema.ChatRequest(message="Is it in stock?", context={"page": "Blue shirt", "price": "29 €"}),
     *(SUMMARY, schema.ConversationList(conversations=[SUMMARY])),
     *(FIELD_ERROR, QUESTION, ANSWER, schema.Conversation(conversation_id=CONVERSATION_ID, messages=[QUESTION, ANSWER])),
@@ -99,6 +101,7 @@ def transcript(position: int, *events: BaseModel) -> str:
 
 STREAMS = {
     "complete": transcript(0, START, *CHUNKS, DONE),
+    "cited": transcript(0, START, schema.MessageEvent(chunk="We are open from 9 to 17 [1]."), SOURCES, DONE),
     "resumed": transcript(11, START, CHUNKS[1], DONE),
     "stopped": transcript(0, START, CHUNKS[0], CANCELLED),
     "broken": transcript(0, START, CHUNKS[0], BROKEN),
@@ -239,7 +242,8 @@ OPERATIONS = (
         "chat",
         "Chat",
         "Ask a question",
-        "The answer, as it is written: `start`, any number of `message`, then exactly one of `done` or `error`. "
+        "The answer, as it is written: `start`, any number of `message`, `sources` if it cites any, then exactly "
+        "one of `done` or `error`. "
         "Comment lines (`: ping`) keep the connection alive.",
         content=STREAM,
         errors=(

@@ -1,0 +1,118 @@
+"""One answer: what has come of it, and how it ended. Readers wait for more of it at any position."""
+
+import asyncio
+import time
+from bisect import bisect_right
+from uuid import UUID
+
+from service.errors import ServiceError, every_error
+from service.store.records import Source, Status, Turn
+from service.upstream.charge import Size, TokenCount
+from service.upstream.stream import Finish, Hidden, Part
+
+
+class Answer:
+    """The answer as far as it is known; a `stream.Receiver`.
+
+    Positions are counted in characters (Unicode code points) from the beginning of its text.
+    """
+
+    def __init__(self, conversation_id: UUID, message_id: UUID) -> None:
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self.opened = asyncio.Event()  # the upstream has accepted the question, or the answer has ended without that
+        self.accepted = False
+        self.ending: Finish | ServiceError | None = None
+        self.sources: list[Source] = []  # what it cites
+        self.hidden = Size()  # of what came and is not shown
+        self.first_text_at: float | None = None  # time.monotonic()
+        self._pieces: list[str] = []
+        self._ends: list[int] = []  # the position after each piece
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @classmethod
+    def of(cls, turn: Turn) -> "Answer":
+        """The answer of a turn, as far as it is stored."""
+        answer = cls(turn.conversation_id, turn.id)
+        answer.accept()
+        if turn.answer:
+            answer.receive(turn.answer)
+        answer.end_with(turn)
+        return answer
+
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return self._ends[-1] if self._ends else 0
+
+    def text(self, after: int = 0) -> str:
+        """The text after a position; empty when the position is at the end or beyond."""
+        first = bisect_right(self._ends, after)
+        pieces = self._pieces[first:]
+        if pieces and first > 0:
+            after -= self._ends[first - 1]
+        text = "".join(pieces)
+        if first == 0 and len(pieces) > 1:  # not to be in memory twice while it is written down
+            self._pieces, self._ends = [text], [self.length]
+        return text[after:]
+
+    def accept(self) -> None:
+        self.accepted = True
+        self.opened.set()
+
+    def receive(self, part: Part) -> None:
+        if isinstance(part, str):
+            if self.first_text_at is None:
+                self.first_text_at = time.monotonic()
+            self._pieces.append(part)
+            self._ends.append(self.length + len(part))
+            self._wake()
+        elif isinstance(part, Hidden):
+            self.hidden += part.size
+        else:
+            self.sources = part.sources
+
+    def end(self, ending: Finish | ServiceError) -> None:
+        """The first ending counts."""
+        self.ending = self.ending or ending
+        self.opened.set()
+        self._wake()
+
+    def end_with(self, turn: Turn) -> None:
+        """End as its turn did, unless that is still running."""
+        if turn.status != "running":
+            self.sources = turn.sources or []
+            self.end(ending_of(turn))
+
+    async def more(self, seconds: float) -> bool:
+        """Wait until there is more text or an ending. False when the seconds passed first."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+        return True
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def ending_of(turn: Turn) -> Finish | ServiceError:
+    """How a turn ended that is not running."""
+    if turn.status == "running" or turn.status == "error":
+        return every_error().get(turn.code or "", ServiceError)()
+    counted = turn.prompt_tokens is not None and turn.completion_tokens is not None
+    return Finish(turn.status, TokenCount(turn.prompt_tokens or 0, turn.completion_tokens or 0) if counted else None)
+
+
+def status_of(ending: Finish | ServiceError) -> tuple[Status, str | None]:
+    """The status and code with which an ending is stored."""
+    return (ending.status, None) if isinstance(ending, Finish) else ("error", ending.code)

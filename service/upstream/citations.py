@@ -1,0 +1,106 @@
+"""What an answer cites: every form in which providers send it becomes one list of web pages."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.schema import MAX_SOURCE_TITLE_CHARS, MAX_SOURCE_URL_CHARS, MAX_SOURCES
+from service.store.records import Source
+
+MAX_READ = 200  # of one list: the pages that count come first
+
+# Beside the choices of a chunk: Perplexity, xAI, and servers that search documents.
+CHUNK_LISTS = ("citations", "search_results")
+# An address without what browsers read as something else: white space, a backslash, quotes, controls, surrogates.
+UNPRINTABLE_CHARACTERS = "\x00-\x20\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+WEB_PAGE = re.compile(f"https?://[^\\s\\\\\"'<>`{{}}|^{UNPRINTABLE_CHARACTERS}]+")
+UNPRINTABLE = re.compile(f"[{UNPRINTABLE_CHARACTERS}]+")
+
+
+class Citations:
+    """Collects what an answer cites. A list that is sent again, maybe longer, takes the place of the one before; what
+    is cited one by one is added."""
+
+    def __init__(self) -> None:
+        self.sources: list[Source] = []
+        self._lists: dict[str, object] = {}  # as they came last
+        self._numbered: dict[str, list[Source]] = {}
+        self._added: list[Source] = []
+
+    def read_lists(self, holder: Mapping[str, Any]) -> bool:
+        """Read `citations` and `search_results`. Whether there is anything new in them."""
+        changed = False
+        for name in CHUNK_LISTS:
+            given = holder.get(name)
+            if isinstance(given, list) and given and given != self._lists.get(name):
+                self._lists[name] = given
+                self._numbered[name] = list(_sources(given))
+                changed = True
+        return changed and self._put_together()
+
+    def read_delta(self, delta: Mapping[str, Any]) -> bool:
+        """Read what a delta or a message cites. Whether there is anything new in it."""
+        changed = self.read_lists(delta)
+        context = delta.get("context")
+        if isinstance(context, dict):
+            changed = self.read_lists(context) or changed
+        annotations = delta.get("annotations")
+        if isinstance(annotations, list):
+            self._added += _sources(annotations)
+            self._added = self._added[:MAX_READ]
+            changed = self._put_together() or changed
+        return changed
+
+    def _put_together(self) -> bool:
+        """A numbered list first, whole, because the text has its numbers; then what is not in it."""
+        numbered = [self._numbered.get(name, []) for name in CHUNK_LISTS]
+        every = [source for some in (*numbered, self._added) for source in some]
+        titles = {source["url"]: source["title"] for source in reversed(every) if source["title"]}
+        urls = [source["url"] for source in next(filter(None, numbered), [])]
+        known = set(urls)
+        for source in every:
+            if source["url"] not in known:
+                known.add(source["url"])
+                urls.append(source["url"])
+        before = self.sources
+        self.sources = [{"title": titles.get(url) or _host(url), "url": url} for url in urls[:MAX_SOURCES]]
+        return self.sources != before
+
+
+def _sources(given: list[Any]) -> Iterator[Source]:
+    for item in given[:MAX_READ]:
+        found = _source(item)
+        if found is not None:
+            yield found
+
+
+def _source(item: Any) -> Source | None:
+    """A page, from its bare address or from an object with one. Its title is empty where there is none."""
+    if isinstance(item, dict):
+        inner = item.get("url_citation")
+        item = inner if isinstance(inner, dict) else item
+        url, title = item.get("url") or item.get("link"), item.get("title")
+    else:
+        url, title = item, None
+    if not isinstance(url, str) or not _is_web_page(url):
+        return None
+    return {"title": _line(title)[:MAX_SOURCE_TITLE_CHARS] if isinstance(title, str) else "", "url": url}
+
+
+def _is_web_page(url: str) -> bool:
+    if len(url) > MAX_SOURCE_URL_CHARS or not WEB_PAGE.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _line(text: str) -> str:
+    return UNPRINTABLE.sub(" ", text[: 2 * MAX_SOURCE_TITLE_CHARS]).strip()
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or url

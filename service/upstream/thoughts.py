@@ -1,0 +1,103 @@
+"""Thoughts that a model writes into its answer: between tags, at the beginning. Providers that know the model send them
+in a field of their own; from others they come as text."""
+
+import re
+
+# What opens thoughts, in lower case, and what closes them.
+TAGS: dict[str, re.Pattern[str]] = {
+    opening: re.compile(re.escape(closing), re.IGNORECASE | re.ASCII)
+    for opening, closing in {
+        "<think>": "</think>",
+        "<thinking>": "</thinking>",
+        "<thought>": "</thought>",
+        "<thoughts>": "</thoughts>",
+        "<reasoning>": "</reasoning>",
+        "<seed:think>": "</seed:think>",
+        "<|begin_of_thought|>": "<|end_of_thought|>",
+        "[think]": "[/think]",
+        "◁think▷": "◁/think▷",
+        "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+    }.items()
+}
+LONGEST_TAG = max(map(len, TAGS))
+MAX_BLOCKS = 20  # of thoughts, one after the other
+MAX_WHITE_SPACE = 1000  # before a tag: what begins with more is an answer
+MAX_HELD_CHARS = 200_000  # of thoughts that may turn out to be the answer
+
+
+class LeadingThoughts:
+    """Separates the thoughts at an answer's beginning from the answer, however both are split."""
+
+    def __init__(self) -> None:
+        self.over = False  # the answer itself has begun: whatever follows is text
+        self._start = ""  # white space, and what may become a tag
+        self._closing: re.Pattern[str] | None = None  # of the thoughts that are being read
+        self._tail = ""  # the end of what was read of them, in which the closing tag may have begun
+        self._held: list[str] = []  # these thoughts with their tag, as they were written
+        self._held_chars = 0
+        self._blocks = 0  # of thoughts that have ended
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """What of the next piece is the answer's, and what is thoughts."""
+        thoughts = ""
+        while True:
+            if self._closing is None:
+                self._start += text
+                begins = self._open()
+                if not begins:
+                    return self._begin() if self.over else "", thoughts
+                text, self._start = self._start[begins:], ""
+            thought, text = self._read(text)
+            thoughts += thought
+            if self._closing is not None:
+                return "", thoughts
+
+    def close(self, *, complete: bool) -> tuple[str, str]:
+        """The end of the answer: what was held back in vain, and what of it was taken for thoughts.
+
+        Thoughts that never end, of an answer that is complete, are all the answer that there is.
+        """
+        self.over = True
+        if self._closing is None:
+            return self._begin(), ""
+        if not complete or self._held_chars > MAX_HELD_CHARS:
+            return "", ""
+        return "".join(self._held), "".join(self._held[1:])
+
+    def _open(self) -> int:
+        """Where the thoughts begin, after their tag; 0 if there are none, or not yet."""
+        begun = self._start.lstrip()
+        space = len(self._start) - len(begun)
+        lowered = begun[:LONGEST_TAG].lower()
+        if self._blocks < MAX_BLOCKS and space <= MAX_WHITE_SPACE:
+            for opening, closing in TAGS.items():
+                if lowered.startswith(opening):
+                    self._closing, self._tail = closing, ""
+                    self._held, self._held_chars = [self._start[: space + len(opening)]], 0
+                    return space + len(opening)
+            if any(opening.startswith(lowered) for opening in TAGS):
+                return 0
+        self.over = True
+        return 0
+
+    def _begin(self) -> str:
+        """The beginning of the answer, without the white space that separates it from thoughts."""
+        begun = self._start.lstrip() if self._blocks else self._start
+        self._start = ""
+        return begun
+
+    def _read(self, text: str) -> tuple[str, str]:
+        """What of a text is thoughts, and what comes after them, if they end in it."""
+        assert self._closing is not None
+        looked_at = self._tail + text
+        closed = self._closing.search(looked_at)
+        if closed is None:
+            self._tail = looked_at[-LONGEST_TAG:]
+            self._held_chars += len(text)
+            if self._held_chars <= MAX_HELD_CHARS:
+                self._held.append(text)
+            return text, ""
+        self._closing = None
+        self._blocks += 1
+        rest = looked_at[closed.end() :]
+        return text[: len(text) - len(rest)], rest

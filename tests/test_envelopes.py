@@ -1,0 +1,208 @@
+"""Answers in the envelopes in which servers really send them."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from cases import load
+from client import Client
+from decoding import decode, every_byte
+from fakes import DONE, Body, answer, data, delta, streamed
+from service.errors import InvalidAnswer, UpstreamInterrupted
+from service.upstream.charge import TokenCount
+from service.upstream.stream import Finish
+
+COMPLETION: dict[str, Any] = {
+    "object": "chat.completion",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+}
+
+
+def whole(**message: Any) -> bytes:
+    """A completion that is not streamed."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+    return json.dumps(COMPLETION | {"choices": [choice]}, indent=1).encode()
+
+
+# A whole completion
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n\t "])
+def test_a_whole_completion_is_an_answer_however_it_is_split(before: bytes) -> None:
+    body = before + whole(content="Hello\n\n\u2028data: there!")
+    for pieces in ([body], every_byte(body)):
+        assert decode(pieces) == ("Hello\n\n\u2028data: there!", Finish("complete", TokenCount(9, 4)))
+
+
+def test_a_whole_completion_has_parts_thoughts_and_no_need_of_a_reason() -> None:
+    assert decode([whole(content=[{"type": "text", "text": "Yes"}], reasoning="Hm")])[0] == "Yes"
+    assert decode([whole(content="<think>Hm</think>\nYes")])[0] == "Yes"
+    assert decode([b'{"choices": [{"message": {"content": "Yes"}}]}']) == ("Yes", Finish("complete"))
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"choices": []}', b'{"choices": [{"mess', b"[]", b'{"answer": "Yes"}'])
+def test_json_that_is_no_completion_is_no_answer(body: bytes) -> None:
+    assert isinstance(decode([body])[1], InvalidAnswer)
+
+
+def test_a_whole_completion_is_read_within_the_bound() -> None:
+    assert isinstance(decode([whole(content="x" * 1_048_576)])[1], InvalidAnswer)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "text/event-stream", "text/plain"]
+)
+async def test_a_whole_completion_is_relayed(client: Client, upstream: respx.Route, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    upstream.mock(side_effect=lambda _: httpx.Response(200, headers=headers, stream=Body([whole(content="Hello!")])))
+    got = await client.ask("Hi")
+    assert (got.names, got.text) == (["start", "message", "done"], "Hello!")
+    assert got.last.data == {"status": "complete", "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"message": "a secret of theirs", "code": "server_error"}}',
+        b'{"error": "a secret of theirs"}',
+        b'{"object": "error", "message": "a secret of theirs"}',
+        b'{"detail": "a secret of theirs"}',
+        b"<!doctype html><title>a secret of theirs</title>",
+        b"",
+        b"a secret of theirs",
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+async def test_what_is_no_answer_is_refused_before_the_stream_and_costs_nothing(
+    client: Client, upstream: respx.Route, body: bytes, content_type: str
+) -> None:
+    upstream.mock(return_value=httpx.Response(200, headers={"Content-Type": content_type}, stream=Body([body])))
+    status, problem, _ = await client.refused()
+    assert status == 502
+    assert "secret" not in problem["detail"]
+    await client.until_idle()
+    assert await client.charged() == 0
+    assert upstream.call_count == 1
+
+
+# Content types
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json, text/event-stream; charset=utf-8",
+        "text/event-stream;charset=utf-8, text/plain",
+        "TEXT/Event-Stream; Charset=UTF-8",
+        "text/plain; charset=utf-8",
+        "application/octet-stream",
+        "",
+        None,
+    ],
+)
+async def test_a_stream_is_read_under_these_types(
+    client: Client, upstream: respx.Route, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    upstream.mock(return_value=httpx.Response(200, headers=headers, stream=Body(answer("Hello!"))))
+    got = await client.ask("Hi")
+    assert (got.text, got.last.data["status"]) == ("Hello!", "complete")
+
+
+@pytest.mark.parametrize("case", load("sse_parser_cases.json", "content_type_cases"))
+async def test_a_type_is_accepted_as_the_standard_says(
+    client: Client, upstream: respx.Route, case: dict[str, Any]
+) -> None:
+    headers = {"Content-Type": case["content_type"]}
+    upstream.mock(return_value=httpx.Response(200, headers=headers, stream=Body(answer("Hello!"))))
+    if case["expected"].startswith("accepted"):
+        assert (await client.ask("Hi")).text == "Hello!"
+    else:
+        assert (await client.refused())[1]["code"] == "invalid_answer"
+
+
+# Heartbeats
+
+
+@pytest.mark.parametrize(
+    "heartbeat",
+    [
+        b"data: ping\n\n",
+        b"data: [PING]\n\n",
+        b"data: : keep-alive\n\n",
+        b"data: OPENROUTER PROCESSING\n\n",
+        b"data: 2026-11-30T09:00:00Z\n\n",
+        b"data: 17\n\ndata: null\n\n",
+        b'data: {"type": "ping"}\n\n',
+        b"event: ping\ndata: still {here}\n\n",
+        b"event: heartbeat\ndata: {\n\n",
+        b"data:\n\n: ping\n\n",
+    ],
+)
+def test_a_heartbeat_is_no_part_of_the_answer(heartbeat: bytes) -> None:
+    pieces = [heartbeat, delta("Hello"), heartbeat, delta(" there", "stop"), heartbeat, DONE]
+    assert decode(pieces) == ("Hello there", Finish("complete"))
+
+
+@pytest.mark.parametrize(
+    "broken", [b'data: {"choices": [\n\n', b'data: "Hello\n\n', b"data: [DONE]x\n\n", b"data: [{\n\n"]
+)
+def test_a_broken_chunk_is_no_heartbeat(broken: bytes) -> None:
+    text, ending = decode([delta("Hello"), broken, delta(" there", "stop"), DONE])
+    assert (text, type(ending)) == ("Hello", InvalidAnswer)
+
+
+@pytest.mark.parametrize("error", [b"event: error\ndata: out of memory\n\n", b"event: error\ndata: {}\n\n"])
+def test_an_error_event_is_an_error_whatever_its_data(error: bytes) -> None:
+    text, ending = decode([delta("Hello"), error, delta(" there", "stop"), DONE])
+    assert (text, type(ending)) == ("Hello", UpstreamInterrupted)
+
+
+# Messages in place of deltas
+
+
+def choice(**fields: Any) -> bytes:
+    return data({"choices": [{"index": 0, **fields}]})
+
+
+def message(text: str, **fields: Any) -> bytes:
+    return choice(delta={}, message={"role": "assistant", "content": text}, **fields)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([message("One two", finish_reason="stop")], id="whole"),
+        pytest.param([message("One "), message("two", finish_reason="stop")], id="in pieces"),
+        pytest.param([message("One "), message("One two"), message("One two", finish_reason="stop")], id="all so far"),
+        pytest.param([delta("One "), delta("two"), message("One two", finish_reason="stop")], id="after the deltas"),
+        pytest.param(
+            [
+                choice(delta={"content": "One "}, message={"content": "One "}),
+                choice(delta={"content": "two"}, message={"content": "One two"}),
+                choice(delta={"content": ""}, message={"content": "One two"}, finish_reason="stop"),
+            ],
+            id="beside the deltas",
+        ),
+        pytest.param([choice(message={"content": "One two"}, finish_reason="stop")], id="without a delta"),
+        pytest.param([choice(delta=None, message={"content": "One two"}, finish_reason="stop")], id="delta null"),
+    ],
+)
+def test_a_message_beside_an_empty_delta_has_the_text(pieces: list[bytes]) -> None:
+    assert decode([*pieces, DONE]) == ("One two", Finish("complete"))
+
+
+def test_many_messages_in_pieces_are_no_work_without_end() -> None:
+    words = [f"{number} " for number in range(20_000)]
+    assert decode([*map(message, words), delta(finish_reason="stop")])[0] == "".join(words)
+
+
+async def test_a_success_of_another_number_is_one(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=httpx.Response(201, stream=Body(answer("Hello!"))))
+    assert (await client.ask("Hi")).text == "Hello!"
+    upstream.mock(return_value=streamed())
+    assert (await client.ask("Hi")).last.data["code"] == "upstream_interrupted"
