@@ -11,9 +11,13 @@ from service.testing.upstream import BASE_URL
 
 @pytest.fixture
 def upstream() -> Iterator[respx.Route]:
-    """The upstream's only route: `upstream.mock(side_effect=answers("Hello!"))`. Other hosts are refused."""
-    with respx.mock(base_url=BASE_URL, assert_all_called=False) as router:
-        yield router.post("/chat/completions")
+    """The upstream's route: `upstream.mock(side_effect=answers("Hello!"))`.
+
+    Calls of this machine go through, the test's own to the service among them; all others are refused.
+    """
+    with respx.mock(assert_all_called=False) as router:
+        router.route(host="127.0.0.1").pass_through()
+        yield router.post(f"{BASE_URL}/chat/completions")
 
 
 @pytest.fixture

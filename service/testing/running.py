@@ -155,7 +155,9 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
     from chatbot import create_app
 
     with tempfile.TemporaryDirectory(prefix="chat-") as directory:
+        sockets = bind("127.0.0.1", 0)
         defaults: dict[str, Any] = {
+            "public_url": url_of(sockets[0]),
             "database_url": f"sqlite+aiosqlite:///{Path(directory, 'chatbot.db')}",
             "openai_base_url": BASE_URL,
             "openai_api_key": "sk-test",
@@ -164,7 +166,6 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
         chosen = GivenSettings(**(defaults | settings))
         added: Future[tuple[str, str]] = Future()
         app = create_app(chosen)
-        sockets = bind("127.0.0.1", 0)
         server = make_server(app, chosen, sockets, lambda: getattr(app.state, "service", None))
 
         async def serve() -> None:

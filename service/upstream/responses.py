@@ -54,7 +54,7 @@ async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None
     """
     content_types = _content_types(response)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if response.is_success:
+    if response.status_code in (200, 201):
         may_be_one = any(each in ANSWER_TYPES or each.endswith("+json") for each in content_types)
         if may_be_one and encoding in ("identity", "gzip", "x-gzip", ""):
             return None
