@@ -4,7 +4,7 @@ everything but the answers is real."""
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ WIDGET = {
     "greeting": "Hi! This is a demonstration: no model answers here, but everything else is real. Ask me anything.",
     "suggestions": ["Show me Markdown", "Give me a long answer", "Show me an error", "Show me a rate limit"],
 }
+LOCAL_ORIGIN = re.compile(r"https?://([a-z0-9-]+\.)*(localhost|127\.0\.0\.1|\[::1\])(:([0-9]+|\*))?")
 ORIGIN = "http://demonstration.invalid"
 BASE_URL = f"{ORIGIN}/v1"
 FIRST_WORD_SECONDS = 0.5
@@ -83,6 +84,11 @@ class Demonstration:
 
     home: Embedded
     studio: Embedded
+
+
+def is_for(origins: Sequence[str]) -> bool:
+    """Whether the demonstration answers a tenant of these origins: all are of this machine."""
+    return bool(origins) and all(map(LOCAL_ORIGIN.fullmatch, origins))
 
 
 async def set_up(store: Store, *, wanted: bool) -> Demonstration | None:

@@ -7,12 +7,15 @@ from client import Client
 from conftest import Serve
 from service.demonstration import BASE_URL, BROKEN, DemonstrationTransport
 
+LOCAL = "http://localhost:5500"
+
 
 @pytest.fixture
 async def demonstration(serve: Serve, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setattr("service.demonstration.WORD_SECONDS", 0)
     monkeypatch.setattr("service.demonstration.FIRST_WORD_SECONDS", 0)
-    async with serve(openai_api_key=None, openai_base_url=None) as client:
+    async with serve(tenant={"origins": [LOCAL]}, openai_api_key=None, openai_base_url=None) as client:
+        client.headers["Origin"] = LOCAL
         yield client
 
 

@@ -525,8 +525,9 @@ async def test_a_tenant_with_its_own_key_is_answered_for_real_beside_the_demonst
     monkeypatch.setenv("SHOP_URL", UPSTREAM)
     async with serve(tenant={"openai_base_url_env": "SHOP_URL"}, openai_api_key=None, openai_base_url=None) as client:
         assert (await client.ask("Hi")).text == "Hello"
-        await client.state["service"].store.set_tenant("shop", openai_base_url_env=None)
-        assert "demonstration" in (await client.ask("Hi")).text
+        local = "http://localhost:5500"
+        await client.state["service"].store.set_tenant("shop", openai_base_url_env=None, origins=[local])
+        assert "demonstration" in (await client.ask("Hi", headers={"Origin": local})).text
 
 
 # Readiness

@@ -139,6 +139,7 @@ async def test_facts_that_are_not_right_are_told_what_is_wrong_with_them(
 
 
 async def test_the_demonstration_answers_the_question_and_not_the_facts(serve: Serve) -> None:
-    async with serve(openai_api_key=None, openai_base_url=None) as client:
-        told = await client.ask("Just saying", context={"page": "show me an error"})
+    local = "http://localhost:5500"
+    async with serve(tenant={"origins": [local]}, openai_api_key=None, openai_base_url=None) as client:
+        told = await client.ask("Just saying", context={"page": "show me an error"}, headers={"Origin": local})
     assert "You said: “Just saying”" in told.text

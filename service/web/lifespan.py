@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from service import demonstration
+from service import demonstration, errors
 from service.access.limits import Reads
 from service.access.own_origins import OwnOrigins
 from service.access.refusals import Ledger
@@ -26,6 +26,7 @@ from service.upstream.endpoint import Endpoint, endpoint_of
 from service.web.assets import Asset, asset_of, load_assets
 from service.web.lag import LoopLag
 from service.web.openapi import openapi
+from service.web.start import log_misspelt, log_start
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).parents[2] / "static"
@@ -53,8 +54,13 @@ class Service:
     own_origins: OwnOrigins
 
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
-        """Where a tenant's questions go. Raises NotSetUp when what it names is not there."""
+        """Where a tenant's questions go. Raises NotSetUp when what it names is not there.
+
+        The demonstration answers on pages of this machine only: no visitor of a real site takes it for the real thing.
+        """
         if self.settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
+            if not demonstration.is_for(tenant.origins):
+                raise errors.NotSetUp("no provider is set: set OPENAI_API_KEY, or OPENAI_BASE_URL")
             return Endpoint(demonstration.BASE_URL)
         return endpoint_of(self.settings, tenant)
 
@@ -82,6 +88,8 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
             own_origins=OwnOrigins(settings.public_origins),
         )
+        log_start(settings, VERSION)
+        await log_misspelt(store)
         _log_own_origins(settings)
         await store.enter()
         with suppress(StoreUnavailable):  # `answers.run` tries again
