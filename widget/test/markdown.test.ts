@@ -59,7 +59,7 @@ const CASES: Record<string, [markdown: string, html: string][]> = {
   code: [
     ['`a < b` and ``c ` d`` and `` ` ``', '<p><code>a < b</code> and <code>c ` d</code> and <code>`</code></p>'],
     ['`**not bold** [x](y)` a ` b', '<p><code>**not bold** [x](y)</code> a ` b</p>'],
-    ['```python title="x"\nif a:\n\n\tb()\n```\nafter', '<pre python>if a:\n\n\tb()</pre><p>after</p>'],
+    ['```python title="x"\nif a:\n\n\tb()\n```\nafter', '<pre python title="x">if a:\n\n\tb()</pre><p>after</p>'],
     ['~~~\n```\n~~~', '<pre>```</pre>'],
     ['````md\n```js\nx\n```\n````', '<pre md>```js\nx\n```</pre>'],
     ['```\nnever closed\n', '<pre>never closed\n</pre>'],
@@ -361,6 +361,8 @@ describe('Markdown', () => {
     ['Some `cod', '<p>Some <code>cod</code></p>'],
     ['See [the docs](https://x.te', '<p>See the docs</p>'],
     ['See [the do', '<p>See the do</p>'],
+    ['See [the docs](ht', '<p>See the docs</p>'],
+    ['See [the docs](<https://x.test', '<p>See the docs</p>'],
     ['See https://x.test/a', '<p>See https://x.test/a</p>'],
     ['![a map](https://x', '<p>Show image: a map</p>'],
     ['x<sup>2', '<p>x<sup>2</sup></p>'],
@@ -377,6 +379,27 @@ describe('Markdown', () => {
     ['\\(a_1 \\,', '<p>\\(a_1 \\,</p>'],
   ])('shows no marker of what was half written when it was cut off: %j', (markdown, expected) => {
     expect(html(createParser(LABELS)(markdown, true, true))).toBe(expected);
+  });
+
+  it.each([
+    ['[a](b "some words', '<p>[a](b "some words</p>'],
+    ["[a](/b 'some words", "<p>[a](/b 'some words</p>"],
+    ['[a](<b some words', '<p>[a](<b some words</p>'],
+    ['[a](<b some words) more)', '<p>[a](<b some words) more)</p>'],
+    ['[a](word', '<p>[a](word</p>'],
+    ['| [a](b "some words | c |', '<table><tr><th>[a](b "some words</th><th>c</th></tr></table>'],
+    ['[d]: https://x.test "some words', '<p class="note"><sup class="cite">d</sup> https://x.test "some words</p>'],
+    ['if a <b and c> d then', '<p>if a <b and c> d then</p>'],
+    ['Begin it with <!-- and some words', '<p>Begin it with <!-- and some words</p>'],
+    ['~~~ some words', '<pre some words></pre>'],
+  ])('loses no word of what was half written when it was cut off: %j', (markdown, expected) => {
+    expect(html(createParser(LABELS, SITE)(markdown, true, true)).replaceAll(/<a [^>]*>|<\/a>/g, '')).toBe(expected);
+  });
+
+  it('takes for a definition only what is nothing else', () => {
+    const text =
+      '[Note]: v1.2 (released today) fixes it\n\n[d]: https://x.test "Title" and more\n\n[e]: https://x.test (Title)';
+    expect(plain(parse(text))).toBe('Note v1.2 (released today) fixes itd https://x.test "Title" and more');
   });
 
   it('keeps finished blocks, items and rows as they are', () => {

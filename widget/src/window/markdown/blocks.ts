@@ -81,7 +81,8 @@ const HALF_ROW = /^(?: {0,3}\||[^`|]{1,60} \|(?: [^`]{0,200})?$)/;
 const UNDERLINE = /^ {0,3}(=+|-+)\s*$/;
 const NOTE = /^ {0,3}\[(\^?)([^\]]{1,99})\]:\s+(?=\S)/;
 /** A label, and the address that it stands for; a title may follow. */
-export const DEFINITION = /^ {0,3}\[([^\]]{1,99})\]:\s+<?(?=\S*[/.:#])([^\s<>]+)>?(?:\s+["'(].*)?$/;
+export const DEFINITION =
+  /^ {0,3}\[([^\]]{1,99})\]:\s+<?((?:https?:|mailto:|tel:|sms:|www\.|\.{0,2}\/)[^\s<>]*)>?(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*$/i;
 /** A tag around blocks, which themselves are shown. */
 const DETAILS = /^ {0,3}<\/?details(?:\s[^<>]*)?>\s*/i;
 
@@ -303,7 +304,7 @@ function closeParagraph(answer: Answer, leaf: Paragraph, ending: Ending, tag = '
 function beginCode(answer: Answer, line: string): boolean {
   const [start, { length: indent } = '', fence = '', info = ''] = FENCE.exec(line) ?? [];
   if (!start && !INDENTED.test(line)) return false;
-  const language = info.replace(/\s\S*=.*/, '').trim();
+  const language = info.trim();
   const text = start ? '' : `\n${line.replace(INDENTED, '')}`;
   innermost(answer).leaf = { kind: 'code', text, fence, indent, language };
   return true;

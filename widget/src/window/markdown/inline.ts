@@ -24,10 +24,12 @@ interface Frame {
 
 /** Whatever may be more than text. 1: ticks; 2, 3: the slash of a tag and its name; 4: an address in brackets; 5: the number of a citation. */
 const TOKEN =
-  /\\?\n|\\[!-/:-@[-`{-~]|(`+)|!?\[|]|\*+|_+|~+|\${1,2}|&#?\w{1,9};|<!--|<(\/?)([a-z]{1,9}\d?)(?:\s[^<>]*)?\/?>|<((?:https?|mailto|tel|sms):[^\s<>]+|[\w.+-]+@[\w.-]+)>|(?<![a-z\d])(?:https?:\/\/|mailto:|tel:|sms:|www\.)|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/gi;
-/** What follows the text of a link: 1, 2: the address; 3: nothing if the text ends before it does. */
+  /\\?\n|\\[!-/:-@[-`{-~]|(`+)|!?\[|]|\*+|_+|~+|\${1,2}|&#?\w{1,9};|<!--|<(\/?)([a-z]{1,9}\d?)(?:\s+[\w:-]+=(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))*\s*\/?>|<((?:https?|mailto|tel|sms):[^\s<>]+|[\w.+-]+@[\w.-]+)>|(?<![a-z\d])(?:https?:\/\/|mailto:|tel:|sms:|www\.)|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/gi;
+/** What follows the text of a link. 1, 2: the address; 3: the title; 4: nothing if the text ends before it does. */
 const TARGET =
-  /\(\s*(?:<([^<>\n]*)>?|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(?:\s+(?:"[^"]*(?:"|$)|'[^']*(?:'|$)))?\s*(\)|$)/y;
+  /\(\s*(?:<([^<>\n]*)(?:>|$)|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(\s+(?:"[^"\n]*"|'[^'\n]*'|["'][^"'\n]{0,200}$))?\s*(\)|$)/y;
+/** An address rather than a word in brackets, as far as it is written. */
+const ADDRESS = /^(?:h?t?t?p?s?|(?:https?:|mailto:|tel:|sms:|www\.|\.{0,2}\/|#)\S*)$/i;
 /** The label of a definition. */
 const REFERENCE = /\[([^[\]]{0,99})]/y;
 /** An end that tells too little of what it will be. */
@@ -132,7 +134,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
   /** A comment is not shown. */
   const comment = () => {
     const found = next('-->');
-    if (found < 0 && !open) push(['<!--']);
+    if (found < 0 && ending !== 'growing') push(['<!--']);
     else end = found < 0 ? text.length : found + 3;
   };
 
@@ -170,10 +172,12 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     const image = mark === '[' ? '' : strings.showImage;
     const target = ahead(TARGET);
     const address = decode((target?.[1] ?? target?.[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1'));
-    if (target && (target[3] || open) && (address || image || nodes.length)) {
+    // What was half written and gets no more is hidden only if no word can be in it.
+    const isHalf = ending === 'growing' || (open && !target?.[3] && ADDRESS.test(address));
+    if (target && (target[4] || isHalf) && (address || image || nodes.length)) {
       end = TARGET.lastIndex;
       stack.pop();
-      return linkTo(target[3] ? address : undefined, nodes, image);
+      return linkTo(target[4] ? address : undefined, nodes, image);
     }
     const label = plain(nodes);
     // An index (`items[0]`) cites nothing.

@@ -7,7 +7,9 @@ const MARKERS = /^[\s>*+_=~`|:#\d.()[\]^xX-]*$/;
 const FENCE = /^[\s>*+\d.)-]*(?:`{3,}[^`]*$|~{3})/;
 /** Whether the beginning of a line is not shown yet; where a text was cut off, whether it never is. */
 const waits = (line: string, ending: Ending): boolean =>
-  ending !== 'whole' && (FENCE.test(line) || (MARKERS.test(line) && (ending === 'growing' || !/[\dx]/i.test(line))));
+  ending !== 'whole' &&
+  ((FENCE.test(line) && (ending === 'growing' || /^[\s>*+\d.)`~-]*[\w+#.-]*\s*$/.test(line))) ||
+    (MARKERS.test(line) && (ending === 'growing' || !/[\dx]/i.test(line))));
 
 /**
  * Parses a text that grows: the whole text so far in, what it shows out. Lines are read once, and finished blocks stay the very
