@@ -32,6 +32,7 @@ function minifyScripts(format) {
       hoist_funs: true,
       unsafe: true,
       unsafe_arrows: true,
+      unsafe_math: true,
       unsafe_methods: true,
       pure_getters: true,
       keep_fargs: false,

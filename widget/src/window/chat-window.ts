@@ -6,6 +6,7 @@ import { Announcer } from './announcer.ts';
 import { ChatController, type Turn } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
 import { ChatMemory } from './chat-memory.ts';
+import { chatMenu, type MenuEntry } from './chat-menu.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
 import { endText } from './end-text.ts';
@@ -48,7 +49,6 @@ export class ChatWindow extends ChatElement {
   declare editing: Turn | undefined;
   declare forgetting: boolean;
   declare notice: string;
-  /** The tenant's picture did not load. */
   /** The tenant's, once it has loaded. */
   declare picture: HTMLImageElement | undefined;
 
@@ -199,7 +199,7 @@ export class ChatWindow extends ChatElement {
         </div>
         <nav @focusout=${this.#onLeave}>
           ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
-          ${this.menu ? this.#renderMenu() : nothing}
+          ${this.menu ? chatMenu(this.#title, this.#chat, this.memory, strings, settings.sound, (entry) => this.#onPick(entry)) : nothing}
           ${
             bubble && !view.full
               ? iconButton(
@@ -255,12 +255,6 @@ export class ChatWindow extends ChatElement {
       <div class="hidden">${this.#announcer.element}</div>
       ${edge(() => this.find('.more')?.focus())}
     `;
-  }
-
-  #renderMenu() {
-    const { sound } = this.#start.settings;
-    return html`<chat-menu .strings=${this.#strings} .chat=${this.#chat} .memory=${this.memory} .hasSound=${sound} .heading=${this.#title}
-      @menu-pick=${this.#onPick}></chat-menu>`;
   }
 
   /** A note about privacy, and where to read more. */
@@ -361,17 +355,18 @@ export class ChatWindow extends ChatElement {
     this.notice = '';
   }
 
-  #onPick({ detail }: CustomEvent<string>): void {
-    this.forgetting = detail === 'forget';
-    this.history ||= detail === 'history';
-    if (detail === 'new') this.newConversation();
-    (detail === 'export' || detail === 'sound' ? this.find('.more') : this)?.focus();
+  #onPick(entry: MenuEntry): void {
+    this.menu = false;
+    this.forgetting = entry === 'forget';
+    this.history ||= entry === 'history';
+    if (entry === 'new') this.newConversation();
+    (entry === 'export' || entry === 'sound' ? this.find('.more') : this)?.focus();
   }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
   #onLeave(event: FocusEvent): void {
     const to = event.relatedTarget as Element | null;
-    if (to && !to.closest('chat-menu, .more')) this.menu = false;
+    if (to && !to.closest('.menu, .more')) this.menu = false;
   }
 
   /** Back to the conversation, from the list of earlier ones or the question whether to delete this one. */

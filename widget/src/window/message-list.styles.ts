@@ -73,7 +73,12 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
-  /* The dots, once something of the answer shows. */
+  typing-indicator { display: flex; gap: 5px; align-items: center; height: 24px; }
+  /* Once something of the answer shows. */
   :not(:empty) + typing-indicator { display: none; }
-  @media (forced-colors: active) { .question, .problem { border: 1px solid; } [data-growing]::after { background: CanvasText; } }
+  i { width: 7px; height: 7px; border-radius: 50%; background: var(--_muted); animation: bounce 1.2s infinite ease-in-out; }
+  i:nth-child(2) { animation-delay: .15s; }
+  i:nth-child(3) { animation-delay: .3s; }
+  @keyframes bounce { 0%, 60%, 100% { opacity: .35; transform: none; } 30% { opacity: 1; transform: translateY(-4px); } }
+  @media (forced-colors: active) { .question, .problem { border: 1px solid; } [data-growing]::after, i { background: CanvasText; } }
 `;

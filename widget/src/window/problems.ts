@@ -3,59 +3,21 @@ import type { Turn } from './chat-controller.ts';
 
 /** The visitor's language comes first, then what the service says to visitors, then what is always true. */
 export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
-  switch (code) {
-    case 'visitor_rate_limited':
-    case 'too_many_answers':
-      return strings.errorRateLimit;
-    case 'budget_exhausted':
-      return strings.errorBudget;
-    case 'rate_limited':
-    case 'budget_reserved':
-    case 'busy':
-    case 'provider_overloaded':
-    case 'overloaded':
-    case 'restarting':
-    case 'database_unavailable':
-    // A proxy on the way answers with a status only.
-    case '429':
-    case '503':
-      return strings.errorBusy;
-    case 'upstream_failed':
-    case 'invalid_answer':
-    case '502':
-      return strings.errorUpstream;
-    case 'upstream_timeout':
-    case '504':
-      return strings.errorTimeout;
-    case 'upstream_interrupted':
-    case 'interrupted':
-    case 'message_not_found':
-      return strings.errorInterrupted;
-    case 'empty_answer':
-      return strings.empty;
-    case 'answer_too_long':
-      return strings.errorAnswerTooLong;
-    case 'body_too_large':
-    case 'question_too_long':
-      return strings.errorTooLong;
-    case 'validation_failed':
-    case 'question_filtered':
-      return strings.errorRejected;
-    case 'user_token_missing':
-    case 'user_token_invalid':
-    case 'user_token_expired':
-      return strings.errorSignIn;
-    case 'key_missing':
-    case 'key_invalid':
-    case 'secret_key_in_browser':
-    case 'secret_key_required':
-    case 'origin_not_allowed':
-    case 'proof_invalid':
-    case '403':
-      return strings.errorUnavailable;
-    case 'internal':
-      return strings.errorGeneric;
-    default:
-      return detail || strings.errorGeneric;
-  }
+  // A number is the status of a proxy on the way.
+  const texts: [codes: RegExp, text: string][] = [
+    [/^visitor_rate_limited|^too_many_answers/, strings.errorRateLimit],
+    [/^budget_exhausted/, strings.errorBudget],
+    [/^rate_limited|^budget_reserved|^busy|overloaded$|^restarting|^database_unavailable|429|503/, strings.errorBusy],
+    [/^upstream_failed|^invalid_answer|502/, strings.errorUpstream],
+    [/^upstream_timeout|504/, strings.errorTimeout],
+    [/interrupted$|^message_not_found/, strings.errorInterrupted],
+    [/^empty_answer/, strings.empty],
+    [/^answer_too_long/, strings.errorAnswerTooLong],
+    [/^body_too_large|^question_too_long/, strings.errorTooLong],
+    [/^validation_failed|^question_filtered/, strings.errorRejected],
+    [/^user_token_/, strings.errorSignIn],
+    [/^key_|^secret_key_|^origin_not_allowed|^proof_invalid|403/, strings.errorUnavailable],
+    [/^internal/, strings.errorGeneric],
+  ];
+  return texts.find(([codes]) => codes.test(code))?.[1] ?? (detail || strings.errorGeneric);
 }

@@ -1,23 +1,14 @@
-import { html } from 'lit/html.js';
-import { ChatElement, register } from './chat-element.ts';
-import { shared } from './shared.styles.ts';
-import { styles } from './typing-indicator.styles.ts';
+import { define } from '../app/dom.ts';
 
 /** Three dots, until an answer's first words are there. Screen readers are told in words elsewhere. */
-export class TypingIndicator extends ChatElement {
-  static override styles = [shared, styles];
-
-  override connectedCallback(): void {
-    super.connectedCallback();
+export class TypingIndicator extends HTMLElement {
+  connectedCallback(): void {
     this.ariaHidden = 'true';
-  }
-
-  override render() {
-    return html`<i></i><i></i><i></i>`;
+    this.replaceChildren(...[1, 2, 3].map(() => document.createElement('i')));
   }
 }
 
-register('typing-indicator', TypingIndicator);
+define('typing-indicator', TypingIndicator);
 
 declare global {
   interface HTMLElementTagNameMap {
