@@ -80,7 +80,7 @@ def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop:
     console: list[str] = []
     page.on("console", lambda message: console.append(message.text))
     page.goto(f"{shop.url}/widget.html?id={shop.widget_id}")
-    expect(page.locator("body")).to_have_text("A chat widget.")
+    expect(page.locator("body")).to_have_text("A chat.")
     assert page.evaluate("document.body.childElementCount") == 0
     assert console == []
 

@@ -3,7 +3,7 @@ import { AiChatWidget } from './ai-chat-widget.ts';
 import { awaitInit, type Page } from './handshake.ts';
 
 if (parent === window) {
-  document.body.textContent = 'A chat widget.';
+  document.body.textContent = 'A chat.';
 } else {
   const page: Page = JSON.parse((document.querySelector('meta') as HTMLMetaElement).content);
   awaitInit(page, (init, port, origin) => {

@@ -60,7 +60,7 @@ export class ChatHistory extends ChatElement {
     const asked = chat === this.asked;
     const label = asked ? strings.forgetYes : fill(strings.historyDelete, { title: chat.title });
     return html`<li>
-      <button class="chat" type="button" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
+      <button class="chat" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
         <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
       </button>
       ${iconButton(label, asked ? label : icons.bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}

@@ -21,7 +21,7 @@ export function chatMenu(
   const { muted } = memory.get();
   const item = (shown: boolean | undefined, entry: MenuEntry, label: string, icon: unknown, pressed?: boolean) =>
     shown
-      ? html`<button type="button" aria-pressed=${pressed ?? nothing} @click=${() => {
+      ? html`<button aria-pressed=${pressed ?? nothing} @click=${() => {
           if (entry === 'export') download(conversationText(heading, turns, strings));
           if (entry === 'sound') memory.set({ muted: !muted });
           pick(entry);

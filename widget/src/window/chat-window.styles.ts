@@ -20,7 +20,7 @@ export const styles = css`
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow-wrap: anywhere; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
     font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
-    -webkit-font-smoothing: antialiased; -webkit-text-size-adjust: 100%;
+    -webkit-text-size-adjust: 100%;
   }
   :host([theme='dark']) {
     --_bg: var(--a4w-bg-color, var(--_ontext, #15171b));
@@ -43,7 +43,7 @@ export const styles = css`
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
   .who { flex: 1; min-width: 0; }
   h1 {
-    width: fit-content; margin: 0; font-size: 15px; font-weight: 650; line-height: 1.3; letter-spacing: -.01em;
+    width: fit-content; margin: 0; font-size: 15px; font-weight: 650; line-height: 1.3;
     max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   }
   .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }

@@ -237,7 +237,7 @@ export class ChatWindow extends ChatElement {
       ${
         this.#needsConsent
           ? html`<div class="consent">${this.#renderPrivacy(settings.privacy ?? strings.consentText)}
-              <button class="pill primary" type="button" @click=${this.#agree}>${strings.consent}</button></div>`
+              <button class="pill primary" @click=${this.#agree}>${strings.consent}</button></div>`
           : html`<input-area
               ?hidden=${this.history}
               .strings=${strings}
@@ -273,8 +273,8 @@ export class ChatWindow extends ChatElement {
     const { handoff } = this.#start.settings;
     if (this.forgetting) {
       return html`${strings.forgetConfirm}
-        <button class="danger" type="button" @click=${this.#forget}>${strings.forgetYes}</button>
-        <button class="asking" type="button" @click=${this.#back}>${strings.forgetNo}</button>`;
+        <button class="danger" @click=${this.#forget}>${strings.forgetYes}</button>
+        <button class="asking" @click=${this.#back}>${strings.forgetNo}</button>`;
     }
     return html`<span>${this.notice || strings.note}</span>
       ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;

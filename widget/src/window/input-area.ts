@@ -67,7 +67,7 @@ export class InputArea extends ChatElement {
       ${
         this.editing
           ? html`<div class="editing">${icons.pen}<span>${strings.editing}</span>
-              <button class="pill" type="button" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
+              <button class="pill" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
           : nothing
       }
       <form>

@@ -59,8 +59,8 @@ export const styles = css`
     box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
   }
   .mark svg { width: 28px; }
-  .greeting { max-width: 15em; margin: 0; font-size: 22px; font-weight: 650; line-height: 1.3; letter-spacing: -.02em; text-wrap: balance; white-space: pre-line; }
-  .long { max-width: 22em; font-size: 16px; font-weight: 450; line-height: 1.55; letter-spacing: 0; text-wrap: pretty; }
+  .greeting { max-width: 15em; margin: 0; font-size: 22px; font-weight: 650; line-height: 1.3; text-wrap: balance; white-space: pre-line; }
+  .long { max-width: 22em; font-size: 16px; font-weight: 450; line-height: 1.55; text-wrap: pretty; }
   .chips { display: flex; flex-direction: column; gap: 8px; }
   .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: 14px; line-height: 1.4; }
   .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }

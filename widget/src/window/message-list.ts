@@ -140,7 +140,7 @@ export class MessageList extends ChatElement {
     return texts.length
       ? html`<div class="chips" role="group" aria-label=${this.strings.suggestions}>${texts.map(
           (text) =>
-            html`<button class="pill" type="button" dir="auto" @click=${() => this.tell('message-send', text)}>${text}</button>`,
+            html`<button class="pill" dir="auto" @click=${() => this.tell('message-send', text)}>${text}</button>`,
         )}</div>`
       : nothing;
   }
@@ -148,7 +148,7 @@ export class MessageList extends ChatElement {
   #renderRestoreFailed() {
     const { strings } = this;
     return html`<div class="notice problem">${icons.alert}<span>${strings.restoreFailed}</span>
-      <button class="pill" type="button" @click=${() => this.chat.restore()}>${icons.retry}${strings.retry}</button></div>`;
+      <button class="pill" @click=${() => this.chat.restore()}>${icons.retry}${strings.retry}</button></div>`;
   }
 
   readonly #renderTurn = (turn: Turn, index: number, turns: Turn[]) => {
@@ -200,11 +200,11 @@ export class MessageList extends ChatElement {
     const { strings } = this;
     const busy = this.chat.status !== 'idle';
     if (turn.status === 'length') {
-      return html`<button class="pill" type="button" ?disabled=${busy}
+      return html`<button class="pill" ?disabled=${busy}
         @click=${() => this.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
     }
     const seconds = Math.ceil((turn.retryAt - Date.now()) / 1000);
-    return html`<button class="pill" type="button" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
+    return html`<button class="pill" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
       seconds > 0 ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry
     }</button>`;
   }
