@@ -15,6 +15,7 @@ from service.commands.arguments import Group, OutputError, explain
 from service.commands.conversations import conversations, purge
 from service.commands.keys import keys
 from service.commands.tenants import tenants
+from service.commands.upstream import upstream
 from service.commands.usage import usage
 from service.store.records import StoreError
 
@@ -22,7 +23,7 @@ PROGRAM = "manage.py"
 
 commands = Group(
     help=(__doc__ or "").partition("\n")[0],
-    commands=[tenants, keys, conversations, usage, purge],
+    commands=[tenants, keys, conversations, usage, upstream, purge],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 

@@ -229,6 +229,12 @@ class OutOfCredit(UpstreamFailed):
     cause = "out_of_credit"
 
 
+class AddressUnknown(UpstreamFailed):
+    """No chat completions are at the provider's address."""
+
+    cause = "address_unknown"
+
+
 class NotSetUp(UpstreamFailed):
     """No provider is set, or a variable that names one is not."""
 

@@ -277,8 +277,8 @@ class ErrorEvent(Outgoing):
     code: str = Field(description="Stable; more may come.")
     cause: str | Absent = Field(
         default=None,
-        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit` or "
-        "`not_set_up`. For the operator: a visitor can do nothing about any of them.",
+        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
+        "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
         exclude_if=_is_none,
     )
     error: str
@@ -304,8 +304,8 @@ class Problem(Outgoing):
     code: str = Field(description="Stable; more may come.")
     cause: str | Absent = Field(
         default=None,
-        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit` or "
-        "`not_set_up`. For the operator: a visitor can do nothing about any of them.",
+        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
+        "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
         exclude_if=_is_none,
     )
     errors: list[FieldError] | Absent = Field(

@@ -23,6 +23,7 @@ FILTERED = (422, "question_filtered", None)
 KEY = (502, "upstream_failed", "key_refused")
 MODEL = (502, "upstream_failed", "model_unknown")
 CREDIT = (502, "upstream_failed", "out_of_credit")
+ADDRESS = (502, "upstream_failed", "address_unknown")
 FAILED = (502, "upstream_failed", None)
 
 MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
@@ -45,8 +46,8 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (404, nested('model "llama9" not found, try pulling it first'), MODEL),
     (403, nested("Project has no access", code="model_not_found"), MODEL),
     (400, nested("The supported API model names are a and b, but you passed c."), MODEL),
-    (404, "404 page not found", FAILED),
-    (307, {}, FAILED),
+    (404, "404 page not found", ADDRESS),
+    (307, {}, ADDRESS),
     (402, nested("This request requires more credits", code=402), CREDIT),
     (429, nested(type="insufficient_quota", code="insufficient_quota"), CREDIT),
     (429, nested(type="insufficient_quota", code="credit_balance_exhausted"), CREDIT),

@@ -88,6 +88,7 @@ DIALECTS: dict[str, Dialect] = {
         usage="last chunk",
         thoughts="parts",
         error=flat_error,
+        refused_fields=("stream_options", "max_completion_tokens"),
         reasons={"length": "model_length"},
     ),
     "deepseek": Dialect(usage="last chunk", heartbeat=b": keep-alive\n\n"),

@@ -6,6 +6,8 @@
 import asyncio
 import logging
 import random
+import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
@@ -184,7 +186,7 @@ class Call:
                 response = await client.send(request, stream=True)
             except httpx.ConnectError as error:
                 if self.stopped or not tries_left:
-                    raise UpstreamFailed(f"no connection to the upstream ({type(error).__name__})") from None
+                    raise UpstreamFailed(f"no connection to the upstream: {_why(error)}") from None
                 wait = _backoff(tries_left)
             except httpx.ProxyError:
                 raise UpstreamFailed("the proxy does not connect to the upstream; check UPSTREAM_PROXY") from None
@@ -320,6 +322,23 @@ class Call:
                     raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
                 self._accept()
             self.receiver.receive(part)
+
+
+def _why(error: BaseException) -> str:
+    """Why there is no connection, and what to look at."""
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return "its certificate is not trusted; UPSTREAM_CA_FILE is for authorities of your own"
+            case ssl.SSLError():
+                return "it does not speak TLS; check the address and its port"
+            case socket.gaierror():
+                return "its name is not known; check OPENAI_BASE_URL"
+            case ConnectionRefusedError():
+                return "nothing listens there; check the address and its port"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def _is_for_proxy(info: Mapping[str, Any]) -> bool:

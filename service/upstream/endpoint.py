@@ -39,6 +39,12 @@ class Endpoint:
         return urlsplit(self.base_url).hostname or ""
 
     @property
+    def shown_url(self) -> str:
+        """The base URL without a user and a password."""
+        parts = urlsplit(self.base_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def cap_name(self) -> str:
         """The field that bounds an answer. OpenAI's newer models refuse the old name, other servers the new one."""
         is_openai = self.host == "api.openai.com" or self.host.endswith(".openai.azure.com")

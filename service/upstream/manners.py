@@ -96,22 +96,23 @@ class KnownManners:
         before = self.of(endpoint, model)
         if manners != before:
             self._known[endpoint, model] = manners
-            changes = "; ".join(_changes(before, manners))
+            new = "; ".join(changes(before, manners))
             log.warning(
                 "the endpoint refused what it was sent: it is asked differently from now on",
-                extra={"endpoint": endpoint.host, "model": model, "changes": changes},
+                extra={"endpoint": endpoint.host, "model": model, "changes": new},
             )
 
 
-def _changes(before: Manners, after: Manners) -> list[str]:
-    changes = [f"without {name}" for name in sorted(after.left_out - before.left_out)]
+def changes(before: Manners, after: Manners) -> list[str]:
+    """What is new, in words for the operator."""
+    new = [f"without {name}" for name in sorted(after.left_out - before.left_out)]
     if after.cap_name != before.cap_name:
-        changes.append(f"{after.cap_name} in place of {before.cap_name}")
+        new.append(f"{after.cap_name} in place of {before.cap_name}")
     if after.cap_bound != before.cap_bound:
-        changes.append(f"{after.cap_name} at most {after.cap_bound}")
+        new.append(f"{after.cap_name} at most {after.cap_bound}")
     if after.system_role != before.system_role:
-        changes.append("the system prompt in the first message of the user")
-    return changes
+        new.append("the system prompt in the first message of the user")
+    return new
 
 
 def _bound_in(refusal: Refusal, model: str, cap: int) -> int | None:

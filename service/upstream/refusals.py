@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from service.errors import (
+    AddressUnknown,
     Busy,
     KeyRefused,
     ModelUnknown,
@@ -100,7 +101,7 @@ OPERATOR: dict[Kind, str] = {
     "key": "it refuses the key; check OPENAI_API_KEY, or the variable that --openai-key-env names, and its rights",
     "busy": "its rate limit is reached; raise it at the provider, or lower the tenants' limits",
     "overloaded": "it is overloaded",
-    "address": "no chat completions are there; check OPENAI_BASE_URL, which often ends in /v1",
+    "address": "no chat completions are there; check OPENAI_BASE_URL, which often ends in /v1, by `upstream check`",
     "refused": "it refuses the question; run `manage.py upstream check`",
     "failed": "it failed",
 }
@@ -112,6 +113,7 @@ ERRORS: dict[Kind, type[ServiceError]] = {
     "key": KeyRefused,
     "busy": Busy,
     "overloaded": ProviderOverloaded,
+    "address": AddressUnknown,
 }
 # What the text decides where no code does, by status; and what is left.
 POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
