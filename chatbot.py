@@ -45,11 +45,12 @@ from service.upstream.caller import Ids, trace_headers
 from service.upstream.endpoint import Endpoint
 from service.upstream.manners import Question
 from service.upstream.prompt import Prompt, with_facts
-from service.web.answer_stream import AnswerStream
+from service.web.answer_stream import EXAMPLES, AnswerStream
 from service.web.conversations import conversation, conversations, feedback, stop
 from service.web.edge import API, Edge, preflight
 from service.web.lifespan import run_service
 from service.web.listening import bind
+from service.web.openapi import ANYONE, LIMITED, STREAM, operation
 from service.web.operations import docs, health, metrics, openapi_json, ready
 from service.web.pages import asset, home, loader, studio, studio_preview, widget_html
 from service.web.problems import exception_handlers
@@ -59,6 +60,29 @@ from service.web.server import run_server
 __all__ = ["Settings", "create_app"]
 
 
+@operation(
+    "POST",
+    "chat",
+    "Ask a question",
+    "The answer, as it is written: `start`, any number of `message`, `sources` if it cites any, then exactly one of "
+    "`done` or `error`. Comment lines (`: ping`) keep the connection alive.",
+    content=STREAM,
+    examples=EXAMPLES,
+    body=schema.ChatRequest,
+    parameters=("Last-Event-ID",),
+    headers=("Cache-Control", "X-Accel-Buffering", *LIMITED),
+    security=ANYONE,
+    errors=(
+        *errors.AUTHENTICATION,
+        *errors.BODY,
+        *errors.LIMITS,
+        *errors.UPSTREAM,
+        errors.ConversationUnknown,
+        errors.MessageUnknown,
+        errors.MessageIdTaken,
+        errors.ConversationChanged,
+    ),
+)
 async def chat(request: Request) -> Response:
     """Answer a question as a stream of events; `schema.py` describes them."""
     service = service_of(request)
@@ -181,9 +205,9 @@ async def _disconnected(request: Request) -> None:
 api_routes = [
     Route(f"{API}/chat", chat, methods=["POST"]),
     Route(f"{API}/conversations", conversations, methods=["GET"]),
-    Route(f"{API}/conversations/{{id}}", conversation, methods=["GET", "DELETE"]),
-    Route(f"{API}/messages/{{id}}/stop", stop, methods=["POST"]),
-    Route(f"{API}/messages/{{id}}/feedback", feedback, methods=["POST"]),
+    Route(f"{API}/conversations/{{conversation_id}}", conversation, methods=["GET", "DELETE"]),
+    Route(f"{API}/messages/{{message_id}}/stop", stop, methods=["POST"]),
+    Route(f"{API}/messages/{{message_id}}/feedback", feedback, methods=["POST"]),
 ]
 routes = [
     *api_routes,
@@ -208,7 +232,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with run_service(chosen) as service:
+        async with run_service(chosen, routes) as service:
             app.state.service = service
             yield {"service": service}
 

@@ -303,3 +303,42 @@ def every_error(base: type[ServiceError] = ServiceError) -> dict[str, type[Servi
     for subclass in base.__subclasses__():
         errors = every_error(subclass) | errors
     return errors
+
+
+# By where they are raised, for the API's document.
+
+ANY_REQUEST = (ServiceError, BadRequest, HeadTooLarge)
+DATABASE = (*ANY_REQUEST, DatabaseUnavailable)
+AUTHENTICATION = (
+    *DATABASE,
+    KeyMissing,
+    KeyInvalid,
+    OriginNotAllowed,
+    ProofInvalid,
+    SecretKeyRequired,
+    SecretKeyInBrowser,
+    UserTokenMissing,
+    UserTokenInvalid,
+    UserTokenExpired,
+)
+BODY = (RequestTimeout, MalformedJSON, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
+LIMITS = (
+    RateLimited,
+    VisitorRateLimited,
+    TooManyAnswers,
+    BudgetReserved,
+    BudgetExhausted,
+    Overloaded,
+    Restarting,
+)
+UPSTREAM = (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamTimeout,
+    InvalidAnswer,
+    Busy,
+    ProviderOverloaded,
+    QuestionTooLong,
+    QuestionFiltered,
+)
+IN_STREAM = (*UPSTREAM, EmptyAnswer, AnswerTooLong, MessageUnknown, Restarting, Interrupted, ServiceError)

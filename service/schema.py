@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -16,11 +15,10 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
 
-from service.errors import MalformedJSON, ServiceError, ValidationFailed
+from service.errors import Busy, MalformedJSON, NotFound, ServiceError, UpstreamInterrupted, ValidationFailed
 from service.store import records
 
 MAX_COMMENT_CHARS = 1000
@@ -31,6 +29,10 @@ MAX_SOURCES = 20
 MAX_SOURCE_TITLE_CHARS = 200
 MAX_SOURCE_URL_CHARS = 2000
 MAX_ERROR_CHARS = 200  # of a field's name, which a request may choose
+
+# What the examples speak of.
+CONVERSATION_ID = "5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11"
+MESSAGE_ID = "c1f3b1de-6a52-4e0c-8d0f-3f6f0f5d9a27"
 
 Seconds = Annotated[int, Field(ge=0)]
 Absent = SkipJsonSchema[None]
@@ -57,6 +59,20 @@ FactName = Annotated[str, Field(min_length=1, max_length=64)]
 Fact = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": NO_NUL}), AfterValidator(_without_nul)]
 
 
+def examples(*values: JsonSchemaValue) -> ConfigDict:
+    """What stands beside a model in the API's document."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
+
+
+def examples_of(model: type[BaseModel]) -> list[Any]:
+    """The examples of a model, as they go over the wire."""
+    extra = model.model_config.get("json_schema_extra")
+    assert isinstance(extra, dict)
+    found = extra["examples"]
+    assert isinstance(found, list)
+    return found
+
+
 class Incoming(BaseModel):
     """A request body. Fields that it does not know are refused, so that a misspelt one is noticed."""
 
@@ -65,6 +81,14 @@ class Incoming(BaseModel):
 
 class ChatRequest(Incoming):
     """One question of a visitor."""
+
+    model_config = examples(
+        {"message": "What are your opening hours?"},
+        {"message": "And on Sundays?", "conversation_id": CONVERSATION_ID, "message_id": MESSAGE_ID},
+        {"message": "And on Sundays?", "conversation_id": CONVERSATION_ID, "regenerate": True},
+        {"message": "And on Sundays?", "conversation_id": CONVERSATION_ID, "replaces": [MESSAGE_ID]},
+        {"message": "Is it in stock?", "context": {"page": "Blue shirt", "price": "29 €"}},
+    )
 
     message: str = Field(
         description="The question. Surrounding white space is removed; something visible must be left, and no more "
@@ -115,6 +139,11 @@ class ChatRequest(Incoming):
 class FeedbackRequest(Incoming):
     """What a visitor thinks of an answer."""
 
+    model_config = examples(
+        {"rating": "up"},
+        {"rating": "down", "comment": "It did not answer my question."},
+    )
+
     rating: records.Rating
     comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARS, json_schema_extra={"pattern": NO_NUL})
 
@@ -122,100 +151,6 @@ class FeedbackRequest(Incoming):
     @classmethod
     def _check_comment(cls, value: str | None) -> str | None:
         return None if value is None else _without_nul(value)
-
-
-# What a tenant's widget looks like
-
-MAX_IMAGE_CHARS = 50_000
-# In a policy, white space, commas, semicolons and quotes would end an address; whoever needs them writes them as %xx.
-WEB_IMAGE = re.compile(
-    r"https://([A-Za-z0-9.-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9._~%!$&()*+=:@/-]*)?(\?[A-Za-z0-9._~%!$&()*+=:@/?-]*)?"
-)
-DATA_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp|avif|svg\+xml);base64,[A-Za-z0-9+/=]+")
-
-
-def _color(value: str) -> str:
-    if not re.fullmatch(r"#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})", value):
-        raise ValueError("must be a colour such as #1a6b54")
-    return value
-
-
-def _locale(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
-        raise ValueError("must be a language tag such as de or pt-BR")
-    return value
-
-
-def _image_url(value: str) -> str:
-    if not WEB_IMAGE.fullmatch(value) and not DATA_IMAGE.fullmatch(value):
-        raise ValueError("must be an https:// address or a data:image/…;base64,… one")
-    return value
-
-
-def image_source(value: object) -> str | None:
-    """An image's address as a source of a Content-Security-Policy, if it needs one: exact, but for its query."""
-    found = WEB_IMAGE.fullmatch(value) if isinstance(value, str) else None
-    return f"https://{found[1].lower()}{found[2] or '/'}" if found else None
-
-
-def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme != "https" or not parts.hostname or not value.isprintable() or " " in value:
-        raise ValueError("must be an https:// address")
-    return value
-
-
-def _handoff(value: str) -> str:
-    address = value.removeprefix("mailto:")
-    if re.fullmatch(r"[^\s@<>\":]+@[^\s@<>\"?]+(\?[^\s<>\"]*)?", address):
-        return value
-    return _web_url(value)
-
-
-ImageUrl = Annotated[str, Field(max_length=MAX_IMAGE_CHARS), AfterValidator(_image_url)]
-WebUrl = Annotated[str, Field(max_length=2000), AfterValidator(_web_url)]
-Question = Annotated[str, Field(min_length=1, max_length=200)]
-Questions = Annotated[list[Question], Field(max_length=6)]
-
-
-class WidgetSettings(BaseModel):
-    """What an operator may set of a tenant's widget. What is left out is the widget's default.
-
-    The names are those of the script tag's attributes, `data-privacy-url` for `privacyUrl`.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    title: str | None = Field(default=None, max_length=100)
-    greeting: str | None = Field(default=None, max_length=1000)
-    placeholder: str | None = Field(default=None, max_length=200)
-    color: Annotated[str, AfterValidator(_color)] | None = None
-    position: Literal["bottom-right", "bottom-left"] | None = None
-    theme: Literal["auto", "light", "dark"] | None = None
-    locale: Annotated[str, Field(max_length=35), AfterValidator(_locale)] | None = None
-    suggestions: Questions | None = None
-    followUps: Questions | None = None
-    avatar: ImageUrl | None = None
-    icon: ImageUrl | None = None
-    offsetX: float | None = Field(default=None, ge=0, le=400, allow_inf_nan=False)
-    offsetY: float | None = Field(default=None, ge=0, le=400, allow_inf_nan=False)
-    sound: bool | None = None
-    consent: bool | None = None
-    privacy: str | None = Field(default=None, max_length=500)
-    privacyUrl: WebUrl | None = None
-    handoff: Annotated[str, Field(max_length=2000), AfterValidator(_handoff)] | None = None
-    proactive: str | None = Field(default=None, max_length=300)
-    proactiveDelay: float | None = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
-    proactivePath: str | None = Field(default=None, max_length=500)
-    proactiveExit: bool | None = None
-
-    @model_validator(mode="after")
-    def _check_texts(self) -> Self:
-        for name, value in self:
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and re.search("[\0\ud800-\udfff]", text):
-                    raise ValueError(f"{name} has characters that are not text")
-        return self
 
 
 class Outgoing(BaseModel):
@@ -231,12 +166,20 @@ def _is_none(value: object) -> bool:
 class Usage(Outgoing):
     """What the provider counted, in tokens."""
 
+    model_config = examples(
+        {"prompt_tokens": 42, "completion_tokens": 9},
+    )
+
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
 
 
 class StartEvent(Outgoing):
     """Event `start`, the first: which conversation and turn this is."""
+
+    model_config = examples(
+        {"conversation_id": CONVERSATION_ID, "message_id": MESSAGE_ID},
+    )
 
     conversation_id: UUID
     message_id: UUID
@@ -245,11 +188,18 @@ class StartEvent(Outgoing):
 class MessageEvent(Outgoing):
     """Event `message`: the next piece of the answer. Its `id:` is the position after it, in characters."""
 
+    model_config = examples(
+        {"chunk": "We are open"},
+        {"chunk": " from 9 to 17."},
+    )
+
     chunk: str = Field(min_length=1)
 
 
 class Source(Outgoing):
     """A web page that an answer cites."""
+
+    model_config = examples({"title": "Opening hours", "url": "https://shop.example/hours"})
 
     title: str = Field(min_length=1, max_length=MAX_SOURCE_TITLE_CHARS)
     url: str = Field(max_length=MAX_SOURCE_URL_CHARS, pattern="^https?://")
@@ -261,11 +211,18 @@ Sources = Annotated[list[Source], Field(min_length=1, max_length=MAX_SOURCES)]
 class SourcesEvent(Outgoing):
     """Event `sources`, at most once, before the last: what the answer cites. `[1]` in its text is the first of them."""
 
+    model_config = examples({"sources": examples_of(Source)})
+
     sources: Sources
 
 
 class DoneEvent(Outgoing):
     """Event `done`, the last: how the answer ended. `usage` is the provider's count; null where it sent none."""
+
+    model_config = examples(
+        {"status": "complete", "usage": {"prompt_tokens": 42, "completion_tokens": 9}},
+        {"status": "cancelled", "usage": None},
+    )
 
     status: records.Ending
     usage: Usage | None
@@ -273,6 +230,11 @@ class DoneEvent(Outgoing):
 
 class ErrorEvent(Outgoing):
     """Event `error`, the last when the answer broke. The text is safe for a visitor."""
+
+    model_config = examples(
+        {"code": "upstream_interrupted", "error": UpstreamInterrupted.detail},
+        {"code": "busy", "error": Busy.detail, "retry_after": 20},
+    )
 
     code: str = Field(description="Stable; more may come.")
     cause: str | Absent = Field(
@@ -290,12 +252,26 @@ class ErrorEvent(Outgoing):
 class FieldError(Outgoing):
     """One field that was refused."""
 
+    model_config = examples(
+        {"field": "message", "message": "must contain something visible"},
+    )
+
     field: str = Field(examples=["message"])
     message: str = Field(examples=["must contain something visible"])
 
 
 class Problem(Outgoing):
     """An error before the stream (RFC 9457)."""
+
+    model_config = examples(
+        {
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "detail": NotFound.detail,
+            "code": NotFound.code,
+        },
+    )
 
     type: str = Field(default="about:blank", description="Always about:blank: `code` tells problems apart.")
     title: str = Field(description="The status in words.")
@@ -316,6 +292,22 @@ class Problem(Outgoing):
 class ConversationMessage(Outgoing):
     """One side of a turn: the question (role user) or its answer (role assistant). Both have the turn's id."""
 
+    model_config = examples(
+        {
+            "message_id": MESSAGE_ID,
+            "role": "user",
+            "content": "What are your opening hours?",
+            "created_at": "2026-11-02T09:30:00Z",
+        },
+        {
+            "message_id": MESSAGE_ID,
+            "role": "assistant",
+            "content": "We are open from 9 to 17.",
+            "created_at": "2026-11-02T09:30:04Z",
+            "status": "complete",
+        },
+    )
+
     message_id: UUID
     role: Literal["user", "assistant"]
     content: str
@@ -331,12 +323,18 @@ class ConversationMessage(Outgoing):
 class Conversation(Outgoing):
     """The turns of one conversation, oldest first; answers that were replaced are left out."""
 
+    model_config = examples({"conversation_id": CONVERSATION_ID, "messages": examples_of(ConversationMessage)})
+
     conversation_id: UUID
     messages: list[ConversationMessage]
 
 
 class ConversationSummary(Outgoing):
     """One conversation in a list. The title is the beginning of its first question."""
+
+    model_config = examples(
+        {"id": CONVERSATION_ID, "title": "What are your opening hours?", "updated_at": "2026-11-02T09:30:04Z"},
+    )
 
     id: UUID
     title: str = Field(max_length=MAX_TITLE_CHARS)
@@ -346,17 +344,27 @@ class ConversationSummary(Outgoing):
 class ConversationList(Outgoing):
     """The conversations of the visitor whom the token names, the last used first."""
 
+    model_config = examples({"conversations": examples_of(ConversationSummary)})
+
     conversations: list[ConversationSummary] = Field(max_length=MAX_LISTED)
 
 
 class Health(Outgoing):
     """The process is alive."""
 
+    model_config = examples(
+        {"status": "ok"},
+    )
+
     status: Literal["ok"]
 
 
 class Ready(Outgoing):
     """The process can serve: its database answers and it is not shutting down."""
+
+    model_config = examples(
+        {"status": "ready"},
+    )
 
     status: Literal["ready"]
 

@@ -7,11 +7,12 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from pydantic import ValidationError
 
+import chatbot
 from service.schema import ChatRequest, DoneEvent, ErrorEvent, FeedbackRequest, FieldError, Problem, to_json
 from service.web.openapi import openapi
 
 LIMIT = 20
-SCHEMAS = openapi(version="1", max_message_chars=LIMIT, max_body_bytes=1)["components"]["schemas"]
+SCHEMAS = openapi(chatbot.routes, version="1", max_message_chars=LIMIT, max_body_bytes=1)["components"]["schemas"]
 
 
 def accepts(model: type[ChatRequest] | type[FeedbackRequest], body: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from conftest import Serve
-from service.schema import WidgetSettings, image_source
+from service.widget_settings import WidgetSettings, image_source
 
 EVERYTHING: dict[str, Any] = {
     "title": "Shop",

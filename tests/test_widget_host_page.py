@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
 from processes import RunningService
-from service.schema import WidgetSettings
+from service.widget_settings import WidgetSettings
 
 pytest_plugins = ["visitor"]
 

@@ -13,10 +13,10 @@ from service.access.origins import ANY_ORIGIN
 from service.commands import values
 from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
 from service.commands.output import print_json, print_table, shown
-from service.schema import WidgetSettings
 from service.settings import load_settings
 from service.store.records import Tenant, TenantSettings, Widget
 from service.store.store import Store
+from service.widget_settings import WidgetSettings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 MAX_IDENTITY_CLAIMS = 20

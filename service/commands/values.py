@@ -17,9 +17,9 @@ from service import demonstration
 from service.access.origins import parse_origin
 from service.access.user_tokens import parse_public_key
 from service.overlay import Overlay, parse_overlay
-from service.schema import WidgetSettings
 from service.settings import MAX_ANSWER_TOKENS
 from service.store.records import LARGEST_INTEGER
+from service.widget_settings import WidgetSettings
 
 GRACE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -104,7 +104,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """How a tenant's widget looks; `schema.WidgetSettings` says what `settings` may have."""
+    """How a tenant's widget looks; `widget_settings.py` says what `settings` may have."""
 
     id: str
     tenant_id: int

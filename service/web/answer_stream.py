@@ -14,8 +14,23 @@ from service.answers.answer import Answer
 from service.upstream.stream import Finish
 from service.web.connections import ABORT
 from service.web.lifespan import Service
+from service.web.openapi import transcript
 
 log = logging.getLogger("chatbot")
+
+# What the API's document shows.
+_START = schema.StartEvent.model_validate(schema.examples_of(schema.StartEvent)[0])
+_CHUNKS = [schema.MessageEvent.model_validate(each) for each in schema.examples_of(schema.MessageEvent)]
+_SOURCES = schema.SourcesEvent.model_validate(schema.examples_of(schema.SourcesEvent)[0])
+_DONE, _STOPPED = (schema.DoneEvent.model_validate(each) for each in schema.examples_of(schema.DoneEvent))
+_BROKEN = schema.ErrorEvent.model_validate(schema.examples_of(schema.ErrorEvent)[0])
+EXAMPLES = {
+    "complete": transcript(0, _START, *_CHUNKS, _DONE),
+    "cited": transcript(0, _START, schema.MessageEvent(chunk="We are open from 9 to 17 [1]."), _SOURCES, _DONE),
+    "resumed": transcript(len(_CHUNKS[0].chunk), _START, _CHUNKS[1], _DONE),
+    "stopped": transcript(0, _START, _CHUNKS[0], _STOPPED),
+    "broken": transcript(0, _START, _CHUNKS[0], _BROKEN),
+}
 
 
 class AnswerStream(EventSourceResponse):

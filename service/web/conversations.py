@@ -4,9 +4,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import errors, schema
+from service.web.openapi import ANYONE, VISITOR, operation
 from service.web.requests import authenticate_reader, json_response, path_id, read_body, service_of
 
 
+@operation(
+    "GET",
+    "listConversations",
+    "List a visitor's conversations",
+    "Those of the visitor whom `X-User-Token` names, the last used first.",
+    content=schema.ConversationList,
+    errors=errors.AUTHENTICATION,
+    headers=("Cache-Control",),
+    security=VISITOR,
+)
 async def conversations(request: Request) -> Response:
     """The conversations of a visitor with a signed token, wherever they were held."""
     caller = await authenticate_reader(request)
@@ -16,11 +27,29 @@ async def conversations(request: Request) -> Response:
     return json_response(schema.ConversationList(conversations=[schema.summary_of(each) for each in found]))
 
 
+@operation(
+    "GET",
+    "readConversation",
+    "Read a conversation",
+    "Its turns, for restoring a window after a reload.",
+    content=schema.Conversation,
+    errors=(*errors.AUTHENTICATION, errors.ConversationUnknown),
+    headers=("Cache-Control",),
+    security=ANYONE,
+)
+@operation(
+    "DELETE",
+    "forgetConversation",
+    "Forget a conversation",
+    "It is deleted, with all that was said in it.",
+    errors=(*errors.AUTHENTICATION, errors.ConversationUnknown),
+    security=ANYONE,
+)
 async def conversation(request: Request) -> Response:
     """The turns of a conversation, or, by DELETE, their end."""
     caller = await authenticate_reader(request)
     service, tenant_id = service_of(request), caller.tenant.id
-    conversation_id = path_id(request, errors.ConversationUnknown)
+    conversation_id = path_id(request, "conversation_id", errors.ConversationUnknown)
     if request.method == "DELETE":
         if not await service.store.delete_conversation(tenant_id, conversation_id, caller.subject):
             raise errors.ConversationUnknown("no such conversation")
@@ -33,20 +62,37 @@ async def conversation(request: Request) -> Response:
     return json_response(schema.Conversation(conversation_id=conversation_id, messages=messages))
 
 
+@operation(
+    "POST",
+    "stopAnswer",
+    "Stop an answer",
+    "It is stopped, or had ended already.",
+    errors=(*errors.AUTHENTICATION, errors.MessageUnknown),
+    security=ANYONE,
+)
 async def stop(request: Request) -> Response:
     """Stop an answer. One that has ended already stays as it is."""
     caller = await authenticate_reader(request)
-    message_id = path_id(request, errors.MessageUnknown)
+    message_id = path_id(request, "message_id", errors.MessageUnknown)
     if await service_of(request).store.find_turn(caller.tenant.id, message_id, caller.subject) is None:
         raise errors.MessageUnknown("no such message")
     await service_of(request).answers.stop(message_id)
     return Response(status_code=204)
 
 
+@operation(
+    "POST",
+    "rateAnswer",
+    "Rate an answer",
+    "The rating is kept, in place of an earlier one.",
+    errors=(*errors.AUTHENTICATION, *errors.BODY, errors.MessageUnknown),
+    body=schema.FeedbackRequest,
+    security=ANYONE,
+)
 async def feedback(request: Request) -> Response:
     """Keep what a visitor thinks of an answer."""
     caller = await authenticate_reader(request)
-    message_id = path_id(request, errors.MessageUnknown)
+    message_id = path_id(request, "message_id", errors.MessageUnknown)
     given = await read_body(request, schema.FeedbackRequest)
     if not await service_of(request).store.rate_turn(
         caller.tenant.id, message_id, rating=given.rating, comment=given.comment, subject=caller.subject

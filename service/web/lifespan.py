@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+from starlette.routing import BaseRoute
 
 from service import demonstration, errors
 from service.access.limits import Reads
@@ -66,8 +67,11 @@ class Service:
 
 
 @asynccontextmanager
-async def run_service(settings: Settings) -> AsyncIterator[Service]:
-    """The service, from the first request to the last. Raises StoreError without a usable database."""
+async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncIterator[Service]:
+    """The service, from the first request to the last. Its API's document is of these routes.
+
+    Raises StoreError without a usable database.
+    """
     mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()} if settings.demonstration else None
     async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
         metrics = Metrics()
@@ -78,7 +82,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             store=store,
             upstream=upstream,
             answers=answers,
-            assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings))},
+            assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings, routes))},
             metrics=metrics,
             ledger=Ledger(store),
             reads=Reads(),
@@ -125,9 +129,9 @@ def _log_own_origins(settings: Settings) -> None:
         )
 
 
-def _document(settings: Settings) -> bytes:
+def _document(settings: Settings, routes: Sequence[BaseRoute]) -> bytes:
     limits = {"max_message_chars": settings.max_message_chars, "max_body_bytes": settings.max_body_bytes}
-    return json.dumps(openapi(version=VERSION, **limits)).encode()
+    return json.dumps(openapi(routes, version=VERSION, **limits)).encode()
 
 
 async def _drain_on_shutdown(service: Service) -> None:

@@ -7,15 +7,33 @@ from starlette.responses import Response
 
 from service import errors, schema
 from service.web import pages
+from service.web.openapi import OPERATOR, PLAIN, operation
 from service.web.pages import file_response, page_response
 from service.web.requests import json_response, service_of
 
 
+@operation(
+    "GET",
+    "health",
+    "Is the process alive?",
+    "It is. No dependency was checked.",
+    tag="Operation",
+    content=schema.Health,
+)
 async def health(request: Request) -> Response:
     """The process is alive."""
     return json_response(schema.Health(status="ok"))
 
 
+@operation(
+    "GET",
+    "ready",
+    "Can it serve?",
+    "Its database answers and it is not shutting down.",
+    tag="Operation",
+    content=schema.Ready,
+    errors=(*errors.DATABASE, errors.Restarting),
+)
 async def ready(request: Request) -> Response:
     """The process can take questions: its database works and it is not shutting down."""
     service = service_of(request)
@@ -25,6 +43,17 @@ async def ready(request: Request) -> Response:
     return json_response(schema.Ready(status="ready"))
 
 
+@operation(
+    "GET",
+    "metrics",
+    "Metrics for Prometheus",
+    "Text format 0.0.4. While METRICS_TOKEN is not set, no token is right.",
+    tag="Operation",
+    content=PLAIN,
+    examples={"metrics": "chatbot_open_answers 3.0\n"},
+    errors=(*errors.ANY_REQUEST, errors.MetricsTokenWrong),
+    security=OPERATOR,
+)
 async def metrics(request: Request) -> Response:
     """Prometheus metrics, for whoever has METRICS_TOKEN; without one there are none."""
     token = service_of(request).settings.metrics_token

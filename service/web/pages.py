@@ -13,12 +13,12 @@ from service import demonstration, errors
 from service.access.origins import frame_ancestors
 from service.access.proofs import make_proof
 from service.demonstration import Embedded
-from service.schema import image_source
 from service.settings import DEFAULT_MAX_MESSAGE_CHARS
 from service.store.records import Tenant, Widget
 from service.web.assets import Asset, asset_of
 from service.web.exchange import PROOF
 from service.web.requests import service_of
+from service.widget_settings import image_source
 
 IMAGES = "img-src 'self' data:"
 POLICY = (

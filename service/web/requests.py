@@ -72,8 +72,9 @@ def resume_position(request: Request) -> int:
     return int(value or 0)
 
 
-def path_id(request: Request, unknown: type[errors.NotFound]) -> uuid.UUID:
-    text = request.path_params["id"]
+def path_id(request: Request, name: str, unknown: type[errors.NotFound]) -> uuid.UUID:
+    """A UUID in the path. Raises `unknown` for what is none."""
+    text = request.path_params[name]
     if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         raise unknown("not a UUID")
     return uuid.UUID(text)
