@@ -71,8 +71,11 @@ def unquoted(value: str) -> str:
 
 
 def key_text(value: str) -> str:
-    """A key without white space and quotes around it. Raises ValueError, without it, for what no header can hold."""
-    return header_text(unquoted(value))
+    """A key without white space and quotes around it, and without the word `Bearer`, which the service writes itself.
+
+    Raises ValueError, without the value in it, for what no header can hold.
+    """
+    return header_text(re.sub("^bearer +", "", unquoted(value), flags=re.IGNORECASE))
 
 
 def header_text(value: str) -> str:

@@ -241,6 +241,40 @@ async def test_a_prompt_that_is_too_long_is_sent_with_less_of_its_conversation(
     assert any("MAX_HISTORY_CHARS" in record.message for record in caplog.records)
 
 
+async def test_a_long_conversation_with_a_small_context_never_gets_stuck(client: Client, upstream: respx.Route) -> None:
+    """As vLLM counts it: 2,048 tokens for the prompt and the longest answer together."""
+
+    def refuse(body: Body) -> httpx.Response | None:
+        prompt = sum(len(message["content"]) // 4 + 4 for message in body["messages"])
+        if prompt + body["max_tokens"] <= 2048:
+            return None
+        return refused(
+            "This model's maximum context length is 2048 tokens. However, you requested "
+            f"{prompt + body['max_tokens']} tokens ({prompt} in the messages, {body['max_tokens']} in the completion). "
+            "Please reduce the length of the messages or completion.",
+            type="BadRequestError",
+        )
+
+    asked: list[Body] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return refuse(asked[-1]) or streamed(*answer("word " * 100))
+
+    upstream.mock(side_effect=handle)
+    conversation_id = None
+    for number in range(25):
+        before = len(asked)
+        question = f"Question {number}: " + "what about this? " * (10 * (number % 8))
+        got = await client.ask(question, conversation_id=conversation_id)
+        conversation_id = got.events[0].data["conversation_id"]
+        assert got.last.data["status"] == "complete"
+        assert len(asked) - before <= 2
+        assert asked[-1]["messages"][-1]["content"] == question.strip()
+    assert {body["max_tokens"] for body in asked[1:]} == {512}
+    assert len(asked[-1]["messages"]) > 3  # as much of the conversation as fits is there
+
+
 async def test_a_question_that_is_too_long_by_itself_is_told_as_that_and_costs_nothing(
     serve: Serve, upstream: respx.Route
 ) -> None:

@@ -149,6 +149,13 @@ async def test_quotes_that_dockers_env_file_leaves_around_a_value_are_removed(
     assert b'"model":"large"' in upstream.calls.last.request.content
 
 
+async def test_a_key_may_have_bearer_before_it(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with serve(openai_api_key="Bearer sk-upstream") as client:
+        assert (await client.ask("Hi")).text == "Hello"
+    assert upstream.calls.last.request.headers["authorization"] == "Bearer sk-upstream"
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/completions/", "/v1//"])
 async def test_a_base_url_may_have_the_path_on_it_already(serve: Serve, upstream: respx.Route, path: str) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))

@@ -29,7 +29,7 @@ from service.settings import Settings
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
 from service.upstream.endpoint import Endpoint
-from service.upstream.manners import KnownManners, Manners, Question
+from service.upstream.manners import KnownManners, Manners, Question, characters_that_fit
 from service.upstream.refusals import Refusal
 from service.upstream.responses import (
     BUSY_SECONDS,
@@ -238,7 +238,8 @@ class Call:
         if not prompt.history:
             return False
         self._times_shortened += 1
-        shorter = prompt.without_older_half() if self._times_shortened == 1 else prompt.alone()
+        most = characters_that_fit(refusal, prompt, self.question.cap)
+        shorter = prompt.without_older_half(most) if self._times_shortened == 1 else prompt.alone()
         log.warning(
             "the prompt was too long for the model: less of the conversation is sent; lower MAX_HISTORY_CHARS",
             extra={"model": self.question.model, "turns": len(shorter.history), "of": len(prompt.history)},

@@ -1,6 +1,7 @@
 """How an endpoint and a model take a question: what they refused before, and the body that follows from it."""
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,11 @@ TOO_LARGE = re.compile(
 )
 OF_ANSWER = re.compile(r"completion|max_(completion_|new_|output_)?tokens|output tokens|new tokens")
 CONTEXT = re.compile(r"(?:context (?:length|window|size)|max_new_tokens`? must be)\D{0,30}?(\d{3,8})")
+PROMPT = re.compile(
+    r"(\d{1,8}) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)"
+    r"|(?:resulted in|requested|contains|request \(|token count \() ?(\d{1,8})"
+)
+MARGIN = 0.9  # tokens are not spread evenly over a prompt
 NUMBER = re.compile(r"(?<![\w.-])\d{2,8}(?![\w.-]*\w)")
 NO_SYSTEM = re.compile(
     r"system\W{0,3} (role|message|prompt|instruction)|roles?\b.{0,60}\bsystem\b|only user and assistant roles"
@@ -113,6 +119,18 @@ def changes(before: Manners, after: Manners) -> list[str]:
     if after.system_role != before.system_role:
         new.append("the system prompt in the first message of the user")
     return new
+
+
+def characters_that_fit(refusal: Refusal, prompt: Prompt, cap: int) -> float:
+    """How long a prompt may be beside an answer of `cap`, as the refusal counts; infinite where it does not."""
+    context, counted = CONTEXT.search(refusal.text), PROMPT.search(refusal.text)
+    if context is None or counted is None:
+        return math.inf
+    tokens = int(counted[1] or counted[2])
+    if not 0 < tokens <= 2 * prompt.characters:  # not of this prompt
+        return math.inf
+    room = int(context[1])
+    return MARGIN * (room - min(cap, room // CONTEXT_SHARE)) * prompt.characters / tokens
 
 
 def _bound_in(refusal: Refusal, model: str, cap: int) -> int | None:

@@ -1,6 +1,7 @@
 """What the endpoint is asked: the system message, the history, the question."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -31,9 +32,16 @@ class Prompt:
             messages[0]["content"] = f"{self.system}\n\n{messages[0]['content']}"
         return messages
 
-    def without_older_half(self) -> Self:
-        """The same with the newer half of the history only."""
-        return replace(self, history=self.history[(len(self.history) + 1) // 2 :])
+    @property
+    def characters(self) -> int:
+        return len(self.system) + len(self.question) + sum(len(text) for turn in self.history for text in turn)
+
+    def without_older_half(self, most_characters: float = math.inf) -> Self:
+        """The same with the newer half of the history, or less of it for no more than so many characters in all."""
+        shorter = replace(self, history=self.history[(len(self.history) + 1) // 2 :])
+        while shorter.history and shorter.characters > most_characters:
+            shorter = replace(shorter, history=shorter.history[1:])
+        return shorter
 
     def alone(self) -> Self:
         """The same without its history."""
