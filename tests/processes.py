@@ -82,9 +82,9 @@ def running_service(
 
 
 @contextmanager
-def restarted(service: RunningService) -> Iterator[str]:
-    """The service again, after its process has ended: its new URL."""
-    with _process(service.directory, service.environment) as (_, url):
+def restarted(service: RunningService, **settings: str) -> Iterator[str]:
+    """The service once more, with other settings: after its process has ended, or beside it. Its URL."""
+    with _process(service.directory, service.environment | settings) as (_, url):
         yield url
 
 

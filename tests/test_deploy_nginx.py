@@ -1,4 +1,5 @@
-"""The service behind a real nginx with deploy/nginx.conf: what passes, what does not, and who is taken for whom."""
+"""The service behind a real nginx with deploy/nginx.conf: what passes, what does not, who is taken for whom, and that
+two replicas that restart one after the other refuse nobody."""
 
 import os
 import re
@@ -6,21 +7,25 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from preloaded import ROOT
-from processes import RunningService, free_port, running_service
+from processes import RunningService, free_port, restarted, running_service
 from required import skip_unless_required
 from upstreams import LocalUpstream, local_upstream
 
 CONFIGURATION = (ROOT / "deploy/nginx.conf").read_text()
 NAME = "chat.example.com"
+MOST_CONNECTIONS = 8
 MAIN = """
 daemon off;
 master_process off;
@@ -41,10 +46,19 @@ http {{
 class Proxy:
     """An nginx with a service behind it, and the certificate that its visitors trust."""
 
-    def __init__(self, directory: Path, port: int, service: RunningService, upstream: LocalUpstream) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        service: RunningService,
+        upstream: LocalUpstream,
+        replicas: Sequence[str] = (),
+    ) -> None:
         self.service = service
         self.upstream = upstream
         self.port = port
+        self.plain_port = free_port()
+        self.replicas = replicas or [service.url]
         self.origin = f"https://{NAME}:{self.port}"
         self.certificate = _certificate(directory)
 
@@ -70,11 +84,16 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def nginx() -> str:
     path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # Debian's users do not have these on their PATH
-    nginx, openssl = shutil.which("nginx", path=path), shutil.which("openssl", path=path)
-    if nginx is None or openssl is None:
+    found = shutil.which("nginx", path=path)
+    if found is None or shutil.which("openssl", path=path) is None:
         skip_unless_required("nginx and openssl are not both installed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def proxy(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     directory = tmp_path_factory.mktemp("nginx")
     with local_upstream() as upstream:
         port = free_port()
@@ -100,13 +119,16 @@ def _certificate(directory: Path) -> Path:
 
 
 def _configure(directory: Path, proxy: Proxy) -> None:
-    """The file as it is, but for the ports, the certificate and where a user may write."""
+    """The file as it is, but for the ports, the certificate and a limit that a test can reach."""
     site = CONFIGURATION
+    servers = [f"server {urlsplit(url).netloc} max_fails=0;" for url in proxy.replicas]
     for ours, here in {
+        "chat_connections 400;": f"chat_connections {MOST_CONNECTIONS};",
+        "listen 80;": f"listen 127.0.0.1:{proxy.plain_port};",
         "listen 443 ": f"listen 127.0.0.1:{proxy.port} ",
         "/etc/ssl/chat.example.com.pem": f"{directory}/certificate.pem",
         "/etc/ssl/chat.example.com.key": f"{directory}/key.pem",
-        "http://127.0.0.1:8000;": f"{proxy.service.url};",
+        "    server 127.0.0.1:8000 max_fails=0;": " ".join(servers),
     }.items():
         assert site.count(ours) == 1, ours
         site = site.replace(ours, here)
@@ -232,6 +254,75 @@ def test_browsers_are_offered_http_2(proxy: Proxy) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
         with trust.wrap_socket(connection, server_hostname=NAME) as secured:
             assert secured.selected_alpn_protocol() == "h2"
+
+
+def test_a_browser_that_comes_over_http_is_sent_to_https_and_stays_there(proxy: Proxy) -> None:
+    plain = httpx.get(f"http://127.0.0.1:{proxy.plain_port}/widget.html?id=x", headers={"Host": NAME})
+    assert (plain.status_code, plain.headers["location"]) == (301, f"https://{NAME}/widget.html?id=x")
+    with proxy.visitor() as client:
+        response = client.get("/api/v1/health")
+    assert response.headers["strict-transport-security"] == "max-age=31536000"
+    assert response.headers.get("server", "nginx") == "nginx"  # no version
+
+
+def test_whom_the_proxy_refuses_is_told_in_the_form_of_the_service(proxy: Proxy) -> None:
+    with proxy.visitor() as client, ExitStack() as open_answers:
+        for _ in range(MOST_CONNECTIONS):
+            open_answers.enter_context(client.stream("POST", "/api/v1/chat", json={"message": "Hi"}))
+        refused = client.post("/api/v1/chat", json={"message": "Hi"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["access-control-allow-origin"] == "*"
+    assert int(refused.headers["retry-after"]) > 0
+    assert proxy.upstream.wait_until_open(0)
+
+
+def test_replicas_that_restart_one_after_the_other_refuse_no_question(nginx: str, tmp_path: Path) -> None:
+    ports = [str(free_port()) for _ in range(2)]
+    with local_upstream() as upstream, ExitStack() as first, ExitStack() as second:
+        settings = {"OPENAI_BASE_URL": upstream.url("quick"), "PORT": ports[0], "SHUTDOWN_DELAY": "0.5"}
+        service = first.enter_context(running_service(tmp_path, "https://www.example.com", **settings))
+        second.enter_context(restarted(service, PORT=ports[1]))
+        proxy = Proxy(tmp_path, free_port(), service, upstream, [f"http://127.0.0.1:{port}" for port in ports])
+        _configure(tmp_path, proxy)
+        with _running(nginx, tmp_path, proxy.port), visitors(proxy, 3) as outcomes:
+            for replica, port in ((first, ports[0]), (second, ports[1])):
+                after(len(outcomes) + 10, outcomes)
+                replica.close()
+                after(len(outcomes) + 10, outcomes)
+                replica.enter_context(restarted(service, PORT=port))
+    assert set(outcomes) == {"done"}
+
+
+@contextmanager
+def visitors(proxy: Proxy, count: int) -> Iterator[list[str]]:
+    """Visitors who ask one question after another, until the end. How each was answered."""
+    outcomes: list[str] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        with proxy.visitor() as client:
+            while not enough.is_set():
+                answer = client.post("/api/v1/chat", json={"message": "Hi", "message_id": str(uuid.uuid4())})
+                outcomes.append("done" if "event: done" in answer.text else f"{answer.status_code} {answer.text}")
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def after(count: int, outcomes: list[str]) -> None:
+    """Wait until so many questions have been answered."""
+    deadline = time.monotonic() + 60
+    while len(outcomes) < count:
+        assert time.monotonic() < deadline, outcomes[-3:]
+        time.sleep(0.01)
 
 
 def test_the_excerpt_in_the_docs_is_in_the_file() -> None:

@@ -1,0 +1,84 @@
+"""The files in deploy/: they say what their tools understand, and name settings that there are."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preloaded import ROOT
+from required import skip_unless_required
+from service.settings import Settings
+
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+KUBERNETES = {each["kind"]: each for each in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+DEFAULTS = Settings.model_fields
+OF_PYTHON = {"PYTHONUNBUFFERED"}
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.37"])
+def test_kubernetes_takes_every_manifest(version: str) -> None:
+    """By the schemas that Kubernetes publishes. Strict: an unknown field is a fault, too."""
+    command = [str(Path(sys.executable).parent / "kubernetes-validate"), "--strict", "-k", version]
+    done = subprocess.run([*command, str(DEPLOY / "kubernetes.yaml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        skip_unless_required("systemd-analyze is not installed")
+    unit = tmp_path / "chat.service"
+    unit.write_text((DEPLOY / "chat.service").read_text().replace("/opt/chat/.venv/bin/python", sys.executable))
+    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def settings_of_the_files() -> Iterator[tuple[str, str]]:
+    yield from ((name, "compose.yaml") for name in COMPOSE["x-chat"]["environment"])
+    yield from ((name, "kubernetes.yaml") for name in KUBERNETES["ConfigMap"]["data"])
+    for line in (DEPLOY / "chat.service").read_text().splitlines():
+        if line.startswith("Environment="):
+            pairs = line.removeprefix("Environment=").split()
+            yield from ((pair.partition("=")[0], "chat.service") for pair in pairs)
+
+
+@pytest.mark.parametrize(("name", "file"), list(settings_of_the_files()))
+def test_a_variable_is_a_setting(name: str, file: str) -> None:
+    assert name in OF_PYTHON or name.removesuffix("_FILE").lower() in DEFAULTS, file
+
+
+def test_each_has_more_time_to_stop_than_answers_have_to_end() -> None:
+    needed = DEFAULTS["drain_seconds"].default + DEFAULTS["shutdown_delay"].default
+    assert seconds(COMPOSE["x-chat"]["stop_grace_period"]) > needed
+    unit = (DEPLOY / "chat.service").read_text()
+    assert float(unit.split("TimeoutStopSec=")[1].split()[0]) > needed
+    pod, config = KUBERNETES["Deployment"]["spec"]["template"]["spec"], KUBERNETES["ConfigMap"]["data"]
+    assert pod["terminationGracePeriodSeconds"] > float(config["DRAIN_SECONDS"]) + float(config["SHUTDOWN_DELAY"])
+
+
+def test_no_container_may_do_more_than_it_needs() -> None:
+    compose: dict[str, Any] = COMPOSE["x-chat"]
+    assert (compose["read_only"], compose["cap_drop"]) == (True, ["ALL"])
+    assert compose["security_opt"] == ["no-new-privileges:true"]
+    pod = KUBERNETES["Deployment"]["spec"]["template"]["spec"]
+    allowed = pod["containers"][0]["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert (allowed["readOnlyRootFilesystem"], allowed["allowPrivilegeEscalation"]) == (True, False)
+    assert allowed["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_replicas_of_compose_are_those_that_nginx_asks() -> None:
+    ports = {service["ports"][0].split(":")[1] for name, service in COMPOSE["services"].items() if "chat" in name}
+    configuration = (DEPLOY / "nginx.conf").read_text()
+    assert {port for port in ports if f"server 127.0.0.1:{port} max_fails=0;" in configuration} == ports
