@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Frame, expect
 
 from browser import WIDGET, Provider, Visit
+from fakes import data
 from required import skip_unless_required
 
 pytest_plugins = ["visitor"]
@@ -133,10 +134,13 @@ def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
     expect(chat.button("Agree and start")).to_be_focused()
     check(chat.frame)
     chat.button("Agree and start").click()
-    provider.answer(
-        "# Title\n\nText with `code`, [a link](https://example.com) and *more*.\n\n- one\n- two\n\n"
+    answer = provider.answer()
+    answer.say(
+        "# Title\n\nText with `code`, [a link](https://example.com) and *more* [1].\n\n- one\n- two\n\n"
         "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n> quoted\n"
     )
+    answer.pieces.put(data({"choices": [], "citations": [{"title": "Source", "url": "https://example.org/a"}]}))
+    answer.end()
     chat.ask("Everything?")
     expect(chat.button("And then?")).to_be_visible()
     check(chat.frame)

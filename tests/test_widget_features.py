@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
+from fakes import data
 from processes import RunningService, running_service
 from service.errors import every_error
 
@@ -903,3 +904,33 @@ def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> Non
     chat.page.route("**/api/v1/conversations", lambda route: route.abort())
     chat.choose("Past conversations")
     expect(chat.inside.get_by_role("status")).to_have_text("Couldn’t load your earlier messages.")
+
+
+# Sources
+
+
+def test_sources_of_an_answer_are_linked_by_their_numbers_and_listed_with_their_hosts(
+    visit: Visit, provider: Provider
+) -> None:
+    """They are there again after a reload."""
+    chat = visit('data-locale="fr"')
+    chat.button("Ouvrir le chat").click()
+    answer = provider.answer()
+    answer.say("Returns are free [1], on weekdays [2].")
+    cited = [
+        {"type": "url_citation", "url_citation": {"title": "Returns", "url": "https://help.example/returns#free"}},
+        {"type": "url_citation", "url_citation": {"title": "shop.example: hours", "url": "https://hours.example/"}},
+    ]
+    answer.pieces.put(data({"choices": [{"index": 0, "delta": {"annotations": cited}, "finish_reason": None}]}))
+    answer.end()
+    chat.field.fill("Free?")
+    chat.field.press("Enter")
+    for _ in range(2):
+        number = chat.inside.get_by_role("link", name="1", exact=True)
+        expect(number).to_have_attribute("href", "https://help.example/returns#free")
+        expect(number).to_have_attribute("rel", "noopener noreferrer nofollow")
+        expect(number).to_have_attribute("title", "Returns (help.example)")
+        items = chat.inside.get_by_role("group", name="Sources").get_by_role("listitem")
+        expect(items).to_have_text(["Returns help.example", "shop.example: hours hours.example"])
+        expect(items.last.get_by_role("link")).to_have_attribute("href", "https://hours.example/")
+        chat.reload()

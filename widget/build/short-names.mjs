@@ -29,13 +29,10 @@ function membersOf(body) {
 /**
  * Private members become plain ones with short names, each class from `a` on: the types have seen to it that nobody else
  * touches them, and neither the browser nor Lit has a name of one letter for an element. A class that others extend has
- * capitals, as it shares its objects with them. Members without a value need no declaration then.
+ * capitals, as it shares its objects with them; some of them must be in its own chunk, or it is not known for one. Members without a value need no declaration then.
  */
 function privateMembers(tree) {
   const bases = new Set([...nodesOf(tree)].flatMap(({ superClass }) => superClass?.name ?? []));
-  for (const { type, local } of nodesOf(tree))
-    if (type === 'ImportSpecifier' && bases.has(local.name))
-      throw new Error(`${local.name} must stand in one chunk with its heirs.`);
   const edits = [];
   function visit(node, names, called) {
     if (node?.type === 'BinaryExpression' && node.left.type === 'PrivateIdentifier')

@@ -56,6 +56,27 @@ describe('an answer', () => {
     expect(told.map(({ name }) => name)).toEqual(['message', 'answer']);
   });
 
+  test('has the sources that came with it, at most 20, until it is asked for anew', async () => {
+    const sources = Array.from({ length: 25 }, (_, index) => ({ title: `T${index}`, url: `https://x.test/${index}` }));
+    const { chat, until } = createChat();
+    chat.send('Hi');
+    const pen = (await web.next()).stream();
+    pen.event('start', START);
+    pen.event('message', { chunk: 'Yes [1].' }, 8);
+    pen.event('sources', { sources });
+    pen.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last?.sources).toEqual(sources.slice(0, 20));
+    chat.retry();
+    expect(chat.last?.sources).toEqual([]);
+    const again = (await web.next()).stream();
+    again.event('start', START);
+    again.event('sources', { sources: 'none' });
+    again.event('done', DONE);
+    await until(() => chat.status === 'idle');
+    expect(chat.last).toMatchObject({ answer: 'Yes [1].', sources: sources.slice(0, 20) });
+  });
+
   test('is the same however the network splits its bytes', async () => {
     const whole = new TextEncoder().encode(
       `: ping\r\n\r\n${encode('start', START)}${encode('message', { chunk: 'Grüße 👋 \u2028' }, 9)}${encode('message', { chunk: 'Ende' }, 13)}${encode('done', DONE)}`,

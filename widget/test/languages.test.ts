@@ -10,7 +10,7 @@ const OTHERS = LOCALES.filter((locale) => locale !== 'en');
 /** Words that these languages share with English. */
 const AS_IN_ENGLISH: Partial<Record<Locale, string[]>> = {
   de: ['Chat', 'Offline'],
-  fr: ['Chat', 'Conversation'],
+  fr: ['Chat', 'Conversation', 'Sources'],
   es: ['Chat'],
   'pt-BR': ['Chat'],
   it: ['Chat', 'Offline'],

@@ -339,6 +339,26 @@ describe('Markdown', () => {
       expect(html(parse(markdown, SITE))).toBe('<p>a</p>');
   });
 
+  it('links the numbers of its sources, and lists them with their hosts where the answer has ended', () => {
+    const sources = [
+      { title: 'Returns', url: 'https://shop.example/returns' },
+      { title: 'help.example: safe', url: 'https://evil.example/x' },
+      { title: '', url: 'javascript:alert(1)' },
+    ];
+    const update = createParser({ ...LABELS, sources: 'Sources' }, SITE);
+    const text = 'Free [1] and 【2†x】, not [3] or [4].';
+    expect(html(update(text, false))).not.toContain('href');
+    expect(html(update(text, false, false, sources))).toBe(
+      '<p>Free <sup class="cite"><a href="https://shop.example/returns" title="Returns (shop.example)">1</a></sup> and <sup class="cite"><a href="https://evil.example/x" title="help.example: safe (evil.example)">2</a></sup>, not <sup class="cite">3</sup> or <sup class="cite">4</sup>.</p>',
+    );
+    const list = html(update(text, true, false, sources).slice(1));
+    expect(list).toBe(
+      '<div class="sources" role="group" aria-label="Sources">Sources<ol><li><a href="https://shop.example/returns">Returns <small>shop.example</small></a></li><li><a href="https://evil.example/x">help.example: safe <small>evil.example</small></a></li><li>javascript:alert(1)</li></ol></div>',
+    );
+    expect(html(update(text, true, true, sources).slice(1))).toBe(list);
+    expect(update(text, true, false, [])).toHaveLength(1);
+  });
+
   it('leaves relative links out where the page has no address on the web', () => {
     expect(html(parse('[a](/b)', 'capacitor://localhost/'))).toBe('<p>a</p>');
   });

@@ -51,6 +51,7 @@ const strings: Strings = {
   copyCode: 'نسخ الرمز البرمجي',
   showImage: 'عرض الصورة',
   table: 'جدول',
+  sources: 'المصادر',
 
   placeholder: 'اكتب رسالة…',
   send: 'إرسال الرسالة',

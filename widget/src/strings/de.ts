@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Code kopieren',
   showImage: 'Bild anzeigen',
   table: 'Tabelle',
+  sources: 'Quellen',
 
   placeholder: 'Nachricht schreiben …',
   send: 'Nachricht senden',

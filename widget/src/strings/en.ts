@@ -57,6 +57,7 @@ const en = {
   copyCode: 'Copy code',
   showImage: 'Show image',
   table: 'Table',
+  sources: 'Sources',
 
   // The field and the foot
   placeholder: 'Write a message…',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Copiar código',
   showImage: 'Mostrar imagen',
   table: 'Tabla',
+  sources: 'Fuentes',
 
   placeholder: 'Escribe un mensaje…',
   send: 'Enviar mensaje',

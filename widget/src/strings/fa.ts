@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'کپی کد',
   showImage: 'نمایش تصویر',
   table: 'جدول',
+  sources: 'منابع',
 
   placeholder: 'پیامی بنویسید…',
   send: 'ارسال پیام',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Copier le code',
   showImage: 'Afficher l’image',
   table: 'Tableau',
+  sources: 'Sources',
 
   placeholder: 'Écrivez un message…',
   send: 'Envoyer le message',

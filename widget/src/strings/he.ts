@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'העתקת הקוד',
   showImage: 'הצגת התמונה',
   table: 'טבלה',
+  sources: 'מקורות',
 
   placeholder: 'כתיבת הודעה…',
   send: 'שליחת ההודעה',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'कोड कॉपी करें',
   showImage: 'इमेज दिखाएँ',
   table: 'तालिका',
+  sources: 'स्रोत',
 
   placeholder: 'संदेश लिखें…',
   send: 'संदेश भेजें',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Copia codice',
   showImage: 'Mostra immagine',
   table: 'Tabella',
+  sources: 'Fonti',
 
   placeholder: 'Scrivi un messaggio…',
   send: 'Invia messaggio',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'コードをコピー',
   showImage: '画像を表示',
   table: '表',
+  sources: '出典',
 
   placeholder: 'メッセージを入力…',
   send: 'メッセージを送信',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: '코드 복사',
   showImage: '이미지 보기',
   table: '표',
+  sources: '출처',
 
   placeholder: '메시지를 입력하세요…',
   send: '메시지 보내기',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Code kopiëren',
   showImage: 'Afbeelding tonen',
   table: 'Tabel',
+  sources: 'Bronnen',
 
   placeholder: 'Schrijf een bericht…',
   send: 'Bericht versturen',

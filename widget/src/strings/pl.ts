@@ -51,6 +51,7 @@ const strings: Strings = {
   copyCode: 'Kopiuj kod',
   showImage: 'Pokaż obraz',
   table: 'Tabela',
+  sources: 'Źródła',
 
   placeholder: 'Napisz wiadomość…',
   send: 'Wyślij wiadomość',

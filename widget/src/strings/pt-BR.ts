@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Copiar código',
   showImage: 'Mostrar imagem',
   table: 'Tabela',
+  sources: 'Fontes',
 
   placeholder: 'Escreva uma mensagem…',
   send: 'Enviar mensagem',

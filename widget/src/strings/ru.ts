@@ -51,6 +51,7 @@ const strings: Strings = {
   copyCode: 'Копировать код',
   showImage: 'Показать изображение',
   table: 'Таблица',
+  sources: 'Источники',
 
   placeholder: 'Напишите сообщение…',
   send: 'Отправить сообщение',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: 'Kodu kopyala',
   showImage: 'Görseli göster',
   table: 'Tablo',
+  sources: 'Kaynaklar',
 
   placeholder: 'Bir mesaj yazın…',
   send: 'Mesajı gönder',

@@ -51,6 +51,7 @@ const strings: Strings = {
   copyCode: 'Копіювати код',
   showImage: 'Показати зображення',
   table: 'Таблиця',
+  sources: 'Джерела',
 
   placeholder: 'Напишіть повідомлення…',
   send: 'Надіслати повідомлення',

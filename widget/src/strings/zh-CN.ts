@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: '复制代码',
   showImage: '显示图片',
   table: '表格',
+  sources: '来源',
 
   placeholder: '输入消息…',
   send: '发送消息',

@@ -50,6 +50,7 @@ const strings: Strings = {
   copyCode: '複製程式碼',
   showImage: '顯示圖片',
   table: '表格',
+  sources: '來源',
 
   placeholder: '輸入訊息…',
   send: '傳送訊息',

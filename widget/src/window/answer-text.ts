@@ -1,5 +1,5 @@
 import { define } from '../app/dom.ts';
-import { createMarkdown, type Ending, type MarkdownLabels } from './markdown/index.ts';
+import { createMarkdown, type Ending, type MarkdownLabels, type Source } from './markdown/index.ts';
 
 /** An answer's Markdown, drawn so that finished parts stay untouched while the text grows. */
 export class AnswerText extends HTMLElement {
@@ -7,10 +7,10 @@ export class AnswerText extends HTMLElement {
   site!: string;
   #markdown: ReturnType<typeof createMarkdown> | undefined;
 
-  /** The text so far, and how it ends. */
-  set markdown([text, ending]: [string, Ending]) {
+  /** The text so far, how it ends, and what it cites. */
+  set markdown([text, ending, sources]: [string, Ending, Source[]]) {
     this.#markdown ??= createMarkdown(this, this.strings, this.site);
-    this.#markdown.update(text, ending !== 'growing', ending === 'cut');
+    this.#markdown.update(text, ending !== 'growing', ending === 'cut', sources);
   }
 }
 

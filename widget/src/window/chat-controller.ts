@@ -1,37 +1,13 @@
 import type { EventDetail, EventName } from '../protocol.ts';
-import type { ChatEvent, Ending } from './chat-events.ts';
+import type { ChatEvent } from './chat-events.ts';
 import type { Chat, ChatMemory } from './chat-memory.ts';
-import { type ChatService, type Rating, ServiceError, type StoredMessage } from './chat-service.ts';
+import { type ChatService, type Rating, ServiceError } from './chat-service.ts';
 import { backoff, pause } from './pause.ts';
 import { personOf } from './person.ts';
+import { chain, createTurn, type Turn, type TurnStatus, toTurns } from './turn.ts';
 import { uuid } from './uuid.ts';
 
 export type ChatStatus = 'idle' | 'restoring' | 'sending' | 'streaming' | 'reconnecting' | 'stopping';
-
-/** `running` until it ended; `lost` when the connection went and did not come back; `empty` when nothing was said. */
-export type TurnStatus = 'running' | Ending | 'empty' | 'error' | 'lost';
-
-/** A question and its answer. */
-export interface Turn {
-  id: string;
-  readonly question: string;
-  answer: string;
-  status: TurnStatus;
-  /** When it was asked, in milliseconds of `Date.now()`. */
-  at: number;
-  rating: Rating | '';
-  /** What a new answer replaces: it comes back if there is none. */
-  before: Pick<Turn, 'id' | 'answer' | 'rating'> | undefined;
-  /** After which event the answer goes on. */
-  position: string | undefined;
-  /** The ids of the turns that this one takes the place of: of those, the service may have stored any. */
-  replaces: string[];
-  code: string;
-  /** What the service says to visitors about the error; empty when it said nothing. */
-  detail: string;
-  /** When trying again makes sense, in milliseconds of `Date.now()`. */
-  retryAt: number;
-}
 
 /** What shows the conversation. */
 export interface Host {
@@ -144,10 +120,10 @@ export class ChatController {
     const turn = this.last;
     if (!turn || this.status !== 'idle' || turn.status === 'running') return;
     if (turn.status !== 'lost') {
-      const { id, answer, rating } = turn;
-      const before = answer ? { id, answer, rating } : undefined;
+      const { id, answer, rating, sources } = turn;
+      const before = answer ? { id, answer, rating, sources } : undefined;
       const replaces = chain(turn);
-      Object.assign(turn, { id: uuid(), replaces, before, answer: '', rating: '', position: undefined });
+      Object.assign(turn, { id: uuid(), replaces, before, answer: '', rating: '', sources: [], position: undefined });
     }
     void this.#run(turn);
   }
@@ -352,6 +328,9 @@ export class ChatController {
           if (turn === this.last) this.#observer.onText(turn);
         });
         return false;
+      case 'sources':
+        turn.sources = event.sources;
+        return false;
       case 'done':
         this.#end(turn, event.status === 'complete' && !turn.answer.trim() ? 'empty' : event.status);
         return true;
@@ -403,45 +382,4 @@ export class ChatController {
     this.status = status;
     this.#host.requestUpdate();
   }
-}
-
-function createTurn(id: string, question: string): Turn {
-  return {
-    id,
-    question,
-    answer: '',
-    status: 'running',
-    at: Date.now(),
-    rating: '',
-    before: undefined,
-    position: undefined,
-    replaces: [],
-    code: '',
-    detail: '',
-    retryAt: 0,
-  };
-}
-
-/** What a turn in place of this one takes the place of; the service takes ten ids. */
-const chain = (turn: Turn): string[] => [...turn.replaces, turn.id].slice(-10);
-
-/** The entries of a conversation, two to a turn, as turns. */
-export function toTurns(messages: readonly StoredMessage[]): Turn[] {
-  const turns = new Map<string, Turn>();
-  for (const message of messages) {
-    if (message.role === 'user') {
-      const turn = createTurn(message.messageId, message.content);
-      turns.set(turn.id, Object.assign(turn, { status: 'lost', at: message.at } satisfies Partial<Turn>));
-      continue;
-    }
-    const turn = turns.get(message.messageId);
-    if (!turn) continue;
-    const { content, status, code, rating } = message;
-    turn.status = status === 'complete' && !content.trim() ? 'empty' : status;
-    turn.code = code;
-    turn.rating = rating;
-    // A running answer is sent again from its start.
-    turn.answer = status === 'running' ? '' : content;
-  }
-  return [...turns.values()];
 }

@@ -1,4 +1,5 @@
 import { record, text } from '../protocol.ts';
+import type { Source } from './markdown/index.ts';
 
 export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
 
@@ -6,9 +7,11 @@ export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
 export type ChatEvent =
   | { type: 'start'; conversationId: string }
   | { type: 'message'; chunk: string; id: string }
+  | { type: 'sources'; sources: Source[] }
   | { type: 'done'; status: Ending }
   | { type: 'error'; code: string; error: string; retryAfter: number };
 
+const MOST_SOURCES = 20;
 /** The service sends something every 15 seconds at least; after three times that, the line is dead. */
 const SILENCE = 45_000;
 
@@ -59,6 +62,8 @@ export function parseEvent(message: RawEvent): ChatEvent | undefined {
     }
     case 'message':
       return typeof data?.chunk === 'string' ? { type: 'message', chunk: data.chunk, id: message.id ?? '' } : undefined;
+    case 'sources':
+      return { type: 'sources', sources: parseSources(data?.sources) };
     case 'done':
       return { type: 'done', status: parseEnding(data?.status) };
     case 'error':
@@ -72,6 +77,13 @@ export function parseEvent(message: RawEvent): ChatEvent | undefined {
       return undefined;
   }
 }
+
+/** None is left out, as the answer counts them: what is no address leads nowhere. */
+export const parseSources = (value: unknown): Source[] =>
+  (Array.isArray(value) ? value : []).slice(0, MOST_SOURCES).map((entry) => {
+    const from = record(entry);
+    return { title: text(from?.title, 500) ?? '', url: text(from?.url, 4000) ?? '' };
+  });
 
 export const parseEnding = (status: unknown): Ending =>
   status === 'length' || status === 'filtered' || status === 'cancelled' ? status : 'complete';

@@ -1,9 +1,10 @@
 import { html, nothing } from 'lit/html.js';
 import { language, type Strings } from '../strings/index.ts';
-import type { ChatController, Turn } from './chat-controller.ts';
+import type { ChatController } from './chat-controller.ts';
 import type { ChatMemory } from './chat-memory.ts';
 import { endText } from './end-text.ts';
 import * as icons from './icons.ts';
+import type { Turn } from './turn.ts';
 
 export type MenuEntry = 'new' | 'history' | 'export' | 'sound' | 'forget';
 
@@ -42,6 +43,7 @@ function conversationText(title: string, turns: readonly Turn[], strings: String
     turn.at ? new Date(turn.at).toLocaleString(language()) : '',
     `${strings.you}\n${turn.question}`,
     `${strings.assistant}\n${turn.answer}`,
+    ...turn.sources.map(({ title, url }, index) => `[${index + 1}] ${title} ${url}`),
     endText(turn, strings),
   ]);
   return `${[title, ...parts].filter(Boolean).join('\n\n')}\n`;

@@ -1,6 +1,7 @@
 import { record, text } from '../protocol.ts';
-import { type ChatEvent, parseJson, readEvents, seconds } from './chat-events.ts';
+import { type ChatEvent, parseJson, parseSources, readEvents, seconds } from './chat-events.ts';
 import { type Chat, parseChats } from './chat-memory.ts';
+import type { Source } from './markdown/index.ts';
 
 export interface Question {
   message: string;
@@ -21,6 +22,7 @@ export interface StoredMessage {
   status: StoredStatus;
   code: string;
   rating: Rating | '';
+  sources: Source[];
   /** In milliseconds; NaN if the service did not say. */
   at: number;
 }
@@ -155,6 +157,7 @@ function parseMessage(value: unknown): StoredMessage | undefined {
     status: STATUSES.find((status) => status === from.status) ?? 'complete',
     code: text(from.code, 100) ?? '',
     rating: from.rating === 'up' || from.rating === 'down' ? from.rating : '',
+    sources: parseSources(from.sources),
     at: Date.parse(String(from.created_at)),
   };
 }

@@ -3,10 +3,10 @@ import type { Start } from '../app/start.ts';
 import type { EventDetail, EventName, View } from '../protocol.ts';
 import { fill, type Strings } from '../strings/index.ts';
 import { Announcer } from './announcer.ts';
-import { ChatController, type Turn } from './chat-controller.ts';
+import { ChatController } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
 import { ChatMemory } from './chat-memory.ts';
-import { chatMenu, type MenuEntry } from './chat-menu.ts';
+import type { chatMenu, MenuEntry } from './chat-menu.ts';
 import { ChatService } from './chat-service.ts';
 import { styles } from './chat-window.styles.ts';
 import { endText } from './end-text.ts';
@@ -18,6 +18,7 @@ import type { MessageList } from './message-list.ts';
 import { personOf } from './person.ts';
 import { plainText } from './plain-text.ts';
 import { shared } from './shared.styles.ts';
+import type { Turn } from './turn.ts';
 
 /** Of an answer, as the closed widget shows it. */
 const MAX_PREVIEW = 140;
@@ -63,6 +64,7 @@ export class ChatWindow extends ChatElement {
   /** A question from before the visitor agreed. */
   #waiting = '';
   #listening: AbortController | undefined;
+  #chatMenu: typeof chatMenu | undefined;
 
   constructor(start: Start, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
@@ -199,7 +201,7 @@ export class ChatWindow extends ChatElement {
         </div>
         <nav @focusout=${this.#onLeave}>
           ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
-          ${this.menu ? chatMenu(this.#title, this.#chat, this.memory, strings, settings.sound, (entry) => this.#onPick(entry)) : nothing}
+          ${this.menu ? this.#chatMenu?.(this.#title, this.#chat, this.memory, strings, settings.sound, (entry) => this.#onPick(entry)) : nothing}
           ${
             bubble && !view.full
               ? iconButton(
@@ -350,9 +352,16 @@ export class ChatWindow extends ChatElement {
     this.tell('window-close');
   }
 
-  #toggleMenu(): void {
-    this.menu = !this.menu;
+  async #toggleMenu(): Promise<void> {
     this.notice = '';
+    try {
+      const { chatMenu, menuStyles } = await import('./menu-and-history.ts');
+      if (!this.#chatMenu) this.root.adoptedStyleSheets.push(menuStyles);
+      this.#chatMenu = chatMenu;
+      this.menu = !this.menu;
+    } catch {
+      this.#note(this.#strings.errorGeneric);
+    }
   }
 
   #onPick(entry: MenuEntry): void {

@@ -1,6 +1,6 @@
 import type { Strings } from '../strings/index.ts';
-import type { Turn } from './chat-controller.ts';
 import { problemText } from './problems.ts';
+import type { Turn } from './turn.ts';
 
 /** How an answer ended, where that is worth saying; a complete one needs no words. */
 export function endText(turn: Turn, strings: Strings): string {

@@ -5,13 +5,11 @@ import './message-list.styles.ts';
 import './input-area.styles.ts';
 import './chat-window.styles.ts';
 import './shared.styles.ts';
-import './chat-history.styles.ts';
 
 import type { Start } from '../app/start.ts';
 import type { EventDetail, EventName } from '../protocol.ts';
 import { loadStrings } from '../strings/index.ts';
 import { ChatWindow } from './chat-window.ts';
-import './chat-history.ts';
 import './input-area.ts';
 import './message-list.ts';
 import './typing-indicator.ts';

@@ -2,7 +2,7 @@ import { html, noChange, nothing } from 'lit/html.js';
 import { duration, fill, type Strings } from '../strings/index.ts';
 import type { AnswerText } from './answer-text.ts';
 import './answer-text.ts';
-import type { ChatController, Turn } from './chat-controller.ts';
+import type { ChatController } from './chat-controller.ts';
 import { ChatElement, register } from './chat-element.ts';
 import type { Rating } from './chat-service.ts';
 import { copyText } from './clipboard.ts';
@@ -14,6 +14,7 @@ import { isPressed } from './keys.ts';
 import { markdownStyles } from './markdown/index.ts';
 import { styles } from './message-list.styles.ts';
 import { shared } from './shared.styles.ts';
+import type { Turn } from './turn.ts';
 
 /** How near its end the list counts as being there, in pixels. */
 const NEAR = 24;
@@ -92,7 +93,7 @@ export class MessageList extends ChatElement {
   grow(turn: Turn): void {
     const live = turn === this.chat.last && this.find<AnswerText>('.live .text');
     if (!live) return;
-    live.markdown = [turn.answer, 'growing'];
+    live.markdown = [turn.answer, 'growing', turn.sources];
     this.#keepUp();
   }
 
@@ -170,7 +171,7 @@ export class MessageList extends ChatElement {
         )}
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
-          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut']}>${
+          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut', turn.sources]}>${
             live ? html`<typing-indicator></typing-indicator>` : nothing
           }</answer-text>
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}

@@ -1,5 +1,5 @@
 import type { Strings } from '../strings/index.ts';
-import type { Turn } from './chat-controller.ts';
+import type { Turn } from './turn.ts';
 
 /** The visitor's language comes first, then what the service says to visitors, then what is always true. */
 export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {

@@ -1,4 +1,4 @@
-import { type Ending, element, plain, type Tree } from './tree.ts';
+import { type Ending, element, plain, type Source, type Tree, type TreeElement } from './tree.ts';
 
 /** What a link may lead to. A number to call has nothing in it that a phone would take for a command. */
 const ALLOWED = /^(?:https?:|mailto:|(?:tel|sms):(?:[+().\s\d-]|%20)+(?:[;?&]|$))/;
@@ -41,6 +41,38 @@ function target(address: string, site: string): URL | undefined {
   }
 }
 
+const leadingTo = ({ href }: URL) => ({ href, target: '_blank', rel: 'noopener noreferrer nofollow' });
+
+/** Where a source is, if that is on the web. */
+const place = (source: Source | undefined): URL | undefined =>
+  source && /^https?:/i.test(source.url) ? target(source.url, '') : undefined;
+
+/** The number of a source, which then is a link to it, or the name of a note. */
+export function citation(label: string, sources: readonly Source[]): TreeElement {
+  const source = sources[Number(label) - 1];
+  const url = place(source);
+  const name = label.replace('^', '');
+  const text = url ? element('a', [name], { ...leadingTo(url), title: `${source?.title} (${url.host})` }) : name;
+  return element('sup', [text], { class: 'cite' });
+}
+
+/** The sources of an answer by their numbers, each with its host. */
+export const sourceList = (sources: readonly Source[], heading = ''): TreeElement =>
+  element(
+    'div',
+    [
+      heading,
+      element(
+        'ol',
+        sources.map((source) => {
+          const title = source.title || source.url;
+          return element('li', place(source) ? link(source.url, [title], '', 'whole') : [title]);
+        }),
+      ),
+    ],
+    { class: 'sources', role: 'group', 'aria-label': heading },
+  );
+
 /**
  * A link, or its mere text where the address may not be followed. It names the real host unless the text begins with it or the
  * host is that of `site`, the host page. An address that is still being written leads nowhere. An image is a link with a label.
@@ -56,7 +88,7 @@ export function link(address: string | undefined, nodes: Tree[], site: string, e
     const claim = plain(text).replace(/^(?:https?:\/\/|mailto:|tel:|sms:)/i, '');
     const isNamed = claim.startsWith(host) && !/^[^/?#]/.test(claim.slice(host.length));
     if (!isNamed && !site.startsWith(`${url.origin}/`)) text.push(' ', element('small', [host]));
-    Object.assign(attributes, { href: url.href, target: '_blank', rel: 'noopener noreferrer nofollow' });
+    Object.assign(attributes, leadingTo(url));
   } else if (ending === 'cut') return text;
   return [element('a', text, attributes)];
 }

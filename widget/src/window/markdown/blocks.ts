@@ -1,6 +1,7 @@
+import { citation } from './address.ts';
 import { DEEPEST_BLOCK, LONGEST_TEXT, MOST_CELLS, MOST_COLUMNS, MOST_ELEMENTS } from './bounds.ts';
 import { type Context, parseInline } from './inline.ts';
-import { citation, count, type Ending, element, type MarkdownLabels, type Tree, type TreeElement } from './tree.ts';
+import { count, type Ending, element, type MarkdownLabels, type Tree, type TreeElement } from './tree.ts';
 
 /**
  * The grammar of blocks: CommonMark 0.31 with the tables and task lists of GFM, read line by line as its appendix describes.
@@ -86,10 +87,8 @@ export const DEFINITION =
 /** A tag around blocks, which themselves are shown. */
 const DETAILS = /^ {0,3}<\/?details(?:\s[^<>]*)?>\s*/i;
 
-export const createAnswer = (strings: MarkdownLabels, site: string, known: Map<string, string>): Answer => ({
-  strings,
-  site,
-  known,
+export const createAnswer = (context: Context): Answer => ({
+  ...context,
   open: [{ blocks: [] }],
   blank: false,
   elements: 0,
@@ -295,7 +294,7 @@ function closeParagraph(answer: Answer, leaf: Paragraph, ending: Ending, tag = '
   const nodes = inline(answer, text, ending);
   const attributes = mark(ending);
   if (note) {
-    nodes.unshift(citation(note), ' ');
+    nodes.unshift(citation(note, answer.sources), ' ');
     attributes.class = 'note';
   }
   add(answer, element(tag, nodes, attributes));

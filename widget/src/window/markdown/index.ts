@@ -1,3 +1,3 @@
 export { createMarkdown } from './render.ts';
 export { styles as markdownStyles } from './styles.ts';
-export type { Ending, MarkdownLabels } from './tree.ts';
+export type { Ending, MarkdownLabels, Source } from './tree.ts';

@@ -1,13 +1,14 @@
-import { bareLength, link } from './address.ts';
+import { bareLength, citation, link } from './address.ts';
 import { DEEPEST_INLINE } from './bounds.ts';
 import { decode } from './entities.ts';
-import { citation, type Ending, element, type MarkdownLabels, plain, type Tree } from './tree.ts';
+import { type Ending, element, type MarkdownLabels, plain, type Source, type Tree } from './tree.ts';
 
 /** What the texts of one answer share. */
 export interface Context {
   strings: MarkdownLabels;
   /** The address of the host page, or '' where there is none. */
   site: string;
+  sources: readonly Source[];
   /** Addresses by the labels that they are defined for. */
   known: Map<string, string>;
 }
@@ -60,7 +61,7 @@ const verbatim = (text: string): Tree[] =>
 
 /** The content of a line, or of lines that belong together. */
 export function parseInline(source: string, ending: Ending, context: Context): Tree[] {
-  const { strings, site, known } = context;
+  const { strings, site, known, sources } = context;
   const open = ending !== 'whole';
   const text = ending === 'growing' ? source.replace(UNDECIDED, '') : source;
   const stack: Frame[] = [{ mark: '', nodes: [], at: 0 }];
@@ -183,7 +184,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     // An index (`items[0]`) cites nothing.
     if (/^(?:[1-9]\d*|\^.+)$/.test(label)) {
       stack.pop();
-      return push([citation(label)]);
+      return push([citation(label, sources)]);
     }
     const reference = ahead(REFERENCE);
     const found = known.get((reference?.[1] || label).toLowerCase());
@@ -247,7 +248,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     else if (/^[&$]/.test(token)) push([decode(token)]);
     else if (token === '<!--') comment();
     else if (name) tag(token, slash, name.toLowerCase(), index);
-    else if (source && (ending === 'growing' || token.endsWith('】'))) push([citation(source)]);
+    else if (source && (ending === 'growing' || token.endsWith('】'))) push([citation(source, sources)]);
     else if (source) {
       push(['【']);
       end = index + 1;

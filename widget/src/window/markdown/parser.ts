@@ -1,4 +1,5 @@
-import { type Answer, addLine, copyAnswer, createAnswer, DEFINITION, endAnswer } from './blocks.ts';
+import { sourceList } from './address.ts';
+import { addLine, copyAnswer, createAnswer, DEFINITION, endAnswer } from './blocks.ts';
 import { MOST_DEFINITIONS } from './bounds.ts';
 import type { Ending, MarkdownLabels, TreeElement } from './tree.ts';
 
@@ -14,18 +15,19 @@ const waits = (line: string, ending: Ending): boolean =>
 /**
  * Parses a text that grows: the whole text so far in, what it shows out. Lines are read once, and finished blocks stay the very
  * same objects; a text that does not continue the former one starts over. With `done` the end is final, and with `cut` too,
- * but what is half written there is shown as if it went on. `site` is the address of the host page.
+ * but what is half written there is shown as if it went on; what it cites (`sources`) stands below. `site` is the address of the
+ * host page.
  */
 export function createParser(strings: MarkdownLabels, site = '') {
   let source = '';
   let shown: TreeElement[] = [];
   let shownAs: Ending | undefined;
   /** The lines that are complete, and what follows them. */
-  let answer = createAnswer(strings, site, new Map());
+  let answer = createAnswer({ strings, site, sources: [], known: new Map() });
   let line = '';
 
-  const startOver = (known: Answer['known']) => {
-    answer = createAnswer(strings, site, known);
+  const startOver = (known: Map<string, string>, sources = answer.sources) => {
+    answer = createAnswer({ strings, site, sources, known });
     source = '';
     line = '';
   };
@@ -55,14 +57,15 @@ export function createParser(strings: MarkdownLabels, site = '') {
     source = text;
   };
 
-  return (text: string, done: boolean, cut = false): TreeElement[] => {
+  return (text: string, done: boolean, cut = false, sources = answer.sources): TreeElement[] => {
     const ending: Ending = done ? (cut ? 'cut' : 'whole') : 'growing';
-    if (text === source && ending === shownAs) return shown;
-    if (!text.startsWith(source)) startOver(new Map());
+    if (text === source && ending === shownAs && sources === answer.sources) return shown;
+    if (!text.startsWith(source) || sources !== answer.sources) startOver(new Map(), sources);
     read(text, done);
     const ended = copyAnswer(answer);
     if ((line || done) && !waits(line, ending)) addLine(ended, line, ending);
     shown = endAnswer(ended, ending);
+    if (done && sources.length) shown.push(sourceList(sources, strings.sources));
     shownAs = ending;
     for (const { attributes } of shown) attributes.dir = 'auto';
     return shown;

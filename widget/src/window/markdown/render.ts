@@ -1,6 +1,6 @@
 import { copyText } from '../clipboard.ts';
 import { createParser } from './parser.ts';
-import type { MarkdownLabels, Tree, TreeElement } from './tree.ts';
+import type { MarkdownLabels, Source, Tree, TreeElement } from './tree.ts';
 
 /** How long a button says that it has copied, in milliseconds. */
 const COPIED = 1500;
@@ -53,6 +53,7 @@ export function createMarkdown(root: HTMLElement | ShadowRoot, strings: Markdown
   root.prepend(container);
   const parse = createParser(strings, site);
   return {
-    update: (text: string, done: boolean, cut = false): void => patch(container, parse(text, done, cut)),
+    update: (text: string, done: boolean, cut = false, sources?: readonly Source[]): void =>
+      patch(container, parse(text, done, cut, sources)),
   };
 }

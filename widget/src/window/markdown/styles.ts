@@ -39,6 +39,8 @@ export const styles = css`
   .center { text-align: center; }
   .right { text-align: end; font-variant-numeric: tabular-nums; }
   .md a { text-decoration-color: var(--_focus); }
+  .cite a { text-decoration: none; }
+  .sources { padding-block-start: .7em; border-block-start: 1px solid var(--_border); color: var(--_muted); font-size: .85em; }
   small, .note { color: var(--_muted); font-size: .85em; }
   .image { display: inline-block; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 1em; text-decoration: none; }
   .note + .note { margin-block-start: .2em; }

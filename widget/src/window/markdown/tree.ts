@@ -12,6 +12,13 @@ export interface MarkdownLabels {
   copied: string;
   showImage: string;
   table?: string;
+  sources?: string;
+}
+
+/** What an answer cites: `[1]` is the first. */
+export interface Source {
+  title: string;
+  url: string;
 }
 
 /**
@@ -25,9 +32,6 @@ export const element = (tag: string, nodes: Tree[] = [], attributes: Record<stri
   nodes,
   attributes,
 });
-
-/** The number of a source, or the name of a note. */
-export const citation = (label: string): TreeElement => element('sup', [label.replace('^', '')], { class: 'cite' });
 
 export const plain = (nodes: Tree[]): string =>
   nodes.map((node) => (typeof node === 'string' ? node : plain(node.nodes))).join('');
