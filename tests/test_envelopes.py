@@ -11,7 +11,19 @@ from cases import load
 from client import Client
 from decoding import decode, every_byte
 from fakes import DONE, Body, answer, data, delta, streamed
-from service.errors import InvalidAnswer, UpstreamInterrupted
+from service.errors import (
+    Busy,
+    InvalidAnswer,
+    KeyRefused,
+    ModelUnknown,
+    OutOfCredit,
+    ProviderOverloaded,
+    QuestionFiltered,
+    QuestionTooLong,
+    ServiceError,
+    UpstreamFailed,
+    UpstreamInterrupted,
+)
 from service.upstream.charge import TokenCount
 from service.upstream.stream import Finish
 
@@ -87,6 +99,33 @@ async def test_what_is_no_answer_is_refused_before_the_stream_and_costs_nothing(
     await client.until_idle()
     assert await client.charged() == 0
     assert upstream.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        ({"error": {"message": "Rate limit exceeded", "code": 429}}, Busy),
+        ({"error": {"type": "rate_limit_exceeded", "message": "Try again in 7.66s"}}, Busy),
+        ({"error": {"type": "overloaded_error", "message": "Overloaded"}}, ProviderOverloaded),
+        ({"error": {"code": "insufficient_quota", "message": "x"}}, OutOfCredit),
+        ({"error": {"code": "invalid_api_key", "message": "x"}}, KeyRefused),
+        ({"error": "The model `x` does not exist"}, ModelUnknown),
+        ({"detail": "This model's maximum context length is 2048 tokens"}, QuestionTooLong),
+        ({"error": {"code": "content_filter", "message": "x"}}, QuestionFiltered),
+        ({"object": "error", "message": "Internal worker died", "code": 503}, ProviderOverloaded),
+        ({"error": {"message": "Something"}}, UpstreamFailed),
+    ],
+)
+def test_an_error_in_a_success_means_what_it_says(error: dict[str, Any], meaning: type[ServiceError]) -> None:
+    bodies = [json.dumps(error).encode()] + ([data(error)] if "detail" not in error else [])
+    for body in bodies:
+        assert type(decode([body])[1]) is meaning
+
+
+def test_after_some_text_an_error_is_an_interruption_whatever_it_says() -> None:
+    limit = data({"error": {"message": "Rate limit exceeded", "code": 429}})
+    text, ending = decode([delta("Half"), limit])
+    assert (text, type(ending)) == ("Half", UpstreamInterrupted)
 
 
 # Content types

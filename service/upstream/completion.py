@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
+from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
 from service.store.records import LARGEST_INTEGER, Ending
 from service.upstream.charge import Size, TokenCount
 from service.upstream.citations import Citations
 from service.upstream.event_stream import Event, EventStreamDecoder
 from service.upstream.finish_reasons import for_the_log, is_reason, meaning_of
+from service.upstream.refusals import Refusal
 from service.upstream.stream import Finish, Hidden, Part, Sources
 from service.upstream.thoughts import LeadingThoughts
 
@@ -157,7 +158,9 @@ class ChatDecoder:
         """A whole completion, though a stream was asked for."""
         text = self._read_chunk(data, "")
         if self.finish_reason is None and not text and not self._beside:
-            raise InvalidAnswer("the upstream answered JSON that is no chat completion")
+            refusal = Refusal.in_answer(data)
+            is_told = refusal.kind not in ("refused", "failed")
+            raise refusal.error() if is_told else InvalidAnswer("the upstream's JSON is no chat completion")
         yield from self._beside
         self._beside.clear()
         if text:
@@ -172,7 +175,7 @@ class ChatDecoder:
             chunk = json.loads(data)
         except (ValueError, RecursionError) as error:
             if event == "error":
-                raise UpstreamInterrupted("the upstream reported an error within its stream") from None
+                raise self._error(data) from None
             if event in HEARTBEATS or NO_CHUNK.fullmatch(data):
                 return ""
             raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
@@ -180,16 +183,22 @@ class ChatDecoder:
             return ""
         self._read_usage(chunk.get("usage"))
         if chunk.get("error") or chunk.get("object") == "error" or event == "error":
-            raise UpstreamInterrupted("the upstream reported an error within its stream")
+            raise self._error(data)
         if "citations" in chunk or "search_results" in chunk:
             self._note_sources(self._cited().read_lists(chunk))
         return "".join(self._read_choice(choice) for choice in _objects(chunk.get("choices")))
+
+    def _error(self, error: str) -> ServiceError:
+        """What an error in place of a chunk means: where it comes first, it is a refusal."""
+        if self.has_text or self.steps:
+            return UpstreamInterrupted("the upstream reported an error within its stream")
+        return Refusal.in_answer(error).error()
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
         if choice.get("index") not in (None, 0):
             return ""
         if choice.get("error"):
-            raise UpstreamInterrupted("the upstream reported an error within its stream")
+            raise self._error(json.dumps(choice["error"]))
         delta = choice.get("delta")
         text = self._read_delta(delta) if isinstance(delta, dict) else ""
         if not self._has_deltas and isinstance(message := choice.get("message"), dict):

@@ -93,6 +93,8 @@ RATE = re.compile(
     r"rate.?limit|resource_exhausted|resource exhausted|per.?(second|minute|min|hour|day)|too many requests"
 )
 
+SERVER = re.compile(r"server.?error|internal|overloaded|unavailable|time.?out")
+
 OPERATOR: dict[Kind, str] = {
     "too_long": "the prompt and the longest answer exceed its context; lower MAX_HISTORY_CHARS or MAX_ANSWER_TOKENS",
     "filtered": "its content filter blocked the question",
@@ -138,6 +140,7 @@ class Refusal:
     codes: frozenset[str] = frozenset()
     text: str = field(default="", repr=False)
     retry_after: int | None = None
+    in_success: bool = False  # the response was one, and only what it said was an error
 
     @classmethod
     def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
@@ -145,6 +148,14 @@ class Refusal:
         codes, text = _words_of(body)
         wait = retry_after(headers)
         return cls(status, codes, text, _wait_in(text) if wait is None else wait)
+
+    @classmethod
+    def in_answer(cls, error: str) -> Self:
+        """From an error that came where an answer should have begun, in a response of status 200."""
+        codes, text = _words_of(error.encode("utf-8", "replace"))
+        statuses = sorted(int(code) for code in codes if re.fullmatch("[45][0-9]{2}", code))
+        status = statuses[-1] if statuses else 429 if RATE.search(text) else 500 if SERVER.search(text) else 400
+        return cls(status, codes, text, _wait_in(text), in_success=True)
 
     @cached_property
     def kind(self) -> Kind:
@@ -197,7 +208,8 @@ class Refusal:
     def error(self) -> ServiceError:
         """What the caller is told; its reason, for the log, says what the operator can do."""
         code = next((f" ({code})" for code in sorted(self.codes) if code in LOGGED), "")
-        reason = f"the upstream answered {self.status}{code}: {OPERATOR[self.kind]}"
+        answered = f"200 with an error as of {self.status}" if self.in_success else str(self.status)
+        reason = f"the upstream answered {answered}{code}: {OPERATOR[self.kind]}"
         passes = self.kind in ("busy", "overloaded", "failed")
         return ERRORS.get(self.kind, UpstreamFailed)(reason, retry_after=self.retry_after if passes else None)
 
