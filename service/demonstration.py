@@ -22,7 +22,9 @@ ORIGINS = ["http://localhost:*", "http://127.0.0.1:*"]
 WIDGET = {
     "title": "Demonstration",
     "greeting": "Hi! This is a demonstration: no model answers here, but everything else is real. Ask me anything.",
-    "suggestions": ["Show me Markdown", "Give me a long answer", "Show me an error", "Show me a rate limit"],
+    "suggestions": [
+        *("Show me Markdown", "Show me sources", "Give me a long answer", "Show me an error", "Show me a rate limit"),
+    ],
 }
 LOCAL_ORIGIN = re.compile(r"https?://([a-z0-9-]+\.)*(localhost|127\.0\.0\.1|\[::1\])(:([0-9]+|\*))?")
 ORIGIN = "http://demonstration.invalid"
@@ -34,7 +36,8 @@ GREETING = (
     "This is a demonstration: no model is connected, so I only have a few canned answers. Everything else is "
     "real: your question went to the service, and this answer comes back word by word.\n\n"
     "You said: “{question}”\n\n"
-    "Try “Show me Markdown”, “Give me a long answer”, “Show me an error” or “Show me a rate limit”. "
+    "Try “Show me Markdown”, “Show me sources”, “Give me a long answer”, “Show me an error” or “Show me a rate "
+    "limit”. "
     "Set OPENAI_API_KEY to connect a model."
 )
 MARKDOWN = """This is a demonstration of what answers may hold.
@@ -67,6 +70,17 @@ PARAGRAPH = (
     "it only while you are at its end: scroll up and it stays where you are reading. You can stop it at any time, and "
     "you can close the window and open it again while the answer continues."
 )
+CITING = (
+    "This is a demonstration of an answer with sources. The events of its stream are a standard of the web [1], and so "
+    "is the form in which the service tells errors [2]."
+)
+SOURCES = [
+    {
+        "title": "HTML Standard: Server-sent events",
+        "url": "https://html.spec.whatwg.org/multipage/server-sent-events.html",
+    },
+    {"title": "RFC 9457: Problem Details for HTTP APIs", "url": "https://www.rfc-editor.org/rfc/rfc9457"},
+]
 BROKEN = "This is a demonstration of an answer that breaks off, as answers do when a provider fails. Everything "
 
 
@@ -133,21 +147,24 @@ class DemonstrationTransport(httpx.AsyncBaseTransport):
             return self._stream(BROKEN, breaks=True)
         if "markdown" in wish:
             return self._stream(MARKDOWN)
+        if "source" in wish:
+            return self._stream(CITING, beside={"citations": SOURCES})
         if "long" in wish:
             return self._stream("\n\n".join(PARAGRAPH.format(number=number) for number in range(1, 13)))
         shown = question if len(question) <= 200 else question[:200] + "…"
         return self._stream(GREETING.replace("{question}", shown))
 
-    def _stream(self, text: str, breaks: bool = False) -> httpx.Response:
+    def _stream(self, text: str, breaks: bool = False, beside: dict[str, Any] | None = None) -> httpx.Response:
         headers = {"Content-Type": "text/event-stream"}
-        return httpx.Response(200, headers=headers, stream=_Words(text, breaks, self._pace))
+        return httpx.Response(200, headers=headers, stream=_Words(text, breaks, self._pace, beside or {}))
 
 
 class _Words(httpx.AsyncByteStream):
-    def __init__(self, text: str, breaks: bool, pace: float) -> None:
+    def __init__(self, text: str, breaks: bool, pace: float, beside: dict[str, Any]) -> None:
         self._words = re.findall(r"\s*\S+|\s+", text)
         self._breaks = breaks
         self._pace = pace
+        self._beside = beside  # the choices of the last chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         await asyncio.sleep(FIRST_WORD_SECONDS * self._pace)
@@ -157,14 +174,14 @@ class _Words(httpx.AsyncByteStream):
         if self._breaks:
             yield _data({"error": {"code": "server_error", "message": "Demonstration of an error."}})
             return
-        yield _chunk({}, finish_reason="stop")
+        yield _chunk({}, finish_reason="stop", **self._beside)
         count = len(self._words)
         yield _data({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": count}})
         yield b"data: [DONE]\n\n"
 
 
-def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-    return _data({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+def _chunk(delta: dict[str, str], finish_reason: str | None = None, **beside: Any) -> bytes:
+    return _data({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **beside})
 
 
 def _data(chunk: dict[str, Any]) -> bytes:

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Protocol
 
 from playwright.sync_api import Frame, Locator, Page, expect
 
-from fakes import DONE, counted, data, delta
 from processes import RunningService
+from service.testing.chunks import DONE, counted, data, delta
 from upstreams import chunked
 
 WIDGET = Path(__file__).parents[1] / "widget"

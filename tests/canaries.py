@@ -30,8 +30,8 @@ import jwt
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fakes import answer, data, delta  # noqa: E402
 from processes import NO_LIMITS, RunningService, running_service  # noqa: E402
+from service.testing.chunks import answer, data, delta  # noqa: E402
 from upstreams import HEAD, chunked  # noqa: E402
 
 CANARY = "c4n4ry"

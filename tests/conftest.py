@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import respx
 from sse_starlette.sse import AppStatus
 
 import chatbot
-import fakes
 from client import Client
 from databases import be_patient
 from databases import database_kind as database_kind
@@ -20,6 +18,9 @@ from databases import postgresql_template as postgresql_template
 from databases import sqlite_template as sqlite_template
 from processes import RunningService, running_service
 from service.settings import Settings
+from service.testing.chunks import BASE_URL
+from service.testing.fixtures import chat as chat
+from service.testing.fixtures import upstream as upstream
 
 ORIGIN = "https://shop.test"
 # The modules that take half a minute and more, by their durations: `pytest --durations=0` tells them.
@@ -112,7 +113,7 @@ def serve(database_url: str) -> Serve:
         defaults = {
             "database_url": database_url,
             "openai_api_key": "sk-upstream",
-            "openai_base_url": fakes.UPSTREAM,
+            "openai_base_url": BASE_URL,
             "public_url": "https://chat.test",
         }
         app = chatbot.create_app(Settings(**(defaults | settings)))
@@ -132,13 +133,6 @@ async def client(serve: Serve) -> AsyncIterator[Client]:
     """The application with a tenant whose key and origin go with each request, and without limits."""
     async with serve() as client:
         yield client
-
-
-@pytest.fixture
-def upstream() -> Iterator[respx.Route]:
-    """The upstream's only route: `upstream.mock(return_value=streamed(...))`. Other hosts are refused."""
-    with respx.mock(base_url=fakes.UPSTREAM, assert_all_called=False) as router:
-        yield router.post("/chat/completions")
 
 
 @pytest.fixture(scope="session")

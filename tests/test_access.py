@@ -12,8 +12,8 @@ from sqlalchemy import Engine, event
 
 from client import Client
 from conftest import ORIGIN, Serve
-from fakes import answer, delta, streamed
 from service.store.records import StoreUnavailable
+from service.testing.chunks import answer, delta, streamed
 
 OWN = "https://chat.test"
 

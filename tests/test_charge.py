@@ -8,7 +8,7 @@ import respx
 
 from client import Client
 from conftest import Serve
-from fakes import DONE, answer, data, delta, streamed
+from service.testing.chunks import DONE, answer, data, delta, streamed
 from service.upstream.charge import Size, TokenCount, charged_tokens, is_credible
 from service.upstream.completion import ChatDecoder
 from service.upstream.stream import Hidden

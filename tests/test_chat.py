@@ -11,7 +11,7 @@ import respx
 
 from client import Client, until
 from conftest import ORIGIN, Serve
-from fakes import Body, answer, data, delta, streamed
+from service.testing.chunks import Body, answer, data, delta, streamed
 from upstreams import local_upstream
 
 

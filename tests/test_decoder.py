@@ -8,8 +8,8 @@ import pytest
 
 from cases import body_of, ends_honestly, load, texts_of
 from decoding import decode, every_byte
-from fakes import DONE, answer, data, delta
 from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
+from service.testing.chunks import DONE, answer, data, delta
 from service.upstream.charge import TokenCount
 from service.upstream.completion import ChatDecoder
 from service.upstream.event_stream import EventStreamDecoder

@@ -5,7 +5,7 @@ import pytest
 
 from client import Client
 from conftest import Serve
-from service.demonstration import BASE_URL, BROKEN, DemonstrationTransport
+from service.demonstration import BASE_URL, BROKEN, SOURCES, DemonstrationTransport
 
 LOCAL = "http://localhost:5500"
 
@@ -30,6 +30,13 @@ async def test_it_shows_markdown_and_a_long_answer(demonstration: Client) -> Non
     markdown = (await demonstration.ask("Show me Markdown")).text
     assert all(mark in markdown for mark in ("## ", "- ", "```python", "| --- |", "> "))
     assert len((await demonstration.ask("Give me a long answer")).text) > 3000
+
+
+async def test_it_shows_sources(demonstration: Client) -> None:
+    got = await demonstration.ask("Show me sources")
+    assert got.names == ["start", "message", "sources", "done"]
+    assert "[1]" in got.text and "[2]" in got.text
+    assert got.events[-2].data == {"sources": SOURCES}
 
 
 async def test_it_shows_an_error_in_the_middle_of_an_answer(demonstration: Client) -> None:

@@ -10,7 +10,6 @@ import respx
 from cases import load
 from client import Client
 from decoding import decode, every_byte
-from fakes import DONE, Body, answer, data, delta, streamed
 from service.errors import (
     Busy,
     InvalidAnswer,
@@ -24,6 +23,7 @@ from service.errors import (
     UpstreamFailed,
     UpstreamInterrupted,
 )
+from service.testing.chunks import DONE, Body, answer, data, delta, streamed
 from service.upstream.charge import TokenCount
 from service.upstream.stream import Finish
 

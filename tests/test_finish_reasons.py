@@ -10,8 +10,8 @@ import respx
 from client import Client
 from conftest import Serve
 from decoding import decode
-from fakes import DONE, Body, answer, counted, data, delta, streamed
 from service.errors import EmptyAnswer, UpstreamInterrupted
+from service.testing.chunks import DONE, Body, answer, counted, data, delta, streamed
 from service.upstream.completion import ChatDecoder
 from service.upstream.stream import Finish
 

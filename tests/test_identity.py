@@ -22,9 +22,9 @@ from sqlalchemy import select
 import chatbot
 from client import Client
 from conftest import ORIGIN, Serve
-from fakes import answer, streamed
 from service.access.user_tokens import parse_public_key
 from service.store.tables import usage
+from service.testing.chunks import answer, streamed
 
 SECRET = "the-shops-own-secret-of-32-bytes-or-more"
 OTHER_SECRET = "another-tenants-secret-of-32-bytes-too"

@@ -18,9 +18,9 @@ import respx
 import chatbot
 from client import Client, until
 from conftest import Serve
-from fakes import Body, answer, delta, streamed
 from preloaded import ROOT
 from processes import running_service, running_under_uvicorn
+from service.testing.chunks import Body, answer, delta, streamed
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database

@@ -17,11 +17,12 @@ import respx
 from client import Client, until
 from conftest import Serve
 from databases import has_spent
-from fakes import UPSTREAM, answer, delta, streamed
 from processes import running_service
 from service.access import refusals
 from service.store.records import StoreUnavailable, UsageGroup, UsageRow
 from service.store.store import Store
+from service.testing.chunks import BASE_URL as UPSTREAM
+from service.testing.chunks import answer, delta, streamed
 from service.upstream.tokens import estimate_tokens
 from upstreams import local_upstream
 

@@ -10,7 +10,7 @@ import respx
 
 from client import Client
 from conftest import Serve
-from fakes import answer, streamed
+from service.testing.chunks import answer, streamed
 
 Body = dict[str, Any]
 

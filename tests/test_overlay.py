@@ -11,9 +11,10 @@ import respx
 import manage
 from client import Client
 from conftest import Serve
-from fakes import UPSTREAM, answer, streamed
 from service.overlay import parse_overlay
 from service.store.records import TenantSettings
+from service.testing.chunks import BASE_URL as UPSTREAM
+from service.testing.chunks import answer, streamed
 
 AZURE = "https://shop.openai.azure.com/openai/deployments/small"
 

@@ -16,10 +16,10 @@ from sqlalchemy.engine import make_url
 from client import Client, until
 from conftest import Serve
 from databases import connect_postgres
-from fakes import answer, delta, streamed
 from service.access import limits
 from service.store import database
 from service.store.records import StoreTimeout
+from service.testing.chunks import answer, delta, streamed
 from service.web import lag
 from service.web.lag import LoopLag
 

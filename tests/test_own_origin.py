@@ -14,8 +14,8 @@ import respx
 
 from client import Client
 from conftest import ORIGIN, Serve
-from fakes import answer, streamed
 from service.access import proofs
+from service.testing.chunks import answer, streamed
 
 OWN = "https://chat.test"
 CONVERSATION = f"/api/v1/conversations/{uuid.uuid4()}"

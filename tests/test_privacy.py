@@ -11,8 +11,8 @@ import respx
 
 import canaries
 from conftest import Serve
-from fakes import answer, delta, streamed
 from service.logs import JSONFormatter, TextFormatter
+from service.testing.chunks import answer, delta, streamed
 
 QUESTION = "canary-question"
 ANSWER = "canary-answer"

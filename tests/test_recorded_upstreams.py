@@ -9,7 +9,7 @@ import respx
 
 from cases import body_of, ends_honestly, load, texts_of
 from client import Answer, Client
-from fakes import Body
+from service.testing.chunks import Body
 
 BROKEN_END = {
     "connection_reset": httpx.ReadError("reset"),

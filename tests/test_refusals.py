@@ -8,7 +8,7 @@ import pytest
 import respx
 
 from client import Client
-from fakes import answer, streamed
+from service.testing.chunks import answer, streamed
 
 CANARY = "canary-of-the-provider"
 

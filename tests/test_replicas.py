@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
-from fakes import answer, delta, streamed
 from service.answers import register
 from service.store.records import Piece, StoreUnavailable
 from service.store.tables import pieces
+from service.testing.chunks import answer, delta, streamed
 from upstreams import local_upstream
 
 pytestmark = pytest.mark.each_database

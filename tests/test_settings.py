@@ -9,8 +9,8 @@ import respx
 import chatbot
 import manage
 from conftest import Serve
-from fakes import answer, streamed
 from service.settings import Settings
+from service.testing.chunks import answer, streamed
 
 TOO_MANY = str(2**31)
 

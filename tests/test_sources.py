@@ -11,8 +11,8 @@ import respx
 from client import Client
 from conftest import Serve
 from decoding import every_byte, parts_of, sources_of, text_of
-from fakes import DONE, answer, data, delta, streamed
 from service.schema import MAX_SOURCES
+from service.testing.chunks import DONE, answer, data, delta, streamed
 
 HOURS = {"title": "Opening hours", "url": "https://shop.test/hours"}
 PRICES = {"title": "Prices", "url": "https://shop.test/prices?plan=1#small"}

@@ -7,7 +7,7 @@ import respx
 
 from client import Client
 from conftest import Serve
-from fakes import answer, streamed
+from service.testing.chunks import answer, streamed
 from test_identity import SECRET, user
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -18,7 +18,6 @@ from service.testing import (
     stalls_after,
     thinks,
 )
-from service.testing.fixtures import chat as chat
 
 HOURS = {"title": "Opening hours", "url": "https://shop.example/hours"}
 PRICES = {"title": "Prices", "url": "https://shop.example/prices"}

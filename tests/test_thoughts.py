@@ -10,8 +10,8 @@ import respx
 from client import Client
 from conftest import Serve
 from decoding import every_byte, hidden_of, parts_of, text_of
-from fakes import DONE, Body, answer, delta, streamed
 from service.errors import EmptyAnswer
+from service.testing.chunks import DONE, Body, answer, delta, streamed
 from service.upstream.charge import Size
 from service.upstream.stream import Finish
 from service.upstream.thoughts import MAX_HELD_CHARS

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from conftest import Serve
-from fakes import answer
+from service.testing.chunks import answer
 from wire import Authority, Peer, serving
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -26,13 +26,14 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from markdown import SECTION, cpu
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, Locator, Page, sync_playwright
 
 from browser import ARGUMENTS, script_tag, serving
-from fakes import DONE, data, delta
 from processes import RunningService, running_service
+from service.testing.chunks import DONE, data, delta
 from upstreams import chunked
 
 ROOT = Path(__file__).parents[2]

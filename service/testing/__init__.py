@@ -3,11 +3,11 @@
 `pytest_plugins = ["service.testing"]` in a `conftest.py` gives the fixtures `chat` and `upstream`. See docs/testing.md.
 """
 
+from service.testing.chunks import BASE_URL, Body, streamed
 from service.testing.dialects import DIALECTS, Dialect
 from service.testing.fixtures import chat, upstream
 from service.testing.running import Chat, ChatAnswer, ChatEvent, running_chat
 from service.testing.upstream import (
-    BASE_URL,
     Behaviour,
     answers,
     breaks_after,
@@ -22,6 +22,7 @@ __all__ = [
     "BASE_URL",
     "DIALECTS",
     "Behaviour",
+    "Body",
     "Chat",
     "ChatAnswer",
     "ChatEvent",
@@ -34,6 +35,7 @@ __all__ = [
     "refuses",
     "running_chat",
     "stalls_after",
+    "streamed",
     "thinks",
     "upstream",
 ]

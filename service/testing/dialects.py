@@ -1,16 +1,11 @@
 """How providers differ in what they send, by name: each is as its recorded streams are."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from service.store.records import Source
-
-
-def event(chunk: object) -> bytes:
-    """One event of a stream."""
-    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
+from service.testing.chunks import data
 
 
 def openai_error(status: int, code: str | None, message: str) -> dict[str, Any]:
@@ -81,7 +76,7 @@ DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(),
     "azure": Dialect(
         sources="context",
-        first=event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, **FILTER_RESULTS}]}),
+        first=data({"choices": [], "prompt_filter_results": [{"prompt_index": 0, **FILTER_RESULTS}]}),
     ),
     "openrouter": Dialect(thoughts="reasoning", error=numbered_error, heartbeat=b": OPENROUTER PROCESSING\n\n"),
     "mistral": Dialect(

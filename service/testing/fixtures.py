@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import respx
 
+from service.testing.chunks import BASE_URL
 from service.testing.running import Chat, running_chat
-from service.testing.upstream import BASE_URL
 
 
 @pytest.fixture

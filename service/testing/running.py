@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from service.settings import Settings
 from service.store.store import open_store
-from service.testing.upstream import BASE_URL
+from service.testing.chunks import BASE_URL
 from service.upstream.event_stream import EventStreamDecoder
 from service.web.listening import bind, url_of
 from service.web.server import make_server

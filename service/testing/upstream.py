@@ -1,18 +1,17 @@
 """What an upstream does with a question: `upstream.mock(side_effect=answers("Hello!"))`."""
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from service.store.records import Source
-from service.testing.dialects import DIALECTS, Dialect, event
+from service.testing.chunks import DONE, Body, Piece, data
+from service.testing.dialects import DIALECTS, Dialect
 
-BASE_URL = "https://upstream.test/v1"
 SOURCES: list[Source] = [
     {"title": "Opening hours", "url": "https://shop.example/hours"},
     {"title": "Prices", "url": "https://shop.example/prices"},
@@ -25,7 +24,7 @@ class Behaviour:
     """What becomes of one question; called by respx with its request, as often as it is asked."""
 
     dialect: Dialect
-    pieces: tuple[bytes | Exception | None, ...] = ()  # of the body; None waits for ever
+    pieces: tuple[Piece, ...] = ()  # of the body
     pace: float = 0.0  # seconds before each of them
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/event-stream"),)
@@ -39,25 +38,6 @@ class Behaviour:
         if self.whole:
             return httpx.Response(self.status, headers=list(self.headers), stream=Body((self.whole,), self.pace))
         return httpx.Response(self.status, headers=list(self.headers), stream=Body(self.pieces, self.pace))
-
-
-class Body(httpx.AsyncByteStream):
-    """A body in pieces, `pace` seconds apart. An exception among them is raised there, None waits for ever."""
-
-    def __init__(self, pieces: Sequence[bytes | Exception | None], pace: float = 0.0) -> None:
-        self._pieces = pieces
-        self._pace = pace
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            if self._pace:
-                await asyncio.sleep(self._pace)
-            if isinstance(piece, Exception):
-                raise piece
-            if piece is None:
-                await asyncio.Event().wait()
-            else:
-                yield piece
 
 
 def answers(
@@ -187,8 +167,8 @@ def _events(answer: _Answer, dialect: Dialect) -> list[bytes]:
     events += [_chunk(delta, **beside, **in_all) for delta, beside in deltas]
     events.append(_chunk({}, reason, **in_last))
     if usage and dialect.usage == "own chunk":
-        events.append(event({"choices": [], **usage}))
-    return [*events, b"data: [DONE]\n\n"]
+        events.append(data({"choices": [], **usage}))
+    return [*events, DONE]
 
 
 def _completion(answer: _Answer, dialect: Dialect) -> bytes:
@@ -210,4 +190,4 @@ def _usage(tokens: tuple[int, int] | None) -> dict[str, Any]:
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None, **beside: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    return event({"object": "chat.completion.chunk", "choices": [choice], **beside})
+    return data({"object": "chat.completion.chunk", "choices": [choice], **beside})
