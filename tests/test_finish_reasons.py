@@ -41,7 +41,12 @@ def test_a_failure_is_no_end_of_an_answer(reason: str) -> None:
 
 
 def test_an_unknown_word_is_kept_for_the_log_if_it_is_a_word() -> None:
-    for reason, kept in (("OTHER", "OTHER"), ("the visitor's mail is a@b.test", "not a word"), ("stop", None)):
+    for reason, kept in (
+        ("OTHER", "OTHER"),
+        ("mail to a@b.test", "not a word"),
+        ("t0ken1", "not a word"),
+        ("stop", None),
+    ):
         ending = decode([delta("Hi", reason), DONE])[1]
         assert isinstance(ending, Finish) and ending.unknown_reason == kept
 

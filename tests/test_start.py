@@ -8,8 +8,8 @@ import respx
 from pydantic import SecretStr
 
 from conftest import Serve
-from fakes import answer, streamed
 from service.settings import Settings
+from service.testing.chunks import answer, streamed
 from service.web.start import log_start
 
 NO_PROVIDER = {"openai_api_key": None, "openai_base_url": None}

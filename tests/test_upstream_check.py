@@ -9,7 +9,7 @@ import pytest
 import respx
 
 import manage
-from service.testing.upstream import answers, breaks_after, cites, refuses, thinks
+from service.testing.behaviours import answers, breaks_after, cites, refuses, thinks
 
 BASE_URL = "https://provider.test/v1"
 

@@ -3,11 +3,7 @@
 `pytest_plugins = ["service.testing"]` in a `conftest.py` gives the fixtures `chat` and `upstream`. See docs/testing.md.
 """
 
-from service.testing.chunks import BASE_URL, Body, streamed
-from service.testing.dialects import DIALECTS, Dialect
-from service.testing.fixtures import chat, upstream
-from service.testing.running import Chat, ChatAnswer, ChatEvent, running_chat
-from service.testing.upstream import (
+from service.testing.behaviours import (
     Behaviour,
     answers,
     breaks_after,
@@ -17,6 +13,10 @@ from service.testing.upstream import (
     stalls_after,
     thinks,
 )
+from service.testing.chunks import BASE_URL, Body, streamed
+from service.testing.dialects import DIALECTS, Dialect
+from service.testing.fixtures import chat, upstream
+from service.testing.running import Chat, ChatAnswer, ChatEvent, running_chat
 
 __all__ = [
     "BASE_URL",

@@ -47,4 +47,4 @@ def meaning_of(reason: str) -> Meaning:
 
 def for_the_log(reason: str) -> str:
     """The word, if it is one: what else a provider sends there can be anything."""
-    return reason if re.fullmatch("[A-Za-z0-9_.-]{1,40}", reason) else "not a word"
+    return reason if re.fullmatch("[A-Za-z_]{1,40}", reason) else "not a word"
