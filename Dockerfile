@@ -23,7 +23,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
-    DATABASE_URL=sqlite+aiosqlite:////data/chatbot.db \
+    DATABASE_URL=sqlite:////data/chatbot.db \
     SQLITE_TMPDIR=/data
 USER 10001
 VOLUME /data

@@ -20,7 +20,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -113,28 +113,39 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
 
     Who has read `after` characters of an answer that was deleted meanwhile is not given the rest of another one.
     """
-    service, tenant = service_of(request), caller.tenant
-    if question.message_id:
-        known = await service.store.find_turn(tenant.id, question.message_id, caller.subject)
-        if known is not None and not await service.answers.wait_if_dropped(known.id):
-            service.reads.count(tenant, exchange_of(request).address)
-            if not is_repeat(known, question.conversation_id, question.message):
-                raise errors.MessageIdTaken("the message_id belongs to another question")
-            return service.answers.answer_of(known)
-    if after:
-        raise errors.MessageUnknown("the answer to go on with was deleted")
-    with service.answers.room():
-        endpoint = service.endpoint_of(tenant)
-        service.upstream.circuits.of(endpoint).check()
-        limits = exchange_of(request).limits = Limits(service.store, caller, exchange_of(request).address)
-        await limits.check()
-        return await _begin(request, caller, question, endpoint, limits)
+    service = service_of(request)
+    with ExitStack() as beginning:
+        try:
+            if after:
+                raise errors.MessageUnknown("the answer to go on with was deleted")
+            beginning.enter_context(service.answers.room())
+            endpoint = service.endpoint_of(caller.tenant)
+            service.upstream.circuits.of(endpoint).check()
+        except errors.ServiceError:
+            known = await _find(request, caller, question)  # what was begun before goes on all the same
+            if known is None:
+                raise
+            return known
+        return await _begin(request, caller, question, endpoint)
 
 
-async def _begin(
-    request: Request, caller: Caller, question: schema.ChatRequest, endpoint: Endpoint, limits: Limits
-) -> Answer:
+async def _find(request: Request, caller: Caller, question: schema.ChatRequest) -> Answer | None:
+    """The answer that there is already for a message_id."""
+    service = service_of(request)
+    if not question.message_id:
+        return None
+    known = await service.store.find_turn(caller.tenant.id, question.message_id, caller.subject)
+    if known is None or await service.answers.wait_if_dropped(known.id):
+        return None
+    if not is_repeat(known, question.conversation_id, question.message):
+        raise errors.MessageIdTaken("the message_id belongs to another question")
+    service.reads.count(caller.tenant, exchange_of(request).address)
+    return service.answers.answer_of(known)
+
+
+async def _begin(request: Request, caller: Caller, question: schema.ChatRequest, endpoint: Endpoint) -> Answer:
     """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
+    limits = exchange_of(request).limits = Limits(caller, exchange_of(request).address)
     service, settings, tenant = service_of(request), service_of(request).settings, caller.tenant
     message_id = question.message_id or uuid.uuid4()
     model = tenant.model or settings.openai_model
@@ -154,6 +165,7 @@ async def _begin(
                 writer=writer,
                 subject=caller.subject,
                 terms=limits.terms(settings, prompt.messages()),
+                quotas=limits.quotas,
             )
     except records.ConversationNotFound:
         raise errors.ConversationUnknown("no such conversation") from None
@@ -161,7 +173,12 @@ async def _begin(
         raise errors.ConversationChanged("the last turn is not the one to replace") from None
     except records.MessageIdTaken:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
+    limits.note(begun.taken)
     if not begun.is_new:
+        if await service.answers.wait_if_dropped(message_id):
+            return await _begin(request, caller, question, endpoint)
+        exchange_of(request).limits = None
+        service.reads.count(tenant, exchange_of(request).address)
         return service.answers.answer_of(begun.turn)
     answer = Answer(begun.turn.conversation_id, message_id)
     prompt = replace(prompt, history=tuple((turn.question, turn.answer) for turn in begun.history))

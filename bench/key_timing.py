@@ -50,7 +50,7 @@ def welch_t(ones: list[int], others: list[int]) -> float:
 async def measure(comparisons: int) -> dict[str, list[int]]:
     """The nanoseconds of each comparison, by its kind."""
     with tempfile.TemporaryDirectory() as directory:
-        store = Store(f"sqlite+aiosqlite:///{directory}/keys.db")
+        store = Store(f"sqlite:///{directory}/keys.db")
         await store.migrate()
         _, _, api_key = await store.add_tenant("shop", origins=["https://shop.example"])
         makers = {"near": near_miss, "far": far_miss}

@@ -14,7 +14,7 @@ def configure_logging(form: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "sse_starlette", "aiosqlite", "asyncio"):
+    for noisy in ("httpx", "httpcore", "sse_starlette", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

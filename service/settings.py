@@ -19,8 +19,8 @@ from pydantic_settings import (
 )
 
 from service.overlay import parse_part
-from service.store.database import parse_url
 from service.store.records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
+from service.store.urls import parse_url
 from service.variables import FILE, read_file
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     openai_body: Body = {}
     system_prompt: str = DEFAULT_SYSTEM_PROMPT  # empty: none is sent
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///chatbot.db"
+    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///chatbot.db"
     retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
 
     max_message_chars: Count = DEFAULT_MAX_MESSAGE_CHARS

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from required import skip_unless_required
-from service.store import database
+from service.store import deadlines
 from service.store.records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
 from service.store.store import Store
 
@@ -31,7 +31,7 @@ POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the database take its time: on a busy machine many questions at once are longer than the deadlines."""
     for deadline in ("DEADLINE", "BUSY", "COMMIT", "CONNECT", "STATEMENT"):
-        monkeypatch.setattr(database, deadline, PATIENCE_SECONDS)
+        monkeypatch.setattr(deadlines, deadline, PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables."""
     if database_kind == "sqlite":
         (tmp_path / "test.db").touch()
-        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{tmp_path / 'test.db'}"
     else:
         with _postgresql_database("template1") as url:
             yield url
@@ -57,7 +57,7 @@ def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: P
     template = request.getfixturevalue(f"{database_kind}_template")
     if database_kind == "sqlite":
         copy = shutil.copy(template, tmp_path / "test.db")
-        yield f"sqlite+aiosqlite:///{copy}"
+        yield f"sqlite:///{copy}"
     else:
         with _postgresql_database(template) as url:
             yield url
@@ -66,7 +66,7 @@ def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: P
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "test.db"
-    _run(_migrate(f"sqlite+aiosqlite:///{path}"))
+    _run(_migrate(f"sqlite:///{path}"))
     return path
 
 

@@ -67,7 +67,7 @@ def running_service(
     `command` starts it in another way.
     """
     directory.mkdir(exist_ok=True)
-    database = f"sqlite+aiosqlite:///{directory}/chatbot.db"
+    database = f"sqlite:///{directory}/chatbot.db"
     environment = {
         "PATH": os.environ["PATH"],
         "PORT": "0",
@@ -91,7 +91,7 @@ def restarted(service: RunningService, **settings: str) -> Iterator[str]:
 @contextmanager
 def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
     """The service as uvicorn's own command line serves it, without a tenant."""
-    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/chatbot.db"}
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{directory}/chatbot.db"}
     command = [sys.executable, "-m", "uvicorn", "chatbot:app", "--app-dir", str(ROOT), "--port", "0"]
     with _process(directory, environment, command) as (process, url):
         yield RunningService(process, url, directory, environment)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 import time
 import uuid
 from contextlib import closing
@@ -17,7 +18,7 @@ from client import Client, until
 from conftest import Serve
 from databases import connect_postgres
 from service.access import limits
-from service.store import database
+from service.store import deadlines
 from service.store.records import StoreTimeout
 from service.testing.chunks import answer, delta, streamed
 from service.web import lag
@@ -44,7 +45,7 @@ async def test_a_file_that_takes_no_question_any_more_is_not_ready_and_the_log_s
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve() as client:
         assert await readiness(client) == (200, None)
-        engine = client.state["service"].store._database._engine.sync_engine
+        engine = client.state["service"].store._database.engine
         most_pages = 1  # which SQLite takes for as many as there are
 
         def limit_pages(connection: Connection) -> None:
@@ -182,11 +183,21 @@ async def test_a_call_that_times_out_is_the_databases_fault_only_where_the_loop_
 async def test_a_call_that_waits_too_long_for_its_turn_times_out(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "DEADLINE", 0.05)
-    store = client.state["service"].store
-    async with store._database.writing_unhurried():
-        with pytest.raises(StoreTimeout):
-            await store.ping()
+    monkeypatch.setattr(deadlines, "DEADLINE", 0.05)
+    store, go_on = client.state["service"].store, threading.Event()
+    begun = asyncio.Event()
+
+    def slowly(db: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    loop = asyncio.get_running_loop()
+    slow = asyncio.create_task(store._database.write(slowly, patient=True))
+    await begun.wait()
+    with pytest.raises(StoreTimeout):
+        await store.ping()
+    go_on.set()
+    await slow
 
 
 # What a public key opens

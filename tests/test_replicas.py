@@ -347,5 +347,4 @@ async def test_an_end_waits_for_what_is_being_kept_and_leaves_no_piece(
     await one.until_idle()
     stored = await store.find_turn(tenant.id, turn)
     assert (stored.answer, stored.status) == ("Half whole", "complete")
-    async with store._database.reading() as db:
-        assert await db.scalar(select(func.count()).select_from(pieces)) == 0
+    assert await store._database.read(lambda db: db.scalar(select(func.count()).select_from(pieces))) == 0

@@ -2,22 +2,22 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
 
 from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store import database
-from service.store.records import Begun, StoreError, StoreTimeout, StoreUnavailable, Tenant
+from service.store.records import Begun, StoreError, StoreTimeout, StoreUnavailable, Tenant, Terms
 from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
@@ -155,16 +155,10 @@ async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
     store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
     await store.migrate()
     tenant, _, _ = await store.add_tenant("shop")
-    commit = aiosqlite.Connection.commit
-    over = asyncio.Event()
-
-    async def slowly(connection: aiosqlite.Connection) -> None:
-        asyncio.get_running_loop().call_later(database.DEADLINE + 0.1, over.set)
-        await over.wait()
-        await commit(connection)
-
-    monkeypatch.setattr(database, "DEADLINE", 0.2)
-    monkeypatch.setattr(aiosqlite.Connection, "commit", slowly)
+    over = threading.Event()
+    monkeypatch.setattr("service.store.deadlines.DEADLINE", 0.2)
+    event.listen(store._database.engine, "commit", lambda connection: over.wait())
+    asyncio.get_running_loop().call_later(0.3, over.set)
 
     assert (await begin(store, tenant)).is_new
     await store.close()
@@ -172,7 +166,7 @@ async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
 
 async def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(tmp_path: Path) -> None:
     store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
-    engine = store._database._engine.sync_engine
+    engine = store._database.engine
     event.listen(engine, "connect", lambda connection, _: connection.cursor().execute("PRAGMA max_page_count=60"))
     await store.migrate()
     tenant, _, _ = await store.add_tenant("shop")
@@ -226,7 +220,7 @@ async def test_a_server_that_never_answers_is_unavailable() -> None:
 
 
 async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.store.database.CONNECT", 0.2)
+    monkeypatch.setattr("service.store.deadlines.CONNECT", 0.2)
     async with _silent_server() as (url, closed):
         store = Store(url)
         leaving = asyncio.create_task(store.ping())
@@ -250,6 +244,12 @@ async def test_a_restarted_server_is_found_again_at_once(database_url: str, stor
     assert (await begin(store, tenant)).is_new
 
 
+def connections_in_use(store: Store) -> int:
+    """Of a server's pool. A file has two connections, each its thread's for good."""
+    pool = store._database.engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+
 async def test_visitors_who_leave_take_no_connection_with_them(store: Store, tenant: Tenant) -> None:
     for wave in range(10):
         tasks = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
@@ -259,30 +259,41 @@ async def test_visitors_who_leave_take_no_connection_with_them(store: Store, ten
         await asyncio.gather(*tasks, return_exceptions=True)
 
     assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
-    assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert connections_in_use(store) == 0
 
 
-async def test_a_call_that_is_cancelled_at_any_statement_holds_up_no_other(store: Store, tenant: Tenant) -> None:
-    """What a cancelled call leaves in memory, such as an open cursor with a row to fetch, must not hold the lock."""
-    engine = store._database._engine.sync_engine
+async def test_a_call_that_is_cancelled_at_any_statement_writes_nothing_and_holds_up_no_other(
+    store: Store, tenant: Tenant
+) -> None:
+    """What it leaves in memory, such as an open cursor with a row to fetch, must not hold the lock."""
+    loop = asyncio.get_running_loop()
+    first = await begin(store, tenant)
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    again["terms"] = Terms(visitor="a", streams=1000)
     cancelled: list[asyncio.Task[Begun]] = []
     left = 0
+
+    async def cancel() -> None:
+        cancelled[-1].cancel()
 
     def count_down(*_: object) -> None:
         nonlocal left
         left -= 1
-        if left == 0:
+        if left == 0 and threading.current_thread() is threading.main_thread():
             cancelled[-1].cancel()
+        elif left == 0:
+            asyncio.run_coroutine_threadsafe(cancel(), loop).result()
 
-    event.listen(engine, "before_cursor_execute", count_down)
+    event.listen(store._database.engine, "before_cursor_execute", count_down)
     while not cancelled or cancelled[-1].cancelled():
         left = len(cancelled) + 1
-        cancelled.append(asyncio.create_task(begin(store, tenant)))
+        cancelled.append(asyncio.create_task(begin(store, tenant, **again)))
         await asyncio.wait(cancelled)
-        assert (await begin(store, tenant)).is_new
+        assert (await begin(store, tenant, **again)).is_new
 
     assert len(cancelled) > 5
-    assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert len(await store.heartbeats()) == 2 + len(cancelled)
+    assert connections_in_use(store) == 0
 
 
 async def test_a_number_beyond_the_database_is_an_error_of_the_family(store: Store, tenant: Tenant) -> None:

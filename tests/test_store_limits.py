@@ -177,22 +177,21 @@ async def test_a_day_that_is_summed_up_in_steps_becomes_one_sum_for_each_outcome
     strangers = [refused(tenant, at + timedelta(hours=hour), origin=f"https://{hour}.test") for hour in range(8)]
     await store.record([*rows, *strangers, UsageRow(at, None, "key_invalid", refused=True, requests=5)])
 
-    steps = [await store.sum_up_usage(at + timedelta(days=2)) for _ in range(8)]
+    steps = [step.usage async for step in store.purge_steps(at + timedelta(days=2))]
 
     assert sum(steps) == 19
     assert max(steps) < 7
-    assert steps[-1] == 0
     totals = await store.usage("shop", EPOCH, ["origin"])
     assert [(total.group[0], total.requests) for total in totals] == [(None, 8), ("https://shop.test", 10)]
-    async with store._database.reading() as db:
-        assert await db.scalar(select(func.count()).select_from(usage)) == 3
+    count = select(func.count()).select_from(usage)
+    assert await store._database.read(lambda db: db.scalar(count)) == 3
 
 
 async def test_an_operators_questions_may_take_as_long_as_there_are_rows(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.record([used(tenant, key_id=1)])
-    monkeypatch.setattr("service.store.database.DEADLINE", 0)
+    monkeypatch.setattr("service.store.deadlines.DEADLINE", 0)
     with pytest.raises(StoreUnavailable):
         await store.get_tenant("shop")
 

@@ -35,8 +35,7 @@ async def found(store: Store, tenant: Tenant, begun: Begun) -> Turn:
 
 
 async def count_of_pieces(store: Store) -> int:
-    async with store._database.reading() as db:
-        return await db.scalar(select(func.count()).select_from(pieces)) or 0
+    return await store._database.read(lambda db: db.scalar(select(func.count()).select_from(pieces))) or 0
 
 
 async def test_a_running_turn_has_its_pieces_in_their_order(store: Store, tenant: Tenant) -> None:
@@ -147,8 +146,8 @@ async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end
 
 async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=Terms(tokens=300))
-    async with store._database.writing() as db:
-        await db.execute(update(messages).values(prompt_estimate=None, answer="as it kept it"))
+    as_then = update(messages).values(prompt_estimate=None, answer="as it kept it")
+    await store._database.write(lambda db: db.execute(as_then).close())
     await store.abandon(begun.turn.id, beat=0)
     assert (await found(store, tenant, begun)).answer == "as it kept it"
     assert await has_spent(store, tenant, 300)
@@ -157,8 +156,8 @@ async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(sto
 async def test_an_earlier_release_writes_and_reads_turns_in_the_newer_tables(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await keep(store, begun, "Half")
-    async with store._database.writing() as db:
-        await db.execute(text("UPDATE messages SET answer = 'Whole', status = 'complete'"))
+    as_then = text("UPDATE messages SET answer = 'Whole', status = 'complete'")
+    await store._database.write(lambda db: db.execute(as_then).close())
     assert (await found(store, tenant, begun)).answer == "Whole"
     assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
     assert await count_of_pieces(store) == 0

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, inspect, select, text, update
 
 from databases import ask, has_spent
 from databases import store as store
 from databases import tenant as tenant
 from service.store import tables
 from service.store.database import Database
+from service.store.dialects import is_sqlite
 from service.store.records import SchemaMismatch, Tenant, UsageRow
 from service.store.store import Store
 
@@ -49,8 +50,7 @@ def _add_a_column(connection: Connection) -> None:
 
 async def _columns(url: str, table: str) -> list[str]:
     database = Database(url)
-    async with database.reading() as db:
-        columns = await db.run_sync(lambda connection: inspect(connection).get_columns(table))
+    columns = await database.read(lambda db: inspect(db).get_columns(table))
     await database.close()
     return [column["name"] for column in columns]
 
@@ -74,16 +74,20 @@ async def _shape(url: str) -> dict[str, Any]:
             for table in found.get_table_names()
         }
 
-    async with database.reading() as db:
-        shape = await db.run_sync(look)
+    shape = await database.read(look)
     await database.close()
     return shape
 
 
+def _schema(db: Connection, version: int) -> list[str]:
+    """The statements with which an earlier release made its tables."""
+    return (SCHEMAS / f"{version}-{db.dialect.name}.sql").read_text().splitlines()
+
+
 async def _set_version(url: str, version: int) -> None:
     database = Database(url)
-    async with database.writing() as db:
-        await db.execute(text("UPDATE schema_version SET version = :version"), {"version": version})
+    setting = update(tables.schema_version).values(version=version)
+    await database.write(lambda db: db.execute(setting).close())
     await database.close()
 
 
@@ -100,10 +104,12 @@ async def test_an_empty_database_gets_its_tables(empty_database_url: str) -> Non
 
 
 async def test_a_database_of_version_0_gets_its_tables(empty_database_url: str) -> None:
+    def make(db: Connection) -> None:
+        tables.schema_version.create(db)
+        db.execute(tables.schema_version.insert().values(version=0))
+
     database = Database(empty_database_url)
-    async with database.writing() as db:
-        await db.run_sync(tables.schema_version.create)
-        await db.execute(tables.schema_version.insert().values(version=0))
+    await database.write(make)
     await database.close()
 
     store = Store(empty_database_url)
@@ -139,16 +145,18 @@ async def test_an_older_database_is_upgraded_and_keeps_its_rows(
 
 @pytest.mark.parametrize("version", [1])
 async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(database_url: str, version: int) -> None:
-    database = Database(database_url)
-    statements = (SCHEMAS / f"{version}-{'sqlite' if database.is_sqlite else 'postgresql'}.sql").read_text()
     fresh = await _shape(database_url)
-    async with database.writing() as db:
-        await db.run_sync(tables.metadata.drop_all)
-        for statement in statements.splitlines():
-            await db.execute(text(statement))
+
+    def go_back(db: Connection) -> None:
+        tables.metadata.drop_all(db)
+        for statement in _schema(db, version):
+            db.exec_driver_sql(statement)
         for table, row in ((tables.tenants, OLD_TENANT), (tables.keys, OLD_KEY)):
             old = sqlalchemy.table(table.name, *(sqlalchemy.column(name, table.c[name].type) for name in row))
-            await db.execute(old.insert().values(row))
+            db.execute(old.insert().values(row))
+
+    database = Database(database_url)
+    await database.write(go_back)
     await database.close()
 
     store = Store(database_url)
@@ -184,15 +192,17 @@ async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budg
     """What the first releases wrote is there afterwards, and what they spent today is spent."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     one, two = uuid.uuid4(), uuid.uuid4()
-    database = Database(empty_database_url)
     known = {"today": today.date(), "yesterday": (today - timedelta(days=1)).date(), "midnight": today.timestamp()}
-    ids = {"one": one.hex, "two": two.hex} if database.is_sqlite else {"one": one, "two": two}
-    script = (SCHEMAS / f"1-{'sqlite' if database.is_sqlite else 'postgresql'}.sql").read_text()
+
+    def go_back(db: Connection) -> None:
+        ids = {"one": one.hex, "two": two.hex} if is_sqlite(db) else {"one": one, "two": two}
+        tables.metadata.drop_all(db)
+        for statement in [*_schema(db, 1), *(row.format(**known, **ids) for row in ROWS_OF_VERSION_1)]:
+            db.exec_driver_sql(statement)
+
+    database = Database(empty_database_url)
     await database.migrate()
-    async with database.writing() as db:
-        await db.run_sync(tables.metadata.drop_all)
-        for statement in [*script.splitlines(), *(row.format(**known, **ids) for row in ROWS_OF_VERSION_1)]:
-            await db.exec_driver_sql(statement)
+    await database.write(go_back)
     await database.close()
 
     store = Store(empty_database_url)
@@ -244,8 +254,8 @@ async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> 
     await asyncio.gather(*(store.migrate() for store in stores))
 
     database = Database(empty_database_url)
-    async with database.reading() as db:
-        assert (await db.scalars(select(tables.schema_version.c.version))).all() == [tables.newest_version()]
+    versions = select(tables.schema_version.c.version)
+    assert await database.read(lambda db: db.scalars(versions).all()) == [tables.newest_version()]
     await database.close()
     await asyncio.gather(*(store.close() for store in stores))
 
@@ -255,10 +265,9 @@ async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> 
     [
         ("chatbot.db", "is not a database URL"),
         ("postgresql+asyncpg://user:secret@host:port/x", "is not a database URL"),
-        ("sqlite:///chatbot.db", "must begin with"),
         ("postgresql+psycopg://user:secret@host/x", "must begin with"),
         ("sqlite+aiosqlite://", "must name a file"),
-        ("sqlite+aiosqlite:///:memory:", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
     ],
 )
 def test_a_url_of_another_kind_is_refused_without_its_password(url: str, problem: str) -> None:
@@ -266,3 +275,24 @@ def test_a_url_of_another_kind_is_refused_without_its_password(url: str, problem
         Store(url)
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+async def test_a_file_is_the_same_however_its_url_is_spelled(tmp_path: Path, driver: str) -> None:
+    store = Store(f"{driver}:///{tmp_path / 'test.db'}")
+    await store.migrate()
+    await store.add_tenant("shop")
+    await store.close()
+
+    other = Store(f"sqlite:///{tmp_path / 'test.db'}")
+    assert [each.name for each in await other.list_tenants()] == ["shop"]
+    await other.close()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["postgres", "postgresql", "postgresql+asyncpg"])
+async def test_a_server_is_the_same_however_its_url_is_spelled(database_url: str, driver: str) -> None:
+    options = "?ssl=disable" if "+" in driver else "?sslmode=disable"
+    store = Store(f"{driver}{database_url.removeprefix('postgresql+asyncpg')}{options}")
+    await store.ping()
+    await store.close()

@@ -262,7 +262,7 @@ async def test_nothing_that_a_visitor_asks_for_goes_through_a_whole_table(
 ) -> None:
     """So that a question is as fast after millions of them."""
     statements: list[tuple[str, Any]] = []
-    engine = store._database._engine.sync_engine
+    engine = store._database.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, given, *_: statements.append((text, given)))
 
     begun = await ask(store, tenant, "1", terms=Terms(visitor="a", streams=3))
@@ -465,7 +465,7 @@ async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, te
 async def test_a_purge_takes_what_nobody_used_since(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.store.PURGE_BATCH", 2)
+    monkeypatch.setattr("service.store.purge.BATCH", 2)
     old = [await ask(store, tenant) for _ in range(5)]
     moment = datetime.now(UTC)
     await begin(store, tenant, "more", conversation_id=old[0].turn.conversation_id)

@@ -120,7 +120,7 @@ def service(setting: Setting) -> Target:
         "PORT": str(port),
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_BASE_URL": setting.upstream,
-        "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chatbot.db",
+        "DATABASE_URL": f"sqlite:///{folder}/chatbot.db",
         "MAX_STREAMS": str(MOST_STREAMS),
         "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
     } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}

@@ -13,8 +13,18 @@ from typing import NamedTuple
 from service.access.visitors import visitor_id
 from service.errors import BudgetExhausted, BudgetReserved, RateLimited, TooManyAnswers, VisitorRateLimited
 from service.settings import Settings
-from service.store.records import DAY_SECONDS, Access, BudgetSpent, Quota, Tenant, Terms, TooManyStreams
-from service.store.store import Store
+from service.store.records import (
+    DAY_SECONDS,
+    Access,
+    BudgetSpent,
+    Quota,
+    QuotaSpent,
+    Refusal,
+    Taken,
+    Tenant,
+    Terms,
+    TooManyStreams,
+)
 from service.upstream.tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
@@ -36,33 +46,24 @@ class Policy(NamedTuple):
 
 
 class Limits:
-    """The limits of one question: `check` before it is taken up, `refusals` around what takes it up."""
+    """The limits of one question: what it takes, and how the store's refusals are told."""
 
-    def __init__(self, store: Store, access: Access, address: str) -> None:
+    def __init__(self, access: Access, address: str) -> None:
         self.visitor = visitor_id(access.tenant, address)
-        self._store = store
         self._tenant = access.tenant
-        self._key = access.key
-        self._policies: list[Policy] = []
-
-    async def check(self) -> None:
-        """Count the question. Raises VisitorRateLimited or RateLimited, with the seconds to wait."""
-        tenant = self._tenant
+        tenant = access.tenant
         scopes = {
             "visitor": Quota(f"visitor:{tenant.id}:{self.visitor}", tenant.visitor_rate_per_minute, WINDOW_SECONDS),
-            "key": Quota(f"key:{self._key.id}", tenant.rate_per_minute, WINDOW_SECONDS),
+            "key": Quota(f"key:{access.key.id}", tenant.rate_per_minute, WINDOW_SECONDS),
         }
         limited = {name: quota for name, quota in scopes.items() if quota.limit}
+        self.quotas = list(limited.values())
         self._policies = [Policy(name, quota.limit, WINDOW_SECONDS) for name, quota in limited.items()]
-        if not limited:
-            return
-        taken = await self._store.take(*limited.values())
+
+    def note(self, taken: Sequence[Taken]) -> None:
+        """What was taken of the quotas."""
         for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
             self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
-        refused = self._policies[len(taken) - 1]
-        if not taken[-1].granted:
-            error = VisitorRateLimited if refused.name == "visitor" else RateLimited
-            raise error(f"the {refused.name}'s rate limit", retry_after=refused.seconds)
 
     def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> Terms:
         """What the answer to these messages may take: an estimate of theirs, and as much as it may be long."""
@@ -80,18 +81,29 @@ class Limits:
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """Raises TooManyAnswers, BudgetReserved or BudgetExhausted for what the store refuses."""
+        """Raises RateLimited and its kind, TooManyAnswers or BudgetExhausted and its kind for the store's refusals."""
         try:
             yield
-        except TooManyStreams:
-            streams = self._tenant.visitor_streams
-            self._policies.append(Policy("streams", streams, unit="concurrent-requests", left=0))
-            raise TooManyAnswers("the visitor's answers at a time", retry_after=1) from None
-        except BudgetSpent as spent:
-            error, seconds = (BudgetReserved, 1) if spent.pending else (BudgetExhausted, ceil(spent.seconds))
-            budget = Policy("day", self._tenant.tokens_per_day, DAY_SECONDS, "tokens", left=0, seconds=seconds)
-            self._policies.append(budget)
-            raise error("the tenant's tokens of the day", retry_after=seconds) from None
+        except Refusal as refusal:
+            self.note(refusal.taken)
+            raise self._error(refusal) from None
+
+    def _error(self, refusal: Refusal) -> Exception:
+        match refusal:
+            case QuotaSpent():
+                refused = self._policies[len(refusal.taken) - 1]
+                error = VisitorRateLimited if refused.name == "visitor" else RateLimited
+                return error(f"the {refused.name}'s rate limit", retry_after=refused.seconds)
+            case TooManyStreams():
+                streams = self._tenant.visitor_streams
+                self._policies.append(Policy("streams", streams, unit="concurrent-requests", left=0))
+                return TooManyAnswers("the visitor's answers at a time", retry_after=1)
+            case BudgetSpent():
+                spent, seconds = (BudgetReserved, 1) if refusal.pending else (BudgetExhausted, ceil(refusal.seconds))
+                budget = Policy("day", self._tenant.tokens_per_day, DAY_SECONDS, "tokens", left=0, seconds=seconds)
+                self._policies.append(budget)
+                return spent("the tenant's tokens of the day", retry_after=seconds)
+        return refusal
 
     def headers(self) -> dict[str, str]:
         """`RateLimit-Policy` and `RateLimit`; empty where nothing is limited.

@@ -1,107 +1,234 @@
-"""Counters that all processes share: windows of so many questions, and each tenant's tokens of the day."""
+"""Counters that all processes share: windows of so many questions, and each tenant's tokens of the day.
 
-from sqlalchemy import Double, and_, case, delete, func, literal, not_, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+All go by the database's clock, unless `now` is given.
+"""
 
-from service.store.database import Database
-from service.store.records import DAY_SECONDS, BudgetSpent, Quota, Reservation, Taken, UsageRow
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    Executable,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from service.store.dialects import CLOCKS, INSERTS, MIDNIGHTS, day_values, for_each_dialect, is_sqlite, monotonic_values
+from service.store.records import DAY_SECONDS, BudgetSpent, Quota, Taken, UsageRow
 from service.store.tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
 WAIT_SECONDS = 10  # a server may read its clock so long before it is a statement's turn; what is later was set back
 
+_started, _used = counters.c.started, counters.c.used
+_OF = bindparam("of", type_=counters.c.scope.type)  # the counter's scope
+_IS_IT = counters.c.scope == _OF
+_WINDOW = bindparam("window", type_=Double)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_TOKENS = bindparam("tokens", type_=BigInteger)
 
-class Counters:
-    """What is done with the counters within a transaction. All go by the database's clock."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A quota that is taken by a statement: whether it is granted, and the columns that say what is left of it."""
 
-    async def take(self, db: AsyncConnection, quota: Quota, now: float | None) -> Taken:
-        """Use one of a quota, if there is one left. A window begins with what is first taken of it."""
-        clock = self._database.clock() if now is None else literal(now, Double)
-        started, used = counters.c.started, counters.c.used
-        over, ahead = started <= clock - quota.window, started > clock + WAIT_SECONDS
-        ends = (started + quota.window - clock).label("ends")
-        statement = (
-            self._database.insert(counters)
-            .values(scope=quota.scope, started=clock, used=1)
-            .on_conflict_do_update(
-                index_elements=["scope"],
-                set_={
-                    "started": case((or_(over, ahead), clock), else_=started),
-                    "used": case((over, 1), else_=used + 1),
-                },
-                where=or_(over, ahead, used < quota.limit),
-            )
-            .returning(used, ends)
+    granted: ColumnElement[bool]
+    columns: tuple[ColumnElement[Any], ColumnElement[Any]]
+
+
+def _taking(dialect: str, place: int, condition: ColumnElement[bool] | None = None) -> Any:
+    """Take one of a quota, if there is one left; under a condition, if there is one (PostgreSQL)."""
+    clock = CLOCKS[dialect]
+    window, limit = bindparam(f"window_{place}", type_=Double), bindparam(f"limit_{place}", type_=BigInteger)
+    over, ahead = _started <= clock - window, _started > clock + WAIT_SECONDS
+    scope = bindparam(f"of_{place}", type_=counters.c.scope.type)
+    into = INSERTS[dialect](counters)
+    insertion = (
+        into.values(scope=scope, started=clock, used=1)
+        if condition is None
+        else into.from_select(["scope", "started", "used"], select(scope, clock, literal(1)).where(condition))
+    )
+    return insertion.on_conflict_do_update(
+        index_elements=["scope"],
+        set_={"started": case((or_(over, ahead), clock), else_=_started), "used": case((over, 1), else_=_used + 1)},
+        where=or_(over, ahead, _used < limit),
+    ).returning(_used, (_started + window - clock).label("ends"))
+
+
+def takings(number: int, unless: ColumnElement[bool] | None = None) -> list[Taking]:
+    """For PostgreSQL, within one statement: take so many quotas, each only if the one before it was granted."""
+    taken: list[Taking] = []
+    for place in range(number):
+        condition = taken[-1].granted if taken else not_(unless) if unless is not None else true()
+        taking = _taking("postgresql", place, condition).cte(f"taken_{place}")
+        used = select(taking.c.used).scalar_subquery()
+        granted = used <= bindparam(f"limit_{place}", type_=BigInteger)
+        taken.append(Taking(granted, (used, select(taking.c.ends).scalar_subquery())))
+    return taken
+
+
+def _ends(dialect: str) -> Any:
+    return (_started + _WINDOW - CLOCKS[dialect]).label("ends")
+
+
+def reserving(dialect: str, after: CTE | None = None) -> Any:
+    """Set tokens of the day's budget aside, if it is not spent; with `after`, only if that has a row."""
+    today = MIDNIGHTS[dialect]
+    is_new = _started < today
+    into = INSERTS[dialect](counters)
+    insertion = (
+        into.values(scope=_OF, started=today, used=_TOKENS)
+        if after is None
+        else into.from_select(["scope", "started", "used"], select(_OF, today, _TOKENS).select_from(after))
+    )
+    return insertion.on_conflict_do_update(
+        index_elements=["scope"],
+        set_={"started": case((is_new, today), else_=_started), "used": case((is_new, _TOKENS), else_=_used + _TOKENS)},
+        where=or_(is_new, _LIMIT == 0, _used < _LIMIT),
+    ).returning(_started)
+
+
+_TAKE = _taking("sqlite", 0)
+_LEFT = for_each_dialect(lambda dialect: select(_ends(dialect)).where(_IS_IT))
+_SPENT = for_each_dialect(
+    lambda dialect: select(_used, (_started + DAY_SECONDS - CLOCKS[dialect]).label("left")).where(_IS_IT)
+)
+_UNDER_WAY = (
+    select(func.coalesce(func.sum(messages.c.reserved), 0))
+    .join_from(messages, conversations)
+    .where(running, conversations.c.tenant_id == bindparam("tenant"))
+)
+_DAY = bindparam("day", type_=Double)
+
+
+def settling(dialect: str, tokens: ColumnElement[int]) -> Update:
+    """Add tokens to the budget of the day on which they were reserved; of what was not reserved, to today's."""
+    its_day = or_(_started == _DAY, and_(_DAY.is_(None), _started >= MIDNIGHTS[dialect]))
+    return update(counters).where(_IS_IT, its_day).values(used=_used + tokens)
+
+
+_SETTLE = for_each_dialect(lambda dialect: settling(dialect, _TOKENS))
+
+
+@cache
+def _take_at_once(number: int) -> Select[Any]:
+    return select(*(column for each in takings(number) for column in each.columns))
+
+
+def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> list[Taken]:
+    """Use one of each quota, in this order, as far as the first that is used up; that is then the last returned.
+
+    A window, at most a day, begins with what is first taken of it.
+    """
+    if not is_sqlite(db):
+        values = take_values(db, quotas, now)
+        return taken_of(db, quotas, db.execute(_take_at_once(len(quotas)), values).one(), now) if quotas else []
+    taken: list[Taken] = []
+    for quota in quotas:
+        row = db.execute(_TAKE, take_values(db, [quota], now)).first()
+        taken += taken_of(db, [quota], row or (None, None), now)
+        if not taken[-1].granted:
+            break
+    return taken
+
+
+def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> dict[str, Any]:
+    """What `takings` bind."""
+    values = monotonic_values(db, now)
+    for place, quota in enumerate(quotas):
+        values |= {f"of_{place}": quota.scope, f"limit_{place}": quota.limit, f"window_{place}": quota.window}
+    return values
+
+
+def taken_of(db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None) -> list[Taken]:
+    """What was taken, of the columns of `takings`."""
+    taken: list[Taken] = []
+    for quota, used, ends in zip(quotas, row[::2], row[1::2], strict=False):
+        if used is not None and used <= quota.limit:
+            taken.append(Taken(True, quota.limit - used, _within(ends, quota.window)))
+            continue
+        left = db.scalar(
+            _LEFT[db.dialect.name], {"of": quota.scope, "window": quota.window, **monotonic_values(db, now)}
         )
-        row = (await db.execute(statement)).first()
-        if row is not None and row.used <= quota.limit:
-            return Taken(True, quota.limit - row.used, min(max(row.ends, 0.001), quota.window))
-        left = await db.scalar(select(ends).where(counters.c.scope == quota.scope))
-        return Taken(False, 0, min(max(quota.window if left is None else left, 0.001), quota.window))
-
-    async def reserve(
-        self, db: AsyncConnection, tenant_id: int, tokens: int, limit: int, now: float | None
-    ) -> Reservation:
-        """Set tokens of the day's budget aside. Raises BudgetSpent when there is none left.
-
-        A budget that is not yet spent grants the whole reservation, so one answer may go beyond it. A day never goes
-        back: when the clock is set back over midnight, the day that has begun goes on.
-        """
-        clock = self._database.wall_clock() if now is None else literal(now, Double)
-        today = self._database.midnight() if now is None else literal(now // DAY_SECONDS * DAY_SECONDS, Double)
-        started, used = counters.c.started, counters.c.used
-        is_new = started < today
-        statement = (
-            self._database.insert(counters)
-            .values(scope=_tokens_scope(tenant_id), started=today, used=tokens)
-            .on_conflict_do_update(
-                index_elements=["scope"],
-                set_={
-                    "started": case((is_new, today), else_=started),
-                    "used": case((is_new, tokens), else_=used + tokens),
-                },
-                where=or_(is_new, used < limit) if limit else None,
-            )
-            .returning(started)
-        )
-        day = await db.scalar(statement)
-        if day is not None:
-            return Reservation(tokens, round(day / DAY_SECONDS))
-        spent = select(used, (started + DAY_SECONDS - clock).label("left"))
-        row = (await db.execute(spent.where(counters.c.scope == _tokens_scope(tenant_id)))).one()
-        under_way = select(func.coalesce(func.sum(messages.c.reserved), 0)).join_from(messages, conversations)
-        reserved = await db.scalar(under_way.where(running, conversations.c.tenant_id == tenant_id)) or 0
-        others = reserved - tokens  # without the turn that asks
-        raise BudgetSpent(min(max(row.left, 0.001), 2 * DAY_SECONDS), pending=row.used - others < limit)
-
-    async def settle(self, db: AsyncConnection, row: UsageRow) -> None:
-        """Charge the budget of the day on which it was reserved what an answer really took."""
-        still_due = row.charged - (row.reservation.tokens if row.reservation else 0)
-        if not still_due or row.tenant_id is None:
-            return
-        started = counters.c.started
-        day = started == row.reservation.day * DAY_SECONDS if row.reservation else started >= self._database.midnight()
-        budget = update(counters).where(counters.c.scope == _tokens_scope(row.tenant_id), day)
-        await db.execute(budget.values(used=counters.c.used + still_due))
-
-    async def purge(self, db: AsyncConnection) -> int:
-        """Delete the counters of past days and windows. Returns how many there were.
-
-        A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
-        """
-        seconds = COUNTER_DAYS * DAY_SECONDS
-        is_day = counters.c.scope.startswith("tokens:")
-        past_day = and_(is_day, counters.c.started < self._database.wall_clock() - seconds)
-        clock = self._database.clock()
-        past_window = and_(not_(is_day), or_(counters.c.started < clock - seconds, counters.c.started > clock))
-        today = self._database.midnight()
-        far_ahead = update(counters).where(is_day, counters.c.started > today + DAY_SECONDS)
-        await db.execute(far_ahead.values(started=today))
-        return (await db.execute(delete(counters).where(or_(past_day, past_window)))).rowcount
+        return [*taken, Taken(False, 0, _within(quota.window if left is None else left, quota.window))]
+    return taken
 
 
-def _tokens_scope(tenant_id: int) -> str:
+def _within(seconds: float, window: float) -> float:
+    return min(max(seconds, 0.001), window)
+
+
+def reserve_values(db: Connection, tenant_id: int, tokens: int, limit: int, now: float | None = None) -> dict[str, Any]:
+    """What `reserving` binds.
+
+    A budget that is not yet spent grants the whole reservation, so one answer may go beyond it. A day never goes
+    back: when the clock is set back over midnight, the day that has begun goes on.
+    """
+    return {"of": tokens_scope(tenant_id), "tokens": tokens, "limit": limit, **day_values(db, now)}
+
+
+def budget_spent(db: Connection, tenant_id: int, tokens: int, limit: int, now: float | None) -> BudgetSpent:
+    """Why nothing was reserved for a turn that was just inserted."""
+    spent = db.execute(_SPENT[db.dialect.name], {"of": tokens_scope(tenant_id), **day_values(db, now)}).one()
+    others = (db.scalar(_UNDER_WAY, {"tenant": tenant_id}) or 0) - tokens  # without the turn that asks
+    return BudgetSpent(min(max(spent.left, 0.001), 2 * DAY_SECONDS), pending=spent.used - others < limit)
+
+
+def settle(db: Connection, row: UsageRow, reserved: int) -> None:
+    """Charge the budget what an answer really took, in place of what was reserved for it."""
+    due = row.charged - reserved
+    if due and row.tenant_id is not None:
+        db.execute(_SETTLE[db.dialect.name], settle_values(db, row) | {"tokens": due})
+
+
+def settle_values(db: Connection, row: UsageRow) -> dict[str, Any]:
+    """What `settling` binds beside the tokens."""
+    day = row.reservation.day * DAY_SECONDS if row.reservation else None
+    return {"of": tokens_scope(row.tenant_id), "day": day, **day_values(db, None)}
+
+
+def tokens_scope(tenant_id: int | None) -> str:
+    """The name of a tenant's counter of the day's tokens."""
     return f"tokens:{tenant_id}"
+
+
+def _purging(dialect: str) -> tuple[Executable, Executable]:
+    seconds = COUNTER_DAYS * DAY_SECONDS
+    is_day = counters.c.scope.startswith("tokens:")
+    clock, today = CLOCKS[dialect], MIDNIGHTS[dialect]
+    wall = bindparam("wall", type_=Double) if dialect == "sqlite" else clock
+    far_ahead = update(counters).where(is_day, _started > today + DAY_SECONDS).values(started=today)
+    past_day = and_(is_day, _started < wall - seconds)
+    past_window = and_(not_(is_day), or_(_started < clock - seconds, _started > clock))
+    return far_ahead, delete(counters).where(or_(past_day, past_window))
+
+
+_PURGE = for_each_dialect(_purging)
+
+
+def purge(db: Connection) -> int:
+    """Delete the counters of past days and windows. Returns how many there were.
+
+    A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
+    """
+    far_ahead, past = _PURGE[db.dialect.name]
+    days = day_values(db, None)
+    db.execute(far_ahead, days)
+    return db.execute(past, {**monotonic_values(db, None), "wall": days["now"]}).rowcount

@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, case, delete, func, select, text
 
+from service.store.dialects import is_sqlite
 from service.store.records import Piece
 from service.store.tables import messages, pieces, storable
 
@@ -40,7 +40,7 @@ _KEEP_IN_POSTGRESQL = text(
 )
 
 # The turns that are not there any more.
-DELETED = {
+_DELETED = {
     "sqlite": text("SELECT value FROM json_each(:ids) WHERE value NOT IN (SELECT id FROM messages)"),
     "postgresql": text(
         "SELECT id FROM unnest(CAST(:ids AS UUID[])) AS wanted (id)"
@@ -48,25 +48,33 @@ DELETED = {
     ),
 }
 
-DROP = delete(pieces).where(pieces.c.turn.in_(bindparam("ended", expanding=True)))
+drop_pieces = delete(pieces).where(pieces.c.turn == bindparam("ended"))
+received_tokens = select(func.max(pieces.c.received)).where(pieces.c.turn == messages.c.number).scalar_subquery()
 
-SINCE = (
+_SINCE = (
     select(pieces.c.position, pieces.c.text)
     .where(pieces.c.turn == bindparam("turn"), pieces.c.position >= bindparam("piece"))
     .order_by(pieces.c.position)
 )
 
 
-async def keep(db: AsyncConnection, kept: Sequence[Piece]) -> None:
+def keep(db: Connection, kept: Sequence[Piece]) -> None:
     """Keep what is new of turns that still run. Whoever ends one waits for what is being kept of it."""
     rows = [(each.turn, each.position, storable(each.text), each.received) for each in kept]
-    if db.dialect.name == "sqlite":
-        await db.exec_driver_sql(_KEEP_IN_SQLITE, rows)
+    if is_sqlite(db):
+        db.exec_driver_sql(_KEEP_IN_SQLITE, rows)
     else:
         names = ("turns", "positions", "texts", "received")
-        await db.execute(_KEEP_IN_POSTGRESQL, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+        db.execute(_KEEP_IN_POSTGRESQL, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def id_values(dialect: str, ids: Sequence[uuid.UUID]) -> dict[str, Any]:
-    """What DELETED binds."""
-    return {"ids": json.dumps([each.hex for each in ids]) if dialect == "sqlite" else list(ids)}
+def since(db: Connection, turn: int, piece: int) -> tuple[int, str, int] | None:
+    """A running turn's text from the piece that begins there on: its position, the text, and where its last begins."""
+    kept = db.execute(_SINCE, {"turn": turn, "piece": piece}).all()
+    return (kept[0].position, "".join(each.text for each in kept), kept[-1].position) if kept else None
+
+
+def deleted_among(db: Connection, message_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Those of these turns that are not there any more."""
+    ids: Any = json.dumps([each.hex for each in message_ids]) if is_sqlite(db) else list(message_ids)
+    return [uuid.UUID(str(found)) for found in db.scalars(_DELETED[db.dialect.name], {"ids": ids})]

@@ -1,6 +1,7 @@
 """What the store returns and what it raises. Times are aware UTC datetimes."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, TypedDict
@@ -202,7 +203,8 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A turn, the earlier turns that the model should know, oldest first, and what was reserved for its answer.
+    """A turn, the earlier turns that the model should know, oldest first, what was reserved for its answer, and
+    what was taken of its quotas.
 
     `is_new` is False for a repeated request: the turn is the one that is there already, and the history is left empty.
     """
@@ -211,6 +213,7 @@ class Begun:
     history: list[Turn]
     is_new: bool
     reservation: Reservation | None = None
+    taken: list[Taken] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +324,14 @@ class UsageTotal:
 class Purged:
     """How many rows a purge deleted or, of usage, made sums of."""
 
-    conversations: int
-    counters: int
-    usage: int
+    conversations: int = 0
+    counters: int = 0
+    usage: int = 0
+
+    def __add__(self, other: "Purged") -> "Purged":
+        return Purged(
+            self.conversations + other.conversations, self.counters + other.counters, self.usage + other.usage
+        )
 
 
 class StoreError(Exception):
@@ -358,23 +366,38 @@ class NameTaken(StoreError):
     """Another tenant has this name."""
 
 
-class ConversationNotFound(StoreError):
+class Refusal(StoreError):
+    """A question that begins no turn. `taken` is what it took of its quotas all the same."""
+
+    def __init__(self, message: str, taken: Sequence[Taken] = ()) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+
+class QuotaSpent(Refusal):
+    """One of its quotas is used up: the last of `taken`."""
+
+    def __init__(self, taken: Sequence[Taken]) -> None:
+        super().__init__("A quota is used up.", taken)
+
+
+class ConversationNotFound(Refusal):
     """The tenant has no such conversation."""
 
 
-class ConversationChanged(StoreError):
+class ConversationChanged(Refusal):
     """The conversation's last turn is none of those that a new one shall take the place of."""
 
 
-class MessageIdTaken(StoreError):
+class MessageIdTaken(Refusal):
     """This message id belongs to another question, conversation or tenant."""
 
 
-class TooManyStreams(StoreError):
+class TooManyStreams(Refusal):
     """The visitor reads as many answers as one may at a time."""
 
 
-class BudgetSpent(StoreError):
+class BudgetSpent(Refusal):
     """The tenant's tokens of the day are spent; `seconds` until the next day.
 
     `pending`: only with what is reserved for answers under way, so that some may come back soon.

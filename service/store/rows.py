@@ -3,8 +3,8 @@
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Executable, Row, Table
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Executable, Row, Table, literal
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from service.store.records import Key, Tenant, Turn, Widget
 from service.store.tables import keys, messages, tenants, widgets
@@ -15,23 +15,33 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound="DataclassInstance")
 
 TABLES: dict[type[Any], Table] = {Tenant: tenants, Key: keys, Widget: widgets, Turn: messages}
+# What a statement selects or returns of which records are made, in the order of their fields.
 COLUMNS = {kind: [table.c[field.name] for field in fields(kind)] for kind, table in TABLES.items()}
 
 
-def to_record(kind: type[Record], row: Row[Any]) -> Record:
-    """The record that a row holds, maybe beside others."""
-    values = row._mapping
-    return kind(*[values[column] for column in COLUMNS[kind]])
+def defaults(table: Table) -> dict[str, ColumnElement[Any]]:
+    """The values of columns that are not given. SQLAlchemy adds them by itself, but not to an INSERT within a WITH."""
+    return {
+        column.name: literal(column.default.arg, column.type)
+        for column in table.columns
+        if isinstance(column.default, ScalarElementColumnDefault)
+    }
+
+
+def to_record(kind: type[Record], row: Row[*tuple[Any, ...]], begin: int = 0) -> Record:
+    """The record whose columns a row holds from there on."""
+    return kind(*row[begin : begin + len(COLUMNS[kind])])
 
 
 def to_turn(row: Row[*tuple[Any, ...]]) -> Turn:
     """The turn that a row of `turns.select_turns` holds, with its text as far as it was kept."""
-    values = tuple(row)
-    turn, kept = Turn(*values[:-1]), values[-1]
+    turn, kept = to_record(Turn, row), row[-1]
     return replace(turn, answer=kept) if kept else turn
 
 
-async def fetch_record(db: AsyncConnection, kind: type[Record], statement: Executable) -> Record | None:
-    """The first row that a statement gives."""
-    row = (await db.execute(statement)).first()
+def fetch_record(
+    db: Connection, kind: type[Record], statement: Executable, values: dict[str, Any] | None = None
+) -> Record | None:
+    """The first row that a statement gives, which selects or returns the COLUMNS of a kind."""
+    row = db.execute(statement, values).first()
     return to_record(kind, row) if row else None

@@ -1,79 +1,226 @@
-"""Conversations and their turns: whose they are, what goes before a question, and who gives way to whom."""
+"""A question begins a turn: its limits, its conversation, the history before it and the day's budget, in one go."""
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.pieces import kept_text
+from service.store.conversations import find_turn, touch
+from service.store.counters import budget_spent, reserve_values, reserving, take, take_values, taken_of, takings
+from service.store.dialects import hold, is_sqlite
 from service.store.records import (
-    INTERRUPTED,
+    DAY_SECONDS,
+    Begun,
     ConversationChanged,
-    ConversationNotFound,
     MessageIdTaken,
-    Selection,
-    Tenant,
+    Quota,
+    Reservation,
+    Taken,
     Terms,
     TooManyStreams,
     Turn,
 )
-from service.store.rows import COLUMNS, to_record, to_turn
+from service.store.rows import COLUMNS, defaults, fetch_record, to_record
 from service.store.tables import conversations, messages, running, storable
+from service.upstream.tokens import estimate_tokens
 
 
-def written_by(writer: str | None) -> ColumnElement[bool]:
-    """The turns of one writer; see `Store.begin_turn`."""
-    return messages.c.writer.is_not_distinct_from(writer)
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A question that was asked; see `Store.begin_turn`."""
+
+    tenant_id: int
+    message_id: uuid.UUID
+    conversation_id: uuid.UUID | None
+    question: str
+    regenerate: bool
+    replaces: Sequence[uuid.UUID] | None
+    model: str | None
+    writer: str | None
+    subject: str | None
+    terms: Terms
+    quotas: Sequence[Quota]
+    at: datetime
+    now: float | None
 
 
-# A turn that may still be closed: `interrupted` is what others can but suppose, and gives way.
-is_open = or_(running, messages.c.code == INTERRUPTED)
+_ID = messages.c.id.type
+_IS_IT = messages.c.id == bindparam("message", type_=_ID)
+_IS_THERE = exists().where(_IS_IT)
+_OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
+_IS_VISIBLE = messages.c.hidden.is_(False)
+_NEWEST_FIRST = messages.c.number.desc()
+
+_LAST = select(messages.c.id).where(_OF_CONVERSATION, _IS_VISIBLE).order_by(_NEWEST_FIRST).limit(1)
+_ANY_MEANT = (
+    select(messages.c.id)
+    .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
+    .limit(1)
+)
+_HISTORY = (
+    select(*COLUMNS[Turn])
+    .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "")
+    .order_by(_NEWEST_FIRST)
+    .limit(bindparam("most", type_=messages.c.reserved.type))
+)
+_SHOW = update(messages).where(_IS_IT).values(hidden=bindparam("is_hidden", type_=messages.c.hidden.type))
+_STREAMS = (
+    select(func.count())
+    .select_from(messages)
+    .where(running, messages.c.visitor == bindparam("visitor_", type_=messages.c.visitor.type))
+)
+
+# What is inserted. The turn goes before the conversation that it opens: its unique row decides between two who send the
+# same at once.
+_NEW = (
+    *("id", "conversation_id", "question", "status", "model", "visitor", "writer", "replaces"),
+    *("reserved", "prompt_estimate", "created_at", "updated_at"),
+)
+_TURN = defaults(messages) | {name: bindparam(f"new_{name}", type_=messages.c[name].type) for name in _NEW}
+_CONVERSATION = {
+    "id": _TURN["conversation_id"],
+    "tenant_id": bindparam("tenant", type_=conversations.c.tenant_id.type),
+    "subject": bindparam("subject_", type_=conversations.c.subject.type),
+    "created_at": _TURN["created_at"],
+    "updated_at": _TURN["created_at"],
+}
+_INSERT = sqlite.insert(messages).values(_TURN).on_conflict_do_nothing(index_elements=["id"]).returning(*COLUMNS[Turn])
+_OPEN = insert(conversations).values(_CONVERSATION)
+_RESERVE = reserving("sqlite")
 
 
-def owned_by(tenant_id: int, subject: str | None) -> ColumnElement[bool]:
-    """The conversations that a subject may use: its own, and those that are nobody's yet, by their unguessable id.
-
-    Who has no token (None) may use the latter only.
-    """
-    nobodys, of_tenant = conversations.c.subject.is_(None), conversations.c.tenant_id == tenant_id
-    return and_(of_tenant, nobodys if subject is None else or_(nobodys, conversations.c.subject == subject))
-
-
-select_turns = select(*COLUMNS[Turn], kept_text.label("kept"))  # for `rows.to_turn`
-
-
-def turns_of(tenant_id: int, subject: str | None) -> Select[*tuple[Any, ...]]:
-    """The turns in the conversations that a subject may use."""
-    return select_turns.join_from(messages, conversations).where(owned_by(tenant_id, subject))
-
-
-def last_turn(conversation_id: uuid.UUID) -> ScalarSelect[uuid.UUID]:
-    """The id of a conversation's last visible turn."""
+@cache
+def _all_steps(quotas: int) -> Select[Any]:
+    """Take so many quotas, insert the turn, open its conversation, and reserve its tokens: each step only if the one
+    before it was done. The row has what was taken, the day, and the turn."""
+    taken = takings(quotas, unless=_IS_THERE)
+    source = select(*_TURN.values())
+    if taken:
+        source = source.where(taken[-1].granted)
+    turn = (
+        postgresql.insert(messages)
+        .from_select(list(_TURN), source, include_defaults=False)
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(*COLUMNS[Turn])
+        .cte("turn")
+    )
+    opened = (
+        insert(conversations)
+        .from_select(
+            list(_CONVERSATION),
+            select(*_CONVERSATION.values()).select_from(turn).where(bindparam("opens", type_=Boolean)),
+        )
+        .cte("opened")
+    )
+    day = reserving("postgresql", after=turn).cte("day")
+    one = select(literal(1)).subquery("one")
     return (
-        select(messages.c.id)
-        .where(messages.c.conversation_id == conversation_id, messages.c.hidden.is_(False))
-        .order_by(messages.c.number.desc())
-        .limit(1)
-        .scalar_subquery()
+        select(*(column for each in taken for column in each.columns), select(day.c.started).scalar_subquery(), *turn.c)
+        .select_from(one.outerjoin(turn, true()))
+        .add_cte(opened)
     )
 
 
-async def touch_conversation(
-    db: AsyncConnection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, now: datetime
-) -> None:
-    """Mark a conversation as used, which also holds off its other writers until this transaction ends.
+def begin_turn(db: Connection, new: NewTurn) -> tuple[list[Taken], Begun | None]:
+    """As `Store.begin_turn`: what was taken of the quotas, and the turn unless one of them was used up."""
+    terms = new.terms
+    replaced: uuid.UUID | None = None
+    history: list[Turn] = []
+    if new.conversation_id is not None:
+        touch(db, new.tenant_id, new.conversation_id, new.subject, new.at)
+        if new.regenerate:
+            if _is_there(db, new):
+                return [], _repeated(db, new)
+            replaced = _replaced(db, new.conversation_id, new.replaces)
+        history = _history(db, new.conversation_id, terms, without=replaced)
+    if terms.visitor is not None and terms.streams:
+        hold(db, terms.visitor)
+    tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
+    # What all visitors of a tenant share goes last: they wait for each other from here to the commit.
+    insert_turn = _insert_in_steps if is_sqlite(db) else _insert_at_once
+    taken, turn, day = insert_turn(db, new, _values(db, new, replaced, tokens))
+    if taken and not taken[-1].granted:
+        return taken, None
+    if turn is None:
+        return taken, _repeated(db, new)
+    if replaced is not None:
+        show(db, replaced, hidden=True)
+    if terms.visitor is not None and terms.streams:
+        if (db.scalar(_STREAMS, {"visitor_": terms.visitor}) or 0) > terms.streams:
+            raise TooManyStreams("The visitor reads as many answers as one may at a time.")
+    if day is None:
+        raise budget_spent(db, new.tenant_id, tokens, terms.tokens_per_day, new.now)
+    return taken, Begun(turn, history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS)))
 
-    Raises ConversationNotFound.
-    """
-    values: dict[str, Any] = {"updated_at": now} if subject is None else {"updated_at": now, "subject": subject}
-    result = await db.execute(
-        update(conversations).where(conversations.c.id == conversation_id, owned_by(tenant_id, subject)).values(values)
-    )
-    if result.rowcount == 0:
-        raise ConversationNotFound("The tenant has no such conversation.")
+
+def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: int) -> dict[str, Any]:
+    """What the statements that insert a turn bind, but for the quotas."""
+    return {
+        "message": new.message_id,
+        "new_id": new.message_id,
+        "new_conversation_id": new.conversation_id or uuid.uuid4(),
+        "new_question": new.question,
+        "new_status": "running",
+        "new_model": new.model,
+        "new_visitor": new.terms.visitor,
+        "new_writer": new.writer,
+        "new_replaces": replaced,
+        "new_reserved": tokens,
+        "new_prompt_estimate": tokens - new.terms.answer_tokens,
+        "new_created_at": new.at,
+        "new_updated_at": new.at,
+        "opens": new.conversation_id is None,
+        "tenant": new.tenant_id,
+        "subject_": new.subject,
+        **reserve_values(db, new.tenant_id, tokens, new.terms.tokens_per_day, new.now),
+    }
+
+
+Inserted = tuple[list[Taken], Turn | None, float | None]  # what was taken of the quotas, the turn, the day
+
+
+def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
+    """SQLite: each step if the one before it was done. A statement costs little, and there is one writer at a time."""
+    taken: list[Taken] = []
+    if new.quotas:
+        if _is_there(db, new):
+            return [], None, None
+        taken = take(db, new.quotas)
+        if not taken[-1].granted:
+            return taken, None, None
+    turn = fetch_record(db, Turn, _INSERT, values)
+    if turn is None:
+        return taken, None, None
+    if values["opens"]:
+        db.execute(_OPEN, values)
+    return taken, turn, db.scalar(_RESERVE, values)
+
+
+def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
+    """PostgreSQL: the same steps in one statement, so one round trip."""
+    row = db.execute(_all_steps(len(new.quotas)), take_values(db, new.quotas) | values).one()
+    day, number, *columns = row[2 * len(new.quotas) :]
+    turn = Turn(number, *columns) if number is not None else None
+    if turn is None and _is_there(db, new):
+        return [], None, None
+    return taken_of(db, new.quotas, row), turn, day
 
 
 def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
@@ -81,93 +228,47 @@ def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> b
     return turn.question == storable(question) and conversation_id in (None, turn.conversation_id)
 
 
-async def find_repeated(
-    db: AsyncConnection,
-    tenant_id: int,
-    message_id: uuid.UUID,
-    conversation_id: uuid.UUID | None,
-    subject: str | None,
-    question: str,
-) -> Turn:
-    """The turn of this id, if it is the same request's. Raises MessageIdTaken."""
-    row = (await db.execute(turns_of(tenant_id, subject).where(messages.c.id == message_id))).first()
-    turn = to_turn(row) if row else None
-    if turn is None or not is_repeat(turn, conversation_id, question):
+def _is_there(db: Connection, new: NewTurn) -> bool:
+    return bool(db.scalar(select(_IS_THERE), {"message": new.message_id}))
+
+
+def _repeated(db: Connection, new: NewTurn) -> Begun:
+    """The turn that is there already, if it is the same request's. Raises MessageIdTaken."""
+    turn = find_turn(db, new.tenant_id, new.message_id, new.subject)
+    if turn is None or not is_repeat(turn, new.conversation_id, new.question):
         raise MessageIdTaken("This message id belongs to another request.")
-    return turn
+    return Begun(turn, [], is_new=False)
 
 
-async def check_replaced(db: AsyncConnection, turn: Turn, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
-    """Which turn a new one takes the place of, where it would be the conversation's last: only if it is `meant`.
+def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
+    """The conversation's last visible turn, if it is `meant` or any would be.
 
     Raises ConversationChanged when another one is meant that is there.
     """
-    if meant is None or turn.replaces is None or turn.replaces in meant:
-        return turn.replaces
-    there = messages.c.id.in_(meant), messages.c.conversation_id == turn.conversation_id
-    if await db.scalar(select(messages.c.id).where(*there).limit(1)) is not None:
+    last = db.scalar(_LAST, {"conversation": conversation_id})
+    if meant is None or last is None or last in meant:
+        return last
+    if db.scalar(_ANY_MEANT, {"conversation": conversation_id, "meant": list(meant)}) is not None:
         raise ConversationChanged("The last turn of the conversation is another one by now.")
     return None
 
 
-async def check_streams(db: AsyncConnection, terms: Terms) -> None:
-    """Raises TooManyStreams when the turn that was just inserted is one too many for its visitor."""
-    if terms.visitor is not None and terms.streams:
-        mine = select(func.count()).select_from(messages).where(running, messages.c.visitor == terms.visitor)
-        if (await db.scalar(mine) or 0) > terms.streams:
-            raise TooManyStreams("The visitor reads as many answers as one may at a time.")
-
-
-async def history_of(db: AsyncConnection, turn: Turn, terms: Terms) -> list[Turn]:
-    """The newest visible turns before this one that have an answer, oldest first, as many as `terms` let."""
-    rows = await db.execute(
-        select(messages)
-        .where(messages.c.conversation_id == turn.conversation_id, messages.c.number < turn.number)
-        .where(messages.c.hidden.is_(False), messages.c.answer != "")
-        .order_by(messages.c.number.desc())
-        .limit(terms.history_turns)
-    )
+def _history(db: Connection, conversation_id: uuid.UUID, terms: Terms, without: uuid.UUID | None) -> list[Turn]:
+    """The newest visible turns that have an answer, oldest first, as many as `terms` let."""
+    most = terms.history_turns + (without is not None)
     newest: list[Turn] = []
     characters = 0
-    for row in rows:
-        earlier = to_record(Turn, row)
-        characters += len(earlier.question) + len(earlier.answer)
-        if characters > terms.history_chars:
+    for row in db.execute(_HISTORY, {"conversation": conversation_id, "most": most}).all():
+        turn = to_record(Turn, row)
+        if turn.id == without:
+            continue
+        characters += len(turn.question) + len(turn.answer)
+        if characters > terms.history_chars or len(newest) == terms.history_turns:
             break
-        newest.append(earlier)
+        newest.append(turn)
     return newest[::-1]
 
 
-async def restore_replaced(db: AsyncConnection, turn: Turn) -> None:
-    """Let a turn that broke or ended without text change places with the last text that it was asked in place of.
-
-    Several may stand in between: whoever asks again and again replaces turns that had no text yet.
-    """
-    replaced = turn.replaces
-    if turn.hidden or (turn.answer and turn.status != "error"):
-        return
-    while replaced is not None:
-        row = (
-            await db.execute(select(messages.c.answer, messages.c.replaces).where(messages.c.id == replaced))
-        ).first()
-        if row is None:
-            return
-        if row.answer:
-            await db.execute(
-                update(messages).where(messages.c.id.in_([turn.id, replaced])).values(hidden=messages.c.id == turn.id)
-            )
-            return
-        replaced = row.replaces
-
-
-def selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
-    """The conversations of a tenant that an operator means."""
-    chosen = conversations.c.tenant_id == tenant.id
-    if selection.id is not None:
-        chosen = and_(chosen, conversations.c.id == selection.id)
-    if selection.visitor is not None:
-        asked = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
-        chosen = and_(chosen, conversations.c.id.in_(asked))
-    if selection.subject is not None:
-        chosen = and_(chosen, conversations.c.subject == selection.subject)
-    return chosen
+def show(db: Connection, message_id: uuid.UUID, *, hidden: bool) -> None:
+    """Hide a turn, or show it again."""
+    db.execute(_SHOW, {"message": message_id, "is_hidden": hidden})

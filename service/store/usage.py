@@ -1,15 +1,36 @@
 """Usage: one row a request, what the rows come to, and the sums that old ones become."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, delete, func, insert, literal, null, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+)
 
+from service.store.counters import settle as settle_budget
+from service.store.counters import settle_values, settling
+from service.store.dialects import hold, is_sqlite
+from service.store.pieces import drop_pieces
 from service.store.records import UsageGroup, UsageRow, UsageTotal
-from service.store.tables import usage
+from service.store.rows import defaults
+from service.store.tables import supposed, tenants, usage
+from service.store.tenants import get_tenant
 
 SUMMED_AT_ONCE = 10_000
 
@@ -24,17 +45,75 @@ USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
 }
 
 
-def usage_values(row: UsageRow) -> dict[str, Any]:
-    """What the table keeps of a row."""
-    values = asdict(row)
-    del values["reservation"]
-    return values
+_KEPT = [field.name for field in fields(UsageRow) if field.name != "reservation"]
+_BOOK = insert(usage)
+_UNSUPPOSE = (
+    delete(usage)
+    .where(usage.c.message_id == bindparam("message", type_=usage.c.message_id.type), supposed)
+    .returning(usage.c.charged)
+)
+_KNOWN_TENANTS = select(tenants.c.id).where(
+    tenants.c.id.in_(bindparam("known", expanding=True, type_=tenants.c.id.type))
+)
 
 
-async def usage_totals(
-    db: AsyncConnection, tenant_id: int, since: datetime, by: Sequence[UsageGroup]
-) -> list[UsageTotal]:
-    """What a tenant used since then, in groups."""
+def _settle_at_once() -> Select[Any]:
+    """All of `settle` as one statement, which PostgreSQL can have."""
+    supposed_before = _UNSUPPOSE.cte("supposed_before")
+    booked = {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
+    charged = select(supposed_before.c.charged).scalar_subquery()
+    due = bindparam("charged", type_=BigInteger) - func.coalesce(charged, bindparam("reserved", type_=BigInteger))
+    return select(literal(1)).add_cte(
+        supposed_before,
+        drop_pieces.cte("dropped"),
+        insert(usage).values(defaults(usage) | booked).cte("booked"),
+        settling("postgresql", due).cte("settled"),
+    )
+
+
+_SETTLE_AT_ONCE = _settle_at_once()
+
+
+def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
+    """Record what an answer used, and charge the day's budget that in place of what was reserved.
+
+    What was supposed of it before gives way: it is in the budget in place of the reservation. `ended` is the number of
+    the turn that was closed, if it is there: the pieces of its text go, too.
+    """
+    reserved = row.reservation.tokens if row.reservation else 0
+    if not is_sqlite(db):
+        values = {f"booked_{name}": value for name, value in _values(row).items()} | settle_values(db, row)
+        values |= {"message": row.message_id, "ended": ended, "charged": row.charged, "reserved": reserved}
+        db.execute(_SETTLE_AT_ONCE, values)
+        return
+    if (charged := db.scalar(_UNSUPPOSE, {"message": row.message_id})) is not None:
+        reserved = charged
+    if ended is not None:
+        db.execute(drop_pieces, {"ended": ended})
+    db.execute(_BOOK, _values(row))
+    settle_budget(db, row, reserved)
+
+
+def record(db: Connection, rows: Sequence[UsageRow]) -> None:
+    """Record requests that began no turn. Those of a tenant that was removed meanwhile are left out."""
+    values = [_values(row) for row in of_known_tenants(db, rows)]
+    if values:
+        db.execute(_BOOK, values)
+
+
+def of_known_tenants(db: Connection, rows: Sequence[UsageRow]) -> list[UsageRow]:
+    """Those that are nobody's or of a tenant that is there."""
+    known = {None, *db.scalars(_KNOWN_TENANTS, {"known": [*{row.tenant_id for row in rows} - {None}]})}
+    return [row for row in rows if row.tenant_id in known]
+
+
+def _values(row: UsageRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _KEPT}
+
+
+def totals(db: Connection, name: str, since: datetime, by: Sequence[UsageGroup]) -> list[UsageTotal]:
+    """What a tenant used since then, in groups. Raises TenantNotFound."""
+    tenant_id = get_tenant(db, name).id
     group = [USAGE_GROUPS[each].label(each) for each in by]
     # The times to the first text that are the same count as one row, so that their percentiles need not all rows.
     query = select(
@@ -48,7 +127,7 @@ async def usage_totals(
             for column in (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged)
         ),
     )
-    rows = await db.execute(
+    rows = db.execute(
         query.where(usage.c.tenant_id == tenant_id, usage.c.at >= since)
         .group_by(*group, usage.c.first_text_ms)
         .order_by(*(each.nulls_first() for each in group), usage.c.first_text_ms.nulls_first())
@@ -85,7 +164,16 @@ def _percentile(timed: list[Any], share: float) -> int | None:
     return None
 
 
-async def sum_up_some(db: AsyncConnection, tenant_id: int | None, before: datetime) -> int:
+def sum_up_some(db: Connection, before: datetime) -> int:
+    """Put sums in place of some rows of a past day. Returns how many rows those were; 0 when there are none left."""
+    hold(db, "the sums of usage")
+    for tenant_id in [None, *db.scalars(select(tenants.c.id)).all()]:
+        if rows := _sum_up_some_of(db, tenant_id, before):
+            return rows
+    return 0
+
+
+def _sum_up_some_of(db: Connection, tenant_id: int | None, before: datetime) -> int:
     """Put sums in place of the rows of a tenant's earliest day that has any, if it ended before.
 
     About SUMMED_AT_ONCE rows at a time, so that nobody waits for long; with the last of them the day's sums so far
@@ -94,17 +182,17 @@ async def sum_up_some(db: AsyncConnection, tenant_id: int | None, before: dateti
     own = usage.c.tenant_id.is_(None) if tenant_id is None else usage.c.tenant_id == tenant_id
     each = and_(own, usage.c.summed.is_(False))
     earliest = select(usage.c.at).where(each).order_by(usage.c.at)
-    first = await db.scalar(earliest.limit(1))
+    first = db.scalar(earliest.limit(1))
     if first is None:
         return 0
     day = first.replace(hour=0, minute=0, second=0, microsecond=0)
     if day + timedelta(days=1) > before:
         return 0
-    newest = await db.scalar(select(func.max(usage.c.id)))
+    newest = db.scalar(select(func.max(usage.c.id)))
     of_day = and_(usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
-    until = await db.scalar(earliest.where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
+    until = db.scalar(earliest.where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
     some = and_(own, of_day) if until is None else and_(each, of_day, usage.c.at <= until)
-    rows = await db.scalar(select(func.count()).select_from(usage).where(some, each)) or 0
+    rows = db.scalar(select(func.count()).select_from(usage).where(some, each)) or 0
     # A page that was refused may claim any origin: sums of them would be as many as the rows.
     origin = case((usage.c.refused, null()), else_=usage.c.origin).label("origin")
     same = (usage.c.tenant_id, usage.c.key_id, origin, usage.c.model, usage.c.outcome, usage.c.refused)
@@ -116,6 +204,6 @@ async def sum_up_some(db: AsyncConnection, tenant_id: int | None, before: dateti
         *(cast(func.sum(column), column.type).label(column.name) for column in added),
     )
     columns = ["at", "summed", *(column.name for column in (*same, *added))]
-    await db.execute(insert(usage).from_select(columns, sums.where(some).group_by(*same)))
-    await db.execute(delete(usage).where(some))
+    db.execute(insert(usage).from_select(columns, sums.where(some).group_by(*same)))
+    db.execute(delete(usage).where(some))
     return rows

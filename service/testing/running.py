@@ -158,7 +158,7 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
         sockets = bind("127.0.0.1", 0)
         defaults: dict[str, Any] = {
             "public_url": url_of(sockets[0]),
-            "database_url": f"sqlite+aiosqlite:///{Path(directory, 'chatbot.db')}",
+            "database_url": f"sqlite:///{Path(directory, 'chatbot.db')}",
             "openai_base_url": BASE_URL,
             "openai_api_key": "sk-test",
             "shutdown_delay": 0,

@@ -150,12 +150,13 @@ async def _sweep(service: Service, closing: asyncio.Event) -> None:
     days = service.settings.retention_days
     while not closing.is_set():
         try:
-            await service.store.purge_counters()
-            before = datetime.now(UTC) - timedelta(days=days)
-            while days and not closing.is_set() and (conversations := await service.store.purge_some(before)):
-                log.info("purged", extra={"conversations": conversations})
-            while days and not closing.is_set() and (rows := await service.store.sum_up_usage(before)):
-                log.info("usage summed up", extra={"rows": rows})
+            async for purged in service.store.purge_steps(datetime.now(UTC) - timedelta(days=days) if days else None):
+                if purged.conversations:
+                    log.info("purged", extra={"conversations": purged.conversations})
+                if purged.usage:
+                    log.info("usage summed up", extra={"rows": purged.usage})
+                if closing.is_set():
+                    break
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
         with suppress(TimeoutError):

@@ -204,9 +204,7 @@ async def db_gone(play: Play) -> None:
 async def db_gone_sqlite(play: Play) -> None:
     path = play.directory / "chatbot.db"
     elsewhere = path.with_name("elsewhere.db")
-    await _play_gone(
-        play, f"sqlite+aiosqlite:///{path}", lambda: path.rename(elsewhere), lambda: elsewhere.rename(path)
-    )
+    await _play_gone(play, f"sqlite:///{path}", lambda: path.rename(elsewhere), lambda: elsewhere.rename(path))
 
 
 async def _play_gone(play: Play, url: str, take_away: Callable[[], object], bring_back: Callable[[], object]) -> None:
@@ -266,7 +264,7 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
 async def disk_full(play: Play) -> None:
     with _small_disk(play.subdirectory("disk")) as disk:
         database = disk / "chatbot.db"
-        url = f"sqlite+aiosqlite:///{database}"
+        url = f"sqlite:///{database}"
         async with (
             faulty_upstream() as upstream,
             house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from faults.readers import fetch
 from preloaded import ROOT, Program
 from processes import free_port
+from service.store.database import Database
 from service.store.store import Store
 
 WATCHED = Path(__file__).with_name("watched.py")
@@ -236,7 +235,7 @@ class House:
     key: str = ""
     tenant_id: int = 0
     _store: Store | None = None
-    _engine: Any = field(default=None)
+    _database: Database = field(init=False)
 
     @property
     def first(self) -> Replica:
@@ -265,8 +264,7 @@ class House:
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query, past the service."""
-        async with self._engine.connect() as db:
-            return [tuple(row) for row in await db.execute(text(query))]
+        return await self._database.read(lambda db: [tuple(row) for row in db.execute(text(query))])
 
     async def turns(self) -> dict[str, int]:
         """The turns by their status, those that broke by their code."""
@@ -296,7 +294,7 @@ async def house(
     directory: Path, upstream_url: str, settings: Mapping[str, str], *, replicas: int = 1, database_url: str = ""
 ) -> AsyncIterator[House]:
     """Start `replicas` processes with these variables, on a new SQLite file if no database is given."""
-    database_url = database_url or f"sqlite+aiosqlite:///{directory}/chatbot.db"
+    database_url = database_url or f"sqlite:///{directory}/chatbot.db"
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
@@ -313,7 +311,7 @@ async def house(
     ]
     open_house = House(database_url, processes)
     open_house._store = Store(database_url)
-    open_house._engine = create_async_engine(database_url, poolclass=NullPool)
+    open_house._database = Database(database_url)
     try:
         await open_house.store.migrate()
         open_house.key = await open_house.add_tenant("shop")
@@ -322,6 +320,7 @@ async def house(
     finally:
         await asyncio.gather(*(replica.stop() for replica in open_house.replicas))
         await open_house.store.close()
+        await open_house._database.close()
 
 
 @contextmanager

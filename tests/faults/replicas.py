@@ -243,7 +243,7 @@ async def clock_jump(play: Play) -> None:
     """Limits are taken by a process whose wall clock jumps, on SQLite, and on PostgreSQL, which has its own clock."""
     if FAKETIME is None:
         raise Unmeasurable("libfaketime is not installed")
-    urls = {"sqlite": f"sqlite+aiosqlite:///{play.directory}/clock.db"}
+    urls = {"sqlite": f"sqlite:///{play.directory}/clock.db"}
     if not play.short:
         urls["postgresql"] = play.postgres_url("clock")
     await asyncio.gather(*(_jump(play, name, url) for name, url in urls.items()))
@@ -268,7 +268,7 @@ async def budget_clock(play: Play) -> None:
     """On a file, whose days are the machine's; PostgreSQL has a clock of its own, which this cannot set."""
     if FAKETIME is None:
         raise Unmeasurable("libfaketime is not installed")
-    url = f"sqlite+aiosqlite:///{play.directory}/clock.db"
+    url = f"sqlite:///{play.directory}/clock.db"
     granted = await _under_jumping_clock(play, "sqlite", "budget", url)
     play.measure(", ".join(f"{when}: {count} of 10" for when, count in granted.items()))
     play.require(list(granted.values()) == [10, 0, 10, 0, 0, 10], f"granted {granted}")

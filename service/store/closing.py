@@ -1,0 +1,174 @@
+"""How turns end: one function closes them, however that was; what was never asked is taken back."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, or_, select, update
+
+from service.store.dialects import is_sqlite
+from service.store.records import INTERRUPTED, Source, Status, Turn, UsageRow
+from service.store.rows import COLUMNS, fetch_record
+from service.store.tables import conversations, messages, running
+from service.store.turns import show
+from service.store.usage import settle
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a turn ends, and what its answer used. `writer` is who wrote it.
+
+    `beat`: only if its heartbeat is still this one.
+    """
+
+    message_id: uuid.UUID
+    writer: str | None
+    answer: str
+    status: Status
+    code: str | None
+    usage_row: UsageRow
+    at: datetime
+    sources: list[Source] | None = None
+    beat: int | None = None
+
+
+_ID = messages.c.id.type
+_TIME = messages.c.created_at.type
+_IS_IT = messages.c.id == bindparam("message", type_=_ID)
+_IS_THERE = select(messages.c.id).where(_IS_IT)
+_OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
+_WRITER = bindparam("by", type_=Text)
+_BEAT = bindparam("beat_", type_=messages.c.beat.type)
+_CODE = bindparam("as_code", type_=messages.c.code.type)
+# `interrupted` is what others can but suppose, and gives way to what is known.
+_IS_OPEN = or_(running, and_(messages.c.code == INTERRUPTED, _CODE.is_distinct_from(INTERRUPTED)))
+_TOUCH_ITS = (
+    update(conversations)
+    .where(conversations.c.id == select(messages.c.conversation_id).where(_IS_IT).scalar_subquery())
+    .values(updated_at=bindparam("at", type_=_TIME))
+)
+_CLOSE_IT = (
+    update(messages)
+    .where(_IS_IT, messages.c.writer.is_not_distinct_from(_WRITER), or_(_BEAT.is_(None), messages.c.beat == _BEAT))
+    .where(_IS_OPEN)
+    .values(
+        answer=bindparam("text", type_=messages.c.answer.type),
+        sources=bindparam("cited", type_=messages.c.sources.type),
+        status=bindparam("as_status"),
+        code=_CODE,
+        prompt_tokens=bindparam("asked", type_=messages.c.prompt_tokens.type),
+        completion_tokens=bindparam("answered", type_=messages.c.completion_tokens.type),
+        finished_at=bindparam("at", type_=_TIME),
+        updated_at=bindparam("at", type_=_TIME),
+    )
+    .returning(*COLUMNS[Turn])
+)
+_HELD = _TOUCH_ITS.returning(conversations.c.id).cte("held")
+_CLOSE = {
+    "sqlite": _CLOSE_IT,
+    "postgresql": _CLOSE_IT.where(messages.c.conversation_id == _HELD.c.id),  # one statement of both
+}
+_HOLD_CONVERSATIONS = (
+    select(conversations.c.id)
+    .where(
+        conversations.c.id.in_(
+            select(messages.c.conversation_id).where(
+                messages.c.id.in_(bindparam("messages", expanding=True, type_=_ID))
+            )
+        )
+    )
+    .order_by(conversations.c.id)
+    .with_for_update()
+)
+_REPLACED = select(messages.c.answer, messages.c.replaces).where(_IS_IT)
+
+
+def close_turn(db: Connection, closing: Closing) -> bool:
+    """Close a turn and record what it used. Returns whether that was still to do.
+
+    If the turn was closed before, nothing is written, so that a call whose outcome is not known can be made again;
+    only `interrupted`, which others can but suppose, gives way. If the conversation was deleted meanwhile, only the
+    usage is written.
+    """
+    row = closing.usage_row
+    values = {
+        "message": closing.message_id,
+        "by": closing.writer,
+        "beat_": closing.beat,
+        "text": closing.answer,
+        "cited": closing.sources,
+        "as_status": closing.status,
+        "as_code": closing.code,
+        "asked": row.prompt_tokens,
+        "answered": row.completion_tokens,
+        "at": closing.at,
+    }
+    # The conversation first, as in begin_turn: two that lock in different orders may wait for each other.
+    if is_sqlite(db):
+        db.execute(_TOUCH_ITS, {"message": closing.message_id, "at": closing.at})
+    turn = fetch_record(db, Turn, _CLOSE[db.dialect.name], values)
+    if turn is None:
+        if closing.beat is not None or db.scalar(_IS_THERE, {"message": closing.message_id}) is not None:
+            return False
+    else:
+        _restore_replaced(db, turn)
+    settle(db, row, ended=turn.number if turn else None)
+    return turn is not None
+
+
+def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
+    """Close many turns. All their conversations come first, and in an order, as do the tenants' budgets."""
+    db.execute(_HOLD_CONVERSATIONS, {"messages": [each.message_id for each in closings]})
+    for closing in sorted(closings, key=lambda each: each.usage_row.tenant_id or 0):
+        close_turn(db, closing)
+
+
+def _restore_replaced(db: Connection, turn: Turn) -> None:
+    """Let a turn that broke or ended without text change places with the last text that it was asked in place of.
+
+    Several may stand in between: whoever asks again and again replaces turns that had no text yet.
+    """
+    replaced = turn.replaces
+    if turn.hidden or (turn.answer and turn.status != "error"):
+        return
+    while replaced is not None:
+        row = db.execute(_REPLACED, {"message": replaced}).first()
+        if row is None:
+            return
+        if row.answer:
+            show(db, replaced, hidden=False)
+            show(db, turn.id, hidden=True)
+            return
+        replaced = row.replaces
+
+
+_DISCARD = (
+    delete(messages).where(_IS_IT, messages.c.writer.is_not_distinct_from(_WRITER), running).returning(*COLUMNS[Turn])
+)
+_INHERIT = (
+    update(messages)
+    .where(_OF_CONVERSATION, messages.c.replaces == bindparam("message", type_=_ID))
+    .values(replaces=bindparam("heir", type_=_ID))
+)
+_DELETE_IF_EMPTY = delete(conversations).where(
+    conversations.c.id == bindparam("conversation", type_=_ID),
+    ~exists().where(messages.c.conversation_id == conversations.c.id),
+)
+
+
+def discard_turn(db: Connection, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None, at: datetime) -> None:
+    """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew.
+
+    What was asked in its place stands in the place of what it replaced itself.
+    """
+    db.execute(_TOUCH_ITS, {"message": message_id, "at": at})
+    turn = fetch_record(db, Turn, _DISCARD, {"message": message_id, "by": writer})
+    if turn is not None:
+        its: dict[str, Any] = {"conversation": turn.conversation_id}
+        db.execute(_INHERIT, its | {"message": turn.id, "heir": turn.replaces})
+        if turn.replaces is not None and not turn.hidden:
+            show(db, turn.replaces, hidden=False)
+        db.execute(_DELETE_IF_EMPTY, its)
+    settle(db, usage_row, ended=None)

@@ -1,0 +1,154 @@
+"""Conversations: whose they are, what is in them, and how they are chosen and deleted."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from service.store.pieces import kept_text
+from service.store.records import ConversationNotFound, ConversationSummary, Rating, Selection, Tenant, Turn
+from service.store.rows import COLUMNS, to_turn
+from service.store.tables import conversations, messages
+
+TITLE_CHARS = 200  # more than a title shows, so that white space may be taken out of it
+
+# A subject may use its own conversations and those that are nobody's yet, by their unguessable id. Who has no token
+# (None) may use the latter only.
+_SUBJECT = bindparam("subject_", type_=conversations.c.subject.type)
+owned = and_(
+    conversations.c.tenant_id == bindparam("tenant"),
+    or_(conversations.c.subject.is_(None), conversations.c.subject == _SUBJECT),
+)
+_THIS = conversations.c.id == bindparam("conversation", type_=conversations.c.id.type)
+_MESSAGE = messages.c.id == bindparam("message", type_=messages.c.id.type)
+
+select_turns: Select[*tuple[Any, ...]] = select(*COLUMNS[Turn], kept_text.label("kept"))  # for `rows.to_turn`
+_OWNED_TURNS = select_turns.join_from(messages, conversations).where(owned)
+_VISIBLE = (
+    _OWNED_TURNS.where(_THIS, messages.c.hidden.is_(False))
+    .order_by(messages.c.number.desc())
+    .limit(bindparam("newest", type_=messages.c.reserved.type))
+)
+_FOUND = _OWNED_TURNS.where(_MESSAGE)
+_TOUCH = (
+    update(conversations)
+    .where(_THIS, owned)
+    .values(
+        updated_at=bindparam("at", type_=conversations.c.updated_at.type),
+        subject=func.coalesce(_SUBJECT, conversations.c.subject),
+    )
+)
+_DELETE = delete(conversations).where(_THIS, owned)
+# By the turn's one conversation: SQLite would look through all that are in a list.
+_RATE = (
+    update(messages)
+    .where(_MESSAGE, exists().where(conversations.c.id == messages.c.conversation_id, owned))
+    .values(rating=bindparam("given"), comment=bindparam("said", type_=messages.c.comment.type))
+)
+_FIRST_QUESTION = (
+    select(func.substr(messages.c.question, 1, TITLE_CHARS))
+    .where(messages.c.conversation_id == conversations.c.id, messages.c.hidden.is_(False))
+    .order_by(messages.c.number)
+    .limit(1)
+    .scalar_subquery()
+)
+_LISTED = (
+    select(conversations.c.id, _FIRST_QUESTION, conversations.c.updated_at)
+    .where(conversations.c.tenant_id == bindparam("tenant"), conversations.c.subject == _SUBJECT)
+    .order_by(conversations.c.updated_at.desc(), conversations.c.id)
+    .limit(bindparam("newest", type_=messages.c.reserved.type))
+)
+
+
+def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, at: Any) -> None:
+    """Mark a conversation as used, which also holds off its other writers until this transaction ends.
+
+    It is `subject`'s from now on. Raises ConversationNotFound.
+    """
+    values = {"tenant": tenant_id, "conversation": conversation_id, "subject_": subject, "at": at}
+    if db.execute(_TOUCH, values).rowcount == 0:
+        raise ConversationNotFound("The tenant has no such conversation.")
+
+
+def list_conversations(db: Connection, tenant_id: int, subject: str, newest: int) -> list[ConversationSummary]:
+    """The `newest` conversations of a subject, the last used first."""
+    rows = db.execute(_LISTED, {"tenant": tenant_id, "subject_": subject, "newest": newest})
+    return [ConversationSummary(row[0], row[1] or "", row[2]) for row in rows]
+
+
+def visible_turns(
+    db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, newest: int
+) -> list[Turn] | None:
+    """The visible turns of a conversation, oldest first. None if the subject has no such conversation."""
+    values = {"tenant": tenant_id, "conversation": conversation_id, "subject_": subject, "newest": newest}
+    return [to_turn(row) for row in reversed(db.execute(_VISIBLE, values).all())] or None
+
+
+def find_turn(db: Connection, tenant_id: int, message_id: uuid.UUID, subject: str | None) -> Turn | None:
+    """One turn, hidden or not, or None."""
+    row = db.execute(_FOUND, {"tenant": tenant_id, "message": message_id, "subject_": subject}).first()
+    return to_turn(row) if row else None
+
+
+def rate_turn(
+    db: Connection,
+    tenant_id: int,
+    message_id: uuid.UUID,
+    subject: str | None,
+    rating: Rating | None,
+    comment: str | None,
+) -> bool:
+    """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
+    values = {"tenant": tenant_id, "message": message_id, "subject_": subject, "given": rating, "said": comment}
+    return db.execute(_RATE, values).rowcount > 0
+
+
+def delete_conversation(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None) -> bool:
+    """Delete a conversation with all its turns; its usage stays. Returns whether there was one."""
+    values = {"tenant": tenant_id, "conversation": conversation_id, "subject_": subject}
+    return db.execute(_DELETE, values).rowcount > 0
+
+
+# For the operator
+
+
+def chosen(db: Connection, tenant: Tenant, selection: Selection) -> list[uuid.UUID]:
+    """The conversations of a tenant that an operator means, oldest first."""
+    query = select(conversations.c.id).where(_selected(tenant, selection))
+    return list(db.scalars(query.order_by(conversations.c.created_at, conversations.c.id)))
+
+
+def all_turns(db: Connection, conversation_id: uuid.UUID) -> list[Turn]:
+    """The turns of a conversation in their order, replaced ones too."""
+    of_it = select_turns.where(messages.c.conversation_id == conversation_id)
+    return [to_turn(row) for row in db.execute(of_it.order_by(messages.c.number))]
+
+
+def delete_some(db: Connection, conversation_ids: Sequence[uuid.UUID]) -> int:
+    """Delete conversations. Returns how many there were."""
+    return db.execute(delete(conversations).where(conversations.c.id.in_(conversation_ids))).rowcount
+
+
+def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
+    selected = conversations.c.tenant_id == tenant.id
+    if selection.id is not None:
+        selected = and_(selected, conversations.c.id == selection.id)
+    if selection.visitor is not None:
+        asked = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
+        selected = and_(selected, conversations.c.id.in_(asked))
+    if selection.subject is not None:
+        selected = and_(selected, conversations.c.subject == selection.subject)
+    return selected

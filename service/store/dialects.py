@@ -1,0 +1,56 @@
+"""Where SQLite and PostgreSQL differ: their INSERT, their clocks and their locks."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Double, Table, bindparam, cast, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.store.records import DAY_SECONDS
+
+Statement = TypeVar("Statement")
+Insert = Callable[[Table], sqlite.Insert | postgresql.Insert]
+
+INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_HOLD = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("held"), 0)))
+
+# Seconds on a clock that all processes on a database share. A server has one of its own; with a file, `now_values`
+# gives the machine's. `now`, if it is given, counts for both.
+_SERVER = func.coalesce(
+    bindparam("now", type_=Double), cast(func.extract("epoch", func.clock_timestamp()), Double), type_=Double
+)
+CLOCKS: dict[str, ColumnElement[float]] = {"sqlite": bindparam("now", type_=Double), "postgresql": _SERVER}
+# When the day in UTC began, on a clock of the time of day.
+MIDNIGHTS: dict[str, ColumnElement[float]] = {
+    "sqlite": bindparam("midnight", type_=Double),
+    "postgresql": func.floor(_SERVER / DAY_SECONDS, type_=Double) * DAY_SECONDS,
+}
+
+
+def for_each_dialect(make: Callable[[str], Statement]) -> dict[str, Statement]:
+    """A statement as each database understands it."""
+    return {name: make(name) for name in INSERTS}
+
+
+def is_sqlite(db: Connection) -> bool:
+    return db.dialect.name == "sqlite"
+
+
+def monotonic_values(db: Connection, now: float | None) -> dict[str, Any]:
+    """What CLOCKS binds, for windows: setting one's own clock does not move it."""
+    return {"now": time.monotonic() if now is None and is_sqlite(db) else now}
+
+
+def day_values(db: Connection, now: float | None) -> dict[str, Any]:
+    """What CLOCKS and MIDNIGHTS bind, for days and dates: seconds since 1970-01-01 UTC."""
+    if not is_sqlite(db):
+        return {"now": now}
+    seconds = time.time() if now is None else now
+    return {"now": seconds, "midnight": seconds // DAY_SECONDS * DAY_SECONDS}
+
+
+def hold(db: Connection, name: str) -> None:
+    """Let nobody else hold what is called so until the transaction ends. SQLite has one writer anyway."""
+    if not is_sqlite(db):
+        db.execute(_HOLD, {"held": name})

@@ -1,0 +1,63 @@
+"""What is deleted by itself, or in large numbers: in small steps, so that others write between them."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, delete, select
+
+from service.store import counters, usage
+from service.store.database import Database
+from service.store.records import Purged
+from service.store.tables import conversations
+from service.store.tables import usage as usage_table
+
+BATCH = 500
+PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write
+
+
+async def purge(database: Database, before: datetime | None) -> AsyncIterator[Purged]:
+    """Delete the counters of past days, and, unless `before` is None, the conversations that nobody used since.
+
+    Usage, which is the bill, becomes one sum a day of what has key, origin, model and outcome in common. Yields what
+    each step did.
+    """
+    yield Purged(counters=await database.write(counters.purge))
+    if before is None:
+        return
+    old = select(conversations.c.id).where(conversations.c.updated_at < before)
+    while deleted := await _delete_some(database, conversations, old):
+        yield Purged(conversations=deleted)
+    while summed := await database.write(partial(usage.sum_up_some, before=before), patient=True):
+        yield Purged(usage=summed)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def delete_usage(database: Database, tenant_id: int) -> None:
+    """Delete all of a tenant's usage."""
+    its = select(usage_table.c.id).where(usage_table.c.tenant_id == tenant_id)
+    while await _delete_some(database, usage_table, its):
+        pass
+
+
+async def delete_conversations(database: Database, ids: Sequence[uuid.UUID]) -> int:
+    """Delete conversations. Returns how many there were."""
+    deleted = 0
+    for start in range(0, len(ids), BATCH):
+        some = select(conversations.c.id).where(conversations.c.id.in_(ids[start : start + BATCH]))
+        deleted += await _delete_some(database, conversations, some)
+    return deleted
+
+
+async def _delete_some(database: Database, table: Table, chosen: Select[Any]) -> int:
+    """Delete at most BATCH of the rows whose ids are chosen, and let others write before the next step."""
+
+    def delete_them(db: Connection) -> int:
+        return db.execute(delete(table).where(table.c.id.in_(chosen.limit(BATCH)))).rowcount
+
+    deleted = await database.write(delete_them)
+    await asyncio.sleep(PAUSE_SECONDS)
+    return deleted

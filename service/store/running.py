@@ -1,0 +1,121 @@
+"""Running turns, as the processes on a database see each other's: who lives, what is read, what is to stop."""
+
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, func, or_, select, update
+
+from service.store.closing import Closing, close_turn
+from service.store.pieces import deleted_among, keep, kept_text, received_tokens, since
+from service.store.records import DAY_SECONDS, INTERRUPTED, Followed, Piece, Reservation, Turn, TurnRequests, UsageRow
+from service.store.rows import COLUMNS, fetch_record, to_record
+from service.store.tables import conversations, messages, running
+
+_IS_IT = messages.c.id == bindparam("message", type_=messages.c.id.type)
+_BEAT = (
+    update(messages)
+    .where(messages.c.id.in_(bindparam("alive", expanding=True, type_=messages.c.id.type)), running)
+    .values(beat=messages.c.beat + 1)
+)
+_REQUESTS = select(messages.c.id, messages.c.followed, messages.c.stop_asked).where(
+    running, or_(messages.c.stop_asked, messages.c.followed > 0)
+)
+_LOOK = update(messages).where(_IS_IT, running).values(followed=messages.c.followed + 1).returning(*COLUMNS[Turn])
+_TURN = select(*COLUMNS[Turn]).where(_IS_IT)
+_STOP = update(messages).where(_IS_IT, running).values(stop_asked=True)
+_BEATS = select(messages.c.id, messages.c.beat).where(running)
+_WRITERS = select(messages.c.id, messages.c.beat, messages.c.writer).where(running)
+_SUPPOSED = (
+    select(
+        *COLUMNS[Turn],
+        func.coalesce(kept_text, messages.c.answer).label("kept"),
+        received_tokens.label("received"),
+        messages.c.writer,
+        conversations.c.tenant_id,
+        conversations.c.subject,
+    )
+    .join_from(messages, conversations)
+    .where(_IS_IT, messages.c.beat == bindparam("beat_", type_=messages.c.beat.type), running)
+)
+
+
+def checkpoint(db: Connection, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
+    """Show that the turns in `alive` are being written, and keep what is new of their text."""
+    if alive:
+        db.execute(_BEAT, {"alive": list(alive)})
+    if kept:
+        keep(db, kept)
+
+
+def requests_for(db: Connection, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
+    """What other processes ask of running turns, these among them: nothing of one that is missing here."""
+    requests = {row.id: TurnRequests(row.followed, row.stop_asked) for row in db.execute(_REQUESTS).all()}
+    for deleted in deleted_among(db, message_ids):
+        requests[deleted] = TurnRequests(followed=0, stop_asked=True)
+    return requests
+
+
+def follow_turn(db: Connection, message_id: uuid.UUID, piece: int) -> Followed | None:
+    """A turn and its text from the piece that begins there on. If it still runs, its writer learns that it is read."""
+    this = {"message": message_id}
+    turn = fetch_record(db, Turn, _LOOK, this)
+    if turn is None:
+        turn = fetch_record(db, Turn, _TURN, this)
+        return Followed(turn, 0, turn.answer, 0) if turn else None
+    kept = since(db, turn.number, piece)
+    return Followed(turn, *kept) if kept else Followed(turn, 0, turn.answer, piece)
+
+
+def ask_to_stop(db: Connection, message_id: uuid.UUID) -> None:
+    """Tell the process that writes a turn to end it."""
+    db.execute(_STOP, {"message": message_id})
+
+
+def heartbeats(db: Connection) -> dict[uuid.UUID, int]:
+    """The heartbeats of all running turns: one that stands still has lost its process."""
+    return {row.id: row.beat for row in db.execute(_BEATS).all()}
+
+
+def lost_turns(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict[uuid.UUID, int]:
+    """The heartbeats of the running turns whose processes, other than this one's `own`, are gone for certain."""
+    rows = [(row.id, row.beat, process_of(row.writer)) for row in db.execute(_WRITERS).all()]
+    gone = {name for name in {process for _, _, process in rows} if name != own and is_gone(name)}
+    return {message_id: beat for message_id, beat, process in rows if process in gone}
+
+
+def processes_that_write(db: Connection) -> Collection[str]:
+    """The names of the processes that running turns bear."""
+    return {process_of(row.writer) for row in db.execute(_WRITERS).all()}
+
+
+def process_of(writer: str | None) -> str:
+    """The process of a turn's writer; see `Store.new_writer`."""
+    return (writer or "").rpartition(":")[0]
+
+
+def abandon(db: Connection, message_id: uuid.UUID, beat: int, at: datetime) -> bool:
+    """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile.
+
+    Its answer is what was kept of it, and what is charged an estimate of that and its prompt: nobody knows how far the
+    provider got.
+    """
+    row = db.execute(_SUPPOSED, {"message": message_id, "beat_": beat}).first()
+    if row is None:
+        return False
+    turn = to_record(Turn, row)
+    reserved = turn.reserved or 0
+    usage_row = UsageRow(
+        at=turn.created_at,
+        tenant_id=row.tenant_id,
+        subject=row.subject,
+        outcome=INTERRUPTED,
+        conversation_id=turn.conversation_id,
+        message_id=turn.id,
+        visitor=turn.visitor,
+        model=turn.model,
+        charged=reserved if turn.prompt_estimate is None else turn.prompt_estimate + (row.received or 0),
+        reservation=Reservation(reserved, day=int(turn.created_at.timestamp() // DAY_SECONDS)),
+        duration_ms=round(max((at - turn.created_at).total_seconds(), 0) * 1000),
+    )
+    return close_turn(db, Closing(turn.id, row.writer, row.kept, "error", INTERRUPTED, usage_row, at, beat=beat))

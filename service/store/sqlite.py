@@ -1,0 +1,292 @@
+"""SQLite: one thread that writes and one that reads, each with a connection of its own.
+
+What waits to be written together is one transaction, with one commit for all of it.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import NullPool
+
+from service.store import deadlines
+
+MOST_TOGETHER = 100  # calls in one transaction, so that the first of them does not wait for long
+
+Result = TypeVar("Result")
+
+
+class Job(Generic[Result]):
+    """A call that waits for its turn in a worker's thread, and what comes of it."""
+
+    def __init__(self, function: Callable[[Connection], Result], *, patient: bool) -> None:
+        self.function = function
+        self.patient = patient
+        self._loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Result] = self._loop.create_future()
+        self._phase: Literal["open", "sealed", "given up"] = "open"
+        self._lock = threading.Lock()
+
+    async def outcome(self) -> Result:
+        """Wait for it. Raises TimeoutError after the deadline; then, or when cancelled, nothing is written.
+
+        What is to be committed by then is waited for: reported as failed, it would be there all the same.
+        """
+        timer = None if self.patient else self._call_later(deadlines.DEADLINE, self._expire)
+        try:
+            return await self._outcome
+        except asyncio.CancelledError:
+            self._give_up()
+            if self._outcome.done() and not self._outcome.cancelled():
+                self._outcome.exception()  # looked at, so that nothing complains about it
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    # In the worker's thread
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._phase != "given up" and not self._outcome.done()
+
+    def seal(self) -> bool:
+        """From now on it is to be committed. False if it was given up before."""
+        with self._lock:
+            if self._phase == "open" and not self._outcome.done():
+                self._phase = "sealed"
+            return self._phase == "sealed"
+
+    def reopen(self) -> None:
+        """Its transaction was undone."""
+        with self._lock:
+            self._phase = "open" if self._phase == "sealed" else self._phase
+
+    def resolve(self, result: Result) -> None:
+        self._tell(self._outcome.set_result, result)
+
+    def fail(self, error: Exception) -> None:
+        self._tell(self._outcome.set_exception, error)
+
+    def _tell(self, tell: Callable[[Any], None], value: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._unless_done, tell, value)
+
+    # In the loop's
+
+    def _unless_done(self, tell: Callable[[Any], None], value: object) -> None:
+        if not self._outcome.done():
+            tell(value)
+
+    def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.Handle:
+        return self._loop.call_later(seconds, call) if seconds > 0 else self._loop.call_soon(call)
+
+    def _give_up(self) -> bool:
+        with self._lock:
+            self._phase = "given up" if self._phase == "open" else self._phase
+            return self._phase == "given up"
+
+    def _expire(self) -> None:
+        if self._give_up():
+            self._time_out()
+        else:
+            self._loop.call_later(deadlines.COMMIT, self._time_out)
+
+    def _time_out(self) -> None:
+        self._unless_done(self._outcome.set_exception, TimeoutError())
+
+
+class _Worker:
+    """A thread that takes calls in their order, and its connection, which is opened when it is first needed."""
+
+    def __init__(self, engine: Engine, path: Path, name: str) -> None:
+        self._engine = engine
+        self._path = path
+        self._name = name
+        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._db: Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    async def run(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
+        job = Job(function, patient=patient)
+        if self._thread is None:
+            self._queue = SimpleQueue()
+            self._thread = threading.Thread(target=self._work, args=[self._queue], name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put(job)
+        return await job.outcome()
+
+    async def close(self) -> None:
+        """End the thread after what waits; not without end, should the file system hang."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(thread.join, deadlines.DEADLINE)
+
+    def _work(self, queue: SimpleQueue[Job[Any] | None]) -> None:
+        following = queue.get()
+        while following is not None:
+            jobs = [following]
+            following = None
+            with suppress(Empty):
+                while (following := queue.get_nowait()) is not None and _go_together(jobs, following):
+                    jobs.append(following)
+                    following = None
+                if following is None:
+                    queue.put(None)  # for later: the last call of all
+            self._attempt(jobs)
+            if following is None:
+                following = queue.get()
+        self._disconnect()
+
+    def _attempt(self, jobs: list[Job[Any]]) -> None:
+        try:
+            self._do(jobs)
+        except Exception as error:  # nothing of it was done
+            self._disconnect()
+            for job in jobs:
+                job.fail(error)
+
+    def _do(self, jobs: list[Job[Any]]) -> None:
+        raise NotImplementedError
+
+    def _connection(self) -> Connection:
+        """The connection, unless its file was removed or replaced: what it wrote nobody would find again."""
+        if self._db is not None:
+            if _identity(self._path) == self._file:
+                return self._db
+            self._disconnect()
+        self._db = self._engine.connect()
+        self._file = _identity(self._path)
+        return self._db
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(Exception):  # one that broke may not even be closed
+                db.close()
+
+
+class _Reader(_Worker):
+    """Each query sees what is committed when it starts."""
+
+    def _do(self, jobs: list[Job[Any]]) -> None:
+        for job in jobs:
+            if job.is_wanted:
+                self._attempt_one(job)
+
+    def _attempt_one(self, job: Job[Any]) -> None:
+        try:
+            result = job.function(self._connection())
+        except Exception as error:
+            self._disconnect()
+            job.fail(error)
+        else:
+            job.resolve(result)
+
+
+class _Writer(_Worker):
+    """What waits together is one transaction; in it each call has a savepoint, to which it may fall back alone."""
+
+    def _do(self, jobs: list[Job[Any]]) -> None:
+        transaction = self._connection().begin()  # raises where another process holds the lock for too long
+        try:
+            with transaction:
+                tell = [self._run_one(transaction.connection, job) for job in jobs if job.is_wanted]
+        except Exception:
+            if len(jobs) == 1:
+                raise
+            self._disconnect()
+            for job in jobs:  # what one of them broke, such as on a full disk, the others may still do
+                job.reopen()
+                self._attempt([job])
+        else:
+            for each in tell:
+                each()
+
+    def _run_one(self, db: Connection, job: Job[Any]) -> Callable[[], None]:
+        """What is to be told after the commit."""
+        file: sqlite3.Connection = db.connection.driver_connection  # type: ignore[assignment]
+        file.execute("SAVEPOINT job")
+        try:
+            result = job.function(db)
+        except Exception as error:
+            if not file.in_transaction:  # SQLite has undone all of it
+                raise
+            failure = error
+        else:
+            if job.seal():
+                file.execute("RELEASE job")
+                return partial(job.resolve, result)
+            failure = TimeoutError()
+        file.execute("ROLLBACK TO job")
+        file.execute("RELEASE job")
+        return partial(job.fail, failure)
+
+
+class SqliteFile:
+    """A file, and the threads that use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            creator=partial(_open, path),
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+        event.listen(self.engine, "begin", _begin_immediate)
+        self._reader = _Reader(self.engine, path, "database reader")
+        self._writer = _Writer(self.engine.execution_options(immediate=True), path, "database writer")
+
+    async def read(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
+        return await self._reader.run(function, patient=patient)
+
+    async def write(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
+        return await self._writer.run(function, patient=patient)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+
+
+def _go_together(jobs: list[Job[Any]], following: Job[Any]) -> bool:
+    """Whether a call joins those before it: what may take long keeps nobody else waiting for the commit."""
+    return len(jobs) < MOST_TOGETHER and not jobs[0].patient and not following.patient
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a file that is there; `migrate` alone makes one, so that a disk that is gone is not hidden by it."""
+    if not path.exists():
+        raise sqlite3.OperationalError("unable to open database file")
+    # No isolation level: the driver begins no transaction by itself, `_begin_immediate` does.
+    file = sqlite3.connect(path, timeout=deadlines.BUSY, isolation_level=None)
+    try:
+        file.execute("PRAGMA foreign_keys=ON")
+        # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of
+        # one.
+        file.execute("PRAGMA synchronous=NORMAL")
+        file.execute("PRAGMA cache_size=-512")  # KiB a connection; what is read again, the system's own cache has
+    except sqlite3.Error:
+        file.close()
+        raise
+    return file
+
+
+def _begin_immediate(db: Connection) -> None:
+    """Take the write lock at once: a transaction that reads first and then writes is refused when another wrote."""
+    if db.get_execution_options().get("immediate"):
+        db.exec_driver_sql("BEGIN IMMEDIATE")

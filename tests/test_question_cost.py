@@ -1,0 +1,111 @@
+"""What a question asks of the database: statements, transactions and, on a server, round trips."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import respx
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from client import Client
+from conftest import Serve
+from fakes import answer, streamed
+
+LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per_day": 10_000_000}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the question asks the database: what looks after answers and old data does so once, at the start."""
+    monkeypatch.setattr("service.answers.register.TICK_SECONDS", 3600)
+
+
+class Wire:
+    """Passes bytes between clients and a server, and counts how often a client has to wait for the server."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.round_trips = 0
+        self._server = host, port
+        self._asks = False
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(*self._server)
+        await asyncio.gather(self._pass(reader, to_server, asks=True), self._pass(from_server, writer, asks=False))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asks: bool) -> None:
+        while data := await reader.read(65_536):
+            self.round_trips += asks and not self._asks
+            self._asks = asks
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def wire_to(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
+    url = make_url(database_url)
+    wire = Wire(url.host or "127.0.0.1", url.port or 5432)
+    server = await asyncio.start_server(wire.connect, "127.0.0.1", 0)
+    try:
+        passing = url.set(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        yield wire, passing.render_as_string(hide_password=False)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def ask(client: Client, conversation_id: str | None = None) -> str:
+    """A question as the widget asks it. Returns its conversation."""
+    body = {"message": "Hi", "message_id": str(uuid.uuid4()), "conversation_id": conversation_id}
+    async with client.stream("POST", "/api/v1/chat", json_body=body) as response:
+        got = await response.answer()
+    assert got.last.data["status"] == "complete", json.dumps(got.last.data)
+    await client.until_idle()
+    return str(got.events[0].data["conversation_id"])
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_a_question_is_four_round_trips_to_a_server_before_it_is_asked_and_four_after(
+    serve: Serve, database_url: str, upstream: respx.Route
+) -> None:
+    """One for the key; the transaction's beginning, its only statement and its end; two statements after the answer.
+
+    The next question of a conversation finds the conversation and its history, too.
+    """
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with (
+        wire_to(database_url) as (wire, url),
+        serve(database_url=url, tenant=LIMITED, retention_days=0) as client,
+    ):
+        await ask(client, await ask(client))  # the statements are prepared once
+
+        wire.round_trips = 0
+        conversation_id = await ask(client)
+        first = wire.round_trips
+        wire.round_trips = 0
+        await ask(client, conversation_id)
+
+        assert (first, wire.round_trips) == (8, 10)
+
+
+async def test_a_question_is_one_transaction_before_it_is_asked_and_one_after(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    """And never more than a few statements, each of them made once."""
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(tenant=LIMITED, retention_days=0) as client:
+        conversation_id = await ask(client)
+        engine = client.state["service"].store._database.engine
+        statements: list[str] = []
+        event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_: statements.append(text))
+
+        await ask(client, conversation_id)
+        first, statements[:] = list(statements), []
+        await ask(client, conversation_id)
+
+        assert first == statements
+        assert statements.count("BEGIN IMMEDIATE") == 2
+        assert len(statements) <= 16, "\n".join(statements)
