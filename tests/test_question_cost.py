@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from client import Client
 from conftest import Serve
-from fakes import answer, streamed
+from service.testing.chunks import answer, streamed
 
 LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per_day": 10_000_000}
 
@@ -21,7 +21,7 @@ LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the question asks the database: what looks after answers and old data does so once, at the start."""
-    monkeypatch.setattr("service.answers.register.TICK_SECONDS", 3600)
+    monkeypatch.setattr("service.answers.pace.TICK_SECONDS", 3600)
 
 
 class Wire:

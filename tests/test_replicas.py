@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 import chatbot
 from client import Answer, Client, ReceivedEvent, Response, until
 from conftest import Serve
-from service.answers import register
+from service.answers import pace
 from service.store.records import Piece, StoreUnavailable
 from service.store.tables import pieces
 from service.testing.chunks import answer, delta, streamed
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.each_database
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
     for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 60}.items():
-        monkeypatch.setattr(f"service.answers.register.{name}_SECONDS", seconds)
+        monkeypatch.setattr(f"service.answers.pace.{name}_SECONDS", seconds)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
 async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_reader(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.answers.register.FOLLOWED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.pace.FOLLOWED_SECONDS", 1)
     async with serve(resume_seconds=0) as one, process_beside(one) as other:
         async with half_answered(one, upstream) as (asked, response, _, rest):
             following = await follow(asked, one, other)
@@ -187,7 +187,7 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
-    monkeypatch.setattr("service.answers.register.ABANDONED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.pace.ABANDONED_SECONDS", 1)
     one, other = two
     away: set[Client] = set()
     missed: Counter[Client] = Counter()
@@ -206,16 +206,16 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
 
     async with half_answered(one, upstream) as (asked, _, events, rest):
         message_id, known = uuid.UUID(asked["message_id"]), other.state["service"].answers
-        await until(lambda: message_id in known._heartbeats)
+        await until(lambda: message_id in known._elsewhere._heartbeats)
         for client in two:
             for name in ("checkpoint", "heartbeats"):
                 may_be_away(client, name)
         away.update(two)
-        most = register.ABANDONED_SECONDS / register.HEARTBEAT_SECONDS
+        most = pace.ABANDONED_SECONDS / pace.HEARTBEAT_SECONDS
         await until(lambda: missed[other] > most)  # heartbeats: more than a process may miss
         away.remove(other)
-        seen = known._heartbeats[message_id].seen
-        await until(lambda: known._heartbeats[message_id].seen > seen + 2)
+        seen = known._elsewhere._heartbeats[message_id].seen
+        await until(lambda: known._elsewhere._heartbeats[message_id].seen > seen + 2)
         store = other.state["service"].store
         assert (await store.find_turn((await store.get_tenant("shop")).id, message_id)).status == "running"
         away.clear()
@@ -330,8 +330,8 @@ async def test_an_end_waits_for_what_is_being_kept_and_leaves_no_piece(
             await go_on.wait()
         await checkpoint(alive, kept)
 
-    monkeypatch.setattr("service.answers.register.KEEP_SECONDS", 0)
-    monkeypatch.setattr("service.answers.register.STORING_SECONDS", 0.1)
+    monkeypatch.setattr("service.answers.pace.KEEP_SECONDS", 0)
+    monkeypatch.setattr("service.answers.pace.STORING_SECONDS", 0.1)
     monkeypatch.setattr(store, "checkpoint", slowly)
     async with half_answered(one, upstream) as (asked, _, events, rest):
         try:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
+from fakes import data
 from playwright.sync_api import BrowserContext, Frame, expect
 
 from browser import WIDGET, Provider, Visit
-from fakes import data
 from required import skip_unless_required
 
 pytest_plugins = ["visitor"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jwt
 import pytest
+from fakes import data
 from playwright.sync_api import BrowserContext, expect
 
 from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
-from fakes import data
 from processes import RunningService, running_service
 from service.errors import every_error
 

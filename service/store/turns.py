@@ -64,6 +64,7 @@ class NewTurn:
 _ID = messages.c.id.type
 _IS_IT = messages.c.id == bindparam("message", type_=_ID)
 _IS_THERE = exists().where(_IS_IT)
+_WHETHER_IT_IS_THERE = select(_IS_THERE)
 _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
 _IS_VISIBLE = messages.c.hidden.is_(False)
 _NEWEST_FIRST = messages.c.number.desc()
@@ -229,7 +230,7 @@ def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> b
 
 
 def _is_there(db: Connection, new: NewTurn) -> bool:
-    return bool(db.scalar(select(_IS_THERE), {"message": new.message_id}))
+    return bool(db.scalar(_WHETHER_IT_IS_THERE, {"message": new.message_id}))
 
 
 def _repeated(db: Connection, new: NewTurn) -> Begun:

@@ -21,7 +21,7 @@ UNAVAILABLE = {"database_unavailable"}
 # The short form does not wait for as long as a process must be silent before it counts as gone.
 HURRY = {
     "FAULTS_HURRY": " ".join(
-        f"service.answers.register.{name}={seconds}"
+        f"service.answers.pace.{name}={seconds}"
         for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("ABANDONED_SECONDS", 0.6), ("TICK_SECONDS", 0.1))
     )
 }
