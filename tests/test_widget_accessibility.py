@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
-from fakes import data
 from playwright.sync_api import BrowserContext, Frame, expect
 
 from browser import WIDGET, Provider, Visit
 from required import skip_unless_required
+from service.testing.chunks import data
 
 pytest_plugins = ["visitor"]
 

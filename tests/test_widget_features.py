@@ -6,12 +6,12 @@ from pathlib import Path
 
 import jwt
 import pytest
-from fakes import data
 from playwright.sync_api import BrowserContext, expect
 
 from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
 from processes import RunningService, running_service
 from service.errors import every_error
+from service.testing.chunks import data
 
 pytest_plugins = ["visitor"]
 
