@@ -1,7 +1,11 @@
 """`manage.py upstream check`: one tiny question, what its answer shows, and the settings to use."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +13,9 @@ import pytest
 import respx
 
 import manage
+from preloaded import ROOT
 from service.testing.behaviours import answers, breaks_after, cites, refuses, thinks
+from upstreams import local_upstream
 
 BASE_URL = "https://provider.test/v1"
 
@@ -94,6 +100,16 @@ def test_what_is_refused_is_told_with_the_settings_that_avoid_it(
     found = facts(capsys)
     assert found["refuses"] == ["without stream_options", "max_tokens at most 512"]
     assert found["settings"][2:] == ["MAX_ANSWER_TOKENS=512", 'OPENAI_BODY={"stream_options": null}']
+
+
+def test_what_the_service_would_log_is_not_printed_beside_it(tmp_path: Path) -> None:
+    """As an operator runs it: without a log."""
+    with local_upstream() as upstream:
+        environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": upstream.url("picky")}
+        command = [sys.executable, str(ROOT / "manage.py"), "upstream", "check", "--json"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["refuses"] == ["without stream_options"]
 
 
 def test_a_tenants_own_provider_is_asked_as_the_tenant_is_set_up(

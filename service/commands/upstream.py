@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,7 @@ class Probe:
 @click.argument("name", metavar="[TENANT]", required=False)
 @json_option
 def check(name: str | None, as_json: bool) -> None:
+    logging.getLogger("chatbot").addHandler(logging.NullHandler())  # what it would log is printed
     settings = load_settings()
     tenant = asyncio.run(_tenant(settings, name)) if name else None
     if settings.demonstration and not (tenant and (tenant.openai_key_env or tenant.openai_base_url_env)):
