@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
-from fakes import data
 from playwright.sync_api import BrowserContext, Frame, expect
 
 from browser import WIDGET, Provider, Visit

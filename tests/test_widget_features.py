@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jwt
 import pytest
-from fakes import data
 from playwright.sync_api import BrowserContext, expect
 
 from browser import WIDGET, Chat, Line, Provider, Visit, add_tenant, stored
