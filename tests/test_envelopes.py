@@ -50,6 +50,11 @@ def test_a_whole_completion_is_an_answer_however_it_is_split(before: bytes) -> N
         assert decode(pieces) == ("Hello\n\n\u2028data: there!", Finish("complete", TokenCount(9, 4)))
 
 
+def test_blank_lines_without_end_are_no_work_without_end() -> None:
+    pieces = [b"\n"] * 200_000 + [delta("Hello", "stop")]
+    assert decode(pieces) == ("Hello", Finish("complete"))
+
+
 def test_a_whole_completion_has_parts_thoughts_and_no_need_of_a_reason() -> None:
     assert decode([whole(content=[{"type": "text", "text": "Yes"}], reasoning="Hm")])[0] == "Yes"
     assert decode([whole(content="<think>Hm</think>\nYes")])[0] == "Yes"

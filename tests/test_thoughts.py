@@ -135,6 +135,35 @@ async def test_thoughts_are_not_shown_not_stored_and_not_sent_back(client: Clien
     assert {"role": "assistant", "content": "Four."} in sent
 
 
+async def test_thoughts_without_an_opening_tag_are_hidden_once_they_are_known(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of models whose prompt ends with that tag, through servers that do not know them."""
+    thinking = answer("Hm. ", "Two and two.", "\n</think>\n\n", "Four.")
+    upstream.mock(side_effect=lambda _: streamed(*thinking))
+    assert (await client.ask("2 + 2?")).text.endswith("Four.")
+    assert "--reasoning-parser" in caplog.text
+    for _ in range(2):
+        assert (await client.ask("2 + 2?")).text == "Four."
+
+
+async def test_a_model_that_thinks_first_no_more_is_believed(client: Client, upstream: respx.Route) -> None:
+    """Or never did, and wrote about the tag: at worst one answer comes whole."""
+    rest = asyncio.Event()
+    about_tags = answer("A thought ends with ", "</think>", ".")
+    upstream.mock(return_value=streamed(*about_tags))
+    assert (await client.ask("How?")).text == "A thought ends with </think>."
+    upstream.mock(return_value=streamed(*answer("Thank you", " too.")))
+    assert (await client.ask("Thanks")).text == "Thank you too."
+    upstream.mock(return_value=streamed(delta("You're "), rest, *answer("welcome.")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Thanks"}) as response:
+        events = response.events()
+        assert (await anext(events)).name == "start"
+        assert (await anext(events)).data == {"chunk": "You're "}
+        rest.set()
+        assert [event.name async for event in events] == ["message", "done"]
+
+
 async def test_thoughts_in_tags_are_signs_of_life(serve: Serve, upstream: respx.Route) -> None:
     end = asyncio.Event()
     upstream.mock(return_value=streamed(delta("<think>"), delta("Hm."), end, *answer("</think>", "Yes")))

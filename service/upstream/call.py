@@ -308,6 +308,7 @@ class Call:
             self.refused = not self._accepted
             raise
         self._accept()
+        self.known.keep_thinks_first(self.endpoint, self.question.model, self.decoder.thinks_first)
         return finish
 
     def _accept(self) -> None:

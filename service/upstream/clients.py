@@ -41,7 +41,8 @@ class Upstream:
         `headers` are sent beside the endpoint's own.
         """
         settings, circuit = self.settings, self.circuits.of(endpoint)
-        decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth)
+        thinks_first = self.manners.thinks_first(endpoint, question.model)
+        decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth, thinks_first=thinks_first)
         return Call(
             client=self.client,
             fresh_client=self.fresh_client,

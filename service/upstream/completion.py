@@ -13,11 +13,12 @@ from service.upstream.event_stream import Event, EventStreamDecoder
 from service.upstream.finish_reasons import for_the_log, is_reason, meaning_of
 from service.upstream.refusals import Refusal
 from service.upstream.stream import Finish, Hidden, Part, Sources
-from service.upstream.thoughts import LeadingThoughts
+from service.upstream.thoughts import UNOPENED, LeadingThoughts
 
 COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_BLANK_BYTES = 1000  # before a body shows what it is; after so many it is taken for a stream of events
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Events that only say that the connection lives, and data that can't be a piece of a chunk: `ping`, `[HEARTBEAT]`.
 HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
@@ -37,18 +38,23 @@ class ChatDecoder:
     OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send.
     """
 
-    def __init__(self, max_line_bytes: int = 1_048_576, max_json_depth: int = 64) -> None:
+    def __init__(
+        self, max_line_bytes: int = 1_048_576, max_json_depth: int = 64, *, thinks_first: bool = False
+    ) -> None:
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
         self.done = False  # `[DONE]` was read
         self.steps = 0  # deltas that brought something
         self.has_text = False
+        self.thinks_first = thinks_first
         self._max_bytes = max_line_bytes
         self._max_json_depth = max_json_depth
         self._events = EventStreamDecoder(max_line_bytes)
         self._beginning: bytearray | None = bytearray()  # of the body, until it shows what the body is
         self._document: bytearray | None = None  # a body that is one JSON text
-        self._thoughts: LeadingThoughts | None = LeadingThoughts()  # until the answer has begun
+        # Until the answer has begun.
+        self._thoughts: LeadingThoughts | None = LeadingThoughts(opened=thinks_first)
+        self._has_thoughts = False
         self._citations: Citations | None = None
         self._beside: list[Part] = []  # what the chunk that is being read brought beside its text
         self._refused = False
@@ -81,6 +87,7 @@ class ChatDecoder:
             has_ended = self.done or (self.finish_reason is not None and (whole or self.is_certain))
             text, no_thoughts = self._thoughts.close(complete=has_ended and self._status() == "complete")
             if no_thoughts:
+                self.thinks_first = False
                 yield Hidden(-Size.of(no_thoughts))
             if text:
                 self.has_text = True
@@ -127,7 +134,7 @@ class ChatDecoder:
         assert self._beginning is not None
         self._beginning += data
         begun = bytes(self._beginning).removeprefix(BYTE_ORDER_MARK).lstrip()
-        if BYTE_ORDER_MARK.startswith(begun) and len(self._beginning) < self._max_bytes:
+        if BYTE_ORDER_MARK.startswith(begun) and len(self._beginning) < MAX_BLANK_BYTES:
             return b""
         data, self._beginning = bytes(self._beginning), None
         if begun.startswith(b"<"):
@@ -195,7 +202,7 @@ class ChatDecoder:
         return Refusal.in_answer(error).error()
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
-        if choice.get("index") not in (None, 0):
+        if choice.get("index") not in (None, 0, "0"):
             return ""
         if choice.get("error"):
             raise self._error(json.dumps(choice["error"]))
@@ -239,11 +246,14 @@ class ChatDecoder:
         if self.finish_reason is not None:
             self._came_since = True
         if self._thoughts is None:
+            if UNOPENED in text and not self._has_thoughts:
+                self.thinks_first = True
             return text
         text, thoughts = self._thoughts.feed(text)
         if thoughts:
             self._beside.append(Hidden(Size.of(thoughts)))
         if self._thoughts.over:
+            self._has_thoughts = self._thoughts.found
             self._thoughts = None
         return text
 

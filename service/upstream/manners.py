@@ -93,9 +93,26 @@ class KnownManners:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Endpoint, str], Manners] = {}
+        self._thinking_first: set[tuple[Endpoint, str]] = set()
 
     def of(self, endpoint: Endpoint, model: str) -> Manners:
         return self._known.get((endpoint, model)) or Manners(endpoint.cap_name)
+
+    def thinks_first(self, endpoint: Endpoint, model: str) -> bool:
+        """Whether the answers begin with thoughts, without a tag that opens them."""
+        return (endpoint, model) in self._thinking_first
+
+    def keep_thinks_first(self, endpoint: Endpoint, model: str, does: bool) -> None:
+        """Remember whether an answer did so. The first one's thoughts were shown: only their end tells them apart."""
+        if does and not self.thinks_first(endpoint, model):
+            log.warning(
+                "the model's thoughts come as text without <think>: they are hidden from the next answer on; let the "
+                "server separate them, as with vLLM's --reasoning-parser",
+                extra={"endpoint": endpoint.host, "model": model},
+            )
+            self._thinking_first.add((endpoint, model))
+        elif not does:
+            self._thinking_first.discard((endpoint, model))
 
     def keep(self, endpoint: Endpoint, model: str, manners: Manners) -> None:
         """Remember those that an answer was got with, and log what is new of them."""

@@ -50,6 +50,7 @@ class Decoder(Protocol):
 
     done: bool  # nothing that comes after this counts
     steps: int  # grows with each sign of progress, shown or not
+    thinks_first: bool  # its text begins with thoughts, without a tag that opens them; known only at their end
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The parts that end within `data`."""

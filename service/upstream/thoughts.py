@@ -19,6 +19,8 @@ TAGS: dict[str, re.Pattern[str]] = {
         "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
     }.items()
 }
+UNSENT_OPENING = "<think>"  # in the prompt of the models that do so
+UNOPENED = "</think>"
 LONGEST_TAG = max(map(len, TAGS))
 MAX_BLOCKS = 20  # of thoughts, one after the other
 MAX_WHITE_SPACE = 1000  # before a tag: what begins with more is an answer
@@ -26,16 +28,24 @@ MAX_HELD_CHARS = 200_000  # of thoughts that may turn out to be the answer
 
 
 class LeadingThoughts:
-    """Separates the thoughts at an answer's beginning from the answer, however both are split."""
+    """Separates the thoughts at an answer's beginning from the answer, however both are split.
 
-    def __init__(self) -> None:
+    `opened`: the tag that opens them is not sent, because the prompt ends with it.
+    """
+
+    def __init__(self, *, opened: bool = False) -> None:
         self.over = False  # the answer itself has begun: whatever follows is text
         self._start = ""  # white space, and what may become a tag
-        self._closing: re.Pattern[str] | None = None  # of the thoughts that are being read
+        self._closing = TAGS[UNSENT_OPENING] if opened else None  # of the thoughts that are being read
         self._tail = ""  # the end of what was read of them, in which the closing tag may have begun
-        self._held: list[str] = []  # these thoughts with their tag, as they were written
+        self._held = [""]  # these thoughts with their tag, as they were written
         self._held_chars = 0
         self._blocks = 0  # of thoughts that have ended
+
+    @property
+    def found(self) -> bool:
+        """Whether there were any, with their end."""
+        return self._blocks > 0
 
     def feed(self, text: str) -> tuple[str, str]:
         """What of the next piece is the answer's, and what is thoughts."""
