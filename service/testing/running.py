@@ -156,6 +156,7 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
 
     with tempfile.TemporaryDirectory(prefix="chat-") as directory:
         sockets = bind("127.0.0.1", 0)
+        sockets[0].listen()  # who connects before the service is ready waits for it
         defaults: dict[str, Any] = {
             "public_url": url_of(sockets[0]),
             "database_url": f"sqlite:///{Path(directory, 'chatbot.db')}",
@@ -191,3 +192,5 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
         finally:
             server.should_exit = True
             thread.join(PATIENCE)
+            for bound in sockets:
+                bound.close()
