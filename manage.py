@@ -12,6 +12,7 @@ from io import TextIOWrapper
 import click
 
 from service.commands.arguments import Group, OutputError, explain
+from service.commands.backup import backup, restore
 from service.commands.conversations import conversations, purge
 from service.commands.keys import keys
 from service.commands.tenants import tenants
@@ -23,7 +24,7 @@ PROGRAM = "manage.py"
 
 commands = Group(
     help=(__doc__ or "").partition("\n")[0],
-    commands=[tenants, keys, conversations, usage, upstream, purge],
+    commands=[tenants, keys, conversations, usage, upstream, purge, backup, restore],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 

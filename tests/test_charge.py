@@ -9,10 +9,10 @@ import respx
 from client import Client
 from conftest import Serve
 from service.testing.chunks import DONE, answer, data, delta, streamed
+from service.tokens import estimate_tokens
 from service.upstream.charge import Size, TokenCount, charged_tokens, is_credible
 from service.upstream.completion import ChatDecoder
 from service.upstream.stream import Hidden
-from service.upstream.tokens import estimate_tokens
 
 WORDS = "word " * 200
 ASKED = Size.of("question " * 20)

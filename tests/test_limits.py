@@ -23,7 +23,7 @@ from service.store.records import StoreUnavailable, UsageGroup, UsageRow
 from service.store.store import Store
 from service.testing.chunks import BASE_URL as UPSTREAM
 from service.testing.chunks import answer, delta, streamed
-from service.upstream.tokens import estimate_tokens
+from service.tokens import estimate_tokens
 from upstreams import local_upstream
 
 

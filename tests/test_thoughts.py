@@ -12,10 +12,10 @@ from conftest import Serve
 from decoding import every_byte, hidden_of, parts_of, text_of
 from service.errors import EmptyAnswer
 from service.testing.chunks import DONE, Body, answer, delta, streamed
+from service.tokens import estimate_tokens
 from service.upstream.charge import Size
 from service.upstream.stream import Finish
 from service.upstream.thoughts import MAX_HELD_CHARS
-from service.upstream.tokens import estimate_tokens
 
 THOUGHT = "\nHm. Is 1 < 2? </ think> they'd say…\n"
 

@@ -25,7 +25,7 @@ from service.store.records import (
     Terms,
     TooManyStreams,
 )
-from service.upstream.tokens import estimate_tokens
+from service.tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
 READS_PER_QUESTION = 5  # calls that ask no model, of each question that a visitor may ask in a window

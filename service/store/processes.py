@@ -74,11 +74,18 @@ class LockedFiles:
         return True
 
     def clean(self, named: Collection[str]) -> None:
-        prefix = self._path("").name
-        for found in os.listdir(self._database.parent):
-            name = found.removeprefix(prefix)
-            if name != found and name not in named and self.is_gone(name):
+        for name in self._names():
+            if name not in named and self.is_gone(name):
                 self._path(name).unlink(missing_ok=True)
+
+    def others(self) -> list[str]:
+        """The processes on the database that live, but for this one."""
+        return [name for name in self._names() if name != self.name and not self.is_gone(name)]
+
+    def _names(self) -> list[str]:
+        prefix = self._path("").name
+        found = os.listdir(self._database.absolute().parent)
+        return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
     def leave(self) -> None:
         if self._lock is not None:

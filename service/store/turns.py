@@ -39,7 +39,7 @@ from service.store.records import (
 )
 from service.store.rows import COLUMNS, defaults, fetch_record, to_record
 from service.store.tables import conversations, messages, running, storable
-from service.upstream.tokens import estimate_tokens
+from service.tokens import estimate_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from service.errors import (
     UpstreamTimeout,
 )
 from service.settings import Settings
+from service.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
 from service.upstream.endpoint import Endpoint
@@ -40,7 +41,6 @@ from service.upstream.responses import (
     refusal_of,
 )
 from service.upstream.stream import Decoder, Finish, Part, Receiver
-from service.upstream.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
 log = logging.getLogger("chatbot")
 

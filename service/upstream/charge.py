@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Self
 
-from service.upstream.tokens import BYTES_PER_TOKEN
+from service.tokens import BYTES_PER_TOKEN
 
 CHARACTERS_PER_TOKEN = 8  # at most, over a whole text: English has four or five, most languages fewer
 DOUBTED_CHARACTERS = 128  # of an answer: with fewer, only a count of 0 is doubted

@@ -1,0 +1,57 @@
+"""`backup` and `restore`: a SQLite database as one file."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from service.commands.arguments import Command
+from service.settings import load_settings
+from service.store.backup import back_up
+from service.store.backup import restore as put_back
+from service.store.records import StoreError
+from service.store.tables import newest_version
+from service.store.urls import parse_url
+
+file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+
+
+@click.command("backup", cls=Command, help="copy the database to a file, while the service runs (SQLite)")
+@file_argument
+@click.option("--replace", is_flag=True, help="replace FILE if it exists")
+def backup(file: Path, replace: bool) -> None:
+    database = _database("Use pg_dump --format=custom --file=FILE.")
+    if file.exists() and (not replace or file.samefile(database)):
+        raise StoreError(f"{str(file)!r} exists already; --replace replaces it, unless it is the database itself.")
+    back_up(database, file, _Progress())
+    print(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
+
+
+@click.command("restore", cls=Command, help="put such a file in place of the database (SQLite)")
+@file_argument
+@click.option("--yes", is_flag=True, required=True, help="required: what the database holds now is lost")
+def restore(file: Path, yes: bool) -> None:
+    database = _database("Use pg_restore --clean --if-exists --dbname=NAME FILE.")
+    put_back(file, database, newest_version(), _Progress())
+    print(f"Restored {str(database)!r} from {str(file)!r}.")
+
+
+def _database(words_for_postgresql: str) -> Path:
+    """The file of DATABASE_URL. Raises StoreError for PostgreSQL."""
+    url = parse_url(load_settings().database_url)
+    if url.get_backend_name() != "sqlite":
+        raise StoreError(f"DATABASE_URL names PostgreSQL, which has its own tools. {words_for_postgresql}")
+    return Path(url.database or "")
+
+
+class _Progress:
+    """Shows at a terminal how far the work is, and nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, part: float) -> None:
+        percent = int(100 * part)
+        if sys.stderr.isatty() and percent != self._shown:
+            self._shown = percent
+            print(f"\r{percent} %", end="\n" if percent == 100 else "", file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""A copy of a SQLite database in a file, made while it is used, and the way back (SQLite's backup API)."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from service.store.processes import LockedFiles
+from service.store.records import StoreError
+
+PAGES_AT_ONCE = 1000  # 4 MB
+LOCK_SECONDS = 10
+
+Progress = Callable[[float], None]
+"""Is told which part of the work is done, from 0 to 1."""
+
+
+def back_up(database: Path, file: Path, progress: Progress) -> None:
+    """Copy a database into a new file, as it is at this moment. Only this user may read it.
+
+    Raises StoreError, and leaves nothing behind then.
+    """
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    with _told():
+        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        try:
+            with closing(_open(database)) as source, closing(sqlite3.connect(unfinished)) as copy:
+                source.execute("BEGIN")
+                source.execute("SELECT 1 FROM sqlite_master")  # from here on, what others write is not seen
+                _copy(source, copy, progress)
+            os.replace(unfinished, file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def restore(file: Path, database: Path, newest_version: int, progress: Progress) -> None:
+    """Put a copy in place of a database that nobody uses.
+
+    Raises StoreError if a process uses the database, or the file is no copy that this release can use.
+    """
+    with _told():
+        with closing(_open(file)) as source:
+            _check(source, file, newest_version)
+            if LockedFiles(database).others():
+                raise StoreError("The service is running on this database. Stop it first.")
+            with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as target:
+                _copy(source, target, progress)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """A database that is there: none is made."""
+    if not path.is_file():
+        raise StoreError(f"There is no database {str(path)!r}.")
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+
+
+def _check(source: sqlite3.Connection, file: Path, newest_version: int) -> None:
+    try:
+        (version,) = source.execute("SELECT version FROM schema_version").fetchone()
+        (verdict,) = source.execute("PRAGMA quick_check(1)").fetchone()
+    except (sqlite3.DatabaseError, TypeError):
+        raise StoreError(f"{str(file)!r} is no copy of a chat's database.") from None
+    if verdict != "ok":
+        raise StoreError(f"{str(file)!r} is damaged: {verdict}")
+    if version > newest_version:
+        raise StoreError(f"{str(file)!r} has schema version {version}; this release knows {newest_version}.")
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress) -> None:
+    def tell(status: int, remaining: int, total: int) -> None:
+        progress(1 - remaining / total if total else 1)
+
+    source.backup(target, pages=PAGES_AT_ONCE, progress=tell, sleep=0)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong is a StoreError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"The database cannot be copied: {error}.") from None
+    except OSError as error:
+        raise StoreError(f"{error.strerror}: {error.filename!r}.") from None

@@ -1,0 +1,115 @@
+"""`manage.py backup` and `restore`: a copy while the service runs, and the way back."""
+
+import json
+import os
+import sqlite3
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from preloaded import MANAGE, run_program
+from processes import RunningService, restarted, running_service
+
+ORIGIN = "http://localhost:3000"
+
+
+def ask(service: RunningService) -> str:
+    """Ask a question in demonstration mode. The id of its conversation."""
+    body = {"message": "Hello", "message_id": str(uuid.uuid4())}
+    answer = httpx.post(f"{service.url}/api/v1/chat", json=body, headers=headers_of(service), timeout=60)
+    assert "event: done" in answer.text
+    conversation_id: str = json.loads(answer.text.split("data: ")[1].split("\n")[0])["conversation_id"]
+    return conversation_id
+
+
+def conversation(service: RunningService, conversation_id: str) -> httpx.Response:
+    return httpx.get(f"{service.url}/api/v1/conversations/{conversation_id}", headers=headers_of(service))
+
+
+def headers_of(service: RunningService) -> dict[str, str]:
+    return {"X-API-Key": service.api_key, "Origin": ORIGIN}
+
+
+def fail(directory: Path, *arguments: str, url: str = "sqlite:///chatbot.db") -> str:
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+    done = run_program([MANAGE, *arguments], cwd=directory, env=environment, directory=directory)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+def succeed(service: RunningService, *arguments: str) -> str:
+    done = run_program(
+        [MANAGE, *arguments], cwd=service.directory, env=service.environment, directory=service.directory
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def test_a_copy_made_while_the_service_runs_brings_back_what_was_there(tmp_path: Path) -> None:
+    with running_service(tmp_path / "live", ORIGIN) as service:
+        before = ask(service)
+        succeed(service, "backup", "copy.db")
+        later = ask(service)
+        refusal = fail(service.directory, "restore", "copy.db", "--yes")
+        assert conversation(service, later).status_code == 200
+    assert refusal == "manage.py: The service is running on this database. Stop it first.\n"
+    assert (service.directory / "copy.db").stat().st_mode & 0o777 == 0o600
+
+    succeed(service, "restore", "copy.db", "--yes")
+
+    with restarted(service) as url:
+        again = replace(service, url=url)
+        assert len(conversation(again, before).json()["messages"]) == 2
+        assert conversation(again, later).status_code == 404
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    with running_service(tmp_path, ORIGIN) as service:
+        succeed(service, "backup", "copy.db")
+        assert "exists already" in fail(tmp_path, "backup", "copy.db")
+        assert "Copied" in succeed(service, "backup", "copy.db", "--replace")
+        assert "the database itself" in fail(tmp_path, "backup", "chatbot.db", "--replace")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"no database", "is no copy of a chat's database"),
+        (b"", "is no copy of a chat's database"),
+        (None, "There is no database"),
+    ],
+)
+def test_what_is_no_copy_is_not_restored(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    if content is not None:
+        (tmp_path / "copy.db").write_bytes(content)
+    assert problem in fail(tmp_path, "restore", "copy.db", "--yes")
+    assert not (tmp_path / "chatbot.db").exists()
+
+
+def test_a_copy_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        copy.execute("CREATE TABLE schema_version (version INTEGER)")
+        copy.execute("INSERT INTO schema_version VALUES (999)")
+    copy.close()
+    assert "has schema version 999; this release knows" in fail(tmp_path, "restore", "copy.db", "--yes")
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert "There is no database 'chatbot.db'" in fail(tmp_path, "backup", "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with running_service(tmp_path, ORIGIN):
+        assert "No such file or directory: 'missing/copy.db" in fail(tmp_path, "backup", "missing/copy.db")
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize(("command", "tool"), [(["backup", "x"], "pg_dump"), (["restore", "x", "--yes"], "pg_restore")])
+def test_postgresql_has_its_own_tools(tmp_path: Path, command: list[str], tool: str) -> None:
+    problem = fail(tmp_path, *command, url="postgresql+asyncpg://chat:secret@127.0.0.1/chat")
+    assert tool in problem
+    assert "secret" not in problem
