@@ -14,7 +14,7 @@ class Metrics:
             "chatbot_requests", "Requests answered, by route and status.", ["route", "status"], registry=self._registry
         )
         self.answers = Counter(
-            "chatbot_answers", "Answers ended, by status or error code.", ["outcome"], registry=self._registry
+            "chatbot_answers", "Answers ended, by status, error code or cause.", ["outcome"], registry=self._registry
         )
         self.tokens = Counter("chatbot_tokens", "Tokens that the provider counted.", ["kind"], registry=self._registry)
         self.first_text = Histogram(
