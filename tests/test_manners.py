@@ -119,7 +119,9 @@ async def test_another_model_of_the_endpoint_is_asked_for_itself(serve: Serve, u
     ]
 
 
-async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(client: Client, upstream: respx.Route) -> None:
+async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(
+    client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
     """The budget relies on it."""
     asked = taught(
         upstream, lambda body: extra_forbidden("max_tokens" if "max_tokens" in body else "max_completion_tokens")
@@ -130,6 +132,7 @@ async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(client: Clien
         {"max_tokens"},
         {"max_completion_tokens"},
     ]
+    assert any("MAX_ANSWER_TOKENS=0" in str(vars(record).get("reason")) for record in caplog.records)
 
 
 @pytest.mark.parametrize(

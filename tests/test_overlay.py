@@ -124,6 +124,17 @@ async def test_a_variable_that_is_not_set_is_named_in_the_log_only(
     assert any("NOT_SET" in str(vars(record).get("reason")) for record in caplog.records)
 
 
+async def test_a_field_of_the_overlay_that_is_refused_is_named_in_the_log(
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stays: the operator wants it."""
+    upstream.mock(return_value=httpx.Response(400, json={"error": {"message": "Unknown parameter: 'Verbosity'."}}))
+    async with serve(tenant={"upstream": {"body": {"top_k": 5, "verbosity": "low"}}}) as client:
+        assert (await client.refused())[0] == 502
+    assert upstream.call_count == 1
+    assert any("refuses verbosity, which" in str(vars(record).get("reason")) for record in caplog.records)
+
+
 @pytest.mark.parametrize(
     ("overlay", "problem"),
     [

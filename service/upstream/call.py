@@ -46,6 +46,7 @@ log = logging.getLogger("chatbot")
 
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
 STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; one that breaks later was read
+CAUSES = 6  # of an error that are looked at, one behind the other: a chain may lead back to its beginning
 MOST_MANNERS = 5  # in which a question is asked until it is taken
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
 AFTER_DOUBTED_FINISH_SECONDS = 15.0  # where one came before, and then more text
@@ -217,7 +218,7 @@ class Call:
 
     def _wait_after(self, status: int, refusal: Refusal | ServiceError, tries_left: int) -> float:
         """The seconds until another try. Raises what the refusal means if there is none."""
-        error = refusal.error() if isinstance(refusal, Refusal) else refusal
+        error = refusal.error(self.endpoint.body) if isinstance(refusal, Refusal) else refusal
         wait = _backoff(tries_left) if error.retry_after is None else error.retry_after
         if tries_left and wait <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):
             return wait
@@ -329,7 +330,7 @@ class Call:
 def _why(error: BaseException) -> str:
     """Why there is no connection, and what to look at."""
     cause: BaseException | None = error
-    while cause is not None:
+    for _ in range(CAUSES):
         match cause:
             case ssl.SSLCertVerificationError():
                 return "its certificate is not trusted; UPSTREAM_CA_FILE is for authorities of your own"
@@ -339,7 +340,7 @@ def _why(error: BaseException) -> str:
                 return "its name is not known; check OPENAI_BASE_URL"
             case ConnectionRefusedError():
                 return "nothing listens there; check the address and its port"
-        cause = cause.__cause__ or cause.__context__
+        cause = cause and (cause.__cause__ or cause.__context__)
     return type(error).__name__
 
 

@@ -6,7 +6,7 @@ Nothing of the provider's own words is logged or shown: what is told about an er
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +25,7 @@ from service.errors import (
     ServiceError,
     UpstreamFailed,
 )
+from service.overlay import CAPS
 
 MAX_RETRY_AFTER = 3600  # seconds
 MAX_TEXT_CHARS = 16_384
@@ -203,15 +204,26 @@ class Refusal:
 
     def names(self, field_name: str) -> bool:
         """Whether it names a field of the question."""
-        return re.search(rf"(?<![a-z_]){field_name}(?![a-z_])", self.text) is not None
+        return re.search(rf"(?<![a-z_]){re.escape(field_name.lower())}(?![a-z_])", self.text) is not None
 
-    def error(self) -> ServiceError:
-        """What the caller is told; its reason, for the log, says what the operator can do."""
+    def error(self, overlay: Iterable[str] = ()) -> ServiceError:
+        """What the caller is told; its reason, for the log, says what the operator can do.
+
+        `overlay` has the names of the fields that the operator adds to a question.
+        """
         code = next((f" ({code})" for code in sorted(self.codes) if code in LOGGED), "")
         answered = f"200 with an error as of {self.status}" if self.in_success else str(self.status)
-        reason = f"the upstream answered {answered}{code}: {OPERATOR[self.kind]}"
+        reason = f"the upstream answered {answered}{code}: {self._advice(overlay)}"
         passes = self.kind in ("busy", "overloaded", "failed")
         return ERRORS.get(self.kind, UpstreamFailed)(reason, retry_after=self.retry_after if passes else None)
+
+    def _advice(self, overlay: Iterable[str]) -> str:
+        if self.kind == "refused":
+            if named := list(filter(self.names, overlay)):
+                return f"it refuses {', '.join(named)}, which OPENAI_BODY or --upstream adds"
+            if any(map(self.names, CAPS)):
+                return "it refuses the bound of the answer by either name; set MAX_ANSWER_TOKENS=0"
+        return OPERATOR[self.kind]
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
