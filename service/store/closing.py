@@ -63,7 +63,7 @@ _CLOSE_IT = (
         finished_at=bindparam("at", type_=_TIME),
         updated_at=bindparam("at", type_=_TIME),
     )
-    .returning(*COLUMNS[Turn])
+    .returning(messages.c.number, messages.c.replaces, messages.c.hidden)
 )
 _HELD = _TOUCH_ITS.returning(conversations.c.id).cte("held")
 _CLOSE = {
@@ -108,12 +108,13 @@ def close_turn(db: Connection, closing: Closing) -> bool:
     # The conversation first, as in begin_turn: two that lock in different orders may wait for each other.
     if is_sqlite(db):
         db.execute(_TOUCH_ITS, {"message": closing.message_id, "at": closing.at})
-    turn = fetch_record(db, Turn, _CLOSE[db.dialect.name], values)
+    turn = db.execute(_CLOSE[db.dialect.name], values).first()
     if turn is None:
         if closing.beat is not None or db.scalar(_IS_THERE, {"message": closing.message_id}) is not None:
             return False
     else:
-        _restore_replaced(db, turn)
+        if turn.replaces is not None and not turn.hidden and (closing.status == "error" or not closing.answer):
+            _restore_replaced(db, closing.message_id, turn.replaces)
     settle(db, row, ended=turn.number if turn else None)
     return turn is not None
 
@@ -125,21 +126,18 @@ def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
         close_turn(db, closing)
 
 
-def _restore_replaced(db: Connection, turn: Turn) -> None:
+def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID | None) -> None:
     """Let a turn that broke or ended without text change places with the last text that it was asked in place of.
 
     Several may stand in between: whoever asks again and again replaces turns that had no text yet.
     """
-    replaced = turn.replaces
-    if turn.hidden or (turn.answer and turn.status != "error"):
-        return
     while replaced is not None:
         row = db.execute(_REPLACED, {"message": replaced}).first()
         if row is None:
             return
         if row.answer:
             show(db, replaced, hidden=False)
-            show(db, turn.id, hidden=True)
+            show(db, message_id, hidden=True)
             return
         replaced = row.replaces
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,6 +133,8 @@ def store_errors() -> Iterator[None]:
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
         raise StoreUnavailable(f"The database cannot be used: {str(error.orig).partition(chr(10))[0]}") from error
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"The database cannot be used: {error}") from error
     except OverflowError as error:
         raise StoreError("A number is too large for the database.") from error
     except (PoolTimeout, TimeoutError) as error:

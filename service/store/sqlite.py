@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
@@ -198,10 +198,13 @@ class _Writer(_Worker):
     """What waits together is one transaction; in it each call has a savepoint, to which it may fall back alone."""
 
     def _do(self, jobs: list[Job[Any]]) -> None:
-        transaction = self._connection().begin()  # raises where another process holds the lock for too long
+        db = self._connection()
+        # At once: a transaction that reads first and then writes is refused when another wrote. Raises where another
+        # process holds the lock for too long. An event of SQLAlchemy's would do it, too, and slow down each statement.
+        _file_of(db).execute("BEGIN IMMEDIATE")
         try:
-            with transaction:
-                tell = [self._run_one(transaction.connection, job) for job in jobs if job.is_wanted]
+            with db.begin():
+                tell = [self._run_one(db, job) for job in jobs if job.is_wanted]
         except Exception:
             if len(jobs) == 1:
                 raise
@@ -215,7 +218,7 @@ class _Writer(_Worker):
 
     def _run_one(self, db: Connection, job: Job[Any]) -> Callable[[], None]:
         """What is to be told after the commit."""
-        file: sqlite3.Connection = db.connection.driver_connection  # type: ignore[assignment]
+        file = _file_of(db)
         file.execute("SAVEPOINT job")
         try:
             result = job.function(db)
@@ -243,9 +246,8 @@ class SqliteFile:
             poolclass=NullPool,
             hide_parameters=True,
         )
-        event.listen(self.engine, "begin", _begin_immediate)
         self._reader = _Reader(self.engine, path, "database reader")
-        self._writer = _Writer(self.engine.execution_options(immediate=True), path, "database writer")
+        self._writer = _Writer(self.engine, path, "database writer")
 
     async def read(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
         return await self._reader.run(function, patient=patient)
@@ -263,6 +265,11 @@ def _go_together(jobs: list[Job[Any]], following: Job[Any]) -> bool:
     return len(jobs) < MOST_TOGETHER and not jobs[0].patient and not following.patient
 
 
+def _file_of(db: Connection) -> sqlite3.Connection:
+    file: sqlite3.Connection = db.connection.driver_connection  # type: ignore[assignment]
+    return file
+
+
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
@@ -272,7 +279,7 @@ def _open(path: Path) -> sqlite3.Connection:
     """Open a file that is there; `migrate` alone makes one, so that a disk that is gone is not hidden by it."""
     if not path.exists():
         raise sqlite3.OperationalError("unable to open database file")
-    # No isolation level: the driver begins no transaction by itself, `_begin_immediate` does.
+    # No isolation level: the driver begins no transaction by itself, the writer does.
     file = sqlite3.connect(path, timeout=deadlines.BUSY, isolation_level=None)
     try:
         file.execute("PRAGMA foreign_keys=ON")
@@ -284,9 +291,3 @@ def _open(path: Path) -> sqlite3.Connection:
         file.close()
         raise
     return file
-
-
-def _begin_immediate(db: Connection) -> None:
-    """Take the write lock at once: a transaction that reads first and then writes is refused when another wrote."""
-    if db.get_execution_options().get("immediate"):
-        db.exec_driver_sql("BEGIN IMMEDIATE")

@@ -37,7 +37,7 @@ from service.store.records import (
     TooManyStreams,
     Turn,
 )
-from service.store.rows import COLUMNS, defaults, fetch_record, to_record
+from service.store.rows import COLUMNS, defaults, to_record
 from service.store.tables import conversations, messages, running, storable
 from service.tokens import estimate_tokens
 
@@ -102,7 +102,9 @@ _CONVERSATION = {
     "created_at": _TURN["created_at"],
     "updated_at": _TURN["created_at"],
 }
-_INSERT = sqlite.insert(messages).values(_TURN).on_conflict_do_nothing(index_elements=["id"]).returning(*COLUMNS[Turn])
+_INSERT = (
+    sqlite.insert(messages).values(_TURN).on_conflict_do_nothing(index_elements=["id"]).returning(messages.c.number)
+)
 _OPEN = insert(conversations).values(_CONVERSATION)
 _RESERVE = reserving("sqlite")
 
@@ -110,7 +112,7 @@ _RESERVE = reserving("sqlite")
 @cache
 def _all_steps(quotas: int) -> Select[Any]:
     """Take so many quotas, insert the turn, open its conversation, and reserve its tokens: each step only if the one
-    before it was done. The row has what was taken, the day, and the turn."""
+    before it was done. The row has what was taken, the day, and the turn's number."""
     taken = takings(quotas, unless=_IS_THERE)
     source = select(*_TURN.values())
     if taken:
@@ -119,7 +121,7 @@ def _all_steps(quotas: int) -> Select[Any]:
         postgresql.insert(messages)
         .from_select(list(_TURN), source, include_defaults=False)
         .on_conflict_do_nothing(index_elements=["id"])
-        .returning(*COLUMNS[Turn])
+        .returning(messages.c.number)
         .cte("turn")
     )
     opened = (
@@ -133,7 +135,11 @@ def _all_steps(quotas: int) -> Select[Any]:
     day = reserving("postgresql", after=turn).cte("day")
     one = select(literal(1)).subquery("one")
     return (
-        select(*(column for each in taken for column in each.columns), select(day.c.started).scalar_subquery(), *turn.c)
+        select(
+            *(column for each in taken for column in each.columns),
+            select(day.c.started).scalar_subquery(),
+            turn.c.number,
+        )
         .select_from(one.outerjoin(turn, true()))
         .add_cte(opened)
     )
@@ -156,10 +162,11 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[Taken], Begun | None]
     tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
     # What all visitors of a tenant share goes last: they wait for each other from here to the commit.
     insert_turn = _insert_in_steps if is_sqlite(db) else _insert_at_once
-    taken, turn, day = insert_turn(db, new, _values(db, new, replaced, tokens))
+    values = _values(db, new, replaced, tokens)
+    taken, number, day = insert_turn(db, new, values)
     if taken and not taken[-1].granted:
         return taken, None
-    if turn is None:
+    if number is None:
         return taken, _repeated(db, new)
     if replaced is not None:
         show(db, replaced, hidden=True)
@@ -168,7 +175,9 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[Taken], Begun | None]
             raise TooManyStreams("The visitor reads as many answers as one may at a time.")
     if day is None:
         raise budget_spent(db, new.tenant_id, tokens, terms.tokens_per_day, new.now)
-    return taken, Begun(turn, history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS)))
+    return taken, Begun(
+        _turn(number, values), history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS))
+    )
 
 
 def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: int) -> dict[str, Any]:
@@ -194,7 +203,7 @@ def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: in
     }
 
 
-Inserted = tuple[list[Taken], Turn | None, float | None]  # what was taken of the quotas, the turn, the day
+Inserted = tuple[list[Taken], int | None, float | None]  # what was taken of the quotas, the turn's number, the day
 
 
 def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
@@ -206,22 +215,28 @@ def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> In
         taken = take(db, new.quotas)
         if not taken[-1].granted:
             return taken, None, None
-    turn = fetch_record(db, Turn, _INSERT, values)
-    if turn is None:
+    number = db.scalar(_INSERT, values)
+    if number is None:
         return taken, None, None
     if values["opens"]:
         db.execute(_OPEN, values)
-    return taken, turn, db.scalar(_RESERVE, values)
+    return taken, number, db.scalar(_RESERVE, values)
 
 
 def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
     """PostgreSQL: the same steps in one statement, so one round trip."""
     row = db.execute(_all_steps(len(new.quotas)), take_values(db, new.quotas) | values).one()
-    day, number, *columns = row[2 * len(new.quotas) :]
-    turn = Turn(number, *columns) if number is not None else None
-    if turn is None and _is_there(db, new):
+    day, number = row[-2:]
+    if number is None and _is_there(db, new):
         return [], None, None
-    return taken_of(db, new.quotas, row), turn, day
+    return taken_of(db, new.quotas, row), number, day
+
+
+def _turn(number: int, values: dict[str, Any]) -> Turn:
+    """The turn that was inserted, without another look at it."""
+    known: dict[str, Any] = {column.name: values.get(f"new_{column.name}") for column in COLUMNS[Turn]}
+    known |= {name: storable(known[name]) for name in ("question", "model") if known[name] is not None}
+    return Turn(**known | {"number": number, "answer": "", "beat": 0, "hidden": False})
 
 
 def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
