@@ -113,7 +113,7 @@ class Chat:
 
     @property
     def frame(self) -> Frame:
-        """The frame itself, to run scripts in."""
+        """The frame itself, to run scripts in. By its policy, `wait_for_function` needs a function."""
         handle = self.iframe.element_handle()
         frame = handle.content_frame()
         assert frame is not None

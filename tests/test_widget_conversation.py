@@ -339,7 +339,7 @@ def test_the_page_drives_the_widget_and_hears_of_what_happens(visit: Visit, prov
     expect(chat.answers).to_have_text("From the page.")
     chat.page.evaluate("A4ChatWidget.toggle()")
     expect(chat.window).to_be_hidden()
-    chat.page.wait_for_function("heard.length >= 4")
+    chat.page.wait_for_function("() => heard.length >= 4")
     assert sorted(chat.page.evaluate("heard")) == [
         ["answer", "From the page."],
         ["close", ""],

@@ -188,7 +188,7 @@ def test_a_window_whose_file_stays_away_is_looked_for_in_one_other_page(visit: V
         chat.page.wait_for_function("(presses) => errors.length === presses", arg=presses)
         expect(chat.bubble).to_be_visible()
         chat.bubble.click()
-    chat.page.wait_for_function("errors.length === 3")
+    chat.page.wait_for_function("() => errors.length === 3")
     assert chat.page.evaluate("errors") == ["unavailable"] * 3
     assert len([line for line in chat.console if line.startswith("error: A4ChatWidget:")]) == 3
     assert len([url for url in pages if "/widget.html" in url]) == 2
@@ -200,7 +200,7 @@ def test_a_bubble_that_is_pressed_while_the_service_is_away_opens_once_it_is_bac
     tells_errors(chat)
     line.cut()
     chat.bubble.click()
-    chat.page.wait_for_function("errors.join() === 'unavailable'")
+    chat.page.wait_for_function("() => errors.join() === 'unavailable'")
     expect(chat.bubble).to_be_visible()
     line.mend()
     chat.open()

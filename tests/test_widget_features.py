@@ -267,7 +267,7 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     assert commented.value.request.post_data_json == {"rating": "down", "comment": "Say hello back."}
     expect(comment).to_have_count(0)
     expect(chat.window).to_contain_text("Thank you for your feedback.")
-    chat.page.wait_for_function("heard.length === 2")
+    chat.page.wait_for_function("() => heard.length === 2")
     assert [event["rating"] for event in chat.page.evaluate("heard")] == ["down", "down"]
     chat.reload()
     expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
@@ -570,7 +570,7 @@ def test_the_sound_can_be_turned_off_and_stays_so(visit: Visit, context: Browser
     chat = visit('data-sound="true"')
     chat.open()
     answered(chat, provider, "One?", "1")
-    chat.frame.wait_for_function("tones === 1")
+    chat.frame.wait_for_function("() => tones === 1")
     chat.button("More").click()
     sound = chat.button("Sound")
     expect(sound).to_have_attribute("aria-pressed", "true")
@@ -742,7 +742,7 @@ def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, pr
     answered(chat, provider, "Once?", "Once.")
     chat.ask("Twice?")
     expect(chat.button(re.compile(r"^Try again in \d+ sec$"))).to_be_disabled()
-    chat.page.wait_for_function("heard.length === 1")
+    chat.page.wait_for_function("() => heard.length === 1")
     assert chat.page.evaluate("heard[0].code") == "visitor_rate_limited"
 
 
@@ -786,7 +786,7 @@ def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None
     chat.page.route("**/api/v1/chat", lambda route: route.fulfill(status=401, body=problem))
     chat.ask("Who am I?")
     expect(chat.log).to_contain_text("Your session has expired.")
-    chat.page.wait_for_function("heard.length === 1")
+    chat.page.wait_for_function("() => heard.length === 1")
     assert chat.page.evaluate("heard[0].code") == "user_token_expired"
 
 

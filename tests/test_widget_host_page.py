@@ -254,7 +254,7 @@ def test_a_page_that_the_tenant_does_not_list_shows_nothing_and_stays_usable(
     elsewhere = add_tenant(shop, "elsewhere", origin="https://elsewhere.test")
     chat = visit("data-open", service=elsewhere, body=CORNER_BUTTON)
     chat.page.wait_for_function(
-        "performance.getEntriesByType('resource').some((entry) => /widget.html/.test(entry.name))"
+        "() => performance.getEntriesByType('resource').some((entry) => /widget.html/.test(entry.name))"
     )
     _leaves_no_trace(chat)
     expect(chat.inside.get_by_role("button")).to_have_count(0)

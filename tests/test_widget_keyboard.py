@@ -273,7 +273,7 @@ def test_in_the_flow_of_a_page_the_conversation_does_not_hold_the_page(visit: Vi
     chat.page.locator("main").evaluate("main => { main.style.height = '600px' }")
     expect(chat.field).to_be_visible()
     _swipe_up(chat, chat.log)
-    chat.page.wait_for_function("scrollY > 50")
+    chat.page.wait_for_function("() => scrollY > 50")
     chat.log.hover()
     before = chat.page.evaluate("scrollY")
     chat.page.mouse.wheel(0, 100)
@@ -327,7 +327,7 @@ def test_a_long_note_at_four_times_the_size_is_read_within_itself(visit: Visit) 
     chat.inside.get_by_text("We keep").hover()
     chat.page.mouse.wheel(0, -2000)
     chat.frame.wait_for_function(
-        "document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')"
+        "() => document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')"
         ".shadowRoot.querySelector('.consent').scrollTop === 0"
     )
     consent = chat.inside.locator(".consent")

@@ -29,7 +29,7 @@ TELLS_WHEN_WATCHED = """<script>
 
 def until_watched(chat: Chat) -> None:
     """A pointer that leaves earlier is not seen."""
-    chat.page.wait_for_function("window.isWatched")
+    chat.page.wait_for_function("() => window.isWatched")
 
 
 def until_run(chat: Chat, script: str) -> None:
@@ -479,7 +479,7 @@ def test_calls_before_the_script_events_and_dom_events_all_arrive(visit: Visit, 
     </script>"""
     chat = visit(head=queue)
     expect(chat.answers).to_have_text("Queued.")
-    chat.page.wait_for_function("seen.includes('dom Queued.')")
+    chat.page.wait_for_function("() => seen.includes('dom Queued.')")
     assert chat.page.evaluate("seen") == ["ready", "Hello?", "dom Queued."]
 
 
@@ -585,10 +585,10 @@ def test_calls_one_after_the_other_are_performed_as_they_were_made(
         }"""
     )
     chat.page.evaluate("A4ChatWidget.open(); A4ChatWidget.close()")
-    chat.page.wait_for_function("heard.join() === 'open,close'")
+    chat.page.wait_for_function("() => heard.join() === 'open,close'")
     expect(chat.window).to_be_hidden()
     chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle(); A4ChatWidget.toggle()")
-    chat.page.wait_for_function("heard.length === 3")
+    chat.page.wait_for_function("() => heard.length === 3")
     chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle(); A4ChatWidget.close(); A4ChatWidget.open()")
     provider.answer("Here.")
     chat.ask("Where?")

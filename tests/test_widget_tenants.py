@@ -343,7 +343,7 @@ def test_nothing_that_a_page_says_to_its_own_widgets_page_makes_that_another_ten
     for frame in frames:
         expect(frame.get_by_role("log").locator(".question .text")).to_have_text("Go on")
         assert "4711" not in frame.content()
-    page.wait_for_function("heard.filter((line) => /ready/.test(line)).length === 8")
+    page.wait_for_function("() => heard.filter((line) => /ready/.test(line)).length === 8")
     assert not re.search("4711|secret", page.evaluate("heard.join()"))
     to_service = [call for call in calls if "/api/v1/" in call]
     assert to_service and all(call.startswith(world.own) for call in to_service)

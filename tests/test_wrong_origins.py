@@ -210,8 +210,8 @@ HEAR = """([data, origin]) => {
     const ports = [new MessageChannel().port2];
     dispatchEvent(new MessageEvent('message', { data, origin, source: parent, ports }));
 }"""
-REFUSED = "location.href === 'chrome-error://chromewebdata/'"
-LOADED = "location.protocol === 'https:' && document.readyState === 'complete'"
+REFUSED = "() => location.href === 'chrome-error://chromewebdata/'"
+LOADED = "() => location.protocol === 'https:' && document.readyState === 'complete'"
 BEGUN = "document.querySelector('ai-chat-widget') !== null"
 
 
