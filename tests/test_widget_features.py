@@ -747,7 +747,8 @@ def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, pr
 
 
 def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_program_makes() -> None:
-    told = set(re.findall(r"case '(\w+)':", (WIDGET / "src/window/problems.ts").read_text()))
+    lists = re.findall(r"^ +\[?'([\w ]+)',", (WIDGET / "src/window/conversation/problems.ts").read_text(), re.MULTILINE)
+    told = set(" ".join(lists).split())
     by_a_program = {"bad_request", "malformed_json", "method_not_allowed", "unsupported_media_type", "message_id_taken"}
     before_it_is_read = {"request_timeout", "head_too_large"}
     elsewhere = {"metrics_token_wrong", "conversation_not_found", "conversation_changed", "not_found"}
