@@ -209,7 +209,7 @@ def test_a_bubble_that_is_pressed_while_the_service_is_away_opens_once_it_is_bac
 def test_a_badge_that_cannot_be_shown_costs_the_next_one_nothing(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
-    away = "**/assets/peek-*"
+    away = "**/assets/card-*"
     context.route(away, lambda route: route.fulfill(status=404))
     chat = visit()
     for number in (1, 2):

@@ -365,9 +365,9 @@ def test_a_message_does_not_follow_a_visitor_who_has_opened_the_chat_to_the_next
     chat.open()
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_focused()
-    with chat.page.expect_response("**/assets/peek-*"):
+    with chat.page.expect_response("**/assets/card-*"):
         chat.page.goto(host_pages.add(body=script_tag(shop, PROACTIVE)))
-    until_run(chat, "peek")
+    until_run(chat, "card")
     chat.open()
     expect(chat.log).to_contain_text("How can I help you")
 

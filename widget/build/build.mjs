@@ -69,7 +69,8 @@ async function chunks(entry, format, name, define = {}) {
         output: {
           minify: false,
           entryFileNames: name,
-          chunkFileNames: 'assets/[name]-[hash:6].js',
+          // The last word of its module's name: the first load holds the names of those that may follow.
+          chunkFileNames: ({ name }) => `assets/${name.split('-').pop()}-[hash:6].js`,
         },
       },
     },
@@ -149,7 +150,7 @@ async function write() {
 await bundle('loader/main.ts', 'iife', 'widget.js');
 await bundle('loader/module.ts', 'es', 'widget.mjs');
 files.set('widget.d.ts', await readFile(path.join(WIDGET, 'types/a4-chat-widget.d.ts')));
-const app = await bundle('app/main.ts', 'es', 'assets/app-[hash:6].js', {
+const app = await bundle('frame/main.ts', 'es', 'assets/app-[hash:6].js', {
   LANGUAGES: JSON.stringify(await languages()),
 });
 const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');

@@ -8,7 +8,7 @@ import { changed, nodesOf } from './syntax.mjs';
 
 const SRC = path.resolve(import.meta.dirname, '../src');
 const LANGUAGE = /[\\/]src[\\/]strings[\\/]\w\w(-\w\w)?\.ts$/;
-const USER = /[\\/]src[\\/](app|window)[\\/].*\.ts$/;
+const USER = /[\\/]src[\\/](frame|window)[\\/].*\.ts$/;
 
 const KEYS = [...readFileSync(path.join(SRC, 'strings/en.ts'), 'utf8').matchAll(/^ {2}(\w+): /gm)].map(
   ([, key]) => key,

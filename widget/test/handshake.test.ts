@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { awaitInit, originAllowed } from '../src/app/handshake.ts';
-import { facts, parseInit, parseSettings, parseToApp } from '../src/app/parse.ts';
+import { awaitInit, originAllowed } from '../src/frame/handshake.ts';
+import { facts, parseInit, parseSettings, parseToApp } from '../src/frame/parse.ts';
 import { INIT } from '../src/protocol.ts';
 
 const JUNK = [undefined, null, 0, '', 'a4:init', [], {}, { type: 5 }, { type: 'nothing' }, Symbol.iterator, () => {}];

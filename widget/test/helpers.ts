@@ -1,10 +1,10 @@
 import { vi } from 'vitest';
 import type { EventDetail, EventName } from '../src/protocol.ts';
-import { ChatController } from '../src/window/chat-controller.ts';
-import { ChatMemory } from '../src/window/chat-memory.ts';
-import { ChatService } from '../src/window/chat-service.ts';
-import { personOf } from '../src/window/person.ts';
-import type { Turn } from '../src/window/turn.ts';
+import { ChatController } from '../src/window/conversation/chat-controller.ts';
+import { ChatMemory } from '../src/window/conversation/chat-memory.ts';
+import { ChatService } from '../src/window/conversation/chat-service.ts';
+import { personOf } from '../src/window/conversation/person.ts';
+import type { Turn } from '../src/window/conversation/turn.ts';
 
 /** One request that the page made, and the means to answer it. */
 export interface Call {

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import en from '../src/strings/en.ts';
-import { splitSentences } from '../src/window/announcer.ts';
-import { dayName } from '../src/window/dates.ts';
-import { plainText } from '../src/window/plain-text.ts';
-import { problemText } from '../src/window/problems.ts';
-import { uuid } from '../src/window/uuid.ts';
+import { splitSentences } from '../src/window/base/announcer.ts';
+import { dayName } from '../src/window/base/dates.ts';
+import { plainText } from '../src/window/base/plain-text.ts';
+import { problemText } from '../src/window/conversation/problems.ts';
+import { uuid } from '../src/window/conversation/uuid.ts';
 
 describe('an error', () => {
   test('that is known is told in the language of the visitor', () => {

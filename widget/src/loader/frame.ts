@@ -1,7 +1,7 @@
 import { type CallName, type EventDetail, INIT, type Init, type Place, type ToApp } from '../protocol.ts';
 import type { Config } from './config.ts';
-import { keep } from './keep.ts';
 import { createPlacement } from './placement.ts';
+import { storedByPage } from './storage.ts';
 
 type Call = Extract<ToApp, { value: unknown }>;
 
@@ -98,7 +98,7 @@ export function createFrame(
     } else if (type === 'event') {
       if (emit(name, detail)) host.dispatchEvent(new CustomEvent(`a4:${name}`, { detail, bubbles: true }));
     } else if (type === 'keep') {
-      keep(data.visit ? 'sessionStorage' : 'localStorage', host.id, value);
+      storedByPage(data.visit ? 'sessionStorage' : 'localStorage', host.id, value);
     } else if (type === 'watch') {
       document.documentElement.addEventListener('mouseleave', onVisit, until);
       (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
@@ -124,8 +124,8 @@ export function createFrame(
       lang: document.documentElement.lang,
       path: location.pathname,
       vars: Object.fromEntries(VARIABLES.map((name) => [name, style.getPropertyValue(`--a4w-${name}`)])),
-      kept: keep('localStorage', host.id),
-      visit: keep('sessionStorage', host.id),
+      kept: storedByPage('localStorage', host.id),
+      visit: storedByPage('sessionStorage', host.id),
     };
     // Of the address, the browser takes the origin.
     frame.contentWindow?.postMessage(init, config.apiUrl, [port2]);

@@ -1,4 +1,4 @@
-import { copyText } from '../clipboard.ts';
+import { copyText } from '../base/clipboard.ts';
 import { createParser } from './parser.ts';
 import type { MarkdownLabels, Source, Tree, TreeElement } from './tree.ts';
 

@@ -1,4 +1,4 @@
-import { css } from '../chat-element.ts';
+import { css } from '../base/chat-element.ts';
 
 /** For an answer that `createMarkdown` draws; the colours are those of the window around it. */
 export const styles = css`

@@ -1,0 +1,160 @@
+import type { Place, ToLoader } from '../protocol.ts';
+import { define, sheet } from '../shared/dom.ts';
+import { ENGLISH } from '../strings/bubble.ts';
+import { ChatBubble } from './chat-bubble.ts';
+import type { Page, RawInit } from './handshake.ts';
+import type { Host } from './host.ts';
+import type { Language } from './language.ts';
+import type { PreviewCard } from './preview-card.ts';
+import type { WindowControl } from './window-control.ts';
+
+// A main colour that is none becomes ours. The text on it is black or white, whichever WCAG 2 finds easier to read: y is
+// the relative luminance, at 0.1791 both contrasts are equal, and 1.1 is beyond white in every channel. Browsers that
+// can't make it (until mid-2024) show white.
+document.adoptedStyleSheets = [
+  sheet(`
+@property --a4w-primary-color { syntax: '<color>'; inherits: true; initial-value: #4f46e5 }
+@property --a4w-on-primary { syntax: '<color>'; inherits: true; initial-value: #fff }
+ai-chat-widget {
+  --_best: clamp(0, (.1791 - y) * 1e6, 1.1);
+  --a4w-on-primary: color(from var(--a4w-primary-color) xyz-d65 var(--_best) var(--_best) var(--_best))
+}
+`),
+];
+
+/**
+ * The root: shows the bubble, and fetches what else is wanted. Most visitors load nothing but this file, the bubble and
+ * the handshake.
+ */
+export class AiChatWidget extends HTMLElement implements Host {
+  readonly bubble = new ChatBubble();
+  readonly early: unknown[] = [];
+  declare init: RawInit;
+  /** What the service wrote into this page. */
+  declare page: Page;
+  /** Of the host page. */
+  declare origin: string;
+  /** Both settings, those of the host page over the tenant's; none of them is checked. */
+  declare settings: Record<string, unknown>;
+  declare language: Language;
+  declare port: MessagePort;
+
+  async begin(init: RawInit, port: MessagePort, page: Page, origin: string): Promise<void> {
+    const given = init.settings as Record<string, unknown>;
+    const { settings: tenant } = page;
+    const settings = { ...tenant, ...given };
+    Object.assign(this, { init, port, page, origin, settings });
+    this.attachShadow({ mode: 'open' }).append(this.bubble);
+    const vars = init.vars as Record<string, unknown>;
+    vars['primary-color'] = given.color || vars['primary-color'] || tenant.color;
+    for (const name in vars) if (vars[name]) this.style.setProperty(`--a4w-${name}`, `${vars[name]}`);
+
+    const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);
+    this.language = { locale: 'en', labels: ENGLISH };
+    if (!/^en\b/i.test(`${wishes[0]}`)) {
+      // A chat in English beats none.
+      await import('./language.ts').then(
+        ({ chooseLanguage }) => {
+          this.language = chooseLanguage(wishes);
+        },
+        () => {},
+      );
+    }
+    this.bubble.label = this.language.labels.open;
+    const { button } = this.bubble;
+    this.image('icon', (image) => button.append(image));
+    button.onpointerenter = button.onfocus = () => this.control();
+    button.onclick = () => this.control((control) => control.open(true));
+    port.onmessage = ({ data }) => {
+      this.early.push(data);
+      if (/open|toggle|send/.test(data.type)) this.control(() => {});
+    };
+    const { mode = 'bubble', open = false, proactive } = settings;
+    if (mode === 'bubble') this.showBubble();
+    this.post({ type: 'event', name: 'ready' });
+    // On the next page of a visit as on the one before; what is not to be seen at once, `WindowControl` knows.
+    const { visit } = init;
+    const goesOn = /open|answering/.test(`${visit}`) || (visit !== 'closed' && `${open}` !== 'false');
+    if (mode !== 'bubble' || (init.view as Place).open || goesOn) this.control((control) => control.begin());
+    else if (proactive) this.card((card) => card.propose());
+  }
+
+  /**
+   * Fetches the window and, if it is for something, makes it. A deploy may have taken its file away since: then this
+   * page, which the service gives with another one now, is loaded again and opens, once. Otherwise the next press tries again.
+   */
+  async control(use?: (control: WindowControl) => void): Promise<void> {
+    const { button } = this.bubble;
+    button.ariaBusy = `${!!use}`;
+    try {
+      const { controlOf } = await import('./window-control.ts');
+      if (use) use(await controlOf(this));
+    } catch (error) {
+      if (!use) return;
+      if (!(this.init.view as Place).open && (await fetch('').catch(() => undefined))?.ok) {
+        this.look('display:none;', '', true, false);
+        location.reload();
+        return;
+      }
+      this.post({ type: 'event', name: 'error', detail: { code: 'unavailable' } });
+      console.error('A4ChatWidget:', error);
+    }
+    button.ariaBusy = 'false';
+  }
+
+  /** Calls `use` with the owner's image of that name, once it is there: what can't be loaded changes nothing. */
+  image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
+    if (this.settings[name]) import('./image.ts').then(({ loadImage }) => loadImage(this, name, use), console.error);
+  }
+
+  /** Badge and card beside the bubble, for those who get to see them. */
+  card(use: (card: PreviewCard) => void): void {
+    import('./preview-card.ts').then(({ previewCardOf }) => use(previewCardOf(this)), console.error);
+  }
+
+  showBubble(focus = false, width = 64, height = 64): void {
+    this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
+  }
+
+  /** Whether the widget stands at the left edge of the host page. */
+  get isLeft(): boolean {
+    const { position } = this.settings;
+    return position ? position === 'bottom-left' : (this.init.view as Place).rtl;
+  }
+
+  /** A box in the corner of the host page. An offset gives way where the box would leave the screen. */
+  corner(width: string, height: string): string {
+    const { offsetX = 16, offsetY = 16, zIndex } = this.settings;
+    const edge = (side: string, offset: unknown, all: string, size: string) =>
+      `${side}:clamp(0px,${Number(offset) || 0}px,min(400px,${all} - 16px - ${size}));`;
+    return (
+      `position:fixed;z-index:${Number(zIndex) || 2147483000};width:${width};max-width:100vw;height:${height};@media print{display:none;}` +
+      edge(this.isLeft ? 'left' : 'right', offsetX, '100vw', width) +
+      edge('bottom', offsetY, '100vh', height)
+    );
+  }
+
+  /**
+   * Has the loader style its element and the frame: the page's own styles touch neither. The next page in the frame begins
+   * with `open`.
+   */
+  look(host: string, frame: string, open: boolean, focus: boolean): void {
+    const bare = 'all:initial;display:block;';
+    const css =
+      `:host{${(bare + host).replace(/;/g, '!important;')}}` +
+      `iframe{${bare}color-scheme:light;width:100%;height:100%;${frame}}`;
+    this.post({ type: 'look', css, title: (this.settings.title || 'Chat') as string, open, focus });
+  }
+
+  post(message: ToLoader): void {
+    this.port.postMessage(message);
+  }
+}
+
+define('ai-chat-widget', AiChatWidget);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'ai-chat-widget': AiChatWidget;
+  }
+}

@@ -1,0 +1,43 @@
+import { define, sheet } from '../shared/dom.ts';
+
+// The speech bubble is cut out of the text's colour, which stays right in forced colours.
+const styles = sheet(`
+:host { position: fixed; bottom: 4px; right: 4px }
+button {
+  display: grid; place-items: center; width: 56px; height: 56px; border: 0; padding: 0; border-radius: 50%;
+  background: var(--a4w-primary-color); color: var(--a4w-on-primary); cursor: pointer; outline-offset: 2px
+}
+button:hover { filter: brightness(1.15) }
+button:empty::before {
+  content: ''; width: 24px; height: 24px; scale: 1.3; background: currentColor; forced-color-adjust: none;
+  clip-path: path(evenodd, 'M20.5 11.6a8.3 8.3 0 0 1-12 7.5L4 20.5l1.4-4.3a8.4 8.4 0 1 1 15.1-4.6ZM8.6 10.6a1.2 1.2 0 1 0 .1 0Zm3.6 0a1.2 1.2 0 1 0 .1 0Zm3.6 0a1.2 1.2 0 1 0 .1 0Z')
+}
+img { width: 100%; height: 100%; border-radius: 50%; object-fit: cover }
+[aria-busy=true] { opacity: .5 }
+@media (forced-colors: active) { button { border: 2px solid } }
+`);
+
+/** The round button in the corner of the page. No library: it is all that most visitors ever load. */
+export class ChatBubble extends HTMLElement {
+  readonly button = document.createElement('button');
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: 'open', delegatesFocus: true });
+    root.adoptedStyleSheets = [styles];
+    root.append(this.button);
+    this.button.ariaHasPopup = 'dialog';
+  }
+
+  set label(text: string) {
+    this.button.ariaLabel = this.button.title = text;
+  }
+}
+
+define('chat-bubble', ChatBubble);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'chat-bubble': ChatBubble;
+  }
+}

@@ -1,0 +1,175 @@
+import type { Place } from '../protocol.ts';
+import { sheet } from '../shared/dom.ts';
+import type { Host } from './host.ts';
+
+const styles = sheet(`
+:host([left]) { right: auto; left: 4px }
+.badge {
+  position: absolute; top: -3px; right: -3px; min-width: 20px; border-radius: 10px; background: #d92d20; color: #fff;
+  font: 700 12px/20px system-ui, sans-serif; text-align: center; pointer-events: none
+}
+.card {
+  --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+  --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+  --_bg: var(--a4w-bg-color, var(--_ontext, #fff)); --_text: var(--a4w-text-color, var(--_onbg, #14161a));
+  position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; min-height: 56px;
+  border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);
+  font: 14px/1.45 var(--a4w-font, system-ui, sans-serif)
+}
+:host([left]) .card { left: 70px; right: 4px }
+:host([dark]) .card { --_bg: var(--a4w-bg-color, var(--_ontext, #22252b)); --_text: var(--a4w-text-color, var(--_onbg, #eceef1)) }
+.card button { all: unset; cursor: pointer; border-radius: inherit }
+.card button:focus-visible { outline: 2px solid; outline-offset: -4px }
+.card .say { flex: 1; align-self: center; padding: 12px 0; padding-inline-start: 16px }
+.say span { display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow-wrap: anywhere }
+.card .dismiss { display: grid; place-items: center; width: 36px; height: 36px; margin: 4px }
+.card .dismiss::before {
+  content: ''; width: 16px; height: 16px; background: currentColor; opacity: .7; forced-color-adjust: none;
+  clip-path: path('M3 1.6 8 6.6l5-5L14.4 3l-5 5 5 5-1.4 1.4-5-5-5 5L1.6 13l5-5-5-5Z')
+}
+@media (forced-colors: active) { .card, .badge { border: 1px solid } }
+`);
+
+/** Of the closed frame, in CSS pixels: the bubble alone, and with a card beside it. */
+const BUBBLE = 64;
+const CARD = 350;
+
+/** `*` stands for anything, a slash too. */
+const pathPattern = (pattern: string) =>
+  new RegExp(`^${pattern.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
+
+let card: PreviewCard | undefined;
+
+/** The one of the page's one widget. */
+export function previewCardOf(widget: Host): PreviewCard {
+  card ??= new PreviewCard(widget);
+  return card;
+}
+
+/** What the closed widget shows beside its bubble: how many answers are unread, and a card with a text. */
+export class PreviewCard {
+  readonly #widget: Host;
+  readonly #badge = document.createElement('span');
+  readonly #card = document.createElement('div');
+  readonly #text = document.createElement('span');
+  /** A frame that has grown beyond the card is the window's, which opens. */
+  readonly #sizes = new ResizeObserver(() => innerHeight <= this.#height && this.#fit());
+  /** Of the frame with the card, as the loader was asked for it. */
+  #height = BUBBLE;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(widget: Host) {
+    this.#widget = widget;
+    const { bubble, language, port, init } = widget;
+    bubble.shadowRoot?.adoptedStyleSheets.push(styles);
+    this.#badge.className = 'badge';
+    this.#card.className = 'card';
+    this.#card.role = 'status';
+    const say = document.createElement('button');
+    say.className = 'say';
+    this.#text.dir = 'auto';
+    say.append(this.#text);
+    say.addEventListener('click', () => widget.control((window) => window.open(true)));
+    const dismiss = document.createElement('button');
+    dismiss.className = 'dismiss';
+    dismiss.ariaLabel = dismiss.title = language.labels.dismiss ?? 'Dismiss';
+
+    dismiss.addEventListener('click', () => {
+      this.#hideCard();
+      widget.showBubble();
+      bubble.focus();
+    });
+    this.#card.append(say, dismiss);
+    this.#card.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') dismiss.click();
+    });
+    this.#place(init.view as Place);
+    port.addEventListener('message', ({ data }) => {
+      if (data.type === 'view') this.#place(data);
+    });
+  }
+
+  /** `count` answers are unread, which `label` says in words, and the last begins with `text`; 0 clears all. */
+  show(count: number, text: string, label = `${count}`): void {
+    if (!count) {
+      this.clear();
+      return;
+    }
+    this.#badge.textContent = count > 9 ? '9+' : `${count}`;
+    this.#widget.bubble.shadowRoot?.append(this.#badge);
+    this.#widget.bubble.label = `${this.#widget.language.labels.open} (${label})`;
+    if (text) this.#showCard(text);
+  }
+
+  clear(): void {
+    this.#badge.remove();
+    this.#widget.bubble.label = this.#widget.language.labels.open;
+    this.#hideCard();
+  }
+
+  /**
+   * Says the tenant's text by itself, once per visit and only if the window was not open before: after `proactiveDelay`
+   * seconds (5, unless it waits for the visitor to leave), on pages whose path fits, and with `proactiveExit` when the
+   * pointer leaves the page at its top.
+   */
+  propose(): void {
+    const { port, init, settings } = this.#widget;
+    if (init.visit) return;
+    const text = `${settings.proactive}`.slice(0, 300);
+    const onExit = `${settings.proactiveExit ?? false}` !== 'false';
+    const seconds = Math.min(Number(settings.proactiveDelay ?? (onExit ? Number.NaN : 5)), 3600);
+    const fits = pathPattern(`${settings.proactivePath || '*'}`);
+    let path = `${init.path}`;
+    const stop = new AbortController();
+    const say = () => {
+      stop.abort();
+      this.#widget.post({ type: 'keep', value: 'said', visit: true });
+      (init.settings as Record<string, unknown>).greeting = text;
+      this.show(1, text);
+    };
+    const wait = () => {
+      clearTimeout(this.#timer);
+      if (fits.test(path) && seconds >= 0) this.#timer = setTimeout(say, seconds * 1000);
+    };
+    port.addEventListener(
+      'message',
+      ({ data }) => {
+        if (data.open) stop.abort();
+        if (data.type !== 'visit') return;
+        const was = path;
+        path = `${data.path}`;
+        if (data.leaving && onExit && fits.test(path)) say();
+        else if (path !== was) wait();
+      },
+      { signal: stop.signal },
+    );
+    stop.signal.addEventListener('abort', () => clearTimeout(this.#timer));
+    this.#widget.post({ type: 'watch' });
+    wait();
+  }
+
+  #showCard(text: string): void {
+    this.#fit();
+    this.#widget.bubble.shadowRoot?.prepend(this.#card);
+    this.#text.textContent = text;
+    this.#sizes.observe(this.#card);
+  }
+
+  #hideCard(): void {
+    this.#sizes.disconnect();
+    this.#card.remove();
+  }
+
+  #fit(): void {
+    this.#height = Math.max(this.#card.offsetHeight + 8, BUBBLE);
+    this.#widget.showBubble(false, CARD, this.#height);
+  }
+
+  /** Beside the bubble, in the colours of the window; an open window takes everything away. */
+  #place(view: Partial<Place>): void {
+    const { bubble, settings, isLeft } = this.#widget;
+    bubble.toggleAttribute('left', isLeft);
+    bubble.toggleAttribute('dark', settings.theme === 'dark' || (settings.theme !== 'light' && !!view.dark));
+    if (view.open) this.clear();
+  }
+}

@@ -1,0 +1,224 @@
+/** The second chunk: the window, and what opens, closes and steers it for the host page. */
+import { type EventDetail, type EventName, type Place, text, type Visit } from '../protocol.ts';
+import type { WindowOptions } from '../window/base/options.ts';
+import type { ChatWindow } from '../window/elements/chat-window.ts';
+import { createWindow } from '../window/index.ts';
+import type { Host } from './host.ts';
+import { type Beginning, facts, parseInit, parseToApp, token } from './parse.ts';
+
+let control: Promise<WindowControl> | undefined;
+
+/** The window of the page's one widget, which is made when it is asked for first. */
+export function controlOf(widget: Host): Promise<WindowControl> {
+  control ??= createControl(widget);
+  return control;
+}
+
+/** Makes the window, and hands it all that the loader has said so far. */
+async function createControl(widget: Host): Promise<WindowControl> {
+  const { page, origin } = widget;
+  const init = parseInit({ ...widget.init, origin }, page.settings);
+  const options: WindowOptions = {
+    ...init,
+    widgetId: page.id,
+    proof: page.proof,
+    pageOrigin: origin,
+    locale: widget.language.locale,
+    avatar: (use) => widget.image('avatar', use),
+    keep: (value) => widget.post({ type: 'keep', value }),
+  };
+  const tell = (name: EventName, detail: EventDetail = {}) => widget.post({ type: 'event', name, detail });
+  return new WindowControl(widget, init, await createWindow(options, tell), tell);
+}
+
+const CALM = matchMedia('(prefers-reduced-motion)');
+/** In milliseconds. */
+const CLOSING = 140;
+const MOTION =
+  'animation:a4 .2s ease-out}@keyframes a4{from{opacity:0;transform:translateY(12px) scale(.98)}}@media(prefers-reduced-motion){iframe{animation:none}';
+const SHAPE = 'border-radius:18px;box-shadow:0 0 0 1px #0000000f,0 4px 12px #0000001a,0 16px 48px #0000002e;';
+
+/** Opens and closes the window, says where it stands, and performs what the host page asks for. */
+export class WindowControl {
+  readonly #widget: Host;
+  readonly #window: ChatWindow;
+  readonly #tell: (name: EventName) => void;
+  readonly #init: Beginning;
+  #place: Place;
+  /** As it was asked for last: the loader's word follows later. */
+  #opened = false;
+  readonly #grip: HTMLElement;
+  #expanded = false;
+  /** As the visitor has drawn it, in CSS pixels; 0 for as it comes. */
+  #size: { width: number; height: number };
+  #closing: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(widget: Host, init: Beginning, made: ChatWindow, tell: (name: EventName) => void) {
+    this.#widget = widget;
+    this.#window = made;
+    this.#tell = tell;
+    this.#init = init;
+    this.#place = { ...init.view, open: false };
+    const { width, height } = made.memory.get();
+    this.#size = { width, height };
+    this.#grip = this.#makeGrip();
+    made.addEventListener('window-close', () => this.close(true));
+    made.addEventListener('window-expand', () => {
+      this.#expanded = !this.#expanded;
+      this.open(true);
+    });
+    made.addEventListener('window-unread', (event) => {
+      const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
+        .detail;
+      widget.card((card) => card.show(this.#opened ? 0 : count, preview, label));
+      if (count) this.#keepVisit();
+    });
+    this.#show(this.#place);
+    widget.shadowRoot?.append(made, this.#grip);
+    const receive = (data: unknown) => this.#receive(data);
+    widget.port.onmessage = ({ data }) => receive(data);
+    widget.early.splice(0).forEach(receive);
+  }
+
+  /**
+   * Opens what the page begins with. On a phone, a page that the visitor went to is not covered, and what was closed on the
+   * page before stays so: the answer under way goes on unseen.
+   */
+  begin(): void {
+    const { mode, view } = this.#init;
+    const { visit } = this.#widget.init;
+    const isUnseen = visit === 'answering' || (visit === 'open' && view.small);
+    // The visitor may have pressed the bubble of a page that was loaded again.
+    if (mode !== 'bubble' || view.open || !isUnseen) this.open(document.hasFocus());
+  }
+
+  open(focus: boolean): void {
+    this.#opened = true;
+    clearTimeout(this.#closing);
+    const { box, shape } = this.#box();
+    const moves = this.#init.mode === 'bubble' && !this.#place.open;
+    this.#widget.look(box, shape + (moves ? MOTION : ''), true, focus);
+  }
+
+  /** Only a bubble closes: everything else has its place on the page. */
+  close(focus: boolean): void {
+    if (this.#init.mode !== 'bubble' || !this.#opened) return;
+    this.#opened = false;
+    clearTimeout(this.#closing);
+    this.#grip.hidden = true;
+    const { box, shape } = this.#box();
+    if (!CALM.matches) {
+      const away = 'opacity:0;transform:translateY(12px);transition:opacity .14s,transform .14s;';
+      this.#widget.look(box, shape + away, true, false);
+    }
+    this.#closing = setTimeout(() => this.#widget.showBubble(focus), CALM.matches ? 0 : CLOSING);
+  }
+
+  #box(): { box: string; shape: string } {
+    const { small, top, height } = this.#place;
+    if (this.#init.inFlow) {
+      const shape = `position:absolute;${this.#init.mode === 'inline' ? 'border-radius:18px;' : ''}`;
+      return { box: 'position:relative;height:100%;min-height:520px;', shape };
+    }
+    if (this.#init.mode === 'page' || small) {
+      const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
+      return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
+    }
+    const { width: drawn, height: raised } = this.#size;
+    const [width, tall] = this.#expanded
+      ? [Math.max(drawn, 640), 9999]
+      : [Math.max(drawn || 400, 320), Math.max(raised || 640, 400)];
+    const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
+    return { box, shape: SHAPE };
+  }
+
+  /** The window's free corner, by which a pointer makes it larger or smaller. For the keyboard there is a button. */
+  #makeGrip(): HTMLElement {
+    const grip = document.createElement('div');
+    const { isLeft } = this.#widget;
+    const [side, cursor] = isLeft ? ['right', 'nesw'] : ['left', 'nwse'];
+    grip.style.cssText = `position:fixed;top:0;${side}:0;width:14px;height:14px;cursor:${cursor}-resize;touch-action:none`;
+    grip.onmousedown = (event) => event.preventDefault(); // the field keeps the focus
+    grip.onpointerdown = (down) => {
+      if (down.button) return;
+      const { innerWidth: before } = window;
+      grip.setPointerCapture(down.pointerId);
+      grip.onpointermove = (move) => {
+        if (grip.hidden) return;
+        // Counted from the frame's edges, of which all move along but the left one of a widget that stands there.
+        const x = move.clientX - down.clientX;
+        this.#size = {
+          width: isLeft ? before + x : innerWidth - x,
+          height: innerHeight + down.clientY - move.clientY,
+        };
+        this.#expanded = false;
+        this.open(false);
+      };
+    };
+    grip.onlostpointercapture = () => {
+      grip.onpointermove = null;
+      this.#window.memory.set(this.#size);
+    };
+    return grip;
+  }
+
+  #receive(data: unknown): void {
+    const message = parseToApp(data);
+    switch (message?.type) {
+      case 'view':
+        this.#show(message, message.focus);
+        break;
+      case 'open':
+        this.open(message.focus);
+        break;
+      case 'close':
+        this.close(false);
+        break;
+      case 'toggle':
+        if (this.#opened) this.close(message.focus);
+        else this.open(message.focus);
+        break;
+      case 'send': {
+        const question = text(message.value, 100_000)?.trim().slice(0, this.#init.limit);
+        this.open(false);
+        if (question) this.#window.send(question);
+        break;
+      }
+      case 'newConversation':
+        this.#window.newConversation();
+        break;
+      case 'identify':
+        this.#window.identify(token(message.value));
+        break;
+      case 'setContext':
+        this.#window.setContext(facts(message.value));
+    }
+  }
+
+  /** The loader has placed the frame, or something around it has changed. */
+  #show(place: Place, focus = false): void {
+    const was = this.#place;
+    this.#place = place;
+    const { open, small, top, height } = place;
+    const { bubble } = this.#widget;
+    bubble.style.display = open ? 'none' : '';
+    this.#grip.hidden = !open || small || this.#init.mode !== 'bubble';
+    const { theme } = this.#init.settings;
+    const dark = theme === 'dark' || (theme !== 'light' && place.dark);
+    const full = small && !this.#init.inFlow;
+    this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, dark });
+    if (focus) (open ? this.#window : bubble).focus();
+    if (was.open !== open) {
+      this.#tell(open ? 'open' : 'close');
+      this.#keepVisit();
+    } else if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+  }
+
+  /** For the next page of the visit. */
+  #keepVisit(): void {
+    if (this.#init.mode !== 'bubble') return;
+    const { pending } = this.#window.memory.get();
+    const value: Visit = this.#place.open ? 'open' : pending ? 'answering' : 'closed';
+    this.#widget.post({ type: 'keep', value, visit: true });
+  }
+}

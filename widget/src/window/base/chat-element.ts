@@ -1,0 +1,76 @@
+import { render } from 'lit/html.js';
+import { define, sheet } from '../../shared/dom.ts';
+
+/** A style sheet that elements share. */
+export const css = (text: TemplateStringsArray): CSSStyleSheet => sheet(text.join(''));
+
+/**
+ * What the window's elements have in common, and all that they need of a base: a shadow root with shared style sheets,
+ * properties that ask for an update when they are set, and one render of a Lit template for all that changed together.
+ */
+export abstract class ChatElement extends HTMLElement {
+  static styles: CSSStyleSheet[] = [];
+  /** Names of properties whose change is to be seen. */
+  static properties: string[] = [];
+
+  readonly root: ShadowRoot;
+  #update: Promise<void> | undefined;
+
+  constructor() {
+    super();
+    const { styles } = new.target;
+    this.root = this.attachShadow({ mode: 'open' });
+    this.root.adoptedStyleSheets = styles;
+  }
+
+  connectedCallback(): void {
+    this.requestUpdate();
+  }
+
+  disconnectedCallback(): void {}
+
+  /** Resolves when what was set by now can be seen. */
+  get updateComplete(): Promise<void> {
+    return Promise.resolve(this.#update);
+  }
+
+  requestUpdate(): void {
+    this.#update ??= Promise.resolve().then(() => {
+      this.#update = undefined;
+      if (!this.isConnected) return;
+      render(this.render(), this.root, { host: this });
+      this.updated();
+    });
+  }
+
+  find<T extends HTMLElement = HTMLElement>(selector: string): T | null {
+    return this.root.querySelector<T>(selector);
+  }
+
+  /** Fires an event. */
+  tell(name: string, detail?: unknown): void {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  abstract render(): unknown;
+
+  /** After each render. */
+  updated(): void {}
+}
+
+/** Makes an element known to the page, and its properties ask for updates. */
+export function register(name: string, element: CustomElementConstructor & { properties: string[] }): void {
+  for (const property of element.properties) {
+    const values = new WeakMap<object, unknown>();
+    Object.defineProperty(element.prototype, property, {
+      get(): unknown {
+        return values.get(this);
+      },
+      set(this: ChatElement, value: unknown) {
+        values.set(this, value);
+        this.requestUpdate();
+      },
+    });
+  }
+  define(name, element);
+}

@@ -1,0 +1,100 @@
+import { record, text } from '../../protocol.ts';
+import type { Source } from '../markdown/index.ts';
+
+export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
+
+/** What the service sends while it answers. */
+export type ChatEvent =
+  | { type: 'start'; conversationId: string }
+  | { type: 'message'; chunk: string; id: string }
+  | { type: 'sources'; sources: Source[] }
+  | { type: 'done'; status: Ending }
+  | { type: 'error'; code: string; error: string; retryAfter: number };
+
+const MOST_SOURCES = 20;
+/** The service sends something every 15 seconds at least; after three times that, the line is dead. */
+const SILENCE = 45_000;
+
+/** The fields of one event as they came. */
+export interface RawEvent {
+  event?: string;
+  data?: string;
+  id?: string;
+}
+
+/**
+ * The events of one answer, from its bytes as they arrive, split wherever the network split them. Of the event stream
+ * format (WHATWG HTML, section 9.2.6) it reads what the service writes: each field of an event is one line.
+ */
+export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<ChatEvent> {
+  let rest = '';
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  const cancel = () => reader.cancel().catch(() => undefined); // It has failed already: there is nobody left to tell.
+  // A connection that the network left without a word would be silent for long.
+  addEventListener('offline', cancel);
+  try {
+    for (;;) {
+      const stalled = setTimeout(cancel, SILENCE);
+      const { done, value } = await reader.read().finally(() => clearTimeout(stalled));
+      if (done) return;
+      const blocks = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
+      rest = blocks.pop() ?? '';
+      for (const block of blocks) {
+        const fields = block.split(/\r?\n/).map((line) => /^(\w*): ?(.*)/s.exec(line)?.slice(1) ?? []);
+        const event = parseEvent(Object.fromEntries(fields));
+        if (event) yield event;
+      }
+    }
+  } finally {
+    removeEventListener('offline', cancel);
+    void cancel();
+  }
+}
+
+/** Events that are unknown, or not of the agreed shape, are skipped: a newer service may send more. */
+export function parseEvent(message: RawEvent): ChatEvent | undefined {
+  const data = record(parseJson(message.data ?? ''));
+  switch (message.event) {
+    case 'start': {
+      const conversationId = text(data?.conversation_id, 200);
+      return conversationId ? { type: 'start', conversationId } : undefined;
+    }
+    case 'message':
+      return typeof data?.chunk === 'string' ? { type: 'message', chunk: data.chunk, id: message.id ?? '' } : undefined;
+    case 'sources':
+      return { type: 'sources', sources: parseSources(data?.sources) };
+    case 'done':
+      return { type: 'done', status: parseEnding(data?.status) };
+    case 'error':
+      return {
+        type: 'error',
+        code: text(data?.code, 100) ?? 'unknown',
+        error: text(data?.error, 1000) ?? '',
+        retryAfter: seconds(data?.retry_after),
+      };
+    default:
+      return undefined;
+  }
+}
+
+/** None is left out, as the answer counts them: what is no address leads nowhere. */
+export const parseSources = (value: unknown): Source[] =>
+  (Array.isArray(value) ? value : []).slice(0, MOST_SOURCES).map((entry) => {
+    const from = record(entry);
+    return { title: text(from?.title, 500) ?? '', url: text(from?.url, 4000) ?? '' };
+  });
+
+export const parseEnding = (status: unknown): Ending =>
+  status === 'length' || status === 'filtered' || status === 'cancelled' ? status : 'complete';
+
+export function parseJson(source: string): unknown {
+  try {
+    return JSON.parse(source);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A wait in seconds, between nothing and a day. */
+export const seconds = (value: unknown): number => Math.min(Math.max(Math.ceil(Number(value)) || 0, 0), 86_400);

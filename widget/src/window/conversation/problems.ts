@@ -1,0 +1,29 @@
+import type { Strings } from '../../strings/index.ts';
+import type { Turn } from './turn.ts';
+
+/** The visitor's language comes first, then what the service says to visitors, then what is always true. */
+export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
+  // A number is the status of a proxy on the way.
+  const texts: [codes: string, text: string][] = [
+    ['visitor_rate_limited too_many_answers', strings.errorRateLimit],
+    ['budget_exhausted', strings.errorBudget],
+    [
+      'rate_limited budget_reserved busy provider_overloaded overloaded restarting database_unavailable 429 503',
+      strings.errorBusy,
+    ],
+    ['upstream_failed invalid_answer 502', strings.errorUpstream],
+    ['upstream_timeout 504', strings.errorTimeout],
+    ['upstream_interrupted interrupted message_not_found', strings.errorInterrupted],
+    ['empty_answer', strings.empty],
+    ['answer_too_long', strings.errorAnswerTooLong],
+    ['body_too_large question_too_long', strings.errorTooLong],
+    ['validation_failed question_filtered', strings.errorRejected],
+    ['user_token_missing user_token_invalid user_token_expired', strings.errorSignIn],
+    [
+      'key_missing key_invalid secret_key_in_browser secret_key_required origin_not_allowed proof_invalid 403',
+      strings.errorUnavailable,
+    ],
+    ['internal', strings.errorGeneric],
+  ];
+  return texts.find(([codes]) => codes.split(' ').includes(code))?.[1] ?? (detail || strings.errorGeneric);
+}

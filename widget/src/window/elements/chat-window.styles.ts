@@ -1,0 +1,71 @@
+import { css } from '../base/chat-element.ts';
+
+/**
+ * The documented properties may be set from outside; what is unset follows the theme. Where only the background or only
+ * the text is set, the other is black or white, and what lies between them is mixed of both: it can be read with any.
+ */
+export const styles = css`
+  :host {
+    --_onbg: color(from var(--a4w-bg-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+    --_ontext: color(from var(--a4w-text-color) xyz-d65 var(--_best) var(--_best) var(--_best));
+    --_bg: var(--a4w-bg-color, var(--_ontext, #fff));
+    --_text: var(--a4w-text-color, var(--_onbg, #14161a));
+    --_secondary: var(--a4w-secondary-bg, color-mix(in srgb, var(--_text) 6%, var(--_bg)));
+    --_border: var(--a4w-border-color, color-mix(in srgb, var(--_text) 13%, var(--_bg)));
+    --_muted: color-mix(in srgb, var(--_text) 68%, var(--_bg));
+    --_focus: color-mix(in srgb, var(--a4w-primary-color) 70%, var(--_text));
+    --_danger: color-mix(in srgb, #e5322d 70%, var(--_text));
+    --_radius: var(--a4w-radius, 16px);
+    --_hit: var(--_tap, 36px);
+    position: fixed; inset: 0; display: flex; flex-direction: column; overflow-wrap: anywhere; overflow: hidden;
+    background: var(--_bg); color: var(--_text); color-scheme: light;
+    font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
+    -webkit-text-size-adjust: 100%;
+  }
+  :host([theme='dark']) {
+    --_bg: var(--a4w-bg-color, var(--_ontext, #15171b));
+    --_text: var(--a4w-text-color, var(--_onbg, #eceef1));
+    color-scheme: dark;
+  }
+  @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
+  :host([full]) {
+    --_tap: 44px; touch-action: pinch-zoom;
+    padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
+  }
+  :host([mode='bubble']) { --_over: contain; }
+  :host(:not([full], [mode='page']))::after {
+    content: ''; position: absolute; inset: 0; border: 1px solid color-mix(in srgb, var(--_text) 9%, transparent);
+    border-radius: 18px; pointer-events: none;
+  }
+  header {
+    display: flex; align-items: center; gap: 12px; padding: 14px; padding-inline: 18px 12px; border-bottom: 1px solid var(--_border);
+  }
+  .avatar { width: 38px; height: 38px; border-radius: 12px; }
+  .who { flex: 1; min-width: 0; }
+  h1 {
+    width: fit-content; margin: 0; font-size: 15px; font-weight: 650; line-height: 1.3;
+    max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  }
+  .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
+  .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
+  .status[data-status='reconnecting']::before { background: #d98a00; }
+  .status[data-status='offline']::before { background: var(--_muted); }
+  .status:not([data-status='idle'], [data-status='offline'])::before { animation: breathe .9s infinite alternate ease-in-out; }
+  nav { position: relative; display: flex; gap: 2px; }
+  .more svg { stroke-width: 3; }
+  message-list { overflow: hidden; flex: 1; }
+  .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
+  .consent { display: grid; gap: 12px; overflow: auto; padding: 14px; }
+  .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
+  .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
+  footer {
+    display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 12px; min-height: 34px;
+    padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; text-align: center;
+  }
+  footer button { text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
+  footer :is(a, button) { padding: 3px 0; line-height: calc(var(--_tap) - 6px); }
+  footer :is(a, button):hover { color: var(--_text); }
+  footer .danger { color: var(--_danger); font-weight: 600; }
+  @media (pointer: coarse) { :host { --_tap: 44px; } }
+  @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
+`;

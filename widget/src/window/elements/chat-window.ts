@@ -1,0 +1,444 @@
+import { html, nothing } from 'lit/html.js';
+import type { EventDetail, EventName, View } from '../../protocol.ts';
+import { fill, type Strings } from '../../strings/index.ts';
+import { Announcer } from '../base/announcer.ts';
+import { ChatElement, register } from '../base/chat-element.ts';
+import { iconButton } from '../base/icon-button.ts';
+import * as icons from '../base/icons.ts';
+import { isPressed } from '../base/keys.ts';
+import type { WindowOptions } from '../base/options.ts';
+import { plainText } from '../base/plain-text.ts';
+import { shared } from '../base/shared.styles.ts';
+import { ChatController } from '../conversation/chat-controller.ts';
+import { ChatMemory } from '../conversation/chat-memory.ts';
+import { ChatService } from '../conversation/chat-service.ts';
+import { endText } from '../conversation/end-text.ts';
+import { personOf } from '../conversation/person.ts';
+import type { Turn } from '../conversation/turn.ts';
+import type { chatMenu, MenuEntry } from './chat-menu.ts';
+import { styles } from './chat-window.styles.ts';
+import type { InputArea } from './input-area.ts';
+import type { MessageList } from './message-list.ts';
+
+/** Of an answer, as the closed widget shows it. */
+const MAX_PREVIEW = 140;
+
+/**
+ * The chat itself: header, conversation, field and footer around one controller.
+ *
+ * @fires window-close - the visitor closes it, with the button or Escape
+ * @fires window-expand - the visitor wants it larger, or as it was
+ * @fires window-unread - `{count, preview, label}`: answers that came while it was closed; none when it is opened
+ * @cssprop --a4w-primary-color - the visitor's messages, the buttons; text on it is black or white, by contrast
+ * @cssprop --a4w-bg-color - the background
+ * @cssprop --a4w-text-color - the text
+ * @cssprop --a4w-secondary-bg - code, hovered buttons, the field
+ * @cssprop --a4w-border-color - lines and borders
+ * @cssprop --a4w-font - the font family
+ * @cssprop --a4w-radius - the roundness of the field and of cards
+ */
+export class ChatWindow extends ChatElement {
+  static override styles = [shared, styles];
+
+  static override properties = ['view', 'menu', 'history', 'editing', 'forgetting', 'notice', 'picture'];
+
+  declare view: View;
+  declare menu: boolean;
+  /** The list of earlier conversations stands in place of this one. */
+  declare history: boolean;
+  /** Whose question is being written anew. */
+  declare editing: Turn | undefined;
+  declare forgetting: boolean;
+  declare notice: string;
+  /** The tenant's, once it has loaded. */
+  declare picture: HTMLImageElement | undefined;
+
+  readonly memory: ChatMemory;
+  readonly #options: WindowOptions;
+  readonly #strings: Strings;
+  readonly #service: ChatService;
+  readonly #chat: ChatController;
+  readonly #announcer = new Announcer();
+  #announced: Turn | undefined;
+  #unread = 0;
+  /** A question from before the visitor agreed. */
+  #waiting = '';
+  #listening: AbortController | undefined;
+  #chatMenu: typeof chatMenu | undefined;
+
+  constructor(options: WindowOptions, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
+    super();
+    this.#options = options;
+    this.#strings = strings;
+    this.memory = new ChatMemory(options.widgetId, options, personOf(options.userToken));
+    this.#service = new ChatService(options, options.userToken, options.context);
+    this.#chat = new ChatController(this, this.#service, this.memory, {
+      onText: (turn) => {
+        this.#list?.grow(turn);
+        this.#announcer.follow(turn.answer, false);
+      },
+      onEvent: (name, detail) => {
+        tell(name, detail);
+        if (name === 'answer' || (name === 'error' && detail.id)) this.#arrived(detail.text ?? '');
+      },
+    });
+    options.avatar((image) => {
+      this.picture = image;
+    });
+    this.addEventListener('click', (event) => {
+      if (!event.composedPath().includes(this.find('.more') as EventTarget)) this.menu = false;
+    });
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    // Also where nothing has the focus: after a press on the header, or on what has gone since.
+    addEventListener('keydown', (event) => this.#onKey(event), { signal });
+    addEventListener('online', () => this.requestUpdate(), { signal });
+    addEventListener(
+      'offline',
+      () => {
+        this.#announcer.say(this.#strings.offlineNote);
+        this.requestUpdate();
+      },
+      { signal },
+    );
+    void this.#chat.restore();
+  }
+
+  override disconnectedCallback(): void {
+    this.#chat.leave();
+    this.#listening?.abort();
+    this.#announcer.stop();
+  }
+
+  /** The field, or what stands in its place. */
+  override focus(): void {
+    const places = 'chat-history, .consent button, input-area';
+    void this.updateComplete.then(() => (this.find('.asking') ?? this.find(places))?.focus());
+  }
+
+  place(view: View): void {
+    const opens = view.open && !this.view?.open;
+    this.view = view;
+    this.hidden = !view.open;
+    this.toggleAttribute('full', view.full);
+    this.setAttribute('mode', view.mode);
+    this.setAttribute('theme', view.dark ? 'dark' : 'light');
+    if (view.open && this.#unread) this.#tellUnread(0, '');
+    if (opens) this.#restoreDraft();
+  }
+
+  send(text: string): void {
+    this.history = false;
+    if (this.#needsConsent) {
+      this.#waiting = text;
+      this.focus();
+      return;
+    }
+    this.notice = '';
+    this.#list?.follow();
+    this.#chat.send(text);
+  }
+
+  newConversation(): void {
+    this.history = this.forgetting = false;
+    this.#chat.newConversation();
+  }
+
+  identify(token: string): void {
+    if (!this.#chat.identify(token)) return;
+    // The conversation was somebody else's, and so is all that was said, written or heard of it.
+    this.history = this.forgetting = this.menu = false;
+    this.notice = this.#waiting = '';
+    this.#announcer.stop();
+    this.#tellUnread(0, '');
+    this.#restoreDraft();
+  }
+
+  setContext(facts: Record<string, string>): void {
+    this.#service.context = facts;
+  }
+
+  get #list(): MessageList | null {
+    return this.find('message-list');
+  }
+
+  get #input(): InputArea | null {
+    return this.find('input-area');
+  }
+
+  get #title(): string {
+    return this.#options.settings.title ?? this.#strings.title;
+  }
+
+  get #needsConsent(): boolean {
+    return !!this.#options.settings.consent && !this.memory.get().agreed;
+  }
+
+  override render() {
+    const { settings, limit } = this.#options;
+    const { status } = this.#chat;
+    const { view } = this;
+    const strings = this.#strings;
+    const bubble = view.mode === 'bubble';
+    // The keyboard does not leave a dialog that covers the page.
+    const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
+    const avatar = this.picture
+      ? html`<img .crossOrigin=${this.picture.crossOrigin} src=${this.picture.src} alt="" @error=${() => {
+          this.picture = undefined;
+        }}>`
+      : icons.spark;
+    return html`
+      ${edge(() => (this.find('footer :is(a, .asking)') ?? this).focus())}
+      <header>
+        <div class="avatar">${avatar}</div>
+        <div class="who">
+          <h1 dir="auto">${this.#title}</h1>
+          <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
+        </div>
+        <nav @focusout=${this.#onLeave}>
+          ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
+          ${this.menu ? this.#chatMenu?.(this.#title, this.#chat, this.memory, strings, settings.sound, (entry) => this.#onPick(entry)) : nothing}
+          ${
+            bubble && !view.full
+              ? iconButton(
+                  view.expanded ? strings.shrink : strings.expand,
+                  view.expanded ? icons.shrink : icons.expand,
+                  () => this.tell('window-expand'),
+                )
+              : nothing
+          }
+          ${bubble ? iconButton(strings.close, icons.close, this.#close) : nothing}
+        </nav>
+      </header>
+      ${
+        this.history
+          ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.memory.get().conversationId}
+              @history-close=${this.#back}></chat-history>`
+          : nothing
+      }
+      <message-list
+        ?hidden=${this.history}
+        .chat=${this.#chat}
+        .strings=${strings}
+        .site=${this.#options.site}
+        .greeting=${settings.greeting ?? strings.greeting}
+        .privacy=${settings.consent ? nothing : this.#renderPrivacy(settings.privacy)}
+        .suggestions=${settings.suggestions ?? []}
+        .followUps=${settings.followUps ?? []}
+        .avatar=${avatar}
+        .editing=${this.editing}
+        @message-send=${(event: CustomEvent<string>) => this.send(event.detail)}
+        @turn-edit=${this.#edit}
+        @notice=${(event: CustomEvent<string>) => this.#note(event.detail)}
+      ></message-list>
+      ${!navigator.onLine ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
+      ${
+        this.#needsConsent
+          ? html`<div class="consent">${this.#renderPrivacy(settings.privacy ?? strings.consentText)}
+              <button class="pill primary" @click=${this.#agree}>${strings.consent}</button></div>`
+          : html`<input-area
+              ?hidden=${this.history}
+              .strings=${strings}
+              .placeholder=${settings.placeholder ?? strings.placeholder}
+              .limit=${limit}
+              .busy=${status !== 'idle' && status !== 'restoring'}
+              .editing=${!!this.editing}
+              @message-send=${(event: CustomEvent<string>) => this.#onSend(event.detail)}
+              @message-draft=${(event: CustomEvent<string>) => this.#onDraft(event.detail)}
+              @message-stop=${() => this.#chat.stop()}
+              @edit-cancel=${this.#leaveEdit}
+            ></input-area>`
+      }
+      <footer>${this.#renderFooter()}</footer>
+      <div class="hidden">${this.#announcer.element}</div>
+      ${edge(() => this.find('.more')?.focus())}
+    `;
+  }
+
+  /** A note about privacy, and where to read more. */
+  #renderPrivacy(text: string | undefined) {
+    const { privacyUrl } = this.#options.settings;
+    if (!text && !privacyUrl) return nothing;
+    return html`<p class="privacy" dir="auto">${text} ${privacyUrl ? this.#renderLink(privacyUrl, this.#strings.privacy) : nothing}</p>`;
+  }
+
+  #renderLink(url: string, label: string) {
+    return html`<a href=${url} target="_blank" rel="noopener noreferrer">${label}</a>`;
+  }
+
+  #renderFooter() {
+    const strings = this.#strings;
+    const { handoff } = this.#options.settings;
+    if (this.forgetting) {
+      return html`${strings.forgetConfirm}
+        <button class="danger" @click=${this.#forget}>${strings.forgetYes}</button>
+        <button class="asking" @click=${this.#back}>${strings.forgetNo}</button>`;
+    }
+    return html`<span>${this.notice || strings.note}</span>
+      ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;
+  }
+
+  override updated(): void {
+    const { mode, full } = this.view;
+    this.setAttribute('aria-label', this.#title);
+    this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
+    if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
+    // Another question is the last one now, or none.
+    if (this.editing && this.editing !== this.#chat.last) this.#endEdit();
+    this.#announce();
+  }
+
+  /** Says when an answer begins and how it ended; its sentences in between follow the text. */
+  #announce(): void {
+    const strings = this.#strings;
+    const turn = this.#chat.last;
+    if (turn?.status === 'running') {
+      if (this.#announced === turn) return;
+      this.#announced = turn;
+      this.#announcer.begin(strings.answering);
+    } else if (turn && this.#announced === turn) {
+      this.#announced = undefined;
+      this.#announcer.follow(turn.answer, true);
+      this.#announcer.say(endText(turn, strings) || strings.answered);
+    }
+  }
+
+  #statusText(): string {
+    const { status } = this.#chat;
+    const strings = this.#strings;
+    if (!navigator.onLine) return strings.offline;
+    if (status === 'reconnecting') return strings.reconnecting;
+    if (status === 'restoring') return strings.restoring;
+    return status === 'idle' ? strings.online : strings.answering;
+  }
+
+  /** An answer has ended, well or not. */
+  #arrived(answer: string): void {
+    if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
+    if (this.#options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
+      import('../base/chime.ts').then(
+        ({ chime }) => chime(),
+        () => {},
+      );
+  }
+
+  #tellUnread(count: number, preview: string): void {
+    this.#unread = count;
+    const label = count ? fill(this.#strings.unread, { count }) : '';
+    this.tell('window-unread', { count, preview, label });
+  }
+
+  /** Says something that is worth it, to the eye and to the ear. */
+  #note(text: string): void {
+    if (text !== this.#strings.copied) this.notice = text;
+    this.#announcer.say(text);
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (!isPressed(event, 'Escape') || !this.view.open) return;
+    if (this.menu) {
+      this.menu = false;
+      this.find('.more')?.focus();
+    } else if (this.forgetting || this.history) this.#back();
+    else if (this.editing) this.#leaveEdit();
+    else if (this.view.mode === 'bubble') this.#close();
+  }
+
+  #close(): void {
+    this.tell('window-close');
+  }
+
+  async #toggleMenu(): Promise<void> {
+    this.notice = '';
+    try {
+      const { chatMenu, menuStyles } = await import('./menu-and-history.ts');
+      if (!this.#chatMenu) this.root.adoptedStyleSheets.push(menuStyles);
+      this.#chatMenu = chatMenu;
+      this.menu = !this.menu;
+    } catch {
+      this.#note(this.#strings.errorGeneric);
+    }
+  }
+
+  #onPick(entry: MenuEntry): void {
+    this.menu = false;
+    this.forgetting = entry === 'forget';
+    this.history ||= entry === 'history';
+    if (entry === 'new') this.newConversation();
+    (entry === 'export' || entry === 'sound' ? this.find('.more') : this)?.focus();
+  }
+
+  /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
+  #onLeave(event: FocusEvent): void {
+    const to = event.relatedTarget as Element | null;
+    if (to && !to.closest('.menu, .more')) this.menu = false;
+  }
+
+  /** Back to the conversation, from the list of earlier ones or the question whether to delete this one. */
+  #back(): void {
+    this.history = this.forgetting = false;
+    this.focus();
+  }
+
+  async #forget(): Promise<void> {
+    this.#back();
+    if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
+  }
+
+  #agree(): void {
+    this.memory.set({ agreed: true });
+    this.requestUpdate();
+    this.#restoreDraft();
+    this.focus();
+    if (this.#waiting) this.send(this.#waiting);
+  }
+
+  #edit(): void {
+    this.editing = this.#chat.last;
+    this.#input?.fill(this.#chat.last?.question ?? '');
+    this.focus();
+  }
+
+  #leaveEdit(): void {
+    this.#endEdit();
+    this.focus();
+  }
+
+  /** What was being written before is in the field again. */
+  #endEdit(): void {
+    this.editing = undefined;
+    this.#restoreDraft();
+  }
+
+  /** Also when the window is shown: only then can the field be measured. */
+  #restoreDraft(): void {
+    void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.memory.get().draft));
+  }
+
+  #onDraft(draft: string): void {
+    if (!this.editing) this.memory.set({ draft });
+  }
+
+  #onSend(text: string): void {
+    if (this.editing) {
+      this.#leaveEdit();
+      this.#list?.follow();
+      this.#chat.resend(text);
+    } else {
+      this.memory.set({ draft: '' });
+      this.send(text);
+    }
+  }
+}
+
+register('chat-window', ChatWindow);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'chat-window': ChatWindow;
+  }
+}

@@ -1,0 +1,132 @@
+import { html, nothing } from 'lit/html.js';
+import { fill, type Strings } from '../../strings/index.ts';
+import { ChatElement, register } from '../base/chat-element.ts';
+import { iconButton } from '../base/icon-button.ts';
+import * as icons from '../base/icons.ts';
+import { isPressed } from '../base/keys.ts';
+import { shared } from '../base/shared.styles.ts';
+import { styles } from './input-area.styles.ts';
+
+/** From how many characters before the limit they are counted down. */
+const NEAR = 200;
+
+/**
+ * The field: it grows with its text, Enter sends, Shift+Enter breaks the line.
+ *
+ * @fires message-send - with the text
+ * @fires message-draft - with the text so far
+ * @fires message-stop - the answer being written shall stop
+ * @fires edit-cancel - the last question shall stay as it is
+ */
+export class InputArea extends ChatElement {
+  static override styles = [shared, styles];
+
+  static override properties = ['strings', 'placeholder', 'busy', 'editing', 'length'];
+
+  declare strings: Strings;
+  declare placeholder: string;
+  /** The longest text, in characters. */
+  declare limit: number;
+  /** An answer is being written: the visitor may go on typing, but sends when it has ended. */
+  declare busy: boolean;
+  /** The text takes the place of the last question. */
+  declare editing: boolean;
+  /** Of the text as it would be sent, in characters as the service counts them. */
+  declare length: number;
+
+  readonly #resized = new ResizeObserver(() => this.#field && this.#measure(this.#field));
+
+  constructor() {
+    super();
+    this.length = 0;
+    this.#resized.observe(this);
+  }
+
+  get #field(): HTMLTextAreaElement | null {
+    return this.find('textarea');
+  }
+
+  override focus(): void {
+    void this.updateComplete.then(() => this.#field?.focus({ preventScroll: true }));
+  }
+
+  /** Puts a text into the field. */
+  fill(text: string): void {
+    void this.updateComplete.then(() => {
+      const field = this.#field;
+      if (!field) return;
+      field.value = text;
+      this.#measure(field);
+    });
+  }
+
+  override render() {
+    const { strings, placeholder, length, busy } = this;
+    const left = this.limit - length;
+    return html`
+      ${
+        this.editing
+          ? html`<div class="editing">${icons.pen}<span>${strings.editing}</span>
+              <button class="pill" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
+          : nothing
+      }
+      <form>
+        <textarea rows="1" dir=${length ? 'auto' : nothing} enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
+          aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
+        ${iconButton(
+          busy ? strings.stop : strings.send,
+          busy ? icons.stop : icons.send,
+          this.#onPress,
+          busy ? 'send stop' : 'send',
+          { disabled: !busy && (!length || left < 0) },
+        )}
+      </form>
+      <div id="count" class="count ${left < 0 ? 'over' : ''}" ?hidden=${left > NEAR}>
+        ${left > NEAR ? nothing : fill(left < 0 ? strings.charactersOver : strings.charactersLeft, { count: Math.abs(left) })}
+      </div>
+    `;
+  }
+
+  #onInput(event: Event): void {
+    const field = event.target as HTMLTextAreaElement;
+    this.#measure(field);
+    this.tell('message-draft', field.value);
+  }
+
+  #measure(field: HTMLTextAreaElement): void {
+    this.length = [...field.value.trim()].length;
+    field.style.height = 'auto';
+    field.style.height = `${field.scrollHeight}px`;
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (isPressed(event, 'Enter') && !event.shiftKey) this.#send(event);
+  }
+
+  #send(event: Event): void {
+    event.preventDefault();
+    const field = this.#field;
+    const message = field?.value.trim();
+    if (!field || !message || this.busy || this.length > this.limit) return;
+    field.value = '';
+    this.#measure(field);
+    field.focus({ preventScroll: true });
+    this.tell('message-send', message);
+  }
+
+  /** The second click of a double click is not meant for what the first one has put here. */
+  #onPress(event: MouseEvent): void {
+    if (event.detail > 1) return;
+    if (this.busy) this.tell('message-stop');
+    else this.#send(event);
+    this.focus();
+  }
+}
+
+register('input-area', InputArea);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'input-area': InputArea;
+  }
+}

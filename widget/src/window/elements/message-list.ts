@@ -1,0 +1,304 @@
+import { html, noChange, nothing } from 'lit/html.js';
+import { duration, fill, type Strings } from '../../strings/index.ts';
+import type { AnswerText } from './answer-text.ts';
+import './answer-text.ts';
+import { ChatElement, register } from '../base/chat-element.ts';
+import { copyText } from '../base/clipboard.ts';
+import { dayName, isSameDay, timeOf } from '../base/dates.ts';
+import { iconButton } from '../base/icon-button.ts';
+import * as icons from '../base/icons.ts';
+import { isPressed } from '../base/keys.ts';
+import { shared } from '../base/shared.styles.ts';
+import type { ChatController } from '../conversation/chat-controller.ts';
+import type { Rating } from '../conversation/chat-service.ts';
+import { endText } from '../conversation/end-text.ts';
+import type { Turn } from '../conversation/turn.ts';
+import { markdownStyles } from '../markdown/index.ts';
+import { styles } from './message-list.styles.ts';
+
+/** How near its end the list counts as being there, in pixels. */
+const NEAR = 24;
+/** A greeting up to this length is a headline. */
+const HEADLINE = 80;
+/** Of a comment, in characters; the service takes no more. */
+const MAX_COMMENT = 1000;
+
+/**
+ * The conversation. It stays at its end while the visitor is there, and never pulls them away from anywhere else.
+ *
+ * @fires message-send - a question by a press, with its text
+ * @fires turn-edit - the last question shall be written anew
+ * @fires notice - something happened that is worth telling, in words
+ */
+export class MessageList extends ChatElement {
+  static override styles = [shared, markdownStyles, styles];
+
+  static override properties = [
+    'chat',
+    'strings',
+    'site',
+    'greeting',
+    'privacy',
+    'suggestions',
+    'followUps',
+    'avatar',
+    'editing',
+    'copied',
+    'commenting',
+    'following',
+  ];
+
+  declare chat: ChatController;
+  declare strings: Strings;
+  /** The address of the host page. */
+  declare site: string;
+  declare greeting: string;
+  declare privacy: unknown;
+  declare suggestions: string[];
+  declare followUps: string[];
+  declare avatar: unknown;
+  /** Its question is being written anew. */
+  declare editing: Turn | undefined;
+  declare copied: Turn | undefined;
+  /** The answer that was just rated, and may be commented on. */
+  declare commenting: Turn | undefined;
+  /** The visitor is at the end, and stays there as it grows. */
+  declare following: boolean;
+
+  #top = 0;
+  /** What had the focus before it was drawn anew. */
+  #focused: Element | null | undefined;
+  /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
+  #drawn: string[] = [];
+  #countdown: ReturnType<typeof setTimeout> | undefined;
+  #copiedFor: ReturnType<typeof setTimeout> | undefined;
+  readonly #resized = new ResizeObserver(() => this.#keepUp());
+
+  constructor() {
+    super();
+    this.following = true;
+  }
+
+  override disconnectedCallback(): void {
+    clearTimeout(this.#countdown);
+    clearTimeout(this.#copiedFor);
+    this.#resized.disconnect();
+  }
+
+  get #scroller(): HTMLElement | null {
+    return this.find('.scroll');
+  }
+
+  /** The text of the answer being written has grown: nothing but its last part is touched. */
+  grow(turn: Turn): void {
+    const live = turn === this.chat.last && this.find<AnswerText>('.live .text');
+    if (!live) return;
+    live.markdown = [turn.answer, 'growing', turn.sources];
+    this.#keepUp();
+  }
+
+  /** Goes to the end, and stays there. */
+  follow(): void {
+    this.following = true;
+    this.#keepUp();
+  }
+
+  override render() {
+    const { strings } = this;
+    this.#focused = this.root.activeElement;
+    const { turns, waiting, restoreFailed } = this.chat;
+    // A conversation is shown from its end, wherever the visitor was in the one before.
+    if (!turns.length) this.following ||= true;
+    this.#drawn.length = turns.length;
+    return html`
+      <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
+        @scroll=${this.#onScroll}>
+        ${restoreFailed ? this.#renderRestoreFailed() : nothing}
+        ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
+        ${waiting.map((question) => this.#renderQuestion(question))}
+      </div>
+      ${this.following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
+    `;
+  }
+
+  #renderEmpty() {
+    if (this.chat.status === 'restoring') {
+      return html`<div class="skeleton"></div><div class="skeleton"></div><div class="skeleton"></div>`;
+    }
+    return html`
+      <div class="welcome">
+        <div class="hello">
+          <div class="mark">${this.avatar}</div>
+          <p class="greeting ${this.greeting.length > HEADLINE ? 'long' : ''}" dir="auto">${this.greeting}</p>
+        </div>
+        ${this.#renderChips(this.suggestions)}
+        ${this.privacy}
+      </div>
+    `;
+  }
+
+  #renderChips(texts: string[]) {
+    return texts.length
+      ? html`<div class="chips" role="group" aria-label=${this.strings.suggestions}>${texts.map(
+          (text) =>
+            html`<button class="pill" dir="auto" @click=${() => this.tell('message-send', text)}>${text}</button>`,
+        )}</div>`
+      : nothing;
+  }
+
+  #renderRestoreFailed() {
+    const { strings } = this;
+    return html`<div class="notice problem">${icons.alert}<span>${strings.restoreFailed}</span>
+      <button class="pill" @click=${() => this.chat.restore()}>${icons.retry}${strings.retry}</button></div>`;
+  }
+
+  readonly #renderTurn = (turn: Turn, index: number, turns: Turn[]) => {
+    const { strings } = this;
+    const { status } = this.chat;
+    const last = turn === turns.at(-1);
+    const drawn = [turn.id, turn.status, turn.rating, last, turn === this.copied, turn === this.commenting].join();
+    if (!last && drawn === this.#drawn[index]) return noChange;
+    this.#drawn[index] = drawn;
+    const before = turns[index - 1];
+    const live = turn.status === 'running';
+    return html`
+      ${turn.at && !(before && isSameDay(before.at, turn.at)) ? html`<div class="day">${dayName(turn.at)}</div>` : nothing}
+      <div class="turn ${last ? 'last' : ''}">
+        ${this.#renderQuestion(
+          turn.question,
+          turn === this.editing ? 'editing' : '',
+          last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing,
+        )}
+        <div class="answer ${live ? 'live' : ''}">
+          <span class="hidden">${strings.assistant} </span>
+          <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut', turn.sources]}>${
+            live ? html`<typing-indicator></typing-indicator>` : nothing
+          }</answer-text>
+          ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
+          ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
+        </div>
+      </div>
+      ${last && turn.status === 'complete' ? this.#renderChips(this.followUps) : nothing}
+    `;
+  };
+
+  #renderQuestion(text: string, kind?: string, edit?: unknown) {
+    return html`<div class="asked">${edit}<div class="question ${kind}">
+        <span class="hidden">${this.strings.you} </span><div class="text" dir="auto">${text}</div>
+      </div></div>`;
+  }
+
+  #renderEnd(turn: Turn, last: boolean) {
+    const text = endText(turn, this.strings);
+    if (!text) return nothing;
+    const problem = /error|lost|empty/.test(turn.status);
+    return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? icons.alert : nothing}
+      <span>${text}</span>${last ? this.#renderWayOut(turn) : nothing}</div>`;
+  }
+
+  /** Only the last answer can be tried again or go on. */
+  #renderWayOut(turn: Turn) {
+    const { strings } = this;
+    const busy = this.chat.status !== 'idle';
+    if (turn.status === 'length') {
+      return html`<button class="pill" ?disabled=${busy}
+        @click=${() => this.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
+    }
+    const seconds = Math.ceil((turn.retryAt - Date.now()) / 1000);
+    return html`<button class="pill" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
+      seconds > 0 ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry
+    }</button>`;
+  }
+
+  #renderActions(turn: Turn, last: boolean) {
+    if (!turn.answer) return nothing;
+    const { strings } = this;
+    const copied = this.copied === turn;
+    const rate = (rating: Rating, label: string, kind: string) =>
+      iconButton(label, icons.thumb, () => this.#rate(turn, rating), kind, { pressed: turn.rating === rating });
+    return html`<div class="actions">
+        ${iconButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
+        ${last && turn.status === 'complete' ? iconButton(strings.regenerate, icons.retry, this.#retry) : nothing}
+        ${rate('up', strings.good, 'icon')}${rate('down', strings.bad, 'icon over')}
+        ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
+      </div>
+      ${
+        this.commenting === turn
+          ? html`<form class="comment" @submit=${this.#onComment} @keydown=${this.#onCommentKey}>
+              <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
+              ${iconButton(strings.commentSend, icons.send, this.#onComment)}
+            </form>`
+          : nothing
+      }`;
+  }
+
+  override updated(): void {
+    // What was pressed may have gone. The field in its place would bring up a phone's keyboard.
+    if (this.#focused && !this.root.activeElement) this.#scroller?.focus({ preventScroll: true });
+    if (this.#scroller) this.#resized.observe(this.#scroller);
+    const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
+    clearTimeout(this.#countdown);
+    if (waits) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
+    this.#keepUp();
+  }
+
+  #keepUp(): void {
+    const scroller = this.#scroller;
+    if (scroller && this.following && this.chat.last) scroller.scrollTop = scroller.scrollHeight;
+  }
+
+  #onScroll(): void {
+    const scroller = this.#scroller;
+    if (!scroller?.clientHeight) return;
+    const left = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    // The list itself only ever scrolls down: up is the visitor, however little.
+    if (scroller.scrollTop < this.#top && left > 1) this.following = false;
+    else if (left <= NEAR) this.following = true;
+    this.#top = scroller.scrollTop;
+  }
+
+  #retry(): void {
+    this.chat.retry();
+  }
+
+  async #copy(turn: Turn): Promise<void> {
+    if (!(await copyText(turn.answer))) return;
+    this.copied = turn;
+    this.tell('notice', this.strings.copied);
+    clearTimeout(this.#copiedFor);
+    this.#copiedFor = setTimeout(() => {
+      this.copied = undefined;
+    }, 1500);
+  }
+
+  async #rate(turn: Turn, rating: Rating, comment = ''): Promise<void> {
+    this.commenting = turn;
+    const { strings } = this;
+    const taken = await this.chat.rate(turn, rating, comment);
+    // A comment that was not taken stays to be sent again.
+    if (taken === !!comment && this.commenting === turn) this.commenting = undefined;
+    if (comment || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
+  }
+
+  #onComment(event: Event): void {
+    event.preventDefault();
+    const turn = this.commenting;
+    const comment = this.find<HTMLInputElement>('input')?.value.trim();
+    if (turn?.rating && comment) void this.#rate(turn, turn.rating, comment);
+    else this.commenting = undefined;
+  }
+
+  #onCommentKey(event: KeyboardEvent): void {
+    if (!isPressed(event, 'Escape')) return;
+    event.stopPropagation();
+    this.commenting = undefined;
+  }
+}
+
+register('message-list', MessageList);
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'message-list': MessageList;
+  }
+}
