@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool
 
 from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store.records import Begun, StoreError, StoreTimeout, StoreUnavailable, Tenant, Terms
+from service.store.records import Begun, NameTaken, StoreError, StoreTimeout, StoreUnavailable, Tenant, Terms
 from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
@@ -178,6 +178,61 @@ async def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(tmp_path:
     assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
     assert await has_spent(store, tenant, 0)
     assert await finish(store, tenant, begun, "short")
+    await store.close()
+
+
+@asynccontextmanager
+async def _busy_writer(store: Store) -> AsyncIterator[None]:
+    """What is written meanwhile waits, and is written together at the end."""
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def wait(db: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    waiting = asyncio.create_task(store._database.write(wait))
+    await begun.wait()
+    yield
+    await asyncio.sleep(0)  # the tasks that were made call the store
+    go_on.set()
+    await waiting
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_what_waits_to_be_written_is_one_transaction(store: Store, tenant: Tenant) -> None:
+    commits: list[object] = []
+    event.listen(store._database.engine, "commit", commits.append)
+
+    async with _busy_writer(store):
+        asking = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
+
+    assert all(begun.is_new for begun in await asyncio.gather(*asking))
+    assert len(commits) == 2
+
+
+async def test_what_fails_takes_nothing_with_it_that_is_written_together(tmp_path: Path) -> None:
+    """A name that is taken fails by itself; a text that fills the disk undoes all of the transaction."""
+    store = Store(f"sqlite:///{tmp_path / 'test.db'}")
+    event.listen(
+        store._database.engine,
+        "connect",
+        lambda connection, _: connection.cursor().execute("PRAGMA max_page_count=80"),
+    )
+    await store.migrate()
+    tenant, _, _ = await store.add_tenant("shop")
+    first, large, last = [await begin(store, tenant) for _ in range(3)]
+
+    async with _busy_writer(store):
+        writing = [
+            asyncio.create_task(finish(store, tenant, first)),
+            asyncio.create_task(store.add_tenant("shop")),
+            asyncio.create_task(finish(store, tenant, large, "x" * 1_000_000)),
+            asyncio.create_task(finish(store, tenant, last)),
+        ]
+
+    results = await asyncio.gather(*writing, return_exceptions=True)
+    assert [type(result) for result in results] == [bool, NameTaken, StoreUnavailable, bool]
+    assert list(await store.heartbeats()) == [large.turn.id]
     await store.close()
 
 

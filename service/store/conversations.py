@@ -1,7 +1,7 @@
 """Conversations: whose they are, what is in them, and how they are chosen and deleted."""
 
 import uuid
-from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -73,7 +73,7 @@ _LISTED = (
 )
 
 
-def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, at: Any) -> None:
+def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, at: datetime) -> None:
     """Mark a conversation as used, which also holds off its other writers until this transaction ends.
 
     It is `subject`'s from now on. Raises ConversationNotFound.
@@ -135,11 +135,6 @@ def all_turns(db: Connection, conversation_id: uuid.UUID) -> list[Turn]:
     """The turns of a conversation in their order, replaced ones too."""
     of_it = select_turns.where(messages.c.conversation_id == conversation_id)
     return [to_turn(row) for row in db.execute(of_it.order_by(messages.c.number))]
-
-
-def delete_some(db: Connection, conversation_ids: Sequence[uuid.UUID]) -> int:
-    """Delete conversations. Returns how many there were."""
-    return db.execute(delete(conversations).where(conversations.c.id.in_(conversation_ids))).rowcount
 
 
 def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
