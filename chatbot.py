@@ -47,7 +47,7 @@ from service.upstream.manners import Question
 from service.upstream.prompt import Prompt, with_facts
 from service.web.answer_stream import EXAMPLES, AnswerStream
 from service.web.conversations import conversation, conversations, feedback, stop
-from service.web.edge import API, Edge, preflight
+from service.web.edge import API, EdgeMiddleware, preflight
 from service.web.lifespan import run_service
 from service.web.listening import bind
 from service.web.openapi import ANYONE, LIMITED, STREAM, operation
@@ -94,7 +94,7 @@ async def chat(request: Request) -> Response:
     after = position if question.message_id else 0  # a question without an id was never asked before
     answer = await _find_or_begin(request, caller, question, after)
     service.answers.join(answer, most_readers(caller.tenant))
-    exchange_of(request).taken_up = True
+    exchange_of(request).has_answer = True
     try:
         visitor_is_there = await _opened(request, answer)
         if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
@@ -135,7 +135,7 @@ async def _find(request: Request, caller: Caller, question: schema.ChatRequest) 
     if not question.message_id:
         return None
     known = await service.store.find_turn(caller.tenant.id, question.message_id, caller.subject)
-    if known is None or await service.answers.wait_if_dropped(known.id):
+    if known is None or await service.answers.was_withdrawn(known.id):
         return None
     if not is_repeat(known, question.conversation_id, question.message):
         raise errors.MessageIdTaken("the message_id belongs to another question")
@@ -175,7 +175,7 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
     limits.note(begun.taken)
     if not begun.is_new:
-        if await service.answers.wait_if_dropped(message_id):
+        if await service.answers.was_withdrawn(message_id):
             return await _begin(request, caller, question, endpoint)
         exchange_of(request).limits = None
         service.reads.count(tenant, exchange_of(request).address)
@@ -256,7 +256,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Edge, max_body_bytes=chosen.max_body_bytes),
+            Middleware(EdgeMiddleware, max_body_bytes=chosen.max_body_bytes),
             Middleware(RequestBodyLimitMiddleware, max_body_size=chosen.max_body_bytes),
         ],
         exception_handlers=exception_handlers,

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, make_url
 
 from required import skip_unless_required
 from service.store import deadlines
-from service.store.records import Begun, BudgetSpent, Quota, Tenant, Terms, UsageRow
+from service.store.records import BudgetSpent, Quota, Tenant, TurnLimits, TurnStart, UsageRow
 from service.store.store import Store
 
 PATIENCE_SECONDS = 60
@@ -135,19 +135,19 @@ async def connect_postgres(url: URL) -> Any:
     return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
 
 
-async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given: Any) -> Begun:
+async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given: Any) -> TurnStart:
     """A turn that is being answered; in a new conversation unless `conversation_id` is given."""
     values = {"message_id": uuid.uuid4(), "conversation_id": None} | given
     return await store.begin_turn(tenant.id, question=question, **values)
 
 
-async def finish(store: Store, tenant: Tenant, begun: Begun, answer: str = "Hi.", **given: Any) -> bool:
+async def finish(store: Store, tenant: Tenant, begun: TurnStart, answer: str = "Hi.", **given: Any) -> bool:
     """End a turn, as complete unless `status` and `code` are given."""
     values = {"status": "complete", "code": None, "usage_row": used(tenant, begun)} | given
     return await store.finish_turn(begun.turn.id, answer, **values)
 
 
-async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: str = "Hi.", **given: Any) -> Begun:
+async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: str = "Hi.", **given: Any) -> TurnStart:
     """A turn from its question to its complete answer."""
     begun = await begin(store, tenant, question, **given)
     assert await finish(store, tenant, begun, answer)
@@ -161,14 +161,14 @@ async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
 
 async def _is_spent(store: Store, tenant: Tenant, tokens_per_day: int) -> bool:
     try:
-        begun = await begin(store, tenant, terms=Terms(tokens_per_day=tokens_per_day))
+        begun = await begin(store, tenant, terms=TurnLimits(tokens_per_day=tokens_per_day))
     except BudgetSpent:
         return True
     await store.delete_conversation(tenant.id, begun.turn.conversation_id)
     return False
 
 
-def used(tenant: Tenant, begun: Begun | None = None, **given: Any) -> UsageRow:
+def used(tenant: Tenant, begun: TurnStart | None = None, **given: Any) -> UsageRow:
     """What a complete answer used: 9 and 4 tokens."""
     values: dict[str, Any] = {
         "at": datetime.now(UTC),

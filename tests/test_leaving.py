@@ -129,14 +129,14 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
             connected, message_id = await client.leave_while_connecting(monkeypatch)
             connected.set()
             await dropping.wait()
-            wait_if_dropped, came_back = answers.wait_if_dropped, asyncio.Event()
+            was_withdrawn, came_back = answers.was_withdrawn, asyncio.Event()
 
             async def told(message_id: uuid.UUID) -> bool:
                 came_back.set()
-                dropped: bool = await wait_if_dropped(message_id)
+                dropped: bool = await was_withdrawn(message_id)
                 return dropped
 
-            monkeypatch.setattr(answers, "wait_if_dropped", told)
+            monkeypatch.setattr(answers, "was_withdrawn", told)
             back = asyncio.create_task(client.ask("Hi", message_id=message_id))
             await came_back.wait()
             go_on.set()

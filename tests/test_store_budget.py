@@ -12,7 +12,15 @@ import pytest
 from databases import begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store.records import Begun, BudgetSpent, ConversationNotFound, CutTurn, Tenant, Terms, TooManyStreams
+from service.store.records import (
+    BudgetSpent,
+    ConversationNotFound,
+    CutTurn,
+    Tenant,
+    TooManyStreams,
+    TurnLimits,
+    TurnStart,
+)
 from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
@@ -21,11 +29,11 @@ HOUR, DAY = 3600, 86_400
 NOON = 20_000 * DAY + 12 * HOUR
 
 
-def terms(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> Terms:
-    return Terms(tokens=tokens, tokens_per_day=tokens_per_day, **given)
+def terms(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> TurnLimits:
+    return TurnLimits(tokens=tokens, tokens_per_day=tokens_per_day, **given)
 
 
-async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> Begun:
+async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> TurnStart:
     """An answer that takes what was reserved for it."""
     begun = await begin(store, tenant, terms=terms(tokens, **given), now=now)
     assert await finish(store, tenant, begun, usage_row=used(tenant, begun, charged=tokens))
@@ -72,7 +80,7 @@ async def test_at_the_edge_of_the_budget_it_is_overspent_by_one_reservation_at_m
         *(begin(store, tenant, terms=terms(100), now=NOON) for _ in range(50)), return_exceptions=True
     )
 
-    begun = [result for result in results if isinstance(result, Begun)]
+    begun = [result for result in results if isinstance(result, TurnStart)]
     refused = [result for result in results if isinstance(result, BudgetSpent)]
     assert (len(begun), len(refused)) == (1, 49)
     assert all(result.pending for result in refused)
@@ -208,7 +216,7 @@ async def test_a_visitor_reads_so_many_answers_at_a_time_and_others_theirs(store
     mine, other = terms(1, 0, visitor="a" * 32, streams=3), terms(1, 0, visitor="b" * 32, streams=3)
     results = await asyncio.gather(*(begin(store, tenant, terms=mine) for _ in range(30)), return_exceptions=True)
 
-    begun = [result for result in results if isinstance(result, Begun)]
+    begun = [result for result in results if isinstance(result, TurnStart)]
     assert len(begun) == 3
     assert [type(result) for result in results].count(TooManyStreams) == 27
     await begin(store, tenant, terms=other)
@@ -231,5 +239,5 @@ async def test_the_history_has_as_many_characters_as_it_may(store: Store, tenant
         )
 
     for most, seen in ((60, "123"), (59, "23"), (40, "23"), (39, "3"), (19, "")):
-        begun = await begin(store, tenant, conversation_id=conversation_id, terms=Terms(history_chars=most))
+        begun = await begin(store, tenant, conversation_id=conversation_id, terms=TurnLimits(history_chars=most))
         assert "".join(turn.question[0] for turn in begun.history) == seen

@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 from databases import begin, connect_postgres, finish, has_spent, on_postgres, take, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store.records import Begun, NameTaken, StoreError, StoreTimeout, StoreUnavailable, Tenant, Terms
+from service.store.records import NameTaken, StoreError, StoreTimeout, StoreUnavailable, Tenant, TurnLimits, TurnStart
 from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
@@ -324,8 +324,8 @@ async def test_a_call_that_is_cancelled_at_any_statement_writes_nothing_and_hold
     loop = asyncio.get_running_loop()
     first = await begin(store, tenant)
     again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
-    again["terms"] = Terms(visitor="a", streams=1000)
-    cancelled: list[asyncio.Task[Begun]] = []
+    again["terms"] = TurnLimits(visitor="a", streams=1000)
+    cancelled: list[asyncio.Task[TurnStart]] = []
     left = 0
 
     async def cancel() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from databases import ask, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store.records import Quota, StoreUnavailable, Taken, Tenant, UsageRow
+from service.store.records import Quota, QuotaState, StoreUnavailable, Tenant, UsageRow
 from service.store.store import Store
 from service.store.tables import usage
 
@@ -64,11 +64,11 @@ async def test_one_that_waited_for_its_turn_does_not_move_the_window(store: Stor
     told = [(await store.take(quota, now=now))[0] for now in (100.0, 99.9, 99.9, 159.5, 160.0)]
 
     assert told == [
-        Taken(True, 1, 60),
-        Taken(True, 0, 60),
-        Taken(False, 0, 60),
-        Taken(False, 0, 0.5),
-        Taken(True, 1, 60),
+        QuotaState(True, 1, 60),
+        QuotaState(True, 0, 60),
+        QuotaState(False, 0, 60),
+        QuotaState(False, 0, 0.5),
+        QuotaState(True, 1, 60),
     ]
 
 
@@ -91,11 +91,11 @@ async def test_what_is_taken_is_told_with_what_is_left(store: Store) -> None:
     told = [await store.take(visitor, key, now=now) for now in (1000, 1010.5, 1020)]
 
     assert told == [
-        [Taken(True, 1, 60), Taken(True, 9, 60)],
-        [Taken(True, 0, 49.5), Taken(True, 8, 49.5)],
-        [Taken(False, 0, 40)],
+        [QuotaState(True, 1, 60), QuotaState(True, 9, 60)],
+        [QuotaState(True, 0, 49.5), QuotaState(True, 8, 49.5)],
+        [QuotaState(False, 0, 40)],
     ]
-    assert await store.take(key, now=1021) == [Taken(True, 7, 39)]
+    assert await store.take(key, now=1021) == [QuotaState(True, 7, 39)]
 
 
 async def test_a_visitor_who_is_refused_takes_nothing_of_the_keys(store: Store) -> None:

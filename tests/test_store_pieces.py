@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 from databases import begin, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
-from service.store.records import Begun, CutTurn, Piece, Tenant, Terms, Turn
+from service.store.records import CutTurn, Piece, Tenant, Turn, TurnLimits, TurnStart
 from service.store.store import Store
 from service.store.tables import messages, pieces
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.each_database
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def keep(store: Store, begun: Begun, *texts: str, received: int = 0) -> None:
+async def keep(store: Store, begun: TurnStart, *texts: str, received: int = 0) -> None:
     position = 0
     for text_ in texts:
         await store.checkpoint([], [Piece(begun.turn.number, position, text_, received)])
         position += len(text_)
 
 
-async def found(store: Store, tenant: Tenant, begun: Begun) -> Turn:
+async def found(store: Store, tenant: Tenant, begun: TurnStart) -> Turn:
     turn = await store.find_turn(tenant.id, begun.turn.id)
     assert turn is not None
     return turn
@@ -113,7 +113,7 @@ async def test_nothing_is_added_to_a_turn_that_has_ended_or_was_deleted(store: S
 
 
 async def test_a_dead_turn_keeps_its_text_and_is_charged_what_was_received(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", "upon ", received=30)
 
     assert await store.abandon(begun.turn.id, beat=0)
@@ -127,7 +127,7 @@ async def test_a_dead_turn_keeps_its_text_and_is_charged_what_was_received(store
 
 
 async def test_thoughts_that_were_received_of_a_dead_turn_are_charged(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 700)])
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 900)])
     await store.abandon(begun.turn.id, beat=0)
@@ -136,7 +136,7 @@ async def test_thoughts_that_were_received_of_a_dead_turn_are_charged(store: Sto
 
 
 async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=Terms(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", received=30)
     await store.abandon(begun.turn.id, beat=0)
     assert await finish(store, tenant, begun, "Once upon a time")
@@ -145,7 +145,7 @@ async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end
 
 
 async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=Terms(tokens=300))
+    begun = await begin(store, tenant, terms=TurnLimits(tokens=300))
     as_then = update(messages).values(prompt_estimate=None, answer="as it kept it")
     await store._database.write(lambda db: db.execute(as_then).close())
     await store.abandon(begun.turn.id, beat=0)

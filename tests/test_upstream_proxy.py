@@ -137,5 +137,5 @@ async def test_a_visitor_who_leaves_while_the_proxy_connects_costs_nothing(serve
             await asyncio.wait([leaving])
             going_on.set()
             await client.until_idle()
-            assert writing.is_unasked
+            assert writing.is_withdrawn
     assert b"".join(seen) == b""

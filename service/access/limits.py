@@ -19,11 +19,11 @@ from service.store.records import (
     BudgetSpent,
     Quota,
     QuotaSpent,
+    QuotaState,
     Refusal,
-    Taken,
     Tenant,
-    Terms,
     TooManyStreams,
+    TurnLimits,
 )
 from service.tokens import estimate_tokens
 
@@ -60,16 +60,16 @@ class Limits:
         self.quotas = list(limited.values())
         self._policies = [Policy(name, quota.limit, WINDOW_SECONDS) for name, quota in limited.items()]
 
-    def note(self, taken: Sequence[Taken]) -> None:
+    def note(self, taken: Sequence[QuotaState]) -> None:
         """What was taken of the quotas."""
         for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
             self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
 
-    def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> Terms:
+    def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> TurnLimits:
         """What the answer to these messages may take: an estimate of theirs, and as much as it may be long."""
         tenant = self._tenant
         longest = answer_cap(settings, tenant.max_answer_tokens) or settings.max_answer_chars // CHARACTERS_PER_TOKEN
-        return Terms(
+        return TurnLimits(
             visitor=self.visitor,
             streams=tenant.visitor_streams,
             history_turns=settings.max_history_turns,

@@ -77,13 +77,13 @@ class Answers:
         writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, time.monotonic())
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
-    async def wait_if_dropped(self, message_id: UUID) -> bool:
+    async def was_withdrawn(self, message_id: UUID) -> bool:
         """Whether a question was given up here before it was asked; if so, wait until the database has forgotten it.
 
         Raises StoreUnavailable when that takes too long.
         """
         writing = self._writings.get(message_id)
-        if writing is None or writing.call.connecting or not writing.is_unasked:
+        if writing is None or writing.call.connecting or not writing.is_withdrawn:
             return False
         await _ended(_tasks_of([writing]), pace.STORING_SECONDS)
         if self._writings.get(message_id) is writing:

@@ -45,7 +45,7 @@ class Writing:
         return None if self.answer.first_text_at is None else self.answer.first_text_at - self.began
 
     @property
-    def is_unasked(self) -> bool:
+    def is_withdrawn(self) -> bool:
         """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
         return self.given_up and not self.call.sent
 
@@ -105,7 +105,7 @@ class Keeper:
         await self._keep_no_more([writing])
         while True:
             try:
-                if writing.is_unasked:
+                if writing.is_withdrawn:
                     await self._store.discard_turn(answer.message_id, usage, writer)
                 else:
                     await self._store.finish_turn(

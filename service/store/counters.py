@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from service.store.dialects import CLOCKS, INSERTS, MIDNIGHTS, day_values, for_each_dialect, is_sqlite, monotonic_values
-from service.store.records import DAY_SECONDS, BudgetSpent, Quota, Taken, UsageRow
+from service.store.records import DAY_SECONDS, BudgetSpent, Quota, QuotaState, UsageRow
 from service.store.tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
@@ -132,7 +132,7 @@ def _take_at_once(number: int) -> Select[Any]:
     return select(*(column for each in takings(number) for column in each.columns))
 
 
-def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> list[Taken]:
+def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> list[QuotaState]:
     """Use one of each quota, in this order, as far as the first that is used up; that is then the last returned.
 
     A window, at most a day, begins with what is first taken of it.
@@ -140,7 +140,7 @@ def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> l
     if not is_sqlite(db):
         values = take_values(db, quotas, now)
         return taken_of(db, quotas, db.execute(_take_at_once(len(quotas)), values).one(), now) if quotas else []
-    taken: list[Taken] = []
+    taken: list[QuotaState] = []
     for quota in quotas:
         row = db.execute(_TAKE, take_values(db, [quota], now)).first()
         taken += taken_of(db, [quota], row or (None, None), now)
@@ -157,17 +157,17 @@ def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = Non
     return values
 
 
-def taken_of(db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None) -> list[Taken]:
+def taken_of(db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None) -> list[QuotaState]:
     """What was taken, of the columns of `takings`."""
-    taken: list[Taken] = []
+    taken: list[QuotaState] = []
     for quota, used, ends in zip(quotas, row[::2], row[1::2], strict=False):
         if used is not None and used <= quota.limit:
-            taken.append(Taken(True, quota.limit - used, _within(ends, quota.window)))
+            taken.append(QuotaState(True, quota.limit - used, _within(ends, quota.window)))
             continue
         left = db.scalar(
             _LEFT[db.dialect.name], {"of": quota.scope, "window": quota.window, **monotonic_values(db, now)}
         )
-        return [*taken, Taken(False, 0, _within(quota.window if left is None else left, quota.window))]
+        return [*taken, QuotaState(False, 0, _within(quota.window if left is None else left, quota.window))]
     return taken
 
 

@@ -166,7 +166,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class QuotaState:
     """What was left of a quota afterwards, and the seconds until its window ends."""
 
     granted: bool
@@ -183,7 +183,7 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class TurnLimits:
     """What a turn may take.
 
     At most `streams` running turns of its visitor (0: any number); of the conversation before it the newest
@@ -202,7 +202,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class TurnStart:
     """A turn, the earlier turns that the model should know, oldest first, what was reserved for its answer, and
     what was taken of its quotas.
 
@@ -213,7 +213,7 @@ class Begun:
     history: list[Turn]
     is_new: bool
     reservation: Reservation | None = None
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[QuotaState] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +369,7 @@ class NameTaken(StoreError):
 class Refusal(StoreError):
     """A question that begins no turn. `taken` is what it took of its quotas all the same."""
 
-    def __init__(self, message: str, taken: Sequence[Taken] = ()) -> None:
+    def __init__(self, message: str, taken: Sequence[QuotaState] = ()) -> None:
         super().__init__(message)
         self.taken = taken
 
@@ -377,7 +377,7 @@ class Refusal(StoreError):
 class QuotaSpent(Refusal):
     """One of its quotas is used up: the last of `taken`."""
 
-    def __init__(self, taken: Sequence[Taken]) -> None:
+    def __init__(self, taken: Sequence[QuotaState]) -> None:
         super().__init__("A quota is used up.", taken)
 
 

@@ -21,7 +21,6 @@ from service.store.database import Database
 from service.store.purge import delete_conversations, delete_usage, purge
 from service.store.records import (
     Access,
-    Begun,
     ConversationSummary,
     CutTurn,
     Followed,
@@ -30,18 +29,19 @@ from service.store.records import (
     Purged,
     Quota,
     QuotaSpent,
+    QuotaState,
     Rating,
     Refusal,
     Selection,
     Source,
     Status,
     StoreError,
-    Taken,
     Tenant,
     TenantSettings,
-    Terms,
     Turn,
+    TurnLimits,
     TurnRequests,
+    TurnStart,
     UsageGroup,
     UsageRow,
     UsageTotal,
@@ -107,7 +107,7 @@ class Store:
         """Whether any tenant's origins have one of these entries: a CORS preflight has no key."""
         return bool(entries) and await self._database.read(lambda db: tenants.lists_any(db, entries))
 
-    async def take(self, *quotas: Quota, now: float | None = None) -> list[Taken]:
+    async def take(self, *quotas: Quota, now: float | None = None) -> list[QuotaState]:
         """Use one of each quota, in this order, as far as the first that is used up; that is then the last returned.
 
         `now`, in seconds, is the database's clock if not given: all processes share it, and setting one's own does not
@@ -129,10 +129,10 @@ class Store:
         model: str | None = None,
         writer: str | None = None,
         subject: str | None = None,
-        terms: Terms | None = None,
+        terms: TurnLimits | None = None,
         quotas: Sequence[Quota] = (),
         now: float | None = None,
-    ) -> Begun:
+    ) -> TurnStart:
         """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
 
         Before that, one of each quota is taken, as `take`; a repeated request takes none.
@@ -158,7 +158,7 @@ class Store:
             model=model,
             writer=writer,
             subject=subject,
-            terms=terms or Terms(),
+            terms=terms or TurnLimits(),
             quotas=quotas,
             at=_now(),
             now=now,

@@ -27,15 +27,15 @@ from service.store.counters import budget_spent, reserve_values, reserving, take
 from service.store.dialects import hold, is_sqlite
 from service.store.records import (
     DAY_SECONDS,
-    Begun,
     ConversationChanged,
     MessageIdTaken,
     Quota,
+    QuotaState,
     Reservation,
-    Taken,
-    Terms,
     TooManyStreams,
     Turn,
+    TurnLimits,
+    TurnStart,
 )
 from service.store.rows import COLUMNS, defaults, to_record
 from service.store.tables import conversations, messages, running, storable
@@ -55,7 +55,7 @@ class NewTurn:
     model: str | None
     writer: str | None
     subject: str | None
-    terms: Terms
+    terms: TurnLimits
     quotas: Sequence[Quota]
     at: datetime
     now: float | None
@@ -145,7 +145,7 @@ def _all_steps(quotas: int) -> Select[Any]:
     )
 
 
-def begin_turn(db: Connection, new: NewTurn) -> tuple[list[Taken], Begun | None]:
+def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStart | None]:
     """As `Store.begin_turn`: what was taken of the quotas, and the turn unless one of them was used up."""
     terms = new.terms
     replaced: uuid.UUID | None = None
@@ -175,7 +175,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[Taken], Begun | None]
             raise TooManyStreams("The visitor reads as many answers as one may at a time.")
     if day is None:
         raise budget_spent(db, new.tenant_id, tokens, terms.tokens_per_day, new.now)
-    return taken, Begun(
+    return taken, TurnStart(
         _turn(number, values), history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS))
     )
 
@@ -203,12 +203,12 @@ def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: in
     }
 
 
-Inserted = tuple[list[Taken], int | None, float | None]  # what was taken of the quotas, the turn's number, the day
+Inserted = tuple[list[QuotaState], int | None, float | None]  # what was taken of the quotas, the turn's number, the day
 
 
 def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
     """SQLite: each step if the one before it was done. A statement costs little, and there is one writer at a time."""
-    taken: list[Taken] = []
+    taken: list[QuotaState] = []
     if new.quotas:
         if _is_there(db, new):
             return [], None, None
@@ -248,12 +248,12 @@ def _is_there(db: Connection, new: NewTurn) -> bool:
     return bool(db.scalar(_WHETHER_IT_IS_THERE, {"message": new.message_id}))
 
 
-def _repeated(db: Connection, new: NewTurn) -> Begun:
+def _repeated(db: Connection, new: NewTurn) -> TurnStart:
     """The turn that is there already, if it is the same request's. Raises MessageIdTaken."""
     turn = find_turn(db, new.tenant_id, new.message_id, new.subject)
     if turn is None or not is_repeat(turn, new.conversation_id, new.question):
         raise MessageIdTaken("This message id belongs to another request.")
-    return Begun(turn, [], is_new=False)
+    return TurnStart(turn, [], is_new=False)
 
 
 def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
@@ -269,7 +269,7 @@ def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.U
     return None
 
 
-def _history(db: Connection, conversation_id: uuid.UUID, terms: Terms, without: uuid.UUID | None) -> list[Turn]:
+def _history(db: Connection, conversation_id: uuid.UUID, terms: TurnLimits, without: uuid.UUID | None) -> list[Turn]:
     """The newest visible turns that have an answer, oldest first, as many as `terms` let."""
     most = terms.history_turns + (without is not None)
     newest: list[Turn] = []

@@ -13,7 +13,7 @@ from service.upstream.refusals import Refusal
 BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
 AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
 MAX_ERROR_BODY_BYTES = 16_384
-UNPACKED_PIECE_BYTES = 65_536
+DECOMPRESSED_PIECE_BYTES = 65_536
 GZIP = zlib.MAX_WBITS | 16  # of zlib, which unpacks other formats too
 # What may stand in the log. Other words of an upstream stay out of it: they can be anybody's.
 COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
@@ -60,8 +60,8 @@ async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None
             return None
         await response.aclose()
         shown = next((each for each in content_types if each in COMMON_TYPES), "another type")
-        packed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
-        return InvalidAnswer(f"the upstream answered {shown} in {packed} instead of a stream of events")
+        compressed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
+        return InvalidAnswer(f"the upstream answered {shown} in {compressed} instead of a stream of events")
     try:
         return Refusal.of(response.status_code, response.headers, await _beginning(response))
     finally:
@@ -83,41 +83,41 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 async def body_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body, unpacked in bounded pieces if the upstream packed it though it was not asked to."""
-    if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has unpacked
+    """The body, decompressed in bounded pieces if the upstream compressed it though it was not asked to."""
+    if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has decompressed
         async for piece in response.aiter_bytes():
             yield piece
         return
-    packed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
-    unpacker = _Unpacker() if packed else None
+    compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    decompressor = _Decompressor() if compressed else None
     async for piece in response.aiter_raw():
-        if unpacker is None:
+        if decompressor is None:
             yield piece
         else:
-            for unpacked in unpacker.feed(piece):
-                yield unpacked
+            for decompressed in decompressor.feed(piece):
+                yield decompressed
                 await asyncio.sleep(0)  # a little may unpack to very much, and others want their turn
 
 
-class _Unpacker:
+class _Decompressor:
     """gzip: its members, one after the other (RFC 1952, section 2.2); zeros after them are passed over."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=GZIP)
 
-    def feed(self, packed: bytes) -> Iterator[bytes]:
+    def feed(self, compressed: bytes) -> Iterator[bytes]:
         """What the next piece unpacks to, in bounded pieces. Raises InvalidAnswer."""
         while True:
             if self._member.eof:
-                packed = packed.lstrip(b"\0")
-                if not packed:
+                compressed = compressed.lstrip(b"\0")
+                if not compressed:
                     return
                 self._member = zlib.decompressobj(wbits=GZIP)
             try:
-                unpacked = self._member.decompress(packed, UNPACKED_PIECE_BYTES)
+                decompressed = self._member.decompress(compressed, DECOMPRESSED_PIECE_BYTES)
             except zlib.error:
                 raise InvalidAnswer("the upstream's gzip is broken") from None
-            yield unpacked
-            packed = self._member.unused_data or self._member.unconsumed_tail
-            if not packed and len(unpacked) < UNPACKED_PIECE_BYTES:
+            yield decompressed
+            compressed = self._member.unused_data or self._member.unconsumed_tail
+            if not compressed and len(decompressed) < DECOMPRESSED_PIECE_BYTES:
                 return

@@ -1,4 +1,4 @@
-"""The files of `static/`: read once, served from memory, packed where the browser takes it."""
+"""The files of `static/`: read once, served from memory, compressed where the browser takes it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-PACKED = {".br": "br", ".gz": "gzip"}  # in the order of preference
+COMPRESSED = {".br": "br", ".gz": "gzip"}  # in the order of preference
 TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -22,19 +22,19 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes as they are and packed, by content coding."""
+    """One file: its bytes as they are and compressed, by content coding."""
 
     body: bytes
     media_type: str
     etag: str
-    packed: Mapping[str, bytes] = field(default_factory=dict)
+    compressed: Mapping[str, bytes] = field(default_factory=dict)
 
     def encoded_for(self, accept_encoding: str) -> tuple[bytes, str | None]:
         """The smallest body that the header takes, and its content coding (RFC 9110, section 12.5.3)."""
         accepted = _accepted_codings(accept_encoding)
-        for coding in PACKED.values():
-            if coding in self.packed and coding in accepted:
-                return self.packed[coding], coding
+        for coding in COMPRESSED.values():
+            if coding in self.compressed and coding in accepted:
+                return self.compressed[coding], coding
         return self.body, None
 
     def is_named_in(self, if_none_match: str) -> bool:
@@ -48,11 +48,11 @@ def load_assets(directory: Path) -> dict[str, Asset]:
     if not paths:
         raise FileNotFoundError(f"{directory} has no files: the widget was not built")
     bodies = {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
-    return {name: asset_of(name, bodies[name], bodies) for name in bodies if Path(name).suffix not in PACKED}
+    return {name: asset_of(name, bodies[name], bodies) for name in bodies if Path(name).suffix not in COMPRESSED}
 
 
 def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyType({})) -> Asset:
-    """An asset of this name; its packed forms are among `others`, by name and ending."""
+    """An asset of this name; its compressed forms are among `others`, by name and ending."""
     media_type = TYPES.get(Path(name).suffix, "application/octet-stream")
     if media_type.startswith("text/"):
         media_type += "; charset=utf-8"
@@ -60,7 +60,7 @@ def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyT
         body=body,
         media_type=media_type,
         etag=f'W/"{hashlib.sha256(body).hexdigest()[:20]}"',
-        packed={coding: others[name + ending] for ending, coding in PACKED.items() if name + ending in others},
+        compressed={coding: others[name + ending] for ending, coding in COMPRESSED.items() if name + ending in others},
     )
 
 

@@ -25,7 +25,7 @@ API = "/api/v1"
 log = logging.getLogger("chatbot")
 
 
-class Edge:
+class EdgeMiddleware:
     """What every request passes first and last: its id, its Host, its size, CORS, the log line and the counters."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -119,7 +119,7 @@ def _record(request: Request, status: int) -> None:
         return
     service.metrics.requests.labels(route, status).inc()
     is_question = request.method == "POST" and request.url.path == f"{API}/chat"
-    if exchange.error is not None and is_question and not exchange.taken_up:
+    if exchange.error is not None and is_question and not exchange.has_answer:
         service.ledger.note(exchange.refusal(exchange.error))
 
 

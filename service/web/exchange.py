@@ -30,7 +30,7 @@ class Exchange:
     proof: str | None = None  # a new one, for the page of a widget
     limits: Limits | None = None
     error: ServiceError | None = None
-    taken_up: bool = False  # whether the question has an answer, which records itself
+    has_answer: bool = False  # whether the question has an answer, which records itself
     began: float = field(default_factory=time.monotonic)
 
     @property

@@ -162,7 +162,7 @@ def file_response(request: Request, name: str, cache_control: str) -> Response:
 
 
 def _asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
-    """The asset, packed if the browser takes that, or 304 where it has this version already."""
+    """The asset, compressed if the browser takes that, or 304 where it has this version already."""
     headers["ETag"] = asset.etag
     if asset.is_named_in(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)

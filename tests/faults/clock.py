@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from service.store.records import BudgetSpent, Quota, Terms
+from service.store.records import BudgetSpent, Quota, TurnLimits
 from service.store.store import Store
 
 JUMPS = ("+3600", "+0", "-3600", "+0", "+86400", "-3600", "+86400", "+0")
@@ -60,7 +60,7 @@ async def spend(store: Store, clock: Path) -> dict[str, int]:
                     uuid.uuid4(),
                     conversation_id=None,
                     question="Hi",
-                    terms=Terms(tokens=1, tokens_per_day=10),
+                    terms=TurnLimits(tokens=1, tokens_per_day=10),
                 )
             except BudgetSpent:
                 break

@@ -15,7 +15,7 @@ from pathlib import Path
 from faults.faulty import FaultyUpstream, faulty_upstream, words
 from faults.machine import LONG_DEADLINES, House, NotAllowed, house, until
 from faults.play import Play, fault, many
-from faults.readers import Told, ask, fetch, follow
+from faults.readers import Reply, ask, fetch, follow
 
 UNAVAILABLE = {"database_unavailable"}
 # The short form does not wait for as long as a process must be silent before it counts as gone.
@@ -40,7 +40,7 @@ async def sigterm_mid_stream(play: Play) -> None:
     ):
         reading: set[int] = set()
 
-        async def read(number: int) -> Told:
+        async def read(number: int) -> Reply:
             question = f"held 30 {grace / 60} {number}" if number % 2 else f"endless 0.05 {number}"
             return await ask(here.url, here.key, question, on_text=lambda text: reading.add(number))
 
@@ -58,16 +58,16 @@ async def sigterm_mid_stream(play: Play) -> None:
         play.measure(f"exit after {seconds:.1f} s with a grace of {grace} s")
         play.require(ended, "it did not end")
         play.require_in_time(seconds, grace + 2, "the end")
-        told = await asyncio.gather(*asking)
-        play.require_endings(told, {"complete", "restarting"}, clean=False)
-        silent = sum(not (one.whole and one.finals == 1) for one in told)
+        reply = await asyncio.gather(*asking)
+        play.require_endings(reply, {"complete", "restarting"}, clean=False)
+        silent = sum(not (one.whole and one.finals == 1) for one in reply)
         play.measure(f"{silent} silent truncations")
         play.require(not silent, f"{silent} streams ended without exactly one last event")
-        short = [one for one in told if one.ending == "complete"]
+        short = [one for one in reply if one.ending == "complete"]
         play.require(all(one.text == words(30) for one in short), "a complete answer lost text")
         play.require(len(short) == count // 2, f"{len(short)} of {count // 2} answers were given time to end")
         turns = await here.turns()
-        play.require(turns == Counter(one.ending for one in told), f"turns {turns}")
+        play.require(turns == Counter(one.ending for one in reply), f"turns {turns}")
         play.require("Traceback" not in here.first.log(), "a traceback in the log")
 
 
@@ -91,7 +91,7 @@ async def _kill(play: Play, here: House, count: int, closer: str) -> None:
     victim = here.first
     reading: set[int] = set()
 
-    async def read(number: int) -> Told:
+    async def read(number: int) -> Reply:
         question = f"endless 0.05 {closer} {number}"
         message_id = f"00000000-0000-4000-8000-{number:012d}"
         return await ask(
@@ -102,8 +102,8 @@ async def _kill(play: Play, here: House, count: int, closer: str) -> None:
     play.require(await until(lambda: len(reading) == count), "they did not begin")
     victim.send_signal(signal.SIGKILL)
     killed_at = time.monotonic()
-    told = await asyncio.gather(*asking)
-    play.require(all(not one.whole and not one.finals for one in told), "a killed answer looked whole")
+    reply = await asyncio.gather(*asking)
+    play.require(all(not one.whole and not one.finals for one in reply), "a killed answer looked whole")
     await victim.ended()
     if closer == "next start":
         await victim.start()
@@ -154,11 +154,11 @@ async def db_locked(play: Play) -> None:
             )
             under_way = await asyncio.gather(*begun)
             status, _ = await not_ready
-            told, limited_told = await asyncio.gather(asking, of_limited)
+            reply, limited_told = await asyncio.gather(asking, of_limited)
             unlock.cancel()
         play.require(play.short or status == 503, f"/ready said {status}")
-        everyone = told + limited_told
-        play.require_endings(told, {"complete"} | UNAVAILABLE, clean=False)
+        everyone = reply + limited_told
+        play.require_endings(reply, {"complete"} | UNAVAILABLE, clean=False)
         slowest = max(one.seconds for one in everyone)
         play.measure(f"slowest {slowest:.1f} s")
         play.require_in_time(slowest, 10, "a request")
@@ -223,18 +223,18 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
         upstream.gate("held").set()
         stopped = time.monotonic()
         calls = upstream.calls
-        told: list[Told] = []
+        reply: list[Reply] = []
         statuses: Counter[int] = Counter()
 
         async def visit() -> None:
             while time.monotonic() < stopped + gone_seconds:
-                told.append(await ask(here.url, here.key, "quick"))
+                reply.append(await ask(here.url, here.key, "quick"))
                 statuses[(await fetch(here.url, "/api/v1/ready"))[0]] += 1
 
         await asyncio.gather(*(visit() for _ in range(10)))
         read = await asyncio.gather(*under_way)
-        play.require_endings(told, UNAVAILABLE)
-        slowest = max(one.seconds for one in told)
+        play.require_endings(reply, UNAVAILABLE)
+        slowest = max(one.seconds for one in reply)
         play.measure(f"/ready {dict(statuses)}, slowest {slowest:.1f} s")
         play.require(set(statuses) == {503}, f"/ready said {dict(statuses)}")
         play.require_in_time(slowest, 10, "a request")
@@ -269,45 +269,45 @@ async def disk_full(play: Play) -> None:
             faulty_upstream() as upstream,
             house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
         ):
-            told: list[Told] = []
+            reply: list[Reply] = []
             corruptions, slowest = 0, 0.0
             runs = play.count(50, 1)
             for run in range(runs):
-                told += await _fill_while_asking(here, upstream, disk / "filler", run)
+                reply += await _fill_while_asking(here, upstream, disk / "filler", run)
                 corruptions += await asyncio.to_thread(_integrity, database) != "ok"
                 freed = time.monotonic()
                 play.require(await _answers_again(here), "it did not recover")
                 slowest = max(slowest, time.monotonic() - freed)
             play.measure(f"{corruptions} corruptions in {runs} runs")
-            play.require_endings(told, {"complete"} | UNAVAILABLE, clean=False)
-            play.require(any(one.ending in UNAVAILABLE for one in told), "the disk was never full")
+            play.require_endings(reply, {"complete"} | UNAVAILABLE, clean=False)
+            play.require(any(one.ending in UNAVAILABLE for one in reply), "the disk was never full")
             play.require(not corruptions, f"{corruptions} corruptions")
             play.require_in_time(slowest, 5, "to recover")
             play.require(await here.until_idle(), "answers are still open")
             play.require(await here.running() == 0, f"{await here.running()} rows are left running")
-            complete = sum(one.ending == "complete" for one in told)
+            complete = sum(one.ending == "complete" for one in reply)
             stored = (await here.turns())["complete"]
             play.measure(f"{complete} answered, {stored} stored")
             play.require(stored >= complete, f"{complete - stored} answers are not stored")
 
 
-async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path, run: int) -> list[Told]:
+async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path, run: int) -> list[Reply]:
     """Ask while the disk becomes full and when it is; then it is emptied again."""
     long = "q" * 3000
 
-    async def slowly(number: int) -> Told:
+    async def slowly(number: int) -> Reply:
         return await ask(here.url, here.key, f"words 40 0.005 {run}-{number} {long}")
 
-    async def quickly(number: int) -> Told:
+    async def quickly(number: int) -> Reply:
         return await ask(here.url, here.key, f"quick {run}-{number} {long}")
 
     asked = upstream.calls
     asking = asyncio.create_task(many(10, 5, slowly))
     await until(lambda: upstream.calls > asked)
     _fill(filler)
-    told = await asking + await many(5, 5, quickly)
+    reply = await asking + await many(5, 5, quickly)
     filler.unlink()
-    return told
+    return reply
 
 
 async def _answers_again(here: House) -> bool:

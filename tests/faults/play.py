@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from faults.faulty import FaultyUpstream
 from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Replica, Unmeasurable, Weight
-from faults.readers import Told, ask
+from faults.readers import Reply, ask
 from service.upstream.clients import KEEPALIVE_CONNECTIONS
 
 WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
@@ -70,14 +70,14 @@ class Play:
         path.mkdir()
         return path
 
-    def require_endings(self, told: list[Told], allowed: set[str], *, clean: bool = True) -> None:
+    def require_endings(self, reply: list[Reply], allowed: set[str], *, clean: bool = True) -> None:
         """Every visitor was told one of these endings, once and in a form that is whole."""
-        endings = Counter(one.ending for one in told)
+        endings = Counter(one.ending for one in reply)
         self.measure(", ".join(f"{count} {ending}" for ending, count in endings.most_common()))
         self.require(set(endings) <= allowed, f"endings {dict(endings)}")
         if clean:
-            unclean = sum(not one.is_clean_error for one in told)
-            self.require(not unclean, f"{unclean} of {len(told)} errors were not clean")
+            unclean = sum(not one.is_clean_error for one in reply)
+            self.require(not unclean, f"{unclean} of {len(reply)} errors were not clean")
 
     @asynccontextmanager
     async def back_to_start(self, house: House, upstream: FaultyUpstream) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again
 
 
 @dataclass
-class Told:
+class Reply:
     """What one request told its visitor."""
 
     status: int = 0  # 0: not even a status line
@@ -80,9 +80,9 @@ async def ask(
     seconds: float = 150,
     on_text: Callable[[str], None] | None = None,
     headers: dict[str, str] | None = None,
-) -> Told:
+) -> Reply:
     """Ask and read to the end, or leave, with a RST, after so many pieces of text. A hang raises TimeoutError."""
-    told = Told()
+    reply = Reply()
     started = time.monotonic()
     sent = {"X-API-Key": key, "Origin": PAGE, "Content-Type": "application/json", **(headers or {})}
     if after:
@@ -91,29 +91,29 @@ async def ask(
         try:
             reader, writer = await send(url, "POST", "/api/v1/chat", sent, _question(question, message_id))
         except OSError:
-            return told
+            return reply
         pieces = 0
         try:
-            await _read_head(reader, told)
-            if told.status != 200:
-                told.problem = json.loads(b"".join([part async for part in _body(reader, told)]) or b"null")
-                return told
-            async with aclosing(_events(reader, told)) as events:
+            await _read_head(reader, reply)
+            if reply.status != 200:
+                reply.problem = json.loads(b"".join([part async for part in _body(reader, reply)]) or b"null")
+                return reply
+            async with aclosing(_events(reader, reply)) as events:
                 async for event in events:
-                    told.events.append(event)
+                    reply.events.append(event)
                     if event.name == "message":
                         pieces += 1
                         if on_text is not None:
                             on_text(event.data["chunk"])
                     if pieces == leave_after:
                         reset(writer)
-                        return told
+                        return reply
         except (OSError, asyncio.IncompleteReadError):
             pass  # `whole` says it
         finally:
-            told.seconds = time.monotonic() - started
+            reply.seconds = time.monotonic() - started
             writer.close()
-    return told
+    return reply
 
 
 async def send(
@@ -153,13 +153,13 @@ async def _connect(url: str) -> socket.socket:
 
 async def fetch(url: str, path: str, headers: dict[str, str] | None = None, seconds: float = 30) -> tuple[int, bytes]:
     """GET: the status and the body. Status 0 when nobody is there."""
-    told = Told()
+    reply = Reply()
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await send(url, "GET", path, {**(headers or {}), "Connection": "close"})
             try:
-                await _read_head(reader, told)
-                return told.status, b"".join([part async for part in _body(reader, told)])
+                await _read_head(reader, reply)
+                return reply.status, b"".join([part async for part in _body(reader, reply)])
             finally:
                 writer.close()
     except (OSError, asyncio.IncompleteReadError):
@@ -179,9 +179,9 @@ class Pulse:
         try:
             while True:
                 started = time.monotonic()
-                told = Told()
-                await _read_head(reader, told)
-                await reader.readexactly(int(told.headers["content-length"]))
+                reply = Reply()
+                await _read_head(reader, reply)
+                await reader.readexactly(int(reply.headers["content-length"]))
                 self.seconds.append(time.monotonic() - started)
                 await asyncio.sleep(0.005)
                 writer.write(request)
@@ -201,18 +201,18 @@ class Pulse:
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
 
-async def _read_head(reader: asyncio.StreamReader, told: Told) -> None:
+async def _read_head(reader: asyncio.StreamReader, reply: Reply) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    told.status = int(first.split()[1])
-    told.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+    reply.status = int(first.split()[1])
+    reply.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
 
 
-async def _body(reader: asyncio.StreamReader, told: Told) -> AsyncIterator[bytes]:
+async def _body(reader: asyncio.StreamReader, reply: Reply) -> AsyncIterator[bytes]:
     """The body's bytes, those of a chunk that was cut off too."""
-    if "content-length" in told.headers:
-        yield await reader.readexactly(int(told.headers["content-length"]))
-        told.whole = True
+    if "content-length" in reply.headers:
+        yield await reader.readexactly(int(reply.headers["content-length"]))
+        reply.whole = True
         return
     while size := int(await reader.readuntil(b"\r\n"), 16):
         try:
@@ -222,12 +222,12 @@ async def _body(reader: asyncio.StreamReader, told: Told) -> AsyncIterator[bytes
             raise
         yield data[:size]
     await reader.readexactly(2)
-    told.whole = True
+    reply.whole = True
 
 
-async def _events(reader: asyncio.StreamReader, told: Told) -> AsyncGenerator[ReceivedEvent, None]:
+async def _events(reader: asyncio.StreamReader, reply: Reply) -> AsyncGenerator[ReceivedEvent, None]:
     decoder = EventStreamDecoder()
-    async for data in _body(reader, told):
+    async for data in _body(reader, reply):
         for event in decoder.feed(data):
             yield ReceivedEvent(event.event, json.loads(event.data), event.id)
 
@@ -262,16 +262,16 @@ async def follow(
     while time.monotonic() < until:
         followed.requests += 1
         after = str(len(followed.text)) if followed.text else ""
-        told = await ask(next(targets), key, question, message_id=message_id, after=after)
-        for event in told.events:
+        reply = await ask(next(targets), key, question, message_id=message_id, after=after)
+        for event in reply.events:
             if event.name == "message":
                 _put_together(followed, event)
-        followed.ending = told.ending
-        if told.whole and told.status == 200 and told.ending != "restarting":
+        followed.ending = reply.ending
+        if reply.whole and reply.status == 200 and reply.ending != "restarting":
             return followed
-        if told.status not in (0, 200):
-            followed.refused.append(told.ending)
-            if told.status not in (429, 503):
+        if reply.status not in (0, 200):
+            followed.refused.append(reply.ending)
+            if reply.status not in (429, 503):
                 return followed
         await asyncio.sleep(COMES_BACK_SECONDS)
     return followed

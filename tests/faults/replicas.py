@@ -16,7 +16,7 @@ from faults.faulty import FaultyUpstream, faulty_upstream, words
 from faults.machine import LONG_DEADLINES, House, Unmeasurable, house, until
 from faults.play import Play, fault, many
 from faults.proxy import Cut, cutting_proxy
-from faults.readers import Followed, Told, ask, follow
+from faults.readers import Followed, Reply, ask, follow
 
 HEAD_BYTES = 300  # less than a response's head and its `start` event take
 EVENT_BYTES = 50  # less than one word's event takes
@@ -169,9 +169,9 @@ async def two_replicas_limit(play: Play) -> None:
 
     async def accepted(here: House, size: int, run: int) -> int:
         key = await here.add_tenant(f"limited-{size}-{run}", rate_per_minute=limit)
-        told = await _ask_at_once(here, key, 3 * limit, size)
-        _allow(told, {"complete", "rate_limited"})
-        return sum(one.ending == "complete" for one in told)
+        reply = await _ask_at_once(here, key, 3 * limit, size)
+        _allow(reply, {"complete", "rate_limited"})
+        return sum(one.ending == "complete" for one in reply)
 
     async for name, here, _ in _on_each_database(play, max(sizes)):
         counts = {size: [await accepted(here, size, run) for run in range(runs)] for size in sizes}
@@ -200,10 +200,10 @@ async def budget_edge(play: Play) -> None:
         ((reserved,),) = await here.rows(used)
         for question in questions:
             upstream.gate(question).set()
-        told = await asyncio.gather(*asking)
-        _allow(told, {"complete", "budget_reserved"})
+        reply = await asyncio.gather(*asking)
+        _allow(reply, {"complete", "budget_reserved"})
         play.require(heard, f"{name}: not all were heard")
-        return sum(one.ending == "complete" for one in told), reserved
+        return sum(one.ending == "complete" for one in reply), reserved
 
     async for name, here, upstream in _on_each_database(play, max(sizes)):
         found = [await held(here, upstream, size, run) for size in sizes for run in range(runs)]
@@ -227,13 +227,13 @@ async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[st
             yield name, here, upstream
 
 
-async def _ask_at_once(here: House, key: str, count: int, size: int, question: str = "quick") -> list[Told]:
+async def _ask_at_once(here: House, key: str, count: int, size: int, question: str = "quick") -> list[Reply]:
     urls = here.urls()[:size]
     return await many(count, count, lambda number: ask(urls[number % size], key, f"{question} {number}"))
 
 
-def _allow(told: list[Told], endings: set[str]) -> None:
-    other = {one.ending for one in told} - endings
+def _allow(reply: list[Reply], endings: set[str]) -> None:
+    other = {one.ending for one in reply} - endings
     if other:
         raise RuntimeError(f"told {other}")
 

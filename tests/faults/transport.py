@@ -13,7 +13,7 @@ from pathlib import Path
 from faults.faulty import BOMB_BYTES, FIVE_TEXT, TINY_EVENTS, FaultyUpstream, bomb, faulty_upstream
 from faults.machine import LONG_DEADLINES, MIB, House, Unmeasurable, house, silent_address, until
 from faults.play import Play, fault, many
-from faults.readers import Pulse, Told, ask
+from faults.readers import Pulse, Reply, ask
 
 CUT_OFF = {"upstream_interrupted"}
 LATE = {"upstream_timeout"}
@@ -32,9 +32,9 @@ async def connect_refused(play: Play) -> None:
         # Without the circuit, which `circuit` is about, so that each of them tries.
         settings = play.deadlines | {"FAULTS_HURRY": "service.upstream.circuit.FAILURES_TO_OPEN=1000000"}
         async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
-            told = await many(play.count(200, 20), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
-            play.require_endings(told, UPSTREAM_ERRORS)
-            _require_within(play, told, 2)
+            reply = await many(play.count(200, 20), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
+            play.require_endings(reply, UPSTREAM_ERRORS)
+            _require_within(play, reply, 2)
             await _require_idle(play, here, port)
 
 
@@ -45,9 +45,9 @@ async def connect_blackhole(play: Play) -> None:
         port = silent.getsockname()[1]
         settings = play.deadlines | {"CONNECT_TIMEOUT": str(limit)}
         async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
-            told = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
-            play.require_endings(told, UPSTREAM_ERRORS)
-            _require_within(play, told, limit + 0.5)
+            reply = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
+            play.require_endings(reply, UPSTREAM_ERRORS)
+            _require_within(play, reply, limit + 0.5)
             await _require_idle(play, here, port)
 
 
@@ -56,9 +56,9 @@ async def dns_fails(play: Play) -> None:
     # Longer than a DNS name may be: it fails as an unknown one does, and no query leaves the machine.
     label = "no-such-upstream-" + "x" * 40
     async with house(play.directory, f"http://{'.'.join([label] * 5)}/v1", LONG_DEADLINES) as here:
-        told = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
-        play.require_endings(told, UPSTREAM_ERRORS)
-        named = sum("no-such-upstream" in one.everything_said for one in told)
+        reply = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
+        play.require_endings(reply, UPSTREAM_ERRORS)
+        named = sum("no-such-upstream" in one.everything_said for one in reply)
         play.measure(f"{named} name the host")
         play.require(not named, f"{named} answers name the host")
 
@@ -69,8 +69,8 @@ async def tls_bad_cert(play: Play) -> None:
         faulty_upstream(_self_signed(play.directory)) as upstream,
         house(play.directory, upstream.url("quick"), LONG_DEADLINES) as here,
     ):
-        told = await many(play.count(10, 3), 10, lambda n: ask(here.url, here.key, f"Hello {n}"))
-        play.require_endings(told, UPSTREAM_ERRORS)
+        reply = await many(play.count(10, 3), 10, lambda n: ask(here.url, here.key, f"Hello {n}"))
+        play.require_endings(reply, UPSTREAM_ERRORS)
         play.measure(f"{upstream.accepted} connections, {upstream.calls} questions in them")
         play.require(upstream.calls == 0, f"{upstream.calls} questions were sent to a stranger")
 
@@ -128,13 +128,13 @@ async def one_token_per_20s(play: Play) -> None:
         questions,
         LATE,
         seconds=play.answer_seconds,
-        keeps=lambda told: told.text.count("slow ") >= play.count(5, 2) and told.seconds > play.answer_seconds - 0.5,
+        keeps=lambda reply: reply.text.count("slow ") >= play.count(5, 2) and reply.seconds > play.answer_seconds - 0.5,
         settings={"FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20"},
     )
 
 
-def _five_pieces(told: Told) -> bool:
-    return told.text == FIVE_TEXT
+def _five_pieces(reply: Reply) -> bool:
+    return reply.text == FIVE_TEXT
 
 
 async def _all_end(
@@ -144,36 +144,36 @@ async def _all_end(
     *,
     seconds: float,
     at_once: int = 50,
-    keeps: Callable[[Told], bool] = lambda told: True,
+    keeps: Callable[[Reply], bool] = lambda reply: True,
     settings: Mapping[str, str] | None = None,
-) -> list[Told]:
+) -> list[Reply]:
     """Ask these: all end in time with one clean error, keep their text, are recorded so, and leave no socket."""
     chosen = {**play.deadlines, **(settings or {})}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), chosen) as here:
         async with play.back_to_start(here, upstream):
-            told = await many(
+            reply = await many(
                 len(questions), at_once, lambda n: ask(here.url, here.key, questions[n], seconds=seconds + PLENTY)
             )
-            play.require_endings(told, allowed)
-            _require_within(play, told, seconds + 1)
-            lost = sum(not keeps(one) for one in told)
+            play.require_endings(reply, allowed)
+            _require_within(play, reply, seconds + 1)
+            lost = sum(not keeps(one) for one in reply)
             play.require(not lost, f"{lost} answers lost the text that had come")
         play.require(await until(lambda: not upstream.answering), f"{upstream.answering} upstream answers are open")
-        await _require_recorded(play, here, told)
+        await _require_recorded(play, here, reply)
         asked = [upstream.asked[question] for question in questions]
         play.require(set(asked) == {1}, f"the upstream was asked {Counter(asked)} times a question")
-    return told
+    return reply
 
 
-def _require_within(play: Play, told: list[Told], seconds: float) -> None:
-    slowest = max(one.seconds for one in told)
+def _require_within(play: Play, reply: list[Reply], seconds: float) -> None:
+    slowest = max(one.seconds for one in reply)
     play.measure(f"slowest {slowest:.2f} s")
     play.require_in_time(slowest, seconds, "the slowest")
 
 
-async def _require_recorded(play: Play, here: House, told: list[Told]) -> None:
+async def _require_recorded(play: Play, here: House, reply: list[Reply]) -> None:
     """What visitors were told is what the tables say, besides the warm-up."""
-    expected = Counter(one.ending for one in told) + Counter(complete=len(here.replicas))
+    expected = Counter(one.ending for one in reply) + Counter(complete=len(here.replicas))
     play.require(await here.audited() == expected, f"told {dict(expected)}, recorded {await here.audited()}")
     play.require(await here.turns() == expected, f"told {dict(expected)}, turns {await here.turns()}")
 
@@ -199,20 +199,20 @@ async def endless_text(play: Play) -> None:
         here.first.forget_peak()
         told_at: dict[int, float] = {}
 
-        async def one(number: int) -> Told:
-            told = await ask(here.url, here.key, f"endless-text {number}")
+        async def one(number: int) -> Reply:
+            reply = await ask(here.url, here.key, f"endless-text {number}")
             told_at[number] = time.monotonic()
-            return told
+            return reply
 
-        told = await many(play.count(10, 3), 10, one)
-        play.require_endings(told, {"answer_too_long"})
+        reply = await many(play.count(10, 3), 10, one)
+        play.require_endings(reply, {"answer_too_long"})
         await until(lambda: not upstream.answering)
         lag = max(upstream.ended[f"endless-text {number}"] - at for number, at in told_at.items())
         play.measure(f"upstream closed {lag:+.2f} s after")
         play.require(not upstream.answering, "the upstream was not closed")
         play.require_in_time(lag, 1, "to close the upstream")
         most = int(settings["MAX_ANSWER_CHARS"])
-        longest = max(len(one.text) for one in told)
+        longest = max(len(one.text) for one in reply)
         play.require(longest <= most, f"{longest} characters were relayed of {most}")
         _require_growth(play, here, before, 20)
 
@@ -255,12 +255,12 @@ async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
         here.first.forget_peak()
         pulse = Pulse(here.url)
         other = asyncio.create_task(pulse.run())
-        told = await ask(here.url, here.key, question)
+        reply = await ask(here.url, here.key, question)
         await pulse.another()
         other.cancel()
         await asyncio.wait([other])
-        play.require_endings([told], UPSTREAM_ERRORS)
-        _require_within(play, [told], 31)
+        play.require_endings([reply], UPSTREAM_ERRORS)
+        _require_within(play, [reply], 31)
         play.require(await until(lambda: not upstream.answering), "the upstream is still open")
         play.measure(f"others waited {pulse.worst(99) * 1000:.0f} ms (p99), {pulse.worst(100) * 1000:.0f} ms (worst)")
         _require_growth(play, here, before, mib)
@@ -276,7 +276,7 @@ async def rst_mid_stream(play: Play) -> None:
 
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
-        async def one(number: int) -> Told:
+        async def one(number: int) -> Reply:
             """The reset comes when the reader has the text: an earlier one may overtake it."""
             text = ""
 
@@ -289,11 +289,11 @@ async def rst_mid_stream(play: Play) -> None:
             return await ask(here.url, here.key, questions[number], on_text=on_piece)
 
         async with play.back_to_start(here, upstream):
-            told = await many(len(questions), 20, one)
-            play.require_endings(told, CUT_OFF)
-            kept = sum(map(_five_pieces, told))
-            play.require(kept == len(told), f"only {kept} of {len(told)} kept the partial text")
-        await _require_recorded(play, here, told)
+            reply = await many(len(questions), 20, one)
+            play.require_endings(reply, CUT_OFF)
+            kept = sum(map(_five_pieces, reply))
+            play.require(kept == len(reply), f"only {kept} of {len(reply)} kept the partial text")
+        await _require_recorded(play, here, reply)
 
 
 @fault("eof-without-chunk-end", "200/200 partial text and an error")
@@ -318,24 +318,24 @@ async def close_delimited_http10(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         for manner, expected in (("with", "complete"), ("without", "upstream_interrupted")):
             questions = [f"close-delimited-http10 {manner} {n}" for n in range(count // 2)]
-            told = await asyncio.gather(*(ask(here.url, here.key, question) for question in questions))
+            reply = await asyncio.gather(*(ask(here.url, here.key, question) for question in questions))
             play.measure(manner)
-            play.require_endings(told, {expected}, clean=expected != "complete")
-            play.require(all(map(_five_pieces, told)), f"{manner}: text was lost")
+            play.require_endings(reply, {expected}, clean=expected != "complete")
+            play.require(all(map(_five_pieces, reply)), f"{manner}: text was lost")
 
 
 @fault("gzip-stream", "10/10 decoded and relayed at once")
 async def gzip_stream(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
-        async def one(number: int) -> Told:
+        async def one(number: int) -> Reply:
             """The upstream goes on only when the reader has the first piece."""
             question = f"gzip-stream {number}"
             return await ask(here.url, here.key, question, on_text=lambda text: upstream.gate(question).set())
 
-        told = await many(play.count(10, 5), 10, one)
-        play.require_endings(told, {"complete"}, clean=False)
-        play.require({one.text for one in told} == {"First second"}, "the text is another")
+        reply = await many(play.count(10, 5), 10, one)
+        play.require_endings(reply, {"complete"}, clean=False)
+        play.require({one.text for one in reply} == {"First second"}, "the text is another")
 
 
 @fault("br-zstd", "10/10 errors, no garbage")
@@ -343,9 +343,9 @@ async def br_zstd(play: Play) -> None:
     codings = ["br", "zstd", "deflate", "compress", "gzip, br"]
     count = play.count(10, 5)
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
-        told = await many(count, 10, lambda n: ask(here.url, here.key, f"br-zstd {codings[n % 5]} {n}"))
-        play.require_endings(told, UPSTREAM_ERRORS)
-        play.require(not any(one.text for one in told), "something was relayed")
+        reply = await many(count, 10, lambda n: ask(here.url, here.key, f"br-zstd {codings[n % 5]} {n}"))
+        play.require_endings(reply, UPSTREAM_ERRORS)
+        play.require(not any(one.text for one in reply), "something was relayed")
 
 
 @fault("1xx-flood", "10/10 tolerated or an error")
@@ -356,8 +356,8 @@ async def flood_of_1xx(play: Play) -> None:
 @fault("huge-headers", "10/10 errors")
 async def huge_headers(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
-        told = await many(play.count(10, 5), 10, lambda n: ask(here.url, here.key, f"huge-headers {n}"))
-        play.require_endings(told, UPSTREAM_ERRORS)
+        reply = await many(play.count(10, 5), 10, lambda n: ask(here.url, here.key, f"huge-headers {n}"))
+        play.require_endings(reply, UPSTREAM_ERRORS)
 
 
 @fault("duplicate-headers", "10/10 no crash")
@@ -370,9 +370,9 @@ async def duplicate_headers(play: Play) -> None:
 async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
     """Each is either answered whole, or ends with one clean error; the process goes on."""
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
-        told = await many(len(questions), 10, lambda n: ask(here.url, here.key, questions[n]))
-        play.require_endings(told, UPSTREAM_ERRORS | {"complete"}, clean=False)
-        for one in told:
+        reply = await many(len(questions), 10, lambda n: ask(here.url, here.key, questions[n]))
+        play.require_endings(reply, UPSTREAM_ERRORS | {"complete"}, clean=False)
+        for one in reply:
             orderly = one.text == text if one.ending == "complete" else one.is_clean_error
             play.require(orderly and one.whole, f"{one.ending} with {one.text!r}")
         after = await ask(here.url, here.key, "quick after that")
@@ -383,19 +383,19 @@ async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
 @fault("keepalive-race", "1,000 requests, 0 visitor errors; each is answered by one call")
 async def keepalive_race(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
-        told: list[Told] = []
+        reply: list[Reply] = []
         for turn in range(ceil(play.count(1000, 33) / 11)):
             # Ten at once leave ten idle connections behind, of which none is any good for the one that comes alone.
             for at_once in (10, 1):
-                told += await _ask_together(here, upstream, f"keepalive-race {turn}-{at_once}", at_once)
-        play.require_endings(told, {"complete"}, clean=False)
-        raced = upstream.calls - len(told)
+                reply += await _ask_together(here, upstream, f"keepalive-race {turn}-{at_once}", at_once)
+        play.require_endings(reply, {"complete"}, clean=False)
+        raced = upstream.calls - len(reply)
         play.measure(f"{raced} met a closed connection")
         play.require(raced > 0, "no connection was used again: nothing was tried")
-        play.require({one.text for one in told} == {"Quick answer"}, "the text is another")
+        play.require({one.text for one in reply} == {"Quick answer"}, "the text is another")
 
 
-async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count: int) -> list[Told]:
+async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count: int) -> list[Reply]:
     """Questions that are being answered at the same moment, each over a connection of its own."""
     asking = [asyncio.create_task(ask(here.url, here.key, f"{group} {n}")) for n in range(count)]
     await until(lambda: upstream.answering == count or any(task.done() for task in asking))
@@ -415,9 +415,9 @@ async def circuit(play: Play) -> None:
             count = play.count(100, 10)
             first = await many(30, 30, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(first, UPSTREAM_ERRORS)
-            told = await many(count, 1, lambda n: ask(here.url, here.key, f"Still there? {n}"))
-            play.require_endings(told, UPSTREAM_ERRORS)
-            quick = sum(one.seconds < 0.2 for one in told)
+            reply = await many(count, 1, lambda n: ask(here.url, here.key, f"Still there? {n}"))
+            play.require_endings(reply, UPSTREAM_ERRORS)
+            quick = sum(one.seconds < 0.2 for one in reply)
             play.measure(f"{quick} answered at once")
             play.require(play.short or quick >= count - 2, f"{count - quick} waited for an upstream that is down")
             bound.listen(4096)
@@ -429,5 +429,5 @@ async def circuit(play: Play) -> None:
                 started = time.monotonic()
                 play.require(await until(answered, 30, every=0.1), "it never came back")
                 play.measure(f"back after {time.monotonic() - started:.1f} s")
-                told = await many(count, 10, lambda n: ask(here.url, here.key, f"Again {n}"))
-                play.require_endings(told, {"complete"}, clean=False)
+                reply = await many(count, 10, lambda n: ask(here.url, here.key, f"Again {n}"))
+                play.require_endings(reply, {"complete"}, clean=False)

@@ -6,7 +6,7 @@ import time
 from faults.faulty import faulty_upstream
 from faults.machine import LONG_DEADLINES, MIB, Replica, house, silent_address, until
 from faults.play import SPARE_TASKS, WORN_IN_BYTES, Play, fault, many
-from faults.readers import Told, ask, read_slowly
+from faults.readers import Reply, ask, read_slowly
 
 
 @fault("client-drops-during-connect", "10,000 drops, then 100/100 normal requests answer")
@@ -34,8 +34,8 @@ async def client_drops_during_connect(play: Play) -> None:
             play.require(dropped >= enough, f"only {dropped} left while the upstream was connected")
             play.require(await here.until_idle(), "answers are still open")
             async with faulty_upstream(sock=silent.dup()) as upstream:
-                told = await many(play.count(100, 20), 10, lambda n: ask(here.url, here.key, f"After {n}"))
-                play.require_endings(told, {"complete"}, clean=False)
+                reply = await many(play.count(100, 20), 10, lambda n: ask(here.url, here.key, f"After {n}"))
+                play.require_endings(reply, {"complete"}, clean=False)
                 await here.until_idle()
                 after = await here.first.weigh_until(
                     upstream.port, lambda now: (now.tasks - before.tasks).total() <= SPARE_TASKS
@@ -74,9 +74,9 @@ async def client_drops_mid_stream(play: Play) -> None:
             left_at: dict[int, float] = {}
 
             async def leave(number: int) -> None:
-                told = await ask(here.url, here.key, f"endless 0.01 {number}", leave_after=5)
+                reply = await ask(here.url, here.key, f"endless 0.01 {number}", leave_after=5)
                 left_at[number] = time.monotonic()
-                play.require(told.ending == "cut off", f"it ended before: {told.ending}")
+                play.require(reply.ending == "cut off", f"it ended before: {reply.ending}")
 
             await many(count, 50, leave)
             play.require(await until(lambda: not upstream.answering), f"{upstream.answering} upstreams are open")
@@ -104,9 +104,9 @@ async def slow_reader(play: Play) -> None:
         began = await until(lambda: upstream.calls > count)
         play.require(began, f"only {upstream.calls - 1} began")
         while upstream.answering and time.monotonic() < started + 55:
-            told = await ask(here.url, here.key, f"quick {len(times)}")
-            play.require(told.ending == "complete", f"a normal visitor was told {told.ending}")
-            times.append(told.seconds)
+            reply = await ask(here.url, here.key, f"quick {len(times)}")
+            play.require(reply.ending == "complete", f"a normal visitor was told {reply.ending}")
+            times.append(reply.seconds)
             await asyncio.sleep(0.02)
         play.measure(f"upstreams closed after {time.monotonic() - started:.1f} s")
         play.require(not upstream.answering, f"{upstream.answering} upstreams are still open")
@@ -138,7 +138,7 @@ async def comes_back_while_connecting(play: Play) -> None:
         async with house(play.directory, url, play.deadlines | patient) as here:
             ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(count)]
 
-            def visit(number: int) -> asyncio.Task[Told]:
+            def visit(number: int) -> asyncio.Task[Reply]:
                 return asyncio.create_task(ask(here.url, here.key, f"Hello {number}", message_id=ids[number]))
 
             async def connecting() -> bool:
@@ -157,7 +157,7 @@ async def comes_back_while_connecting(play: Play) -> None:
             play.require(await until(noticed), "the service did not notice that they left")
             again = [visit(number) for number in range(count)]
             async with faulty_upstream(sock=silent.dup()) as upstream:
-                told = await asyncio.gather(*again)
-                play.require_endings(told, {"complete"}, clean=False)
+                reply = await asyncio.gather(*again)
+                play.require_endings(reply, {"complete"}, clean=False)
                 twice = sum(times > 1 for times in upstream.asked.values())
                 play.require(not twice, f"{twice} questions were asked more than once")
