@@ -69,9 +69,9 @@ def test_a_question_may_be_as_long_as_the_service_takes(visit: Visit, tmp_path: 
 # Answers
 
 
-@pytest.mark.parametrize("first", ["\n\n", "#", "**", "1.", "```"])
+@pytest.mark.parametrize("first", ["\n\n#", "#", "**", "1.", "```"])
 def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, provider: Provider, first: str) -> None:
-    """The first characters may be markers, which show nothing."""
+    """The first characters may be markers, which show nothing. A blank beginning is not sent before what follows it."""
     chat = visit()
     chat.open()
     dots = chat.log.locator("typing-indicator")
