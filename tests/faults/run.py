@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/support")]
 
 from faults import crowds, endings, replicas, transport, visitors  # noqa: E402
 from faults.machine import Postgres, Unmeasurable, postgres  # noqa: E402

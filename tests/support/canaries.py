@@ -1,6 +1,6 @@
 """Send requests full of canaries through every path, failing ones too, and search everything that was written for them.
 
-python tests/canaries.py [--requests 10000]
+python tests/support/canaries.py [--requests 10000]
 
 A canary is a word, key, token, fact or address that must not leave its place. Searched are the logs in both forms, the
 metrics, every error that was answered, and every column of the database in which no text belongs. Exits with 1 when
@@ -27,8 +27,8 @@ from typing import Any
 import httpx
 import jwt
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/support")]
 
 from processes import NO_LIMITS, RunningService, running_service  # noqa: E402
 from service.testing.chunks import answer, data, delta  # noqa: E402

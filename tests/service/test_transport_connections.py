@@ -416,7 +416,7 @@ async def test_the_default_mocker_of_respx_stands_in_for_it(respx_mock: respx.Mo
 
 async def test_what_it_relies_on_of_httpcore_is_there() -> None:
     """Besides the public interface: see `Entrance`, and `Trace`, whose events the test above compares."""
-    requirements = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()
+    requirements = (Path(__file__).parents[2] / "requirements.txt").read_text().splitlines()
     assert f"httpcore=={version('httpcore')}" in requirements
     assert "httpcore._async.connection.AsyncHTTPConnection" in respx.mocks.HTTPCoreMocker.targets
     assert "handle_async_request" not in vars(Entrance)  # it is inherited, or the mocker does not see it

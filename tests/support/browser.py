@@ -21,7 +21,7 @@ from processes import RunningService
 from service.testing.chunks import DONE, counted, data, delta
 from upstreams import chunked
 
-WIDGET = Path(__file__).parents[1] / "widget"
+WIDGET = Path(__file__).parents[2] / "widget"
 PATIENCE = 30_000  # milliseconds, for what comes about long before
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the cheapest first
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

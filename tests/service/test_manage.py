@@ -25,7 +25,7 @@ from service.access.visitors import visitor_id
 from service.store.records import Access, TurnLimits, UsageRow
 from service.store.store import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]
 
 Run = Callable[..., str]

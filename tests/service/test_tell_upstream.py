@@ -4,11 +4,11 @@ import uuid
 
 import pytest
 import respx
+from test_identity import SECRET, user
 
 from client import Client
 from conftest import Serve
 from service.testing.chunks import answer, streamed
-from test_identity import SECRET, user
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TOLD = ("x-conversation-id", "x-message-id", "x-request-id", "x-user-id")

@@ -68,7 +68,7 @@ async def test_no_path_through_the_service_writes_a_secret_or_a_word(
 
 
 async def test_no_canary_is_found_in_anything_that_is_written(tmp_path: Path) -> None:
-    """The short form of `python tests/canaries.py`: every path, by a real service with either form of log."""
+    """The short form of `python tests/support/canaries.py`: every path, by a real service with either form of log."""
     endings, found = await canaries.run(tmp_path, requests=400)
 
     assert found == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 def load(file: str, key: str) -> list[Any]:

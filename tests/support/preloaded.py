@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHATBOT = str(ROOT / "chatbot.py")
 MANAGE = str(ROOT / "manage.py")
 
