@@ -433,5 +433,5 @@ async def test_tokens_stay_out_of_the_log(
 
 
 async def usage_rows(client: Client) -> list[dict[str, Any]]:
-    async with client.state["service"].store._database.reading() as db:
-        return [dict(row._mapping) for row in await db.execute(select(usage))]
+    read = client.state["service"].store._database.read
+    return [dict(row._mapping) for row in await read(lambda db: db.execute(select(usage)).all())]
