@@ -28,16 +28,15 @@ def parse_url(url: str) -> URL:
     if parsed.drivername in SQLITE:
         _check_sqlite_url(parsed)
         return parsed.set(drivername="sqlite")
-    if parsed.drivername != "postgresql+asyncpg":
-        parsed = _with_driver(parsed)
+    parsed = _with_driver(parsed)
     _check_postgresql_url(parsed)
     return parsed
 
 
 def _with_driver(url: URL) -> URL:
-    """A URL as libpq takes it, for asyncpg: `sslmode` is called `ssl` there, with the same values."""
+    """A URL for asyncpg, which calls `ssl` what libpq calls `sslmode`, with the same values."""
     query = dict(url.query)
-    if "sslmode" in query:
+    if "sslmode" in query and "ssl" not in query:
         query["ssl"] = query.pop("sslmode")
     return url.set(drivername="postgresql+asyncpg", query=query)
 

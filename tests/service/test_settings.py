@@ -62,7 +62,7 @@ TOO_MANY = str(2**31)
         ("DATABASE_URL_FILE", "/"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost:99999/chat"),
         ("DATABASE_URL", "mysql://canary@localhost/chat"),
-        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?sslmode=require"),
+        ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?ssl=require&sslmode=require"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?statement_cache_size=0"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?prepared_statement_cache_size=abc"),
         ("DATABASE_URL", "postgresql+asyncpg://canary@localhost/chat?prepared_statement_cache_size=-1"),

@@ -291,8 +291,8 @@ async def test_a_file_is_the_same_however_its_url_is_spelled(tmp_path: Path, dri
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("driver", ["postgres", "postgresql", "postgresql+asyncpg"])
-async def test_a_server_is_the_same_however_its_url_is_spelled(database_url: str, driver: str) -> None:
-    options = "?ssl=disable" if "+" in driver else "?sslmode=disable"
-    store = Store(f"{driver}{database_url.removeprefix('postgresql+asyncpg')}{options}")
+@pytest.mark.parametrize("option", ["ssl", "sslmode"])
+async def test_a_server_is_the_same_however_its_url_is_spelled(database_url: str, driver: str, option: str) -> None:
+    store = Store(f"{driver}{database_url.removeprefix('postgresql+asyncpg')}?{option}=disable")
     await store.ping()
     await store.close()
