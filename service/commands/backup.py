@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from service.commands.arguments import Command
+from service.commands.arguments import Command, OutputError
 from service.settings import load_settings
 from service.store.backup import back_up
 from service.store.backup import restore as put_back
@@ -21,10 +21,12 @@ file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type
 @click.option("--replace", is_flag=True, help="replace FILE if it exists")
 def backup(file: Path, replace: bool) -> None:
     database = _database("Use pg_dump --format=custom --file=FILE.")
-    if file.exists() and (not replace or file.samefile(database)):
-        raise StoreError(f"{str(file)!r} exists already; --replace replaces it, unless it is the database itself.")
+    if file.exists() and not replace:
+        raise StoreError(f"{str(file)!r} exists already; --replace replaces it.")
+    if file.exists() and database.exists() and file.samefile(database):
+        raise StoreError(f"{str(file)!r} is the database itself.")
     back_up(database, file, _Progress())
-    print(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
+    _report(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
 
 
 @click.command("restore", cls=Command, help="put such a file in place of the database (SQLite)")
@@ -33,7 +35,14 @@ def backup(file: Path, replace: bool) -> None:
 def restore(file: Path, yes: bool) -> None:
     database = _database("Use pg_restore --clean --if-exists --dbname=NAME FILE.")
     put_back(file, database, newest_version(), _Progress())
-    print(f"Restored {str(database)!r} from {str(file)!r}.")
+    _report(f"Restored {str(database)!r} from {str(file)!r}.")
+
+
+def _report(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        raise OutputError(error, key_is_lost=False) from None
 
 
 def _database(words_for_postgresql: str) -> Path:

@@ -22,7 +22,7 @@ def back_up(database: Path, file: Path, progress: Progress) -> None:
     Raises StoreError, and leaves nothing behind then.
     """
     unfinished = file.with_name(f"{file.name}.unfinished")
-    with _told():
+    with _store_errors():
         os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         try:
             with closing(_open(database)) as source, closing(sqlite3.connect(unfinished)) as copy:
@@ -39,7 +39,7 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
 
     Raises StoreError if a process uses the database, or the file is no copy that this release can use.
     """
-    with _told():
+    with _store_errors():
         with closing(_open(file)) as source:
             _check(source, file, newest_version)
             if LockedFiles(database).others():
@@ -75,8 +75,8 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, progress: Prog
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong is a StoreError."""
+def _store_errors() -> Iterator[None]:
+    """Raise what SQLite and the file system report as a StoreError."""
     try:
         yield
     except sqlite3.Error as error:

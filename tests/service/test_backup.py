@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +73,7 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> 
         succeed(service, "backup", "copy.db")
         assert "exists already" in fail(tmp_path, "backup", "copy.db")
         assert "Copied" in succeed(service, "backup", "copy.db", "--replace")
-        assert "the database itself" in fail(tmp_path, "backup", "chatbot.db", "--replace")
+        assert "is the database itself" in fail(tmp_path, "backup", "chatbot.db", "--replace")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,30 @@ def test_a_copy_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert "There is no database 'chatbot.db'" in fail(tmp_path, "backup", "copy.db")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "copy.db").touch()
+    assert "There is no database 'chatbot.db'" in fail(tmp_path, "backup", "copy.db", "--replace")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
+
+
+def test_a_damaged_copy_is_not_restored(tmp_path: Path) -> None:
+    with running_service(tmp_path, ORIGIN) as service:
+        succeed(service, "backup", "copy.db")
+    content = (tmp_path / "copy.db").read_bytes()
+    (tmp_path / "copy.db").write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    before = (tmp_path / "chatbot.db").read_bytes()
+    assert "'copy.db'" in fail(tmp_path, "restore", "copy.db", "--yes")
+    assert (tmp_path / "chatbot.db").read_bytes() == before
+
+
+def test_output_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    with running_service(tmp_path, ORIGIN) as service, open("/dev/full", "wb") as full:
+        command = [sys.executable, MANAGE, "backup", "copy.db"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=service.environment, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"manage.py: The output cannot be written: No space left on device.\n"
+    assert (tmp_path / "copy.db").exists()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
