@@ -58,7 +58,7 @@ _RATE = (
     .where(_MESSAGE, exists().where(conversations.c.id == messages.c.conversation_id, owned))
     .values(rating=bindparam("given"), comment=bindparam("said", type_=messages.c.comment.type))
 )
-_FIRST_QUESTION = (
+first_question = (
     select(func.substr(messages.c.question, 1, TITLE_CHARS))
     .where(messages.c.conversation_id == conversations.c.id, messages.c.hidden.is_(False))
     .order_by(messages.c.number)
@@ -66,7 +66,7 @@ _FIRST_QUESTION = (
     .scalar_subquery()
 )
 _LISTED = (
-    select(conversations.c.id, _FIRST_QUESTION, conversations.c.updated_at)
+    select(conversations.c.id, first_question, conversations.c.updated_at)
     .where(conversations.c.tenant_id == bindparam("tenant"), conversations.c.subject == _SUBJECT)
     .order_by(conversations.c.updated_at.desc(), conversations.c.id)
     .limit(bindparam("newest", type_=messages.c.reserved.type))

@@ -8,11 +8,11 @@ StoreUnavailable means "not now". Times are aware UTC datetimes. What is returne
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import Connection
 
@@ -47,6 +47,8 @@ from service.store.records import (
     UsageTotal,
     Widget,
 )
+
+Result = TypeVar("Result")
 
 
 class Store:
@@ -376,6 +378,10 @@ class Store:
     async def usage(self, name: str, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
         """What a tenant used since then, in groups. Raises TenantNotFound."""
         return await self._database.read(lambda db: usage.totals(db, name, since, by), patient=True)
+
+    async def read(self, function: Callable[[Connection], Result]) -> Result:
+        """What an operator's query finds, such as those of `transcripts.py`; it may take as long as there is data."""
+        return await self._database.read(function, patient=True)
 
     async def export(self, name: str, selection: Selection) -> AsyncIterator[tuple[uuid.UUID, list[Turn]]]:
         """The conversations of a tenant with all their turns, replaced ones too. Raises TenantNotFound."""
