@@ -9,8 +9,8 @@ from service.commands.arguments import Command, OutputError
 from service.settings import load_settings
 from service.store.backup import back_up
 from service.store.backup import restore as put_back
+from service.store.migrations import newest_version
 from service.store.records import StoreError
-from service.store.tables import newest_version
 from service.store.urls import parse_url
 
 file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))

@@ -17,11 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.store import deadlines
 from service.store.dialects import is_sqlite
+from service.store.migrations import newest_version, upgrade, version_of
 from service.store.postgresql import PostgresServer
 from service.store.processes import LockedFiles, Processes, ProcessTable
 from service.store.records import Conflict, SchemaMismatch, StoreError, StoreTimeout, StoreUnavailable
 from service.store.sqlite import SqliteFile
-from service.store.tables import conversations, counters, messages, newest_version, probe, upgrade, usage, version_of
+from service.store.tables import conversations, counters, messages, probe, usage
 from service.store.urls import parse_url
 
 WAL_TRIES = 20

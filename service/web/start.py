@@ -9,9 +9,9 @@ from typing import Any
 from service.errors import NotSetUp
 from service.overlay import is_variable
 from service.settings import DEFAULT_BASE_URL, SECRETS, Settings, variables
+from service.store.migrations import newest_version
 from service.store.records import Tenant
 from service.store.store import Store
-from service.store.tables import newest_version
 from service.store.urls import parse_url
 from service.upstream.endpoint import Endpoint, endpoint_of
 from service.variables import FILE

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, select, text, update
 from databases import ask, has_spent
 from databases import store as store
 from databases import tenant as tenant
-from service.store import tables
+from service.store import migrations, tables
 from service.store.database import Database
 from service.store.dialects import is_sqlite
 from service.store.records import SchemaMismatch, Tenant, UsageRow
@@ -93,7 +93,7 @@ async def _set_version(url: str, version: int) -> None:
 
 async def test_an_empty_database_gets_its_tables(empty_database_url: str) -> None:
     store = Store(empty_database_url)
-    with pytest.raises(SchemaMismatch, match=f"version 0.*needs {tables.newest_version()}"):
+    with pytest.raises(SchemaMismatch, match=f"version 0.*needs {migrations.newest_version()}"):
         await store.ping()
 
     await store.migrate()
@@ -130,8 +130,8 @@ async def test_migrating_again_changes_nothing(store: Store, tenant: Tenant) -> 
 async def test_an_older_database_is_upgraded_and_keeps_its_rows(
     database_url: str, store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = tables.newest_version()
-    monkeypatch.setattr(tables, "UPGRADES", [*tables.UPGRADES, _add_a_column])
+    newest = migrations.newest_version()
+    monkeypatch.setattr(migrations, "UPGRADES", [*migrations.UPGRADES, _add_a_column])
     with pytest.raises(SchemaMismatch, match=f"version {newest}.*needs {newest + 1}"):
         await store.ping()
 
@@ -229,7 +229,7 @@ async def test_an_upgrade_that_fails_leaves_the_older_database(
         raise RuntimeError("half way")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "UPGRADES", [*tables.UPGRADES, _add_a_column, fail])
+        patch.setattr(migrations, "UPGRADES", [*migrations.UPGRADES, _add_a_column, fail])
         with pytest.raises(RuntimeError, match="half way"):
             await store.migrate()
 
@@ -241,7 +241,7 @@ async def test_a_newer_database_is_refused_as_it_is(database_url: str, store: St
     await _set_version(database_url, 99)
 
     with pytest.raises(
-        SchemaMismatch, match=f"schema version 99; this release knows {tables.newest_version()}. Run a newer"
+        SchemaMismatch, match=f"schema version 99; this release knows {migrations.newest_version()}. Run a newer"
     ):
         await store.migrate()
     with pytest.raises(SchemaMismatch):
@@ -255,7 +255,7 @@ async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> 
 
     database = Database(empty_database_url)
     versions = select(tables.schema_version.c.version)
-    assert await database.read(lambda db: db.scalars(versions).all()) == [tables.newest_version()]
+    assert await database.read(lambda db: db.scalars(versions).all()) == [migrations.newest_version()]
     await database.close()
     await asyncio.gather(*(store.close() for store in stores))
 
