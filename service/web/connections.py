@@ -63,6 +63,7 @@ class Connections:
         self.waiting: dict[Connection, float] = {}  # those without a whole request, longest first, and since when
         self.are_last = False  # each ends with its response: the service stops
         self.on_lost: Callable[[], None] = lambda: None
+        self._ahead: dict[Connection, None] = {}  # those with a request that was sent ahead, longest first
 
     def admit(self, connection: "Connection", now: float) -> bool:
         """Count a new connection in. If there are too many, the one without a request for longest gives way.
@@ -84,6 +85,23 @@ class Connections:
         self.open.discard(connection)
         self.waiting.pop(connection, None)
         self.on_lost()
+
+    def take_turn(self, connection: "Connection") -> None:
+        """Let a connection go on with what was sent ahead: one connection in each turn of the loop, one after another.
+
+        However many send ahead, everybody else waits for one of them only.
+        """
+        self._ahead[connection] = None
+        if len(self._ahead) == 1:
+            asyncio.get_running_loop().call_soon(self._give_turn)
+
+    def _give_turn(self) -> None:
+        connection = next(iter(self._ahead))
+        del self._ahead[connection]
+        if self._ahead:
+            asyncio.get_running_loop().call_soon(self._give_turn)
+        if not connection.transport.is_closing():
+            connection.go_on()
 
     async def sweep(self) -> None:
         """Close those whose peers take too long, until cancelled."""
@@ -187,16 +205,19 @@ class Connection(HttpToolsProtocol):
         self._held = b"" if self.transport.is_closing() else held[start:]
         if self._held:
             if not self._must_wait():
-                self.loop.call_soon(self._parse_on)
+                self._connections.take_turn(self)
             self.flow.pause_reading()
 
-    def _parse_on(self) -> None:
-        if not self.transport.is_closing():
+    def go_on(self) -> None:
+        """Answer the next request, or parse what is held."""
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
             self.flow.resume_reading()
 
     def _must_wait(self) -> bool:
         """Whether nothing more may be parsed: a whole request is being answered, or its response is not read."""
-        if self.transport.is_closing() or self.flow.read_paused or self.flow.write_paused:
+        if self.transport.is_closing() or self.flow.read_paused or self.flow.write_paused or self.pipeline:
             return True
         cycle = self._answering
         return cycle is not None and not cycle.response_complete and not cycle.more_body
@@ -291,11 +312,12 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif not self._in_body:
+        if self.pipeline or self._held:
+            self._connections.take_turn(self)
+        else:
+            self.flow.resume_reading()
+        if not self.pipeline and not self._in_body:
             self._wait(self._deadlines.idle)
-        self.flow.resume_reading()
 
     # Deadlines
 
