@@ -195,7 +195,7 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
         claims=caller.identity.claims if caller.identity else None,
         reservation=begun.reservation,
     )
-    service.answers.start(answer, call, begun.turn.number, writer, usage)
+    service.answers.start(answer, call, begun.turn.number, writer, usage, exchange_of(request).began)
     return answer
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from service.answers import pace
 from service.answers.answer import Answer
 from service.errors import Interrupted, MessageUnknown, ServiceError
+from service.metrics import Metrics
 from service.store.records import StoreUnavailable, Turn
 from service.store.store import Store
 
@@ -40,8 +41,9 @@ class Heartbeat:
 class Elsewhere:
     """What this process knows of the answers of others, by what those keep in the database."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
         self._mirrors: dict[UUID, Mirror] = {}
         self._heartbeats: dict[UUID, Heartbeat] = {}
 
@@ -122,4 +124,5 @@ class Elsewhere:
 
     async def _abandon(self, message_id: UUID, beat: int) -> None:
         if await self._store.abandon(message_id, beat):
+            self._metrics.interrupted.inc()
             log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})

@@ -43,7 +43,7 @@ class Answers:
         self._none_begins.set()
         self._writings: dict[UUID, Writing] = {}
         self._keeper = Keeper(store)
-        self._elsewhere = Elsewhere(store)
+        self._elsewhere = Elsewhere(store, metrics)
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -69,12 +69,13 @@ class Answers:
         writing = self._writings.get(message_id)
         return writing.answer.text() if writing else None
 
-    def start(self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow) -> None:
-        """Write `answer`, that of the turn of this number, by `call`.
+    def start(self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow, began: float) -> None:
+        """Write `answer`, that of the turn of this number, by `call`. `began`: when its question came, monotonic.
 
         `usage` is recorded with its outcome before the readers hear of the end.
         """
-        writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, time.monotonic())
+        writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, began)
+        self._metrics.open_answers.set(len(self._writings))
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
     async def was_withdrawn(self, message_id: UUID) -> bool:
@@ -93,7 +94,9 @@ class Answers:
     def answer_of(self, turn: Turn) -> Answer:
         """The answer of a turn that is there already: under way here, under way elsewhere, or ended."""
         if writing := self._writings.get(turn.id):
+            self._metrics.resumes.labels("here").inc()
             return writing.answer
+        self._metrics.resumes.labels("elsewhere" if turn.status == "running" else "stored").inc()
         return self._elsewhere.answer_of(turn)
 
     def join(self, answer: Answer, most: int) -> None:
@@ -103,6 +106,7 @@ class Answers:
             if reading.readers >= most:
                 raise TooManyAnswers("the readers of one answer", retry_after=1)
             reading.readers += 1
+        self._metrics.readers.inc()
         if not isinstance(reading, Writing):
             return
         if reading.deadline is not None:
@@ -112,6 +116,7 @@ class Answers:
 
     def leave(self, answer: Answer) -> None:
         """Count a reader out; without readers the answer is stopped, at once if it was not even asked for yet."""
+        self._metrics.readers.dec()
         reading = self._reading(answer)
         if reading is not None:
             reading.readers -= 1
@@ -196,13 +201,15 @@ class Answers:
         finally:
             if self._writings.get(writing.answer.message_id) is writing:
                 del self._writings[writing.answer.message_id]
+            self._metrics.open_answers.set(len(self._writings))
 
     async def _end(self, writing: Writing, ending: Finish | ServiceError) -> None:
         """Count and store the answer, and tell its readers."""
         writing.usage = used_by(writing, ending)
-        self._metrics.count_answer(
-            writing.usage.outcome, writing.first_text_seconds, ending.usage if isinstance(ending, Finish) else None
-        )
+        call = writing.call
+        self._metrics.count_answer(writing.usage, call.status, writing.answer.hidden, call.retries)
+        if writing.given_up:
+            self._metrics.abandoned.inc()
         log_answer(writing.usage, writing.answer, ending)
         if ending is writing.cut:  # `drain` stores it, with all the others
             writing.answer.end(ending)
@@ -210,7 +217,10 @@ class Answers:
         storing = asyncio.create_task(self._keeper.close(writing, ending))
         await asyncio.wait([storing], timeout=pace.STORING_SECONDS)
         writing.answer.end(ending)
-        await storing
+        if not storing.done():
+            with self._metrics.unstored.track_inprogress():
+                await storing
+        storing.result()
 
     # Looking after them
 

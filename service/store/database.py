@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.store import deadlines
 from service.store.dialects import is_sqlite
+from service.store.meter import Meter
 from service.store.migrations import newest_version, upgrade, version_of
 from service.store.postgresql import PostgresServer
 from service.store.processes import LockedFiles, Processes, ProcessTable
@@ -47,7 +48,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = parse_url(url)
         self._path = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
-        self._server = SqliteFile(self._path) if self._path else PostgresServer(parsed)
+        self.meter = Meter()
+        self._server = SqliteFile(self._path, self.meter) if self._path else PostgresServer(parsed)
         self._failed_at = float("-inf")  # time.monotonic()
 
     @property
@@ -60,16 +62,16 @@ class Database:
 
         `patient`: for an operator's questions, which may take as long as there is data.
         """
-        with self._store_errors():
-            return await self._server.read(function, patient=patient)
+        with self._store_errors(), self.meter.timed("read", function) as timed:
+            return await self._server.read(timed, patient=patient)
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool = False) -> Result:
         """Run a transaction: committed at the end, rolled back by an exception or when it is cancelled before.
 
         It may be run again when what it did was undone, so it changes nothing but the database.
         """
-        with self._store_errors():
-            return await self._server.write(function, patient=patient)
+        with self._store_errors(), self.meter.timed("write", function) as timed:
+            return await self._server.write(timed, patient=patient)
 
     async def migrate(self) -> None:
         """Make or upgrade the tables. Safe when several processes start at once.

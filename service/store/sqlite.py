@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from service.store import deadlines
+from service.store.meter import Meter
 
 MOST_TOGETHER = 100  # calls in one transaction, so that the first of them does not wait for long
 
@@ -197,6 +198,10 @@ class _Reader(_Worker):
 class _Writer(_Worker):
     """What waits together is one transaction; in it each call has a savepoint, to which it may fall back alone."""
 
+    def __init__(self, engine: Engine, path: Path, name: str, meter: Meter) -> None:
+        super().__init__(engine, path, name)
+        self._meter = meter
+
     def _do(self, jobs: list[Job[Any]]) -> None:
         db = self._connection()
         # At once: a transaction that reads first and then writes is refused when another wrote. Raises where another
@@ -213,6 +218,7 @@ class _Writer(_Worker):
                 job.reopen()
                 self._attempt([job])
         else:
+            self._meter.committed(len(tell))
             for each in tell:
                 each()
 
@@ -239,7 +245,7 @@ class _Writer(_Worker):
 class SqliteFile:
     """A file, and the threads that use it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, meter: Meter) -> None:
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),
             creator=partial(_open, path),
@@ -247,7 +253,7 @@ class SqliteFile:
             hide_parameters=True,
         )
         self._reader = _Reader(self.engine, path, "database reader")
-        self._writer = _Writer(self.engine, path, "database writer")
+        self._writer = _Writer(self.engine, path, "database writer", meter)
 
     async def read(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
         return await self._reader.run(function, patient=patient)

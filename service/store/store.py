@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from service.store import closing, conversations, counters, keys, running, tenants, turns, usage
 from service.store.database import Database
+from service.store.meter import Meter
 from service.store.purge import delete_conversations, delete_usage, purge
 from service.store.records import (
     Access,
@@ -60,6 +61,11 @@ class Store:
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
         self._ping_error: StoreError | None = None
+
+    @property
+    def meter(self) -> Meter:
+        """What hears of the database's work."""
+        return self._database.meter
 
     async def migrate(self) -> None:
         """Make or upgrade the tables. Safe when several processes start at once. Raises SchemaMismatch."""

@@ -9,6 +9,7 @@ import random
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,8 @@ class Call:
     sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
     refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
     connecting: bool = field(default=False, init=False)
+    status: int | None = field(default=None, init=False)  # the HTTP status of the upstream's last response
+    retries: Counter[str] = field(default_factory=Counter, init=False)  # how often it was asked again, by why
     body: dict[str, Any] = field(init=False)  # as it was asked last
     _manners: Manners = field(init=False)
     _tried: set[Manners] = field(default_factory=set, init=False)
@@ -188,16 +191,17 @@ class Call:
             except httpx.ConnectError as error:
                 if self.stopped or not tries_left:
                     raise UpstreamFailed(f"no connection to the upstream: {_why(error)}") from None
-                wait = _backoff(tries_left)
+                wait, reason = _backoff(tries_left), "no_connection"
             except httpx.ProxyError:
                 raise UpstreamFailed("the proxy does not connect to the upstream; check UPSTREAM_PROXY") from None
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 stale = self._reused and time.monotonic() - self._sent_at < STALE_SECONDS
                 if self.stopped or tries_left < 2 or not stale:
                     raise
-                wait = 0.0  # the upstream had closed the idle connection
+                wait, reason = 0.0, "stale_connection"  # the upstream had closed the idle connection
                 client = self.fresh_client
             else:
+                self.status = response.status_code
                 self.refused = True  # whatever becomes of reading why
                 refusal = await refusal_of(response)
                 if refusal is None:
@@ -206,12 +210,14 @@ class Call:
                     return response
                 self._is_outage = response.status_code >= 500
                 if isinstance(refusal, Refusal) and self._adapt(refusal):
+                    self.retries["adapted"] += 1
                     deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
                     continue
-                wait = self._wait_after(response.status_code, refusal, tries_left)
+                wait, reason = self._wait_after(response.status_code, refusal, tries_left), "refused"
             finally:
                 self.connecting = False
             tries_left -= 1
+            self.retries[reason] += 1
             deadline.reschedule(self._last_moment)
             await asyncio.sleep(wait)
             deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)

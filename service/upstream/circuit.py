@@ -21,10 +21,15 @@ class Circuit:
         self._failures = 0
         self._try_at = 0.0  # time.monotonic()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has failed too often, and answered nothing since."""
+        return self._failures >= FAILURES_TO_OPEN
+
     def check(self) -> None:
         """Raises UpstreamFailed while the circuit is open."""
         wait = self._try_at - time.monotonic()
-        if self._failures >= FAILURES_TO_OPEN and wait > 0:
+        if self.is_open and wait > 0:
             raise UpstreamFailed("the upstream failed too often", retry_after=math.ceil(wait))
 
     def enter(self) -> None:
@@ -44,3 +49,8 @@ class Circuits:
 
     def of(self, endpoint: Endpoint) -> Circuit:
         return self._circuits.setdefault(endpoint, Circuit())
+
+    @property
+    def open_ones(self) -> int:
+        """How many are open."""
+        return sum(circuit.is_open for circuit in self._circuits.values())

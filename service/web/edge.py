@@ -117,9 +117,10 @@ def _record(request: Request, status: int) -> None:
     exchange.log(route, status)
     if service is None:  # the lifespan was not run
         return
-    service.metrics.requests.labels(route, status).inc()
+    service.metrics.requests.labels(route, status, exchange.error.code if exchange.error else "").inc()
     is_question = request.method == "POST" and request.url.path == f"{API}/chat"
     if exchange.error is not None and is_question and not exchange.has_answer:
+        service.metrics.refusals.labels(exchange.error.cause or exchange.error.code).inc()
         service.ledger.note(exchange.refusal(exchange.error))
 
 

@@ -20,11 +20,13 @@ from service.answers.register import Answers
 from service.demonstration import Demonstration
 from service.metrics import Metrics
 from service.settings import Settings
+from service.store.migrations import newest_version
 from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
 from service.upstream.clients import Upstream, connect_upstream
 from service.upstream.endpoint import Endpoint, endpoint_of
 from service.web.assets import Asset, asset_of, load_assets
+from service.web.gauges import Gauges
 from service.web.lag import LoopLag
 from service.web.openapi import openapi
 from service.web.start import log_misspelt, log_start
@@ -49,6 +51,7 @@ class Service:
     ledger: Ledger
     reads: Reads
     lag: LoopLag
+    gauges: Gauges
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
     drained: anyio.Event  # no answer is under way any more, and none begins
     demonstration: Demonstration | None
@@ -74,9 +77,11 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
     """
     mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()} if settings.demonstration else None
     async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
-        metrics = Metrics()
+        metrics, lag = Metrics(), LoopLag()
+        metrics.listen_to(store.meter)
+        metrics.build.labels(VERSION, newest_version()).set(1)
+        metrics.ready.set(1)
         answers = Answers(store, metrics, max_streams=settings.max_streams, resume_seconds=settings.resume_seconds)
-        metrics.open_answers.set_function(lambda: len(answers))
         service = Service(
             settings=settings,
             store=store,
@@ -86,7 +91,8 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
             metrics=metrics,
             ledger=Ledger(store),
             reads=Reads(),
-            lag=LoopLag(),
+            lag=lag,
+            gauges=Gauges(metrics, lag, upstream.circuits, settings.database_url),
             shutdown=anyio.Event(),
             drained=anyio.Event(),
             demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
@@ -104,17 +110,17 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
         keeping = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
         booking = asyncio.create_task(service.ledger.run(closing))
-        measuring = asyncio.create_task(service.lag.run())
-        metrics.loop_lag.set_function(lambda: service.lag.worst)
+        measuring = [asyncio.create_task(lag.run()), asyncio.create_task(service.gauges.run())]
         try:
             yield service
         finally:
             draining.cancel()
-            measuring.cancel()
+            for task in measuring:
+                task.cancel()
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([draining, keeping, sweeping, booking, measuring])
+            await asyncio.wait([draining, keeping, sweeping, booking, *measuring])
 
 
 def _log_own_origins(settings: Settings) -> None:

@@ -37,9 +37,14 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """The process can take questions: its database works and it is not shutting down."""
     service = service_of(request)
-    if service.shutdown.is_set():
-        raise errors.Restarting("draining", retry_after=1)
-    await service.store.recent_ping()
+    is_ready = False
+    try:
+        if service.shutdown.is_set():
+            raise errors.Restarting("draining", retry_after=1)
+        await service.store.recent_ping()
+        is_ready = True
+    finally:
+        service.metrics.ready.set(is_ready)
     return json_response(schema.Ready(status="ready"))
 
 
@@ -61,6 +66,7 @@ async def metrics(request: Request) -> Response:
     is_right = token is not None and hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
     if scheme.lower() != "bearer" or not is_right:
         raise errors.MetricsTokenWrong("no token, or a wrong one")
+    service_of(request).gauges.look()
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

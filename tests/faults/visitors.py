@@ -149,7 +149,7 @@ async def comes_back_while_connecting(play: Play) -> None:
             for task in first:
                 task.cancel()
             await asyncio.wait(first)
-            asked = 'chatbot_requests_total{route="/api/v1/chat",status="499"}'
+            asked = 'chatbot_requests_total{code="",route="/api/v1/chat",status="499"}'
 
             async def noticed() -> bool:
                 return (await here.first.metric(asked) or 0) >= count

@@ -1,0 +1,48 @@
+"""The metrics that are looked up, not counted: now and then, and the cheap ones again whenever somebody reads them."""
+
+import asyncio
+import os
+import resource
+from pathlib import Path
+
+from service.metrics import Metrics
+from service.store.urls import parse_url
+from service.upstream.circuit import Circuits
+from service.web.lag import LoopLag
+
+SECONDS = 5.0
+FILES = Path("/dev/fd")
+MEMORY = Path("/proc/self/statm")  # Linux alone has it
+
+
+class Gauges:
+    """Looks after the gauges of one process; `run` is to run beside everything else."""
+
+    def __init__(self, metrics: Metrics, lag: LoopLag, circuits: Circuits, database_url: str) -> None:
+        self._metrics = metrics
+        self._lag = lag
+        self._circuits = circuits
+        url = parse_url(database_url)
+        self._volume = Path(str(url.database)).parent if url.get_backend_name() == "sqlite" else None
+
+    async def run(self) -> None:
+        """Look every five seconds until cancelled; what asks the system, in a thread: a disk may hang."""
+        while True:
+            self.look()
+            await asyncio.to_thread(self._ask_system)
+            await asyncio.sleep(SECONDS)
+
+    def look(self) -> None:
+        """Set those that this process knows by itself."""
+        self._metrics.loop_lag.set(self._lag.worst)
+        self._metrics.open_circuits.set(self._circuits.open_ones)
+
+    def _ask_system(self) -> None:
+        self._metrics.open_files.set(sum(1 for _ in os.scandir(FILES)))
+        self._metrics.max_files.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if MEMORY.exists():
+            self._metrics.resident.set(int(MEMORY.read_text().split()[1]) * resource.getpagesize())
+        if self._volume is not None:
+            volume = os.statvfs(self._volume)
+            self._metrics.disk_free.labels("database").set(volume.f_bavail * volume.f_frsize)
+            self._metrics.disk_size.labels("database").set(volume.f_blocks * volume.f_frsize)
