@@ -21,7 +21,7 @@ FLOORS = (
         *("service.overlay", "service.variables", "service.widget_settings"),
     },
     {"service.store"},
-    {"service.tokens"},
+    {"service.tokens", "service.alarm"},
 )
 NEIGHBOURS_MAY_MEET = FLOORS[-3]
 UPWARDS = {("service.testing", "chatbot")}  # it runs the whole service, for other teams' tests

@@ -26,9 +26,10 @@ class Answer:
         self.sources: list[Source] = []  # what it cites
         self.hidden = Size()  # of what came and is not shown
         self.first_text_at: float | None = None  # time.monotonic()
+        self.length = 0  # characters so far
         self._pieces: list[str] = []
         self._ends: list[int] = []  # the position after each piece
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[bool]] = set()
 
     @classmethod
     def of(cls, turn: Turn) -> "Answer":
@@ -40,13 +41,10 @@ class Answer:
         answer.end_with(turn)
         return answer
 
-    @property
-    def length(self) -> int:
-        """Characters so far."""
-        return self._ends[-1] if self._ends else 0
-
     def text(self, after: int = 0) -> str:
         """The text after a position; empty when the position is at the end or beyond."""
+        if after >= self.length:
+            return ""
         first = bisect_right(self._ends, after)
         pieces = self._pieces[first:]
         if pieces and first > 0:
@@ -64,8 +62,9 @@ class Answer:
         if isinstance(part, str):
             if self.first_text_at is None:
                 self.first_text_at = time.monotonic()
+            self.length += len(part)
             self._pieces.append(part)
-            self._ends.append(self.length + len(part))
+            self._ends.append(self.length)
             self._wake()
         elif isinstance(part, Hidden):
             self.hidden += part.size
@@ -84,25 +83,19 @@ class Answer:
             self.sources = turn.sources or []
             self.end(ending_of(turn))
 
-    async def more(self, seconds: float) -> bool:
-        """Wait until there is more text or an ending. False when the seconds passed first."""
+    def waiter(self) -> asyncio.Future[bool]:
+        """Becomes true once there is more text or an ending. A reader that waits no longer ends it by itself."""
+        self._waiters = {each for each in self._waiters if not each.done()}
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-        return True
+        self._waiters.add(waiter)
+        return waiter
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiters:
+            waiters, self._waiters = self._waiters, set()
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(True)
 
 
 def ending_of(turn: Turn) -> Finish | ServiceError:

@@ -287,7 +287,7 @@ class Call:
             self._accept()
         ended = False
         async with aclosing(body_of(response)) as body:
-            async for data in body:
+            while data := await body.read():
                 before = decoder.steps
                 self._receive(decoder.feed(data))
                 if decoder.done:

@@ -2,8 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from typing import Protocol
 
 import httpx
 
@@ -21,11 +22,20 @@ ANSWER_TYPES = ("text/event-stream", "application/json", "text/plain", "applicat
 COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
 
 
-async def exhaust(body: AsyncIterator[bytes]) -> None:
+class Body(Protocol):
+    """A response's body; what it holds is closed with `aclose`."""
+
+    async def read(self) -> bytes:
+        """The next piece, empty at the end."""
+
+    async def aclose(self) -> None: ...
+
+
+async def exhaust(body: Body) -> None:
     """Read on to the end of a body that is all but over, so that its connection can be used again."""
     try:
         async with asyncio.timeout(AFTER_DONE_SECONDS):
-            async for _ in body:
+            while await body.read():
                 pass
     except (TimeoutError, httpx.HTTPError):
         return  # the connection is closed instead
@@ -73,7 +83,7 @@ async def _beginning(response: httpx.Response) -> bytes:
     beginning = bytearray()
     try:
         async with asyncio.timeout(2), aclosing(body_of(response)) as body:
-            async for data in body:
+            while data := await body.read():
                 beginning += data
                 if len(beginning) > MAX_ERROR_BODY_BYTES:
                     break
@@ -82,14 +92,34 @@ async def _beginning(response: httpx.Response) -> bytes:
     return bytes(beginning)
 
 
-async def body_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+def body_of(response: httpx.Response) -> Body:
     """The body, decompressed in bounded pieces if the upstream compressed it though it was not asked to."""
+    compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    direct: Body | None = response.extensions.get("body")  # of our own transport
+    if direct is not None and not compressed:
+        return direct
+    return _Iterated(_pieces_of(response, _Decompressor() if compressed else None))
+
+
+class _Iterated:
+    """A body that comes as an iterator gives it."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+        self.aclose = pieces.aclose
+
+    async def read(self) -> bytes:
+        async for piece in self._pieces:
+            if piece:
+                return piece
+        return b""
+
+
+async def _pieces_of(response: httpx.Response, decompressor: "_Decompressor | None") -> AsyncGenerator[bytes, None]:
     if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has decompressed
         async for piece in response.aiter_bytes():
             yield piece
         return
-    compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
-    decompressor = _Decompressor() if compressed else None
     async for piece in response.aiter_raw():
         if decompressor is None:
             yield piece

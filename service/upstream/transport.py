@@ -23,7 +23,11 @@ from service.upstream.connection import Connection, Origin, http11_log
 
 
 class Body(httpx.AsyncByteStream):
-    """A response's body. Closed before its end, it closes the connection."""
+    """A response's body. Closed before its end, it closes the connection.
+
+    Among the response's extensions, too, as `body`: whoever reads from it passes by the iterators that httpx puts one
+    around the other, which cost more than a token's parsing.
+    """
 
     def __init__(
         self, request: httpcore.Request, connection: Connection, release: Callable[[Connection], None]
@@ -31,13 +35,17 @@ class Body(httpx.AsyncByteStream):
         self._request = request
         self._connection = connection
         self._release = release
+        self._timeout: float | None = request.extensions.get("timeout", {}).get("read")
         self._is_closed = False
 
+    async def read(self) -> bytes:
+        """The next piece, empty at the end. Raises httpx.TransportError."""
+        return await self._connection.read(self._timeout)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        timeout = self._request.extensions.get("timeout", {}).get("read")
         try:
             async with Trace("receive_response_body", http11_log, self._request, {"request": self._request}):
-                while piece := await self._connection.read(timeout):
+                while piece := await self.read():
                     yield piece
         except BaseException:
             await self.aclose()
@@ -73,8 +81,8 @@ class Pool(httpcore.AsyncConnectionInterface):
         except BaseException:
             self._release(connection)
             raise
-        extensions = {"http_version": reader.version, "reason_phrase": reader.reason}
         body = Body(request, connection, self._release)
+        extensions = {"http_version": reader.version, "reason_phrase": reader.reason, "body": body}
         return httpcore.Response(reader.status, headers=reader.headers, content=body, extensions=extensions)
 
     async def _take(self, request: httpcore.Request) -> Connection:

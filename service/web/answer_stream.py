@@ -1,20 +1,25 @@
 """An answer as Server-Sent Events (WHATWG HTML, section 9.2)."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from functools import partial
 
 from pydantic import BaseModel
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from pydantic_core import to_json
+from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from service import errors, schema
+from service.alarm import Alarm
 from service.answers.answer import Answer
 from service.upstream.stream import Finish
 from service.web.connections import ABORT
+from service.web.exchange import Exchange
 from service.web.lifespan import Service
 from service.web.openapi import transcript
+
+PING = b": ping\n\n"
 
 log = logging.getLogger("chatbot")
 
@@ -34,52 +39,95 @@ EXAMPLES = {
 
 
 class AnswerStream(EventSourceResponse):
-    """An answer as events, from a position on. Whatever ends it, the reader is counted out."""
+    """An answer as events, from a position on. Whatever ends it, the reader is counted out.
+
+    sse-starlette notices that the visitor leaves or the service stops. Sending is done here: a token takes a fraction
+    of what an event object, a cancel scope and every middleware's `send` would cost it.
+    """
 
     def __init__(self, service: Service, answer: Answer, after: int) -> None:
-        self._events = _events(answer, after, service.settings.ping_seconds)
+        self._answer = answer
+        self._after = after
+        self._ping_seconds = service.settings.ping_seconds
+        self._waiter: asyncio.Future[bool] | None = None
         self._leave = partial(service.answers.leave, answer)
         super().__init__(
-            self._events,
+            iter(()),  # see _stream_response
             headers={"Cache-Control": "no-cache, no-store"},
-            sep="\n",
-            ping=0,  # `_events` pings, and only while nothing else is sent
+            ping=0,  # as for the others
             send_timeout=service.settings.send_timeout,
             shutdown_event=service.shutdown,
             shutdown_grace_period=service.settings.drain_seconds + 1,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._exchange: Exchange = scope["state"]["exchange"]
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
-            log.info("a reader was too slow", extra={"request_id": scope["state"]["exchange"].request_id})
+            log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
             abort = scope.get("extensions", {}).get(ABORT)
             if abort is not None:
                 abort()  # closing would wait until the reader has read what is buffered for it
         finally:
             self._leave()
-            await self._events.aclose()
+
+    async def _stream_response(self, send: Send) -> None:
+        """Send the head, then the events of the answer, in frames of all that there is, and pings in between."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            async with asyncio.timeout(None) as sending:
+                alarm = Alarm(partial(self._on_alarm, sending))  # one timer a stream, for pings and for slow readers
+                try:
+                    await self._send_events(self._exchange.send, alarm)
+                finally:
+                    alarm.stop()
+        except TimeoutError:
+            raise SendTimeoutError from None
+        self.active = False
+
+    async def _send_events(self, send: Send, alarm: Alarm) -> None:
+        answer, position = self._answer, self._after
+        frame = _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
+        while True:
+            if text := answer.text(position):
+                position += len(text)
+                frame += _message(text, position)
+            if answer.ending is not None:
+                break
+            if frame:
+                alarm.set(self.send_timeout)
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+                frame = b""
+            else:
+                alarm.set(self._ping_seconds)
+                self._waiter = answer.waiter()
+                if not await self._waiter:
+                    frame = PING
+                self._waiter = None
+        alarm.set(self.send_timeout)
+        await send({"type": "http.response.body", "body": frame + _last_events(answer), "more_body": False})
+
+    def _on_alarm(self, sending: asyncio.Timeout) -> None:
+        if self._waiter is None:
+            sending.reschedule(0)
+        elif not self._waiter.done():
+            self._waiter.set_result(False)
 
 
-async def _events(answer: Answer, after: int, ping_seconds: float) -> AsyncGenerator[ServerSentEvent, None]:
-    """The events of an answer: `start`, its text as it comes, what it cites, and exactly one of `done` or `error`."""
-    yield _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
-    position = after
-    while True:
-        if text := answer.text(position):
-            position += len(text)
-            yield _event("message", schema.MessageEvent(chunk=text), id=str(position))
-        elif answer.ending is not None:
-            if answer.sources:
-                yield _event("sources", schema.SourcesEvent(sources=schema.sources_of(answer.sources)))
-            yield _last_event(answer.ending)
-            return
-        elif not await answer.more(ping_seconds):
-            yield ServerSentEvent(comment="ping", sep="\n")
+def _message(text: str, position: int) -> bytes:
+    """A `message` event, made without a model: there is one for each token."""
+    return b'id: %d\nevent: message\ndata: {"chunk":%b}\n\n' % (position, to_json(text))
 
 
-def _last_event(ending: Finish | errors.ServiceError) -> ServerSentEvent:
+def _last_events(answer: Answer) -> bytes:
+    """What the answer cites, and exactly one of `done` or `error`."""
+    assert answer.ending is not None
+    sources = schema.SourcesEvent(sources=schema.sources_of(answer.sources)) if answer.sources else None
+    return (_event("sources", sources) if sources else b"") + _last_event(answer.ending)
+
+
+def _last_event(ending: Finish | errors.ServiceError) -> bytes:
     if isinstance(ending, errors.ServiceError):
         error = schema.ErrorEvent(code=ending.code, error=ending.detail)
         if ending.cause is not None:
@@ -94,5 +142,5 @@ def _last_event(ending: Finish | errors.ServiceError) -> ServerSentEvent:
     return _event("done", schema.DoneEvent(status=ending.status, usage=usage))
 
 
-def _event(name: str, data: BaseModel, id: str | None = None) -> ServerSentEvent:
-    return ServerSentEvent(schema.to_json(data), event=name, id=id, sep="\n")
+def _event(name: str, data: BaseModel) -> bytes:
+    return f"event: {name}\ndata: {schema.to_json(data)}\n\n".encode()

@@ -42,6 +42,7 @@ class EdgeMiddleware:
             method=request.method,
             address=request.client.host if request.client else "",
             origin=request.headers.get("origin"),
+            send=send,
         )
         status, has_begun = 500, False
 

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from starlette.types import Send
+
 from service.access.keys import Caller
 from service.access.limits import Limits
 from service.access.origins import is_origin
@@ -25,6 +27,7 @@ class Exchange:
     method: str
     address: str  # the visitor's; behind the proxies of FORWARDED_ALLOW_IPS, the one that they tell
     origin: str | None  # of the page that asks; for a widget's call, of the tenant's page around it
+    send: Send  # the server's own, past all middleware, which look at a response's head alone
     access: Access | None = None  # a Caller once the visitor is known, too
     allowed_origin: str | None = None  # of a tenant's page, which may read the response
     proof: str | None = None  # a new one, for the page of a widget

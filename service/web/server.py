@@ -1,6 +1,7 @@
 """uvicorn, which on SIGTERM lets the answers under way end, and which bounds its connections."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine
@@ -110,5 +111,6 @@ def run_server(
     app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
 ) -> None:
     """Serve an ASGI app on bound sockets until SIGTERM or SIGINT; see `make_server`."""
+    gc.freeze()  # what was imported stays: no collection has to look at it again
     with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
         make_server(app, settings, sockets, find_service).run()
