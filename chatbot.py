@@ -9,7 +9,7 @@
     GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
     GET    /widget.js, /widget.html, /assets/*   what the browser loads; /docs and /openapi.json for developers
     GET    /widget.mjs, /widget.d.ts        the same for applications, and its types
-    GET    /, /studio                       the demonstration page and the studio, without a provider's key
+    GET    /, /studio, /studio/...          the owner's pages, behind STUDIO_TOKEN; see service/web/owner/
 
 Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
 answers are written at a time; an answer takes at most ANSWER_TIMEOUT seconds and goes on for RESUME_SECONDS without a
@@ -52,7 +52,8 @@ from service.web.lifespan import run_service
 from service.web.listening import bind
 from service.web.openapi import ANYONE, LIMITED, STREAM, operation
 from service.web.operations import docs, health, metrics, openapi_json, ready
-from service.web.pages import asset, home, loader, studio, studio_preview, widget_html
+from service.web.owner.routes import owner_routes
+from service.web.pages import asset, loader, widget_html
 from service.web.problems import exception_handlers
 from service.web.requests import authenticate, exchange_of, read_body, resume_position, service_of
 from service.web.server import run_server
@@ -237,9 +238,7 @@ routes = [
     Route("/assets/{path:path}", asset),
     Route("/docs", docs),
     Route("/openapi.json", openapi_json),
-    Route("/", home),
-    Route("/studio", studio),
-    Route("/studio/preview", studio_preview),
+    *owner_routes,
 ]
 
 

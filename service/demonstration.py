@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from service.store.records import TenantNotFound
+from service.store.records import Tenant, TenantNotFound
 from service.store.store import Store
 from service.upstream.prompt import PAGE_FACTS, QUESTION_FOLLOWS
 
@@ -105,26 +105,39 @@ def is_for(origins: Sequence[str]) -> bool:
     return bool(origins) and all(map(LOCAL_ORIGIN.fullmatch, origins))
 
 
-async def set_up(store: Store, *, wanted: bool) -> Demonstration | None:
-    """Make the demonstration's tenants, for pages of this machine only, with fresh keys; or remove them.
+def is_own(tenant: Tenant) -> bool:
+    """Whether it is one of the demonstration's own tenants, and not an operator's of such a name."""
+    return tenant.name in (TENANT_NAME, STUDIO_NAME) and set(ORIGINS) <= set(tenant.origins)
+
+
+async def set_up(store: Store, owners_origins: Sequence[str] = ()) -> Demonstration:
+    """Make the demonstration's tenants with fresh keys, for pages of this machine and the owner's own.
 
     The studio's has no settings, so that a look is tried from where a new tenant's begins.
     """
-    if wanted:
-        return Demonstration(await _tenant(store, TENANT_NAME, WIDGET), await _tenant(store, STUDIO_NAME, {}))
+    origins = [*ORIGINS, *owners_origins]
+    return Demonstration(
+        await _tenant(store, TENANT_NAME, WIDGET, origins), await _tenant(store, STUDIO_NAME, {}, origins)
+    )
+
+
+async def remove(store: Store) -> None:
+    """Remove the demonstration's tenants."""
     for name in (TENANT_NAME, STUDIO_NAME):
         with suppress(TenantNotFound):
-            if (await store.get_tenant(name)).origins == ORIGINS:  # otherwise it is an operator's
+            if is_own(await store.get_tenant(name)):
                 await store.remove_tenant(name)
-    return None
 
 
-async def _tenant(store: Store, name: str, settings: dict[str, Any]) -> Embedded:
+async def _tenant(store: Store, name: str, settings: dict[str, Any], origins: list[str]) -> Embedded:
     try:
+        tenant = await store.get_tenant(name)
+        if is_own(tenant) and tenant.origins != origins:
+            await store.set_tenant(name, origins=origins)
         _, api_key = await store.rotate_keys(name, grace=timedelta(days=1))
         return Embedded((await store.get_widget(name)).id, api_key)
     except TenantNotFound:
-        _, widget, api_key = await store.add_tenant(name, settings, origins=ORIGINS)
+        _, widget, api_key = await store.add_tenant(name, settings, origins=origins)
         return Embedded(widget.id, api_key)
 
 

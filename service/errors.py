@@ -76,6 +76,13 @@ class MetricsTokenWrong(ServiceError):
     detail = "Send METRICS_TOKEN as a bearer token."
 
 
+class StudioTokenWrong(ServiceError):
+    status_code = 401
+    code = "studio_token_wrong"
+    challenge = "Bearer"
+    detail = "Sign in to the studio, or send STUDIO_TOKEN as a bearer token."
+
+
 class OriginNotAllowed(ServiceError):
     status_code = 403
     code = "origin_not_allowed"

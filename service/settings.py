@@ -25,7 +25,13 @@ from service.variables import FILE, read_file
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CHAT_PATH = "/chat/completions"
-SECRETS = ("openai_api_key", "database_url", "metrics_token", "upstream_proxy")  # each may be in a file, by NAME_FILE
+SECRETS = (
+    "openai_api_key",
+    "database_url",
+    "metrics_token",
+    "studio_token",
+    "upstream_proxy",
+)  # each may be in a file, by NAME_FILE
 MAX_ANSWER_TOKENS = 1_000_000
 DEFAULT_MAX_MESSAGE_CHARS = 4000
 MAX_RETENTION_DAYS = 36_500
@@ -174,6 +180,7 @@ class Settings(BaseSettings):
     public_url: Annotated[str, AfterValidator(_public_urls)] = ""
     log_format: Literal["text", "json"] = "text"
     metrics_token: Secret | None = None
+    studio_token: Secret | None = None
 
     openai_api_key: Secret | None = None
     openai_base_url: Annotated[str, AfterValidator(base_url)] | None = None
@@ -233,6 +240,11 @@ class Settings(BaseSettings):
     def public_origins(self) -> list[str]:
         """The origins of PUBLIC_URL, as browsers write them."""
         return list(dict.fromkeys("/".join(url.split("/")[:3]) for url in self.public_urls))
+
+    @property
+    def owners_origins(self) -> list[str]:
+        """Where the owner's pages are beside this machine's own names: behind STUDIO_TOKEN only."""
+        return self.public_origins if self.studio_token else []
 
     @property
     def demonstration(self) -> bool:

@@ -12,10 +12,11 @@ def visitor_id(tenant: Tenant, address: str) -> str:
 
     IPv6 counts by its /64, which usually is one subscriber's; IPv4 written as IPv6 counts as IPv4.
     """
-    return hashlib.blake2b(_visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
+    return hashlib.blake2b(visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
 
 
-def _visitor_network(address: str) -> str:
+def visitor_network(address: str) -> str:
+    """What counts as one visitor: an address, of IPv6 its /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

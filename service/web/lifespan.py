@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from service import demonstration, errors
 from service.access.limits import Reads
 from service.access.own_origins import OwnOrigins
+from service.access.owner import Attempts
 from service.access.refusals import Ledger
 from service.answers.register import Answers
 from service.demonstration import Demonstration
@@ -50,6 +51,7 @@ class Service:
     metrics: Metrics
     ledger: Ledger
     reads: Reads
+    attempts: Attempts
     lag: LoopLag
     gauges: Gauges
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
@@ -60,8 +62,11 @@ class Service:
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
         """Where a tenant's questions go. Raises NotSetUp when what it names is not there.
 
-        The demonstration answers on pages of this machine only: no visitor of a real site takes it for the real thing.
+        The demonstration answers on pages of this machine and of the owner only: no visitor of a real site takes it for
+        the real thing.
         """
+        if demonstration.is_own(tenant):
+            return Endpoint(demonstration.BASE_URL)
         if self.settings.demonstration and not (tenant.openai_key_env or tenant.openai_base_url_env):
             if not demonstration.is_for(tenant.origins):
                 raise errors.NotSetUp("no provider is set: set OPENAI_API_KEY, or OPENAI_BASE_URL")
@@ -75,7 +80,7 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
 
     Raises StoreError without a usable database.
     """
-    mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()} if settings.demonstration else None
+    mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()}
     async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
         metrics, lag = Metrics(), LoopLag()
         metrics.listen_to(store.meter)
@@ -91,11 +96,12 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
             metrics=metrics,
             ledger=Ledger(store),
             reads=Reads(),
+            attempts=Attempts(),
             lag=lag,
             gauges=Gauges(metrics, lag, upstream.circuits, settings.database_url),
             shutdown=anyio.Event(),
             drained=anyio.Event(),
-            demonstration=await demonstration.set_up(store, wanted=settings.demonstration),
+            demonstration=await _demonstration(store, settings),
             own_origins=OwnOrigins(settings.public_origins),
         )
         log_start(settings, VERSION)
@@ -121,6 +127,15 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
                 await answers.drain(0)
             closing.set()
             await asyncio.wait([draining, keeping, sweeping, booking, *measuring])
+
+
+async def _demonstration(store: Store, settings: Settings) -> Demonstration | None:
+    """The demonstration's widgets; beside a provider they are made when the owner opens a page that shows one."""
+    if settings.demonstration:
+        return await demonstration.set_up(store, settings.owners_origins)
+    if settings.studio_token is None:
+        await demonstration.remove(store)
+    return None
 
 
 def _log_own_origins(settings: Settings) -> None:

@@ -26,8 +26,13 @@ POLICY = (
     "font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types"
-DOCS_POLICY = DEMONSTRATION_POLICY = f"{POLICY}; frame-ancestors 'none'"
-STUDIO_POLICY = f"{POLICY}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
+DOCS_POLICY = f"{POLICY}; frame-ancestors 'none'"
+_SIGNING_OUT = POLICY.replace("form-action 'none'", "form-action 'self'")
+OWNER_POLICY = f"{_SIGNING_OUT}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
+DEMONSTRATION_POLICY = f"{_SIGNING_OUT}; frame-ancestors 'none'"
+SIGN_IN_POLICY = (
+    f"default-src 'none'; style-src 'self'; {IMAGES}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 PREVIEW_POLICY = f"{POLICY}; {TRUSTED_TYPES} a4-preview; frame-ancestors 'self'"
 # A cross-origin isolated page frames only what has both headers.
 FRAMED_ANYWHERE = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -87,7 +92,9 @@ def _in_single_quotes(text: str) -> str:
 
 def widget_policy(widget: Widget, tenant: Tenant) -> str:
     """That of the iframe's page, which only the tenant's own pages may frame."""
-    policy = POLICY.replace(IMAGES, _images(widget.settings))
+    # Only the owner sees the studio's: an image is tried there before it is among a tenant's settings.
+    images = f"{IMAGES} https:" if demonstration.is_own(tenant) else _images(widget.settings)
+    policy = POLICY.replace(IMAGES, images)
     return f"{policy}; {TRUSTED_TYPES} lit-html; frame-ancestors {frame_ancestors(tenant.origins)}"
 
 
@@ -121,47 +128,21 @@ async def widget_html(request: Request) -> Response:
     proof = make_proof(found[1], found[0].id)
     page = widget_page(service.assets["widget.html"], *found, proof, service.settings.max_message_chars)
     headers = page_headers(widget_policy(*found)) | FRAMED_ANYWHERE | {PROOF: proof}
-    return _asset_response(request, page, headers)
-
-
-async def home(request: Request) -> Response:
-    """The demonstration page, in demonstration mode only."""
-    return _embedding_page(request, "demo.html", DEMONSTRATION_POLICY, _demonstration(request).home)
-
-
-async def studio(request: Request) -> Response:
-    """Where an owner tries how a widget could look, in demonstration mode only."""
-    return _embedding_page(request, "studio.html", STUDIO_POLICY, _demonstration(request).studio)
-
-
-async def studio_preview(request: Request) -> Response:
-    """The website in the studio's frame, with the widget on it."""
-    return _embedding_page(request, "preview.html", PREVIEW_POLICY, _demonstration(request).studio)
-
-
-def _demonstration(request: Request) -> demonstration.Demonstration:
-    demonstration = service_of(request).demonstration
-    if demonstration is None:
-        raise errors.NotFound("a provider is set: there is no demonstration")
-    return demonstration
-
-
-def _embedding_page(request: Request, name: str, policy: str, widget: demonstration.Embedded) -> Response:
-    return page_response(request, embed(service_of(request).assets[name], widget), policy)
+    return asset_response(request, page, headers)
 
 
 def page_response(request: Request, page: Asset, policy: str) -> Response:
-    return _asset_response(request, page, page_headers(policy))
+    return asset_response(request, page, page_headers(policy))
 
 
 def file_response(request: Request, name: str, cache_control: str) -> Response:
     file = service_of(request).assets.get(name)
     if file is None:
         raise errors.NotFound("no such file")
-    return _asset_response(request, file, file_headers(cache_control))
+    return asset_response(request, file, file_headers(cache_control))
 
 
-def _asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
+def asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
     """The asset, compressed if the browser takes that, or 304 where it has this version already."""
     headers["ETag"] = asset.etag
     if asset.is_named_in(request.headers.get("if-none-match", "")):

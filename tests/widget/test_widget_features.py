@@ -751,7 +751,13 @@ def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_p
     told = set(" ".join(lists).split())
     by_a_program = {"bad_request", "malformed_json", "method_not_allowed", "unsupported_media_type", "message_id_taken"}
     before_it_is_read = {"request_timeout", "head_too_large"}
-    elsewhere = {"metrics_token_wrong", "conversation_not_found", "conversation_changed", "not_found"}
+    elsewhere = {
+        "metrics_token_wrong",
+        "studio_token_wrong",
+        "conversation_not_found",
+        "conversation_changed",
+        "not_found",
+    }
     assert every_error().keys() - told == by_a_program | before_it_is_read | elsewhere
 
 

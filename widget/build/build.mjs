@@ -167,6 +167,11 @@ await page('studio.html', {
   'studio.css': await style('studio.css'),
   'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash:6].js'),
 });
+await page('sign-in.html', {
+  'icon.svg': icon,
+  'base.css': base,
+  'sign-in.css': await style('sign-in.css'),
+});
 await page('preview.html', {
   'preview.css': await style('preview.css'),
   'preview.js': await bundle('pages/preview.ts', 'iife', 'assets/studio-preview-[hash:6].js'),

@@ -1,0 +1,148 @@
+"""Who may see the owner's pages: with STUDIO_TOKEN or a session, or, while no token is set, from this machine only.
+
+Nothing is given to a page of another origin, and nothing to a frame.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from functools import wraps
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import errors
+from service.access import owner
+from service.access.origins import own_origin
+from service.access.own_origins import LOOPBACK
+from service.web.requests import exchange_of, service_of
+
+COOKIE = "a4_studio"
+SECURE_COOKIE = f"__Host-{COOKIE}"  # browsers take it over https and for the whole host only (RFC 6265bis, 4.1.3.2)
+SAFE_METHODS = ("GET", "HEAD")
+FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
+# What proxies add: a request that has one is not of this machine, whatever its address says.
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+PRIVATE = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+NO_PAGE_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def is_owner(request: Request) -> bool:
+    """Whether the request is the owner's. Raises VisitorRateLimited after too many wrong tokens."""
+    service = service_of(request)
+    if service.settings.studio_token is None:
+        return is_of_this_machine(request)
+    token = service.settings.studio_token.get_secret_value()
+    given = _bearer(request)
+    if given is not None:
+        return service.attempts.is_right(token, given, exchange_of(request).address)
+    return owner.is_session(token, request.cookies.get(cookie_name(request), ""))
+
+
+def refusal(request: Request) -> errors.ServiceError:
+    """What to raise for somebody who is not the owner."""
+    if service_of(request).settings.studio_token is None:
+        return errors.NotFound("no STUDIO_TOKEN is set, and the request is not of this machine")
+    return errors.StudioTokenWrong("no session, or a wrong token")
+
+
+def owner_api(endpoint: Endpoint) -> Endpoint:
+    """An endpoint that answers the owner's own pages, and programs with the token.
+
+    Raises OriginNotAllowed, StudioTokenWrong, NotFound or VisitorRateLimited.
+    """
+
+    @wraps(endpoint)
+    async def guarded(request: Request) -> Response:
+        check_same_origin(request)
+        if not is_owner(request):
+            raise refusal(request)
+        response = await endpoint(request)
+        response.headers.update(
+            {**PRIVATE, "Content-Security-Policy": NO_PAGE_POLICY, "X-Frame-Options": "DENY"},
+        )
+        return response
+
+    return guarded
+
+
+def check_same_origin(request: Request) -> None:
+    """Raises OriginNotAllowed for what another origin's page asks, and for a change of which nobody tells the origin.
+
+    Browsers tell it by `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata); a program has the token in a header, which
+    no browser adds by itself.
+    """
+    origins, site = request.headers.getlist("origin"), request.headers.get("sec-fetch-site")
+    if len(origins) > 1 or (origins and not _is_own(request, origins[0])):
+        raise _not_ours("another origin asks")
+    if site not in (None, "same-origin", "none"):
+        raise _not_ours("another site asks")
+    if request.method not in SAFE_METHODS and not origins and site != "same-origin" and _bearer(request) is None:
+        raise _not_ours("a change without an Origin")
+    check_not_framed(request)
+
+
+def check_navigation(request: Request) -> None:
+    """Raises OriginNotAllowed where a page is loaded by another site in any way but in a tab of its own."""
+    check_not_framed(request)
+    site, destination = request.headers.get("sec-fetch-site"), request.headers.get("sec-fetch-dest")
+    if site in ("cross-site", "same-site") and destination != "document":
+        raise _not_ours("another site asks")
+
+
+def check_not_framed(request: Request) -> None:
+    """Raises OriginNotAllowed for what is loaded into a frame."""
+    if request.headers.get("sec-fetch-dest") in FRAMES:
+        raise _not_ours("in a frame")
+
+
+def is_secure(request: Request) -> bool:
+    """Whether browsers reach the service by https, also where a proxy does not say so."""
+    public = service_of(request).settings.public_origins
+    return request.url.scheme == "https" or (bool(public) and all(url.startswith("https:") for url in public))
+
+
+def cookie_name(request: Request) -> str:
+    """Over https one that no other host, and nobody on the way, can set."""
+    return SECURE_COOKIE if is_secure(request) else COOKIE
+
+
+def is_of_this_machine(request: Request) -> bool:
+    """Whether somebody at this machine asks, and not a proxy on it.
+
+    The Host must be a loopback name: any other may be a stranger's that points here (DNS rebinding). Browsers never
+    speak HTTP/1.0, as nginx does unless told otherwise.
+    """
+    try:
+        address = ipaddress.ip_address(exchange_of(request).address)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (
+        (mapped or address).is_loopback
+        and LOOPBACK.fullmatch(request.headers.get("host", "").lower()) is not None
+        and request.scope["http_version"] != "1.0"
+        and not any(name in request.headers for name in FORWARDED)
+        and all(LOOPBACK.fullmatch(url.partition("://")[2]) for url in service_of(request).settings.public_origins)
+    )
+
+
+def _is_own(request: Request, origin: str) -> bool:
+    """A name that points here without being ours has no session, and is no loopback name: see `is_of_this_machine`."""
+    known = service_of(request).settings.public_origins
+    return origin in known or origin == own_origin(request.url.scheme, request.headers.get("host", ""))
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _not_ours(reason: str) -> errors.OriginNotAllowed:
+    return errors.OriginNotAllowed(f"an owner's page: {reason}", detail="Only the service's own pages may do this.")

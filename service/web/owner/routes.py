@@ -1,0 +1,21 @@
+"""Where the owner's pages are, and what they ask."""
+
+from starlette.routing import Route
+
+from service.web.owner import pages, tenants
+
+OWNER_API = "/studio/api"
+TENANT = f"{OWNER_API}/tenants/{{widget_id}}"
+
+owner_routes = [
+    Route("/", pages.home),
+    Route("/studio", pages.studio),
+    Route("/studio/preview", pages.studio_preview),
+    Route("/studio/conversations", pages.conversations),
+    Route("/studio/sign-in", pages.sign_in, methods=["POST"]),
+    Route("/studio/sign-out", pages.sign_out, methods=["POST"]),
+    Route(f"{OWNER_API}/tenants", tenants.list_tenants),
+    Route(TENANT, tenants.read_tenant),
+    Route(f"{TENANT}/look", tenants.set_look, methods=["PUT"]),
+    Route(f"{TENANT}/keys", tenants.make_key, methods=["POST"]),
+]
