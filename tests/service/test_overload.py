@@ -283,3 +283,20 @@ async def test_a_refusal_of_many_fields_lists_some_in_few_bytes(client: Client) 
     async with client.stream("POST", "/api/v1/chat", json_body=long) as response:
         assert response.status == 422
         assert len(await response.body()) < 10_000
+
+
+async def test_asking_often_whether_it_is_ready_makes_no_work(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred questions at once are one look at the database."""
+    database = client.state["service"].store._database
+    pings = 0
+    ping = database.ping
+
+    async def counted() -> None:
+        nonlocal pings
+        pings += 1
+        await ping()
+
+    monkeypatch.setattr(database, "ping", counted)
+    answers = await asyncio.gather(*(client.request("GET", "/api/v1/ready") for _ in range(100)))
+    assert {response.status for response, _ in answers} == {200}
+    assert pings <= 2

@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
+from service.store.records import UsageGroup
 from service.upstream.event_stream import EventStreamDecoder
 from service.upstream.sockets import open_socket
 
@@ -189,10 +190,22 @@ class Client:
             assert r.status == 200, await r.body()
             return await r.answer()
 
+    async def status(self, address: str, **fields: object) -> int:
+        """Ask "Hi" as a visitor of this address; the status."""
+        response, _ = await self.request("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}, address=address)
+        return response.status
+
     async def charged(self) -> int:
         """The tokens that the tenant was charged so far."""
         (total,) = await self.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ())
         return int(total.charged)
+
+    async def usage(self, *by: UsageGroup) -> dict[Any, int]:
+        """The questions in the books, refused ones too."""
+        service = self.state["service"]
+        await service.ledger.flush()
+        totals = await service.store.usage("shop", datetime.now(UTC) - timedelta(days=1), by)
+        return {total.group if len(by) > 1 else total.group[0]: total.requests for total in totals}
 
     async def until_idle(self) -> None:
         """Wait until no answer is under way."""

@@ -1,0 +1,160 @@
+"""Questions that are taken back, and answers that are asked for again: which of them shows."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from databases import ask, begin, finish, used
+from databases import store as store
+from databases import tenant as tenant
+from service.store.records import (
+    ConversationChanged,
+    Tenant,
+)
+from service.store.store import Store
+
+pytestmark = pytest.mark.each_database
+
+
+# Questions that are taken back
+
+
+async def test_what_replaced_a_question_that_was_taken_back_stands_alone(store: Store, tenant: Tenant) -> None:
+    """Asked again twice, the first time without reaching the provider."""
+    first = await ask(store, tenant, "Hello?", "One.")
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    dropped, second = [await begin(store, tenant, **again) for _ in range(2)]
+
+    await store.discard_turn(dropped.turn.id, used(tenant, dropped))
+    await finish(store, tenant, second, "Two.")
+
+    visible = await store.conversation(tenant.id, first.turn.conversation_id) or []
+    assert [turn.answer for turn in visible] == ["Two."]
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_without_text_it_gives_way_to_the_answer_before(store: Store, tenant: Tenant, ends_first: bool) -> None:
+    first = await ask(store, tenant, "Hello?", "One.")
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    dropped, second = [await begin(store, tenant, **again) for _ in range(2)]
+
+    if ends_first:
+        await finish(store, tenant, second, "", status="cancelled")
+    await store.discard_turn(dropped.turn.id, used(tenant, dropped))
+    if not ends_first:
+        await finish(store, tenant, second, "", status="cancelled")
+
+    visible = await store.conversation(tenant.id, first.turn.conversation_id) or []
+    assert [turn.answer for turn in visible] == ["One."]
+
+
+async def test_a_conversation_whose_only_question_was_taken_back_is_none(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, subject="ann")
+
+    await store.discard_turn(begun.turn.id, used(tenant, begun))
+
+    assert await store.conversations(tenant.id, "ann", newest=50) == []
+
+
+# Asking again
+
+
+async def test_a_regenerated_answer_takes_the_place_of_the_last(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given = {"conversation_id": first.turn.conversation_id}
+    last = await ask(store, tenant, "2", "two", **given)
+
+    again = await begin(store, tenant, "2", regenerate=True, **given)
+    assert again.turn.replaces == last.turn.id
+    assert [turn.answer for turn in again.history] == ["one"]
+    await finish(store, tenant, again, "deux")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.answer for turn in turns or []] == ["one", "deux"]
+    replaced = await store.find_turn(tenant.id, last.turn.id)
+    assert replaced is not None
+    assert replaced.hidden
+
+
+async def test_a_regenerated_answer_without_text_gives_the_place_back(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given = {"conversation_id": first.turn.conversation_id}
+    failed = await begin(store, tenant, "1", regenerate=True, **given)
+    await finish(store, tenant, failed, "", status="error", code="upstream_unreachable")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.answer for turn in turns or []] == ["one"]
+    ended = await store.find_turn(tenant.id, failed.turn.id)
+    assert ended is not None
+    assert (ended.status, ended.hidden) == ("error", True)
+    assert (await begin(store, tenant, "1", regenerate=True, **given)).turn.replaces == first.turn.id
+
+
+async def test_the_last_text_comes_back_over_several_failed_tries(store: Store, tenant: Tenant) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    second = await begin(store, tenant, "1", **given)
+    third = await begin(store, tenant, "1", **given)
+
+    await finish(store, tenant, second, "", status="cancelled")
+    running = await store.conversation(tenant.id, first.turn.conversation_id)
+    await finish(store, tenant, third, "", status="cancelled")
+    ended = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [turn.id for turn in running or []] == [third.turn.id]
+    assert [turn.id for turn in ended or []] == [first.turn.id]
+
+
+async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Store, tenant: Tenant) -> None:
+    first = await begin(store, tenant, "1")
+    await finish(store, tenant, first, "", status="error", code="upstream_failed")
+    again = await begin(store, tenant, "1", conversation_id=first.turn.conversation_id, regenerate=True)
+    await finish(store, tenant, again, "", status="error", code="upstream_timeout")
+
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [(turn.id, turn.code) for turn in turns or []] == [(again.turn.id, "upstream_timeout")]
+
+
+async def test_a_regenerated_answer_that_breaks_gives_the_place_back_but_one_that_was_stopped_does_not(
+    store: Store, tenant: Tenant
+) -> None:
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    broken = await begin(store, tenant, "1", **given)
+    await finish(store, tenant, broken, "o", status="error", code="upstream_interrupted")
+    after_a_break = await store.conversation(tenant.id, first.turn.conversation_id)
+    stopped = await begin(store, tenant, "1", **given)
+    await finish(store, tenant, stopped, "o", status="cancelled")
+    after_a_stop = await store.conversation(tenant.id, first.turn.conversation_id)
+
+    assert [turn.answer for turn in after_a_break or []] == ["one"]
+    assert [turn.answer for turn in after_a_stop or []] == ["o"]
+
+
+async def test_only_what_the_client_means_is_replaced(store: Store, tenant: Tenant) -> None:
+    """Another tab may have asked since: its question is nobody's to take away."""
+    first = await ask(store, tenant, "1", "one")
+    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    another_tab = await ask(store, tenant, "2", "two", conversation_id=first.turn.conversation_id)
+
+    with pytest.raises(ConversationChanged):
+        await begin(store, tenant, "1", replaces=[first.turn.id], **given)
+    never_stored = await begin(store, tenant, "3", replaces=[uuid.uuid4()], **given)
+    await finish(store, tenant, never_stored, "three")
+    meant = await begin(store, tenant, "3", replaces=[uuid.uuid4(), never_stored.turn.id], **given)
+    repeated = await begin(store, tenant, "3", message_id=meant.turn.id, replaces=[never_stored.turn.id], **given)
+
+    assert never_stored.turn.replaces is None
+    assert meant.turn.replaces == never_stored.turn.id
+    assert (repeated.is_new, repeated.turn.id) == (False, meant.turn.id)
+    turns = await store.conversation(tenant.id, first.turn.conversation_id)
+    assert [turn.id for turn in turns or []] == [first.turn.id, another_tab.turn.id, meant.turn.id]
+
+
+async def test_regenerating_where_nothing_was_asked_just_asks(store: Store, tenant: Tenant) -> None:
+    begun = await begin(store, tenant, "1", regenerate=True)
+
+    assert begun.is_new
+    assert begun.turn.replaces is None
