@@ -19,7 +19,13 @@ from pydantic_settings import (
 )
 
 from service.overlay import parse_part
-from service.store.records import DAY_SECONDS, DEFAULT_HISTORY_CHARS, DEFAULT_HISTORY_TURNS, LARGEST_INTEGER
+from service.store.records import (
+    DAY_SECONDS,
+    DEFAULT_HISTORY_CHARS,
+    DEFAULT_HISTORY_TURNS,
+    DEFAULT_POOL_SIZE,
+    LARGEST_INTEGER,
+)
 from service.store.urls import parse_url
 from service.variables import FILE, read_file
 
@@ -191,6 +197,7 @@ class Settings(BaseSettings):
     system_prompt: str = DEFAULT_SYSTEM_PROMPT  # empty: none is sent
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///chatbot.db"
+    database_pool_size: int = Field(default=DEFAULT_POOL_SIZE, ge=1, le=1000)  # connections to PostgreSQL
     retention_days: int = Field(default=30, ge=0, le=MAX_RETENTION_DAYS)
 
     max_message_chars: Count = DEFAULT_MAX_MESSAGE_CHARS

@@ -21,7 +21,14 @@ from service.store.meter import Meter
 from service.store.migrations import newest_version, upgrade, version_of
 from service.store.postgresql import PostgresServer
 from service.store.processes import LockedFiles, Processes, ProcessTable
-from service.store.records import Conflict, SchemaMismatch, StoreError, StoreTimeout, StoreUnavailable
+from service.store.records import (
+    DEFAULT_POOL_SIZE,
+    Conflict,
+    SchemaMismatch,
+    StoreError,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from service.store.sqlite import SqliteFile
 from service.store.tables import conversations, counters, messages, probe, usage
 from service.store.urls import parse_url
@@ -45,11 +52,11 @@ class Database:
     What goes wrong is a StoreError, whichever database it is. No message bears data; the causes may.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool_size: int = DEFAULT_POOL_SIZE) -> None:
         parsed = parse_url(url)
         self._path = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
         self.meter = Meter()
-        self._server = SqliteFile(self._path, self.meter) if self._path else PostgresServer(parsed)
+        self._server = SqliteFile(self._path, self.meter) if self._path else PostgresServer(parsed, pool_size)
         self._failed_at = float("-inf")  # time.monotonic()
 
     @property

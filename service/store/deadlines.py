@@ -9,4 +9,7 @@ COMMIT = 3.0
 BUSY = 3.0  # SQLite's wait for another process that writes
 CONNECT = 3.0  # to a server
 STATEMENT = 4  # of a server, in whole seconds
+SILENCE = 2.0  # after which a connection to a server is asked whether it still works
+PING = 1.0  # for the answer to that
+CLOSE = 0.5  # of a connection to a server
 FAILING = 2 * DEADLINE  # how long a failure explains what is late

@@ -1,46 +1,87 @@
-"""PostgreSQL: a bounded pool of asyncpg's connections, opened when they are first needed."""
+"""PostgreSQL: a bounded pool of asyncpg's connections, opened when they are first needed.
+
+A pooler such as PgBouncer may stand between, which gives each transaction another connection of the server's.
+"""
 
 import asyncio
+import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.store import deadlines
+from service.store.records import DEFAULT_POOL_SIZE
+from service.store.urls import STATEMENTS_OPTION
 
-POOL_SIZE = 8
+READ_ONLY = "25006"  # after a switchover, the server that was the primary
+# SQLSTATEs after which nothing works on the same connection: of a connection, of a server that stops, of one that
+# was a primary. https://www.postgresql.org/docs/current/errcodes-appendix.html
+DISCONNECTED = ("08", "57P01", "57P02", "57P03", READ_ONLY)
+# Seconds until the kernel finds out that nobody is at the other end: idle, between probes; and how many of those.
+KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 
 Result = TypeVar("Result")
 
 
-class PostgresServer:
-    """The connections to a server. No more than one statement is sent that a call did not ask for: its BEGIN."""
+class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
+    """asyncpg's, which also works through a pooler: then no statement has a name, and settings go with each BEGIN."""
 
-    def __init__(self, url: URL) -> None:
+    is_pooled = False
+    heard_at = 0.0  # time.monotonic(), when it was last known to work
+
+    async def prepare(self, query: str, *, name: str | None = None, **given: Any) -> Any:
+        """As asyncpg's. Without a name, it is parsed again in the round trip that executes it."""
+        return await super().prepare(query, name="" if self.is_pooled else name, **given)
+
+    async def execute(self, query: str, *args: Any, **given: Any) -> str:
+        """As asyncpg's, which begins transactions with it."""
+        if self.is_pooled and query.startswith("BEGIN"):
+            query += "".join(f"SET LOCAL {name} = '{value}';" for name, value in _settings().items())
+        return str(await super().execute(query, *args, **given))
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """As asyncpg's, which would wait for a dead server's good-bye without end."""
+        with suppress(TimeoutError):  # it is cut then
+            await super().close(timeout=deadlines.CLOSE)
+
+
+class PostgresServer:
+    """The connections to a server. No more than one statement is sent that a call did not ask for: its BEGIN.
+
+    A connection that was silent for a while is asked first whether it still works. When one is found dead, all that
+    have not worked since are given up.
+    """
+
+    def __init__(self, url: URL, pool_size: int = DEFAULT_POOL_SIZE) -> None:
+        self._lost_at = float("-inf")  # time.monotonic(), when a connection was last found dead
+        self._is_pooled = url.query.get(STATEMENTS_OPTION) == "0"
         self._engine = create_async_engine(
             url,
-            pool_size=POOL_SIZE,
+            pool_size=pool_size,
             max_overflow=0,
             pool_timeout=deadlines.DEADLINE,
             hide_parameters=True,
             connect_args={
-                "async_creator_fn": _connect_undisturbed,
+                "async_creator_fn": self._connect_undisturbed,
                 "timeout": deadlines.CONNECT,
-                "server_settings": {
-                    "application_name": "chatbot",
-                    "timezone": "UTC",
-                    "statement_timeout": f"{deadlines.STATEMENT}s",
-                    "idle_in_transaction_session_timeout": f"{deadlines.DEADLINE}s",
-                },
+                "connection_class": ServerConnection,
+                "statement_cache_size": 0,  # SQLAlchemy keeps the statements
+                "server_settings": {"application_name": "chatbot", "timezone": "UTC"},  # which PgBouncer takes
             },
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine, "checkout", _require_open)
+        event.listen(self.engine, "checkout", self._require_working)
+        event.listen(self.engine, "checkin", _note_use)
+        event.listen(self.engine, "handle_error", self._give_up_the_dead)
 
     @property
     def engine(self) -> Engine:
@@ -50,58 +91,140 @@ class PostgresServer:
         """Each query sees what is committed when it starts."""
         if patient:
             return await self.write(function, patient=True)  # a transaction: what it sets is gone with it
-        async with asyncio.timeout(deadlines.DEADLINE):
-            try:
-                return await self._read(function)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-            return await self._read(function)
-
-    async def _read(self, function: Callable[[Connection], Result]) -> Result:
-        async with self._reader.connect() as db:
-            return await db.run_sync(function)
+        try:
+            async with asyncio.timeout(deadlines.DEADLINE):
+                for may_break in (True, False):
+                    async with self._reader.connect() as db:
+                        try:
+                            return await db.run_sync(function)
+                        except (DBAPIError, OSError) as error:
+                            if not (may_break and _is_of_connection(error)):
+                                raise
+        except TimeoutError:
+            self._lost_at = time.monotonic()
+            raise
+        raise AssertionError("the second try returns or raises")
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
         """A transaction. It is made once more if the connection breaks before anything can have been committed."""
-        async with asyncio.timeout(None if patient else deadlines.DEADLINE) as timeout:
-            for may_break in (True, False):
-                async with self._engine.connect() as db:
-                    try:
-                        if patient:
-                            await db.execute(text("SET LOCAL statement_timeout = 0"))
-                        result = await db.run_sync(function)
-                    except DBAPIError as error:
-                        if may_break and error.connection_invalidated:
-                            continue
-                        raise
-                    # Only its end tells whether a commit was made: one that has begun is given time of its own.
-                    if not patient:
-                        timeout.reschedule(asyncio.get_running_loop().time() + deadlines.COMMIT)
-                    await db.commit()
-                return result
+        try:
+            async with asyncio.timeout(None if patient else deadlines.DEADLINE) as timeout:
+                for may_break in (True, False):
+                    async with self._engine.connect() as db:
+                        try:
+                            if patient:
+                                await db.execute(text("SET LOCAL statement_timeout = 0"))
+                            result = await db.run_sync(function)
+                        except (DBAPIError, OSError) as error:
+                            if may_break and _is_of_connection(error):
+                                continue
+                            raise
+                        # Only its end tells whether a commit was made: one that has begun is given time of its own.
+                        if not patient:
+                            timeout.reschedule(asyncio.get_running_loop().time() + deadlines.COMMIT)
+                        await db.commit()
+                    return result
+        except TimeoutError:
+            self._lost_at = time.monotonic()
+            raise
         raise AssertionError("the second try returns or raises")
 
     async def close(self) -> None:
         await self._engine.dispose()
 
+    async def _connect_undisturbed(self, **given: Any) -> ServerConnection:
+        """Connect without being cancelled half way: asyncpg then leaves an error that is logged with a traceback."""
+        connecting = asyncio.create_task(self._connect(**given))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_discard)
+            raise
 
-def _require_open(connection: DBAPIConnection, *_: Any) -> None:
-    """Give up a connection that the server has closed meanwhile; the pool makes another one."""
-    if connection.driver_connection.is_closed():
+    async def _connect(self, **given: Any) -> ServerConnection:
+        connection: ServerConnection = await asyncpg.connect(**given)
+        try:
+            async with asyncio.timeout(deadlines.CONNECT):
+                connection.is_pooled = self._is_pooled or not await _set_up(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.heard_at = time.monotonic()
+        return connection
+
+    def _require_working(self, adapted: DBAPIConnection, *_: Any) -> None:
+        """Give up a connection that is closed or dead; the pool makes another one."""
+        connection: ServerConnection = adapted.driver_connection
+        if not connection.is_closed() and connection.heard_at > self._lost_at:
+            if time.monotonic() - connection.heard_at < deadlines.SILENCE:
+                return
+            if adapted.run_async(_answers):
+                return
+            self._lost_at = time.monotonic()
+        connection.terminate()
         raise DisconnectionError("The server has closed the connection.")
 
+    def _give_up_the_dead(self, context: ExceptionContext) -> None:
+        """Let SQLAlchemy drop a connection after an error that it does not know for one of the connection's."""
+        if str(getattr(context.original_exception, "sqlstate", "")).startswith(DISCONNECTED):
+            context.is_disconnect = True
+        if context.is_disconnect:
+            self._lost_at = time.monotonic()
 
-async def _connect_undisturbed(**given: Any) -> asyncpg.Connection:
-    """Connect without being cancelled half way: asyncpg then leaves an error behind that is logged with a traceback."""
-    connecting = asyncio.create_task(asyncpg.connect(**given))
+
+async def _set_up(connection: ServerConnection) -> bool:
+    """Set what connections have here; returns whether this one is the server's own.
+
+    A pooler shares those of the server, and passes on a process number that is not the server's: what is set then ends
+    with this statement.
+    """
+    if found := connection._transport.get_extra_info("socket"):
+        keep_alive(found)
+    direct = f"pg_backend_pid() = {int(connection.get_server_pid())}"
+    settings = "".join(f", set_config('{name}', '{value}', NOT {direct})" for name, value in _settings().items())
+    return bool(await connection.fetchval(f"SELECT {direct}{settings}"))
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Let the kernel find out when the other end is gone, as behind a firewall that forgets: in about 20 seconds."""
+    if connected.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # for what was sent; in milliseconds
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(deadlines.CONNECT * 1000))
+
+
+def _settings() -> dict[str, str]:
+    """Of each connection: nothing that a process left behind holds a lock for long."""
+    return {
+        "statement_timeout": f"{deadlines.STATEMENT}s",
+        "idle_in_transaction_session_timeout": f"{deadlines.DEADLINE}s",
+    }
+
+
+def _is_of_connection(error: DBAPIError | OSError) -> bool:
+    """Whether another connection may do better."""
+    return isinstance(error, OSError) or error.connection_invalidated
+
+
+async def _answers(connection: ServerConnection) -> bool:
+    """Whether the server is there."""
     try:
-        return await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        connecting.add_done_callback(_discard)
-        raise
+        async with asyncio.timeout(deadlines.PING):
+            await connection.execute("SELECT 1")
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    return True
 
 
-def _discard(connecting: asyncio.Task[asyncpg.Connection]) -> None:
+def _note_use(adapted: DBAPIConnection | None, _: ConnectionPoolEntry) -> None:
+    if adapted is not None:
+        adapted.driver_connection.heard_at = time.monotonic()
+
+
+def _discard(connecting: asyncio.Task[ServerConnection]) -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().terminate()

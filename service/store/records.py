@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 LARGEST_INTEGER = 2**31 - 1  # that a column of whole numbers holds
 DAY_SECONDS = 86_400
+DEFAULT_POOL_SIZE = 8  # connections of a process to PostgreSQL
 DEFAULT_HISTORY_TURNS = 20
 DEFAULT_HISTORY_CHARS = 32_000
 INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell

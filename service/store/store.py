@@ -21,6 +21,7 @@ from service.store.database import Database
 from service.store.meter import Meter
 from service.store.purge import delete_conversations, delete_usage, purge
 from service.store.records import (
+    DEFAULT_POOL_SIZE,
     Access,
     ConversationSummary,
     CutTurn,
@@ -55,8 +56,8 @@ Result = TypeVar("Result")
 class Store:
     """The database that a URL names. One per process. Raises ValueError when the URL names none that it can use."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, pool_size: int = DEFAULT_POOL_SIZE) -> None:
+        self._database = Database(url, pool_size)
         self._processes = self._database.processes()
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
@@ -421,9 +422,9 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[Store]:
+async def open_store(url: str, pool_size: int = DEFAULT_POOL_SIZE) -> AsyncIterator[Store]:
     """The database of this URL with its tables made or upgraded, closed at the end. Raises StoreError, ValueError."""
-    store = Store(url)
+    store = Store(url, pool_size)
     try:
         await store.migrate()
         yield store

@@ -81,7 +81,8 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
     Raises StoreError without a usable database.
     """
     mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()}
-    async with connect_upstream(settings, mounts) as upstream, open_store(settings.database_url) as store:
+    pool = settings.database_url, settings.database_pool_size
+    async with connect_upstream(settings, mounts) as upstream, open_store(*pool) as store:
         metrics, lag = Metrics(), LoopLag()
         metrics.listen_to(store.meter)
         metrics.build.labels(VERSION, newest_version()).set(1)

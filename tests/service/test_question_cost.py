@@ -3,8 +3,9 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 import respx
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from client import Client
 from conftest import Serve
+from poolers import pgbouncer
 from service.testing.chunks import answer, streamed
 
 LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per_day": 10_000_000}
@@ -22,6 +24,7 @@ LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the question asks the database: what looks after answers and old data does so once, at the start."""
     monkeypatch.setattr("service.answers.pace.TICK_SECONDS", 3600)
+    monkeypatch.setattr("service.store.deadlines.SILENCE", 3600)
 
 
 class Wire:
@@ -67,9 +70,16 @@ async def ask(client: Client, conversation_id: str | None = None) -> str:
     return str(got.events[0].data["conversation_id"])
 
 
+@pytest.fixture(params=["direct", "pgbouncer"])
+def server_url(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[str]:
+    """A database by its server's own address, or through PgBouncer."""
+    with pgbouncer(database_url, tmp_path) if request.param == "pgbouncer" else nullcontext(database_url) as url:
+        yield url
+
+
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_a_question_is_four_round_trips_to_a_server_before_it_is_asked_and_four_after(
-    serve: Serve, database_url: str, upstream: respx.Route
+    serve: Serve, server_url: str, upstream: respx.Route
 ) -> None:
     """One for the key; the transaction's beginning, its only statement and its end; two statements after the answer.
 
@@ -77,7 +87,7 @@ async def test_a_question_is_four_round_trips_to_a_server_before_it_is_asked_and
     """
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with (
-        wire_to(database_url) as (wire, url),
+        wire_to(server_url) as (wire, url),
         serve(database_url=url, tenant=LIMITED, retention_days=0) as client,
     ):
         await ask(client, await ask(client))  # the statements are prepared once

@@ -1,0 +1,134 @@
+"""PostgreSQL as it is run: behind PgBouncer, switched over, and over networks that forget connections."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.pool import QueuePool
+
+from databases import ask, begin
+from databases import store as store
+from databases import tenant as tenant
+from poolers import forgetful_network, pgbouncer
+from service.store.records import Tenant
+from service.store.store import Store
+
+pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
+    with pgbouncer(database_url, tmp_path) as url:
+        yield url
+
+
+async def test_many_ask_at_once_through_pgbouncer(pooled_url: str) -> None:
+    """More connections than PgBouncer has of the server's, so that one transaction follows another on any of them."""
+    store = Store(pooled_url, pool_size=16)
+    await store.migrate()
+    tenant, _, api_key = await store.add_tenant("shop")
+
+    for _ in range(3):
+        begun = await asyncio.gather(*(ask(store, tenant) for _ in range(40)))
+        access = await asyncio.gather(*(store.find_access(api_key) for _ in range(40)))
+
+    assert len({one.turn.id for one in begun}) == 40
+    assert all(one and one.tenant == tenant for one in access)
+    await store.close()
+
+
+async def test_a_transaction_through_pgbouncer_has_the_deadlines_of_any_other(pooled_url: str) -> None:
+    """And leaves none of them to whoever gets the connection next."""
+    store = Store(pooled_url, pool_size=1)
+    names = ("statement_timeout", "idle_in_transaction_session_timeout")
+
+    def look(db: Connection) -> list[str]:
+        return [db.scalar(text(f"SHOW {name}")) or "" for name in names]
+
+    within = await store._database.write(look)
+    without = await store._database.read(look)
+
+    assert within == ["1min", "1min"]
+    assert without == ["0", "0"]
+    await store.close()
+
+
+async def test_a_connection_to_a_primary_that_became_read_only_is_made_anew(store: Store, tenant: Tenant) -> None:
+    """As after a switchover, when the address leads to the new primary already; nobody's question fails."""
+
+    def become_read_only(db: Connection) -> None:
+        db.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+
+    await asyncio.gather(*(store._database.write(become_read_only) for _ in range(8)))
+
+    assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(8))))
+
+
+async def test_connections_that_the_network_forgot_are_made_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a silence they are asked first; the one that was found dead takes the others with it."""
+    async with forgetful_network(database_url) as (network, url):
+        store = Store(url)
+        tenant, _, _ = await store.add_tenant("shop")
+        await asyncio.gather(*(store.ping() for _ in range(8)))
+        pool = store._database.engine.pool
+        assert isinstance(pool, QueuePool)
+        open_before = pool.checkedin()
+        monkeypatch.setattr("service.store.deadlines.SILENCE", 0)
+        assert network.forget() >= open_before > 1
+
+        assert (await begin(store, tenant)).is_new
+        monkeypatch.setattr("service.store.deadlines.PING", 3600)  # from here on nobody may wait for a dead one
+        async with asyncio.timeout(30):
+            for _ in range(open_before):
+                assert (await begin(store, tenant)).is_new
+
+        network.forget()
+        async with asyncio.timeout(30):
+            await store.close()
+
+
+async def test_a_call_that_the_network_swallowed_leaves_no_dead_connection_for_the_next(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with forgetful_network(database_url) as (network, url):
+        store = Store(url)
+        await asyncio.gather(*(store.ping() for _ in range(8)))
+        network.forget()
+        monkeypatch.setattr("service.store.deadlines.DEADLINE", 1)
+        results = await asyncio.gather(store.ping(), return_exceptions=True)
+        monkeypatch.setattr("service.store.deadlines.DEADLINE", 60)
+
+        assert isinstance(results[0], Exception)
+        for _ in range(8):
+            await store.ping()
+        await store.close()
+
+
+async def test_the_kernel_looks_after_each_connection(store: Store) -> None:
+    def look(db: Connection) -> tuple[int, int]:
+        connection: Any = db.connection.driver_connection
+        connected = connection._transport.get_extra_info("socket")
+        return (
+            connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+        )
+
+    is_on, idle_seconds = await store._database.read(look)
+    assert is_on == 1
+    assert idle_seconds <= 30
+
+
+async def test_a_store_has_as_many_connections_as_it_may(database_url: str) -> None:
+    store = Store(database_url, pool_size=2)
+    await asyncio.gather(*(store.ping() for _ in range(20)))
+
+    pool = store._database.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedin() == 2
+    await store.close()
