@@ -57,6 +57,7 @@ from service.web.pages import asset, loader, widget_html
 from service.web.problems import exception_handlers
 from service.web.requests import authenticate, exchange_of, read_body, resume_position, service_of
 from service.web.server import run_server
+from service.web.start import tell_failure
 
 __all__ = ["Settings", "create_app"]
 
@@ -196,7 +197,7 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
         claims=caller.identity.claims if caller.identity else None,
         reservation=begun.reservation,
     )
-    service.answers.start(answer, call, begun.turn.number, writer, usage, exchange_of(request).began)
+    service.answers.start(answer, call, begun.turn.number, writer, usage, tenant.name, exchange_of(request).began)
     return answer
 
 
@@ -278,19 +279,19 @@ def main() -> int:
     try:
         settings = load_settings()
     except ValueError as error:
-        print(f"chatbot: {error}", file=sys.stderr)
+        tell_failure(str(error))
         return 2
     configure_logging(settings.log_format)
     try:
         asyncio.run(_make_tables(settings))
     except records.StoreError as error:
-        print(f"chatbot: DATABASE_URL: {error}", file=sys.stderr)
+        tell_failure(f"DATABASE_URL: {error}")
         return 1
     try:
         sockets = bind(settings.host, settings.port)
     except OSError as error:
         place = f"{settings.host}, port {settings.port}"
-        print(f"chatbot: HOST, PORT: cannot listen on {place}: {error.strerror}", file=sys.stderr)
+        tell_failure(f"HOST, PORT: cannot listen on {place}: {error.strerror}")
         return 1
     app = create_app(settings)
     run_server(app, settings, sockets, lambda: getattr(app.state, "service", None))

@@ -33,6 +33,7 @@ MAX_ERROR_CHARS = 200  # of a field's name, which a request may choose
 # What the examples speak of.
 CONVERSATION_ID = "5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11"
 MESSAGE_ID = "c1f3b1de-6a52-4e0c-8d0f-3f6f0f5d9a27"
+REQUEST_ID = "8f14e45fceea4a6b8d0f3f6f0f5d9a27"
 
 Seconds = Annotated[int, Field(ge=0)]
 Absent = SkipJsonSchema[None]
@@ -163,6 +164,16 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+Cause = Annotated[
+    str | Absent,
+    Field(
+        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
+        "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
+        exclude_if=_is_none,
+    ),
+]
+
+
 class Usage(Outgoing):
     """What the provider counted, in tokens."""
 
@@ -232,18 +243,14 @@ class ErrorEvent(Outgoing):
     """Event `error`, the last when the answer broke. The text is safe for a visitor."""
 
     model_config = examples(
-        {"code": "upstream_interrupted", "error": UpstreamInterrupted.detail},
-        {"code": "busy", "error": Busy.detail, "retry_after": 20},
+        {"code": "upstream_interrupted", "error": UpstreamInterrupted.detail, "request_id": REQUEST_ID},
+        {"code": "busy", "error": Busy.detail, "request_id": REQUEST_ID, "retry_after": 20},
     )
 
     code: str = Field(description="Stable; more may come.")
-    cause: str | Absent = Field(
-        default=None,
-        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
-        "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
-        exclude_if=_is_none,
-    )
+    cause: Cause = None
     error: str
+    request_id: str = Field(description="That of the response: it finds the request in the service's log.")
     retry_after: Seconds | Absent = Field(
         default=None, description="Seconds after which trying again makes sense.", exclude_if=_is_none
     )
@@ -270,6 +277,7 @@ class Problem(Outgoing):
             "status": 404,
             "detail": NotFound.detail,
             "code": NotFound.code,
+            "request_id": REQUEST_ID,
         },
     )
 
@@ -278,12 +286,8 @@ class Problem(Outgoing):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What happened, safe for a visitor.")
     code: str = Field(description="Stable; more may come.")
-    cause: str | Absent = Field(
-        default=None,
-        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
-        "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
-        exclude_if=_is_none,
-    )
+    request_id: str = Field(description="As `X-Request-ID`: it finds the request in the service's log.")
+    cause: Cause = None
     errors: list[FieldError] | Absent = Field(
         default=None, description="Of validation_failed only.", exclude_if=_is_none
     )
@@ -426,13 +430,16 @@ def sources_of(sources: Iterable[records.Source]) -> list[Source]:
     return [Source(**source) for source in sources]
 
 
-def problem_of(error: ServiceError) -> Problem:
-    """An error that is answered before the stream."""
+def problem_of(error: ServiceError, request_id: str = REQUEST_ID) -> Problem:
+    """An error that is answered before the stream; without an id, an example of one."""
     problem = Problem(
-        title=HTTPStatus(error.status_code).phrase, status=error.status_code, detail=error.detail, code=error.code
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        cause=error.cause,
     )
-    if error.cause is not None:
-        problem.cause = error.cause
     if isinstance(error, ValidationFailed):
         problem.errors = [FieldError(field=field, message=message) for field, message in error.errors]
     return problem

@@ -69,12 +69,14 @@ class Answers:
         writing = self._writings.get(message_id)
         return writing.answer.text() if writing else None
 
-    def start(self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow, began: float) -> None:
+    def start(
+        self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow, tenant: str, began: float
+    ) -> None:
         """Write `answer`, that of the turn of this number, by `call`. `began`: when its question came, monotonic.
 
         `usage` is recorded with its outcome before the readers hear of the end.
         """
-        writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, began)
+        writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, tenant, began)
         self._metrics.open_answers.set(len(self._writings))
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
@@ -210,7 +212,7 @@ class Answers:
         self._metrics.count_answer(writing.usage, call.status, writing.answer.hidden, call.retries)
         if writing.given_up:
             self._metrics.abandoned.inc()
-        log_answer(writing.usage, writing.answer, ending)
+        log_answer(writing, ending)
         if ending is writing.cut:  # `drain` stores it, with all the others
             writing.answer.end(ending)
             return

@@ -27,6 +27,7 @@ class Writing:
     turn: int  # its number
     writer: str  # who it is to the database
     usage: UsageRow
+    tenant: str  # its name, for the log
     began: float  # time.monotonic()
     task: asyncio.Task[None] | None = None
     readers: int = 0
@@ -165,14 +166,21 @@ def used_by(writing: Writing, ending: Finish | ServiceError) -> UsageRow:
     )
 
 
-def log_answer(usage: UsageRow, answer: Answer, ending: Finish | ServiceError) -> None:
+def log_answer(writing: Writing, ending: Finish | ServiceError) -> None:
+    """One line an answer: whose it is, how it ended and why, and how long it took. None of its text."""
+    usage, answer = writing.usage, writing.answer
     broke = isinstance(ending, ServiceError)
     log.log(
         logging.WARNING if broke else logging.INFO,
         "answer",
         extra={
             "request_id": usage.request_id,
+            "tenant": writing.tenant,
+            "key": usage.key_id,
+            "model": usage.model,
+            "conversation_id": str(answer.conversation_id),
             "message_id": str(answer.message_id),
+            "upstream_status": writing.call.status,
             "outcome": usage.outcome,
             "reason": str(ending) if broke else None,
             "finish_reason": ending.unknown_reason if isinstance(ending, Finish) else None,

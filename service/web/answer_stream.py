@@ -106,7 +106,8 @@ class AnswerStream(EventSourceResponse):
                     frame = PING
                 self._waiter = None
         alarm.set(self.send_timeout)
-        await send({"type": "http.response.body", "body": frame + _last_events(answer), "more_body": False})
+        last = _last_events(answer, self._exchange.request_id)
+        await send({"type": "http.response.body", "body": frame + last, "more_body": False})
 
     def _on_alarm(self, sending: asyncio.Timeout) -> None:
         if self._waiter is None:
@@ -120,16 +121,16 @@ def _message(text: str, position: int) -> bytes:
     return b'id: %d\nevent: message\ndata: {"chunk":%b}\n\n' % (position, to_json(text))
 
 
-def _last_events(answer: Answer) -> bytes:
+def _last_events(answer: Answer, request_id: str) -> bytes:
     """What the answer cites, and exactly one of `done` or `error`."""
     assert answer.ending is not None
     sources = schema.SourcesEvent(sources=schema.sources_of(answer.sources)) if answer.sources else None
-    return (_event("sources", sources) if sources else b"") + _last_event(answer.ending)
+    return (_event("sources", sources) if sources else b"") + _last_event(answer.ending, request_id)
 
 
-def _last_event(ending: Finish | errors.ServiceError) -> bytes:
+def _last_event(ending: Finish | errors.ServiceError, request_id: str) -> bytes:
     if isinstance(ending, errors.ServiceError):
-        error = schema.ErrorEvent(code=ending.code, error=ending.detail)
+        error = schema.ErrorEvent(code=ending.code, error=ending.detail, request_id=request_id)
         if ending.cause is not None:
             error.cause = ending.cause
         if ending.retry_after is not None:

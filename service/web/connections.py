@@ -7,6 +7,7 @@ stops: whoever sends many requests at once waits for the responses, and memory d
 import asyncio
 import logging
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -379,11 +380,17 @@ def _parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
 
 def _response(error: ServiceError) -> bytes:
     """An error as a whole response, where no application answers."""
-    problem = schema.to_json(schema.problem_of(error)).encode()
+    request_id = uuid.uuid4().hex
+    log.info(
+        "refused",
+        extra={"request_id": request_id, "status": error.status_code, "code": error.code, "reason": str(error)},
+    )
+    problem = schema.to_json(schema.problem_of(error, request_id)).encode()
     head = [
         f"HTTP/1.1 {error.status_code} {HTTPStatus(error.status_code).phrase}",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(problem)}",
+        f"X-Request-ID: {request_id}",
         "Connection: close",
     ]
     if error.retry_after is not None:

@@ -70,7 +70,7 @@ PARAMETERS: dict[str, tuple[str, JsonSchemaValue, str, str]] = {
 }
 # By name: schema, example, description.
 HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
-    "X-Request-ID": (TEXT, "8f14e45fceea4a6b8d0f3f6f0f5d9a27", "Names the request in the log; a proxy's is kept."),
+    "X-Request-ID": (TEXT, schema.REQUEST_ID, "Names the request in the log; a proxy's is kept."),
     "Cache-Control": (TEXT, "no-cache, no-store", "Who may keep the response, and for how long."),
     "X-Accel-Buffering": ({"const": "no"}, "no", "Has nginx pass on each event at once."),
     "Retry-After": (SECONDS, 20, "Seconds after which trying again makes sense."),

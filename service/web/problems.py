@@ -21,7 +21,7 @@ def problem(request: Request, error: errors.ServiceError) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     if error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
-    problem = schema.to_json(schema.problem_of(error))
+    problem = schema.to_json(schema.problem_of(error, exchange_of(request).request_id))
     return Response(problem, error.status_code, headers, "application/problem+json")
 
 

@@ -2,11 +2,13 @@
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
 from service.errors import NotSetUp
+from service.logs import configure_logging
 from service.overlay import is_variable
 from service.settings import DEFAULT_BASE_URL, SECRETS, Settings, variables
 from service.store.migrations import newest_version
@@ -26,6 +28,19 @@ LIKELY = {
     "OPENAI_QUERY": ("API_VERSION", "VERSION"),
     "OPENAI_HEADERS": ("ORGANIZATION", "ORG_ID", "ORG", "PROJECT", "PROJECT_ID", "EXTRA_HEADERS"),
 }
+
+
+def tell_failure(reason: str) -> None:
+    """Why the service does not start: one line on standard error, as JSON where LOG_FORMAT says so."""
+    try:
+        form = variables().get("log_format")
+    except (OSError, UnicodeDecodeError):  # of `.env`: that may be the reason
+        form = None
+    if form == "json":
+        configure_logging("json")
+        log.critical("the service does not start", extra={"reason": reason})
+    else:
+        print(f"chatbot: {reason}", file=sys.stderr)
 
 
 def log_start(settings: Settings, version: str) -> None:

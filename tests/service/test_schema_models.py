@@ -92,8 +92,10 @@ def test_a_body_has_the_fields_that_the_document_says(
 
 
 def test_optional_fields_are_left_out_when_there_is_nothing_to_say() -> None:
-    assert json.loads(to_json(ErrorEvent(code="internal", error="Sorry."))) == {"code": "internal", "error": "Sorry."}
-    assert json.loads(to_json(ErrorEvent(code="busy", error="Wait.", retry_after=0)))["retry_after"] == 0
+    event = ErrorEvent(code="busy", error="Wait.", request_id="1f")
+    assert json.loads(to_json(event)) == {"code": "busy", "error": "Wait.", "request_id": "1f"}
+    event.retry_after = 0
+    assert json.loads(to_json(event))["retry_after"] == 0
 
 
 def test_a_count_that_the_provider_did_not_send_is_null() -> None:
@@ -101,13 +103,14 @@ def test_a_count_that_the_provider_did_not_send_is_null() -> None:
 
 
 def test_a_problem_always_has_its_type() -> None:
-    problem = Problem(title="Not Found", status=404, detail="There is nothing here.", code="not_found")
+    problem = Problem(title="Not Found", status=404, detail="There is nothing here.", code="not_found", request_id="1f")
     assert json.loads(to_json(problem)) == {
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
         "detail": "There is nothing here.",
         "code": "not_found",
+        "request_id": "1f",
     }
     problem.errors = [FieldError(field="message", message="must contain something visible")]
     assert json.loads(to_json(problem))["errors"] == [{"field": "message", "message": "must contain something visible"}]
