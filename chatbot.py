@@ -4,6 +4,7 @@
     GET    /api/v1/conversations            the conversations of a visitor with a signed token
     GET    /api/v1/conversations/{id}       the turns of a conversation
     DELETE /api/v1/conversations/{id}       forget it
+    POST   /api/v1/conversations/{id}/handoff   send it to the site's owner
     POST   /api/v1/messages/{id}/stop       stop an answer
     POST   /api/v1/messages/{id}/feedback   rate an answer
     GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
@@ -48,6 +49,7 @@ from service.upstream.prompt import Prompt, with_facts
 from service.web.answer_stream import EXAMPLES, AnswerStream
 from service.web.conversations import conversation, conversations, feedback, stop
 from service.web.edge import API, EdgeMiddleware, preflight
+from service.web.handoff import handoff
 from service.web.lifespan import run_service
 from service.web.listening import bind
 from service.web.openapi import ANYONE, LIMITED, STREAM, operation
@@ -225,6 +227,7 @@ api_routes = [
     Route(f"{API}/chat", chat, methods=["POST"]),
     Route(f"{API}/conversations", conversations, methods=["GET"]),
     Route(f"{API}/conversations/{{conversation_id}}", conversation, methods=["GET", "DELETE"]),
+    Route(f"{API}/conversations/{{conversation_id}}/handoff", handoff, methods=["POST"]),
     Route(f"{API}/messages/{{message_id}}/stop", stop, methods=["POST"]),
     Route(f"{API}/messages/{{message_id}}/feedback", feedback, methods=["POST"]),
 ]

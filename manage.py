@@ -18,13 +18,14 @@ from service.commands.keys import keys
 from service.commands.tenants import tenants
 from service.commands.upstream import upstream
 from service.commands.usage import usage
+from service.commands.webhooks import webhooks
 from service.store.records import StoreError
 
 PROGRAM = "manage.py"
 
 commands = Group(
     help=(__doc__ or "").partition("\n")[0],
-    commands=[tenants, keys, conversations, usage, upstream, purge, backup, restore],
+    commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 

@@ -184,6 +184,14 @@ class ConversationChanged(ServiceError):
     detail = "Something else was asked in this conversation since. Read it again, and then ask."
 
 
+class HandoffNotSetUp(ServiceError):
+    """The tenant names no webhook, or not one that can be used."""
+
+    status_code = 409
+    code = "handoff_not_set_up"
+    detail = "This site does not take conversations in this way."
+
+
 class HeadTooLarge(ServiceError):
     status_code = 431
     code = "head_too_large"

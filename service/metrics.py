@@ -101,6 +101,12 @@ class Metrics:
             registry=registry,
         )
         self.charged = Counter("chatbot_charged_tokens", "Tokens that budgets were charged.", registry=registry)
+        self.webhooks = Counter(
+            "chatbot_webhooks",
+            "Attempts to deliver an event to a webhook, by event and outcome.",
+            ["event", "outcome"],
+            registry=registry,
+        )
         # The provider
         self.retries = Counter(
             "chatbot_upstream_retries", "Times that a provider was asked again, by why.", ["reason"], registry=registry

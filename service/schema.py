@@ -57,7 +57,8 @@ def _without_nul(value: str) -> str:
 
 
 FactName = Annotated[str, Field(min_length=1, max_length=64)]
-Fact = Annotated[str, Field(max_length=500, json_schema_extra={"pattern": NO_NUL}), AfterValidator(_without_nul)]
+Words = Annotated[str, Field(json_schema_extra={"pattern": NO_NUL}), AfterValidator(_without_nul)]
+Fact = Annotated[Words, Field(max_length=500)]
 
 
 def examples(*values: JsonSchemaValue) -> ConfigDict:
@@ -146,12 +147,7 @@ class FeedbackRequest(Incoming):
     )
 
     rating: records.Rating
-    comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARS, json_schema_extra={"pattern": NO_NUL})
-
-    @field_validator("comment", mode="after")
-    @classmethod
-    def _check_comment(cls, value: str | None) -> str | None:
-        return None if value is None else _without_nul(value)
+    comment: Annotated[Words, Field(max_length=MAX_COMMENT_CHARS)] | None = None
 
 
 class Outgoing(BaseModel):

@@ -218,6 +218,7 @@ class Settings(BaseSettings):
     upstream_proxy: Annotated[SecretStr, AfterValidator(_proxy_url)] | None = None
     upstream_ca_file: Annotated[str, AfterValidator(_ca_file)] | None = None
     upstream_transport: Literal["httptools", "httpx"] = "httptools"
+    webhook_allow_private: bool = False
     send_timeout: Seconds = 30
     head_timeout: Seconds = 15
     body_timeout: Seconds = 30

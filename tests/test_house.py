@@ -13,7 +13,7 @@ FLOORS = (
     {"chatbot", "manage"},
     {"service.commands", "service.testing"},
     {"service.web"},
-    {"service.answers"},
+    {"service.answers", "service.webhooks"},
     {"service.demonstration", "service.metrics"},
     {"service.upstream", "service.access"},
     {

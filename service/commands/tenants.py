@@ -25,7 +25,8 @@ TENANT_NUMBERS = ("rate_per_minute", "visitor_rate_per_minute", "visitor_streams
 ORIGINS = ("origins", "any_origin")
 OPTIONAL_NUMBERS = ("temperature", "max_answer_tokens")
 IDENTITY_WAYS = ("identity_secret_env", "identity_public_key")
-TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS)
+WEBHOOK = ("webhook_url_env", "webhook_secret_env")
+TENANT_TEXTS = ("model", "system_prompt", "openai_key_env", "openai_base_url_env", *IDENTITY_WAYS, *WEBHOOK)
 SWITCHES = ("require_identity", "tell_upstream")
 OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS, "upstream")
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
@@ -120,6 +121,18 @@ SETTINGS = [
         default=None,
         help="send the provider the ids of the conversation, the message and the request, and the visitor's sub",
     ),
+    click.option(
+        "--webhook-url-env",
+        type=Value(values.variable),
+        metavar="VARIABLE",
+        help="the environment variable with the URL that is told of hand-offs and feedback; needs a secret",
+    ),
+    click.option(
+        "--webhook-secret-env",
+        type=Value(values.variable),
+        metavar="VARIABLE",
+        help="the environment variable with the secret that signs them, whsec_…",
+    ),
     click.option("--title", type=Value(values.text), metavar="TEXT"),
     click.option("--greeting", type=Value(values.text), metavar="TEXT"),
     click.option("--placeholder", type=Value(values.text), metavar="TEXT"),
@@ -168,6 +181,7 @@ tenants = Group("tenant", help="who may use the service")
 async def add(store: Store, name: str, url: str | None, as_json: bool, **given: Any) -> None:
     changes = _tenant_changes(given)
     _check_identity(changes)
+    _check_webhook(changes)
     tenant, widget, api_key = await store.add_tenant(name, _widget_changes(given), **changes)
     url = url or next(iter(load_settings().public_urls), DEFAULT_URL)
     snippet = _snippet(url, api_key, widget.id)
@@ -211,7 +225,9 @@ async def show(store: Store, name: str, as_json: bool) -> None:
 @with_store
 async def change(store: Store, name: str, as_json: bool, **given: Any) -> None:
     changes, widget_changes = _tenant_changes(given), _widget_changes(given)
-    _check_identity(cast(TenantSettings, asdict(await store.get_tenant(name)) | changes))
+    changed = cast(TenantSettings, asdict(await store.get_tenant(name)) | changes)
+    _check_identity(changed)
+    _check_webhook(changed)
     widget = await store.set_widget(name, widget_changes)  # first: if it fails, who may ask stays as it was
     _print_tenant(await store.set_tenant(name, **changes), widget, as_json)
 
@@ -279,6 +295,11 @@ def _check_identity(settings: TenantSettings) -> None:
         raise ValueError("--require-identity needs --identity-secret-env or --identity-public-key-file")
     if len(settings.get("identity_claims", [])) > MAX_IDENTITY_CLAIMS:
         raise ValueError(f"--identity-claim may be given {MAX_IDENTITY_CLAIMS} times at most")
+
+
+def _check_webhook(settings: TenantSettings) -> None:
+    if bool(settings.get("webhook_url_env")) != bool(settings.get("webhook_secret_env")):
+        raise ValueError("--webhook-url-env and --webhook-secret-env go together")
 
 
 def _widget_changes(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -165,10 +165,19 @@ def _real(text: str, most: float) -> float:
 
 
 def conversation_id(text: str) -> uuid.UUID:
+    return _uuid(text, "a conversation's id")
+
+
+def event_id(text: str) -> uuid.UUID:
+    """An event's id, also as webhooks are told it."""
+    return _uuid(text.removeprefix("msg_"), "an event's id")
+
+
+def _uuid(text: str, expected: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a conversation's id") from None
+        raise ValueError(f"{text!r} is not {expected}") from None
 
 
 def visitor(text: str) -> str:

@@ -118,6 +118,26 @@ def _keep_sources(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN tell_upstream BOOLEAN NOT NULL DEFAULT FALSE")
 
 
+def _add_outbox(connection: Connection) -> None:
+    """What tenants' webhooks are told, and where they are."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    uuid, time = ("CHAR(32)", "DATETIME") if is_sqlite else ("UUID", "TIMESTAMP WITH TIME ZONE")
+    for statement in (
+        "ALTER TABLE tenants ADD COLUMN webhook_url_env TEXT",
+        "ALTER TABLE tenants ADD COLUMN webhook_secret_env TEXT",
+        f"CREATE TABLE outbox (id {uuid} NOT NULL PRIMARY KEY,"
+        " tenant_id INTEGER NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,"
+        f" conversation_id {uuid} NOT NULL REFERENCES conversations (id) ON DELETE CASCADE, message_id {uuid},"
+        " kind TEXT NOT NULL, data JSON, state TEXT NOT NULL, attempts INTEGER NOT NULL, problem TEXT,"
+        f" created_at {time} NOT NULL, due_at {time} NOT NULL, finished_at {time})",
+        "CREATE INDEX outbox_tenant ON outbox (tenant_id, created_at)",
+        "CREATE INDEX outbox_conversation ON outbox (conversation_id)",
+        "CREATE INDEX outbox_created ON outbox (created_at)",
+        "CREATE INDEX outbox_due ON outbox (due_at) WHERE state = 'pending'",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 UPGRADES: list[Callable[[Connection], None]] = [
     _add_identity,
@@ -127,6 +147,7 @@ UPGRADES: list[Callable[[Connection], None]] = [
     _keep_pieces,
     _add_overlay,
     _keep_sources,
+    _add_outbox,
 ]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, Table, delete, select
 from service.store import counters, usage
 from service.store.database import Database
 from service.store.records import Purged
-from service.store.tables import conversations
+from service.store.tables import conversations, outbox
 from service.store.tables import usage as usage_table
 
 BATCH = 500
@@ -20,7 +20,8 @@ PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write
 
 
 async def purge(database: Database, before: datetime | None) -> AsyncIterator[Purged]:
-    """Delete the counters of past days, and, unless `before` is None, the conversations that nobody used since.
+    """Delete the counters of past days, and, unless `before` is None, the conversations that nobody used since and
+    what webhooks were to be told before.
 
     Usage, which is the bill, becomes one sum a day of what has key, origin, model and outcome in common. Yields what
     each step did.
@@ -31,6 +32,8 @@ async def purge(database: Database, before: datetime | None) -> AsyncIterator[Pu
     old = select(conversations.c.id).where(conversations.c.updated_at < before)
     while deleted := await _delete_some(database, conversations, old):
         yield Purged(conversations=deleted)
+    while await _delete_some(database, outbox, select(outbox.c.id).where(outbox.c.created_at < before)):
+        yield Purged()
     while summed := await database.write(partial(usage.sum_up_some, before=before), patient=True):
         yield Purged(usage=summed)
         await asyncio.sleep(PAUSE_SECONDS)

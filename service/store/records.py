@@ -35,6 +35,7 @@ class Tenant:
     provider with each question, see `overlay.py`.
     `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `access/user_tokens.py`.
     `tell_upstream`: whether its provider learns the ids of a question and the visitor's `sub`.
+    `webhook_url_env` and `webhook_secret_env` name two more; see `webhooks/hook.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
     """
 
@@ -57,6 +58,8 @@ class Tenant:
     identity_claims: list[str]
     require_identity: bool
     tell_upstream: bool
+    webhook_url_env: str | None
+    webhook_secret_env: str | None
     visitor_salt: bytes = field(repr=False)
     created_at: datetime
 
@@ -81,6 +84,8 @@ class TenantSettings(TypedDict, total=False):
     identity_claims: list[str]
     require_identity: bool
     tell_upstream: bool
+    webhook_url_env: str | None
+    webhook_secret_env: str | None
 
 
 @dataclass(frozen=True, slots=True)

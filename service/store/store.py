@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from service.store import closing, conversations, counters, keys, running, tenants, turns, usage
 from service.store.database import Database
 from service.store.meter import Meter
+from service.store.outbox import Outbox
 from service.store.purge import delete_conversations, delete_usage, purge
 from service.store.records import (
     DEFAULT_POOL_SIZE,
@@ -59,6 +60,7 @@ class Store:
     def __init__(self, url: str, pool_size: int = DEFAULT_POOL_SIZE) -> None:
         self._database = Database(url, pool_size)
         self._processes = self._database.processes()
+        self.outbox = Outbox(self._database)
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
         self._ping_error: StoreError | None = None

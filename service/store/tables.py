@@ -91,6 +91,8 @@ tenants = Table(
     Column("identity_claims", JSON, nullable=False, default=list),
     Column("require_identity", Boolean, nullable=False, default=False),
     Column("tell_upstream", Boolean, nullable=False, default=False),
+    Column("webhook_url_env", SafeText),
+    Column("webhook_secret_env", SafeText),
     Column("visitor_salt", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # Counters bear the id in their scope: the id of a removed tenant must not come back.
@@ -240,6 +242,29 @@ usage = Table(
 # What was recorded of an answer whose process seemed to be gone, which gives way when the answer ends after all.
 supposed = usage.c.outcome == INTERRUPTED
 Index("usage_supposed", usage.c.message_id, sqlite_where=supposed, postgresql_where=supposed)
+
+# What a tenant's webhook is told, until it took it: `data` is empty afterwards.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _tenant_id(),
+    Column("conversation_id", Uuid, ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Uuid),
+    Column("kind", Text, nullable=False),
+    Column("data", JSON(none_as_null=True)),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("problem", SafeText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Index("outbox_tenant", "tenant_id", "created_at"),
+    Index("outbox_conversation", "conversation_id"),
+    Index("outbox_created", "created_at"),
+)
+undelivered = outbox.c.state == "pending"
+Index("outbox_due", outbox.c.due_at, sqlite_where=undelivered, postgresql_where=undelivered)
 
 counters = Table(
     "counters",

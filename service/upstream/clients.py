@@ -66,7 +66,7 @@ async def connect_upstream(
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
-    context = _tls_context(settings)
+    context = tls_context(settings)
     connect = partial(
         httpx.AsyncClient,
         mounts=mounts,
@@ -82,7 +82,8 @@ async def connect_upstream(
         yield Upstream(settings, client, fresh_client, Circuits(), KnownManners())
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """What to trust: the public certificates, and those of UPSTREAM_CA_FILE."""
     context = httpx.create_ssl_context(trust_env=False)
     if settings.upstream_ca_file:
         context.load_verify_locations(settings.upstream_ca_file)

@@ -24,13 +24,15 @@ from service.settings import Settings
 from service.store.migrations import newest_version
 from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
-from service.upstream.clients import Upstream, connect_upstream
+from service.upstream.clients import Upstream, connect_upstream, tls_context
 from service.upstream.endpoint import Endpoint, endpoint_of
 from service.web.assets import Asset, asset_of, load_assets
 from service.web.gauges import Gauges
 from service.web.lag import LoopLag
 from service.web.openapi import openapi
 from service.web.start import log_misspelt, log_start
+from service.webhooks.delivery import Delivery
+from service.webhooks.sending import connect_webhooks
 
 VERSION = "0.1.0"
 STATIC = Path(__file__).parents[2] / "static"
@@ -47,6 +49,7 @@ class Service:
     store: Store
     upstream: Upstream
     answers: Answers
+    webhooks: Delivery
     assets: dict[str, Asset]
     metrics: Metrics
     ledger: Ledger
@@ -82,7 +85,11 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
     """
     mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()}
     pool = settings.database_url, settings.database_pool_size
-    async with connect_upstream(settings, mounts) as upstream, open_store(*pool) as store:
+    async with (
+        connect_upstream(settings, mounts) as upstream,
+        connect_webhooks(tls_context(settings), allow_private=settings.webhook_allow_private) as webhook_client,
+        open_store(*pool) as store,
+    ):
         metrics, lag = Metrics(), LoopLag()
         metrics.listen_to(store.meter)
         metrics.build.labels(VERSION, newest_version()).set(1)
@@ -93,6 +100,7 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
             store=store,
             upstream=upstream,
             answers=answers,
+            webhooks=Delivery(store.outbox, webhook_client, metrics),
             assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings, routes))},
             metrics=metrics,
             ledger=Ledger(store),
@@ -116,6 +124,7 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
         draining = asyncio.create_task(_drain_on_shutdown(service))
         keeping = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
+        telling = asyncio.create_task(service.webhooks.run(closing))
         booking = asyncio.create_task(service.ledger.run(closing))
         measuring = [asyncio.create_task(lag.run()), asyncio.create_task(service.gauges.run())]
         try:
@@ -127,7 +136,7 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([draining, keeping, sweeping, booking, *measuring])
+            await asyncio.wait([draining, keeping, sweeping, telling, booking, *measuring])
 
 
 async def _demonstration(store: Store, settings: Settings) -> Demonstration | None:

@@ -1,0 +1,76 @@
+"""`webhook`: what tenants' webhooks were told, and what waits."""
+
+import uuid
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from service.commands import values
+from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
+from service.commands.output import print_json, print_table
+from service.settings import Settings, load_settings
+from service.store.outbox import Listed
+from service.store.records import Tenant
+from service.store.store import Store
+from service.upstream.clients import tls_context
+from service.webhooks.hook import Message, hook_of, shown_id
+from service.webhooks.sending import connect_webhooks, send
+
+MOST_LISTED = 1000
+COLUMNS = ("id", "tenant", "event", "state", "attempts", "problem", "created_at", "due_at")
+
+webhooks = Group("webhook", help="what webhooks were told, and what waits")
+
+
+@webhooks.command("list", help=f"events that were not delivered, the newest first, at most {MOST_LISTED}")
+@click.argument("name", metavar="[TENANT]", required=False)
+@click.option("--all", "everything", is_flag=True, help="delivered ones, too")
+@json_option
+@with_store
+async def show(store: Store, name: str | None, everything: bool, as_json: bool) -> None:
+    rows = [_facts(each) for each in await store.outbox.listed(name, everything=everything, most=MOST_LISTED)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(COLUMNS, rows)
+
+
+@webhooks.command(
+    "retry", one_of=[OneOf(("event", "everything"), required=True)], help="deliver again, given up events too"
+)
+@name_argument
+@click.option("--id", "event", type=Value(values.event_id), metavar="ID", help="one event")
+@click.option("--all", "everything", is_flag=True, help="all that were not delivered")
+@with_store
+async def retry(store: Store, name: str, event: uuid.UUID | None, everything: bool) -> None:
+    count = await store.outbox.retry(name, event, datetime.now(UTC))
+    print(f"{count} events are due now; the service delivers them.")
+
+
+@webhooks.command("test", help="send an event of type `test` now, and say what became of it")
+@name_argument
+@with_store
+async def test(store: Store, name: str) -> None:
+    tenant = await store.get_tenant(name)
+    problem = await _send_test(load_settings(), tenant)
+    if problem is not None:
+        raise ValueError(f"The webhook did not take it: {problem}.")
+    print("The webhook took it.")
+
+
+async def _send_test(settings: Settings, tenant: Tenant) -> str | None:
+    now = datetime.now(UTC)
+    message = Message(uuid.uuid4(), "test", now, tenant.name, {})
+    async with connect_webhooks(tls_context(settings), allow_private=settings.webhook_allow_private) as client:
+        return await send(client, message.request(hook_of(tenant), now))
+
+
+def _facts(event: Listed) -> dict[str, object]:
+    facts = asdict(event)
+    waits = event.state == "pending"
+    return {name: facts.get(name) for name in COLUMNS} | {
+        "id": shown_id(event.id),
+        "event": event.kind,
+        "due_at": event.due_at if waits else None,
+    }

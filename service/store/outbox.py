@@ -1,0 +1,308 @@
+"""The outbox: what tenants' webhooks are told. A row is written in the transaction of what it tells of.
+
+Whoever delivers takes a row by a lease: it is not due again before that is over, so that each is delivered by one
+process at a time, and by another one if that ends. A row whose conversation is deleted goes with it.
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from service.store import counters
+from service.store.conversations import find_turn, visible_turns
+from service.store.conversations import rate_turn as keep_rating
+from service.store.database import Database
+from service.store.dialects import INSERTS
+from service.store.records import Quota, QuotaSpent, Rating, Tenant, Turn
+from service.store.rows import COLUMNS, to_record
+from service.store.tables import outbox, storable, tenants, undelivered
+from service.store.tenants import get_tenant
+
+NEWEST_TURNS = 200  # of a conversation
+MOST_CHARS = 200_000  # of all their texts together
+MOST_TEXT_CHARS = 50_000  # of one text
+
+Kind = Literal["handoff", "feedback"]
+State = Literal["pending", "delivered", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """What a visitor wants the site's owner to read. `quota` is taken, unless the same was sent before."""
+
+    email: str
+    note: str | None
+    quota: Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a webhook is to be told. `attempts` counts the one that it was taken for."""
+
+    id: uuid.UUID
+    kind: Kind
+    data: dict[str, Any]
+    attempts: int
+    created_at: datetime
+    tenant: Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An event as an operator sees it, without its words. `due_at`: its next attempt, if it is pending."""
+
+    id: uuid.UUID
+    tenant: str
+    kind: Kind
+    state: State
+    attempts: int
+    problem: str | None
+    created_at: datetime
+    due_at: datetime
+
+
+# Before an event
+
+
+def hand_off(
+    db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, handoff: Handoff, at: datetime
+) -> bool:
+    """Tell the webhook of a conversation. Returns whether the subject has such a conversation. Raises QuotaSpent.
+
+    The same again is the same event: of the same conversation, as far as it went, with the same words.
+    """
+    turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS)
+    if turns is None:
+        return False
+    email, note = storable(handoff.email), storable(handoff.note) if handoff.note else None
+    event_id = uuid.uuid5(conversation_id, "\n".join([str(turns[-1].id), email, note or ""]))
+    if db.scalar(select(outbox.c.id).where(outbox.c.id == event_id)) is not None:
+        return True
+    taken = counters.take(db, [handoff.quota])
+    if not taken[-1].granted:
+        raise QuotaSpent(taken)
+    told, is_whole = _told_turns(turns)
+    data = {
+        "conversation_id": str(conversation_id),
+        "email": email,
+        "note": note,
+        "consent": True,
+        "subject": subject,
+        "turns": told,
+        "truncated": not is_whole,
+    }
+    _put(db, tenant_id, event_id, conversation_id, None, "handoff", data, at)
+    return True
+
+
+def rate_turn(
+    db: Connection,
+    tenant_id: int,
+    message_id: uuid.UUID,
+    subject: str | None,
+    rating: Rating | None,
+    comment: str | None,
+    at: datetime,
+) -> bool:
+    """Keep a rating as `conversations.rate_turn`, and tell the webhook of it if it is another one than before.
+
+    It takes the place of an earlier one that was not delivered yet.
+    """
+    turn = find_turn(db, tenant_id, message_id, subject)
+    if turn is None:
+        return False
+    comment = storable(comment) if comment is not None else None
+    if (turn.rating, turn.comment) == (rating, comment):
+        return True
+    keep_rating(db, tenant_id, message_id, subject, rating, comment)
+    db.execute(
+        delete(outbox).where(
+            outbox.c.conversation_id == turn.conversation_id, outbox.c.message_id == message_id, undelivered
+        )
+    )
+    data = {
+        "conversation_id": str(turn.conversation_id),
+        "message_id": str(message_id),
+        "rating": rating,
+        "comment": comment,
+        "subject": subject,
+        "question": _cut(turn.question),
+        "answer": _cut(turn.answer),
+    }
+    _put(db, tenant_id, uuid.uuid4(), turn.conversation_id, message_id, "feedback", data, at)
+    return True
+
+
+def _put(
+    db: Connection,
+    tenant_id: int,
+    event_id: uuid.UUID,
+    conversation_id: uuid.UUID,
+    message_id: uuid.UUID | None,
+    kind: Kind,
+    data: dict[str, Any],
+    at: datetime,
+) -> None:
+    row = {
+        "id": event_id,
+        "tenant_id": tenant_id,
+        "conversation_id": conversation_id,
+        "message_id": message_id,
+        "kind": kind,
+        "data": data,
+        "state": "pending",
+        "attempts": 0,
+        "created_at": at,
+        "due_at": at,
+    }
+    db.execute(INSERTS[db.dialect.name](outbox).values(row).on_conflict_do_nothing(index_elements=["id"]))
+
+
+def _told_turns(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
+    """The newest turns that fit, oldest first, and whether that is all that was said."""
+    told: list[dict[str, Any]] = []
+    left = MOST_CHARS
+    for turn in reversed(turns):
+        question, answer = _cut(turn.question), _cut(turn.answer)
+        left -= len(question) + len(answer)
+        if left < 0:
+            break
+        told.insert(
+            0,
+            {
+                "message_id": str(turn.id),
+                "question": question,
+                "answer": answer,
+                "status": turn.status,
+                "rating": turn.rating,
+                "created_at": turn.created_at.isoformat(),
+            },
+        )
+    is_cut = any(len(text) > MOST_TEXT_CHARS for turn in turns for text in (turn.question, turn.answer))
+    return told, len(told) == len(turns) < NEWEST_TURNS and not is_cut
+
+
+def _cut(text: str) -> str:
+    return text[:MOST_TEXT_CHARS]
+
+
+# After an event
+
+_BUSY = outbox.c.tenant_id.not_in(bindparam("busy", expanding=True, type_=outbox.c.tenant_id.type))
+_NEXT = select(func.min(outbox.c.due_at)).where(undelivered, _BUSY)
+_FIRST_DUE = (
+    select(outbox.c.id)
+    .where(undelivered, _BUSY, outbox.c.due_at <= bindparam("now", type_=outbox.c.due_at.type))
+    .order_by(outbox.c.due_at)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_TAKE = (
+    update(outbox)
+    .where(outbox.c.id == _FIRST_DUE)
+    .values(attempts=outbox.c.attempts + 1, due_at=bindparam("lease_ends", type_=outbox.c.due_at.type))
+    .returning(outbox.c.id, outbox.c.kind, outbox.c.data, outbox.c.attempts, outbox.c.created_at, outbox.c.tenant_id)
+)
+_TENANT = select(*COLUMNS[Tenant]).where(tenants.c.id == bindparam("tenant"))
+# Only of the attempt that was taken: another process may have the next one.
+_SETTLE = (
+    update(outbox)
+    .where(
+        outbox.c.id == bindparam("event", type_=outbox.c.id.type),
+        outbox.c.attempts == bindparam("attempt", type_=outbox.c.attempts.type),
+        undelivered,
+    )
+    .values(state=bindparam("as_state"), problem=bindparam("why", type_=outbox.c.problem.type))
+)
+_FINISH = _SETTLE.values(finished_at=bindparam("at", type_=outbox.c.finished_at.type))
+_DELIVERED = _FINISH.values(data=None)
+_LATER = _SETTLE.values(due_at=bindparam("at", type_=outbox.c.due_at.type))
+
+
+def _take_due(db: Connection, busy: Sequence[int], now: datetime, lease_ends: datetime) -> Event | None:
+    row = db.execute(_TAKE, {"busy": busy, "now": now, "lease_ends": lease_ends}).first()
+    if row is None:
+        return None
+    tenant = to_record(Tenant, db.execute(_TENANT, {"tenant": row.tenant_id}).one())
+    return Event(row.id, row.kind, row.data, row.attempts, row.created_at, tenant)
+
+
+def _listed(db: Connection, name: str | None, everything: bool, most: int) -> list[Listed]:
+    columns = (
+        *(outbox.c.id, tenants.c.name, outbox.c.kind, outbox.c.state, outbox.c.attempts),
+        *(outbox.c.problem, outbox.c.created_at, outbox.c.due_at),
+    )
+    chosen = select(*columns).join_from(outbox, tenants).order_by(outbox.c.created_at.desc()).limit(most)
+    if name is not None:
+        chosen = chosen.where(outbox.c.tenant_id == get_tenant(db, name).id)
+    if not everything:
+        chosen = chosen.where(outbox.c.state != "delivered")
+    return [Listed(*row) for row in db.execute(chosen)]
+
+
+def _retry(db: Connection, name: str, event_id: uuid.UUID | None, now: datetime) -> int:
+    its = (outbox.c.tenant_id == get_tenant(db, name).id, outbox.c.state != "delivered")
+    again = update(outbox).where(*its).values(state="pending", attempts=0, due_at=now, finished_at=None)
+    return db.execute(again.where(outbox.c.id == event_id) if event_id else again).rowcount
+
+
+class Outbox:
+    """The outbox of a database: each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def hand_off(
+        self, tenant_id: int, conversation_id: uuid.UUID, handoff: Handoff, subject: str | None = None
+    ) -> bool:
+        """As the function of this name. Raises QuotaSpent, or Conflict if the conversation is being deleted."""
+        at = datetime.now(UTC)
+        return await self._database.write(lambda db: hand_off(db, tenant_id, conversation_id, subject, handoff, at))
+
+    async def rate_turn(
+        self,
+        tenant_id: int,
+        message_id: uuid.UUID,
+        *,
+        rating: Rating | None,
+        comment: str | None = None,
+        subject: str | None = None,
+    ) -> bool:
+        """As the function of this name. Raises Conflict if the conversation is being deleted."""
+        at = datetime.now(UTC)
+        return await self._database.write(lambda db: rate_turn(db, tenant_id, message_id, subject, rating, comment, at))
+
+    async def next_due(self, busy: Collection[int]) -> datetime | None:
+        """When the next event is due of a tenant that is not `busy`. None if nothing waits."""
+        return await self._database.read(lambda db: db.scalar(_NEXT, {"busy": list(busy)}))
+
+    async def take_due(self, busy: Collection[int], now: datetime, lease_ends: datetime) -> Event | None:
+        """The event that is due for longest of a tenant that is not `busy`. Nobody else has it until the lease ends."""
+        return await self._database.write(lambda db: _take_due(db, list(busy), now, lease_ends))
+
+    async def delivered(self, event: Event, at: datetime) -> None:
+        """The webhook took it: its words are no longer needed."""
+        values = {"event": event.id, "attempt": event.attempts, "as_state": "delivered", "why": None, "at": at}
+        await self._database.write(lambda db: db.execute(_DELIVERED, values).close())
+
+    async def failed(self, event: Event, problem: str, at: datetime, *, again: bool) -> None:
+        """The webhook did not take it, and gets it `again` at that time, or was given up then."""
+        statement, state = (_LATER, "pending") if again else (_FINISH, "failed")
+        values = {"event": event.id, "attempt": event.attempts, "as_state": state, "why": problem, "at": at}
+        await self._database.write(lambda db: db.execute(statement, values).close())
+
+    async def listed(self, name: str | None, *, everything: bool, most: int) -> list[Listed]:
+        """The newest events, of one tenant if it is named; those not delivered, or all. Raises TenantNotFound."""
+        return await self._database.read(lambda db: _listed(db, name, everything, most))
+
+    async def retry(self, name: str, event_id: uuid.UUID | None, now: datetime) -> int:
+        """Let a tenant's events that were not delivered be due at once, given up ones too. Returns how many.
+
+        Raises TenantNotFound.
+        """
+        return await self._database.write(lambda db: _retry(db, name, event_id, now))

@@ -1,0 +1,1 @@
+"""What tenants' webhooks are told: where they are, how it is signed, sent and tried again."""
