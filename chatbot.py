@@ -14,7 +14,8 @@
 
 Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
 answers are written at a time; an answer takes at most ANSWER_TIMEOUT seconds and goes on for RESUME_SECONDS without a
-reader. The way of a question is `chat`, from top to bottom: every check comes before the first byte of the answer.
+reader. The way of a question is `chat`, from top to bottom: every check comes before the first byte of the answer. So
+does an upstream's refusal that comes within two seconds.
 """
 
 import asyncio
@@ -63,6 +64,8 @@ from service.web.start import tell_failure
 
 __all__ = ["Settings", "create_app"]
 
+REFUSAL_SECONDS = 2.0  # what an upstream gets to refuse a question before the stream of its answer begins
+
 
 @operation(
     "POST",
@@ -100,7 +103,7 @@ async def chat(request: Request) -> Response:
     service.answers.join(answer, most_readers(caller.tenant))
     exchange_of(request).has_answer = True
     try:
-        visitor_is_there = await _opened(request, answer)
+        visitor_is_there = answer.opened.done() or await _opened(request, answer)
         if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
             raise answer.ending
     except BaseException:
@@ -204,16 +207,17 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
 
 
 async def _opened(request: Request, answer: Answer) -> bool:
-    """Wait until the upstream has accepted or refused the question. False when the visitor left before."""
-    if not answer.opened.is_set():
-        opened = asyncio.create_task(answer.opened.wait())
-        gone = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait([opened, gone], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            opened.cancel()
-            gone.cancel()
-    return answer.opened.is_set()
+    """Wait a little for the upstream to accept or refuse the question. False when the visitor left before.
+
+    After that the stream begins all the same, so that a proxy hears its pings: a refusal is then its last event.
+    """
+    gone = asyncio.create_task(_disconnected(request))
+    patience = min(REFUSAL_SECONDS, service_of(request).settings.ping_seconds)
+    try:
+        await asyncio.wait([answer.opened, gone], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        return answer.opened.done() or not gone.done()
+    finally:
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:

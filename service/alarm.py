@@ -1,7 +1,9 @@
-"""A timer that is put off much more often than it rings: with each token."""
+"""Timers that are put off much more often than they ring: with each token."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from types import TracebackType
 
 
 class Alarm:
@@ -16,7 +18,11 @@ class Alarm:
 
     def set(self, seconds: float | None) -> None:
         """Ring after so many seconds; None for never."""
-        self._due = due = None if seconds is None else self._loop.time() + seconds
+        self.set_at(None if seconds is None else self._loop.time() + seconds)
+
+    def set_at(self, due: float | None) -> None:
+        """Ring at this time of the loop."""
+        self._due = due
         if due is not None and (self._handle is None or due < self._handle_due):
             self._start(due)
 
@@ -40,3 +46,30 @@ class Alarm:
             else:
                 self._due = None
                 self._ring()
+
+
+class Deadline:
+    """As `asyncio.timeout_at`, but with an alarm for a timer."""
+
+    def __init__(self, when: float) -> None:
+        self._when = when
+        self._timeout = asyncio.timeout(None)
+        self._alarm = Alarm(partial(self._timeout.reschedule, 0))
+
+    def when(self) -> float:
+        return self._when
+
+    def reschedule(self, when: float) -> None:
+        self._when = when
+        self._alarm.set_at(when)
+
+    async def __aenter__(self) -> "Deadline":
+        await self._timeout.__aenter__()
+        self._alarm.set_at(self._when)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._alarm.stop()
+        await self._timeout.__aexit__(kind, error, trace)

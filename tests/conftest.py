@@ -94,8 +94,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the database: none that a busy machine would miss. A module whose tests are about them has its own."""
+    """Of the database and of refusals: none that a busy machine would miss. A module about them has its own."""
     be_patient(monkeypatch)
+    monkeypatch.setattr(chatbot, "REFUSAL_SECONDS", 60)
 
 
 @pytest.fixture(autouse=True)

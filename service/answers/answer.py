@@ -20,7 +20,9 @@ class Answer:
     def __init__(self, conversation_id: UUID, message_id: UUID) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
-        self.opened = asyncio.Event()  # the upstream has accepted the question, or the answer has ended without that
+        self._loop = asyncio.get_running_loop()
+        # Done when the upstream has accepted the question, or the answer has ended without that.
+        self.opened: asyncio.Future[None] = self._loop.create_future()
         self.accepted = False
         self.ending: Finish | ServiceError | None = None
         self.sources: list[Source] = []  # what it cites
@@ -45,6 +47,8 @@ class Answer:
         """The text after a position; empty when the position is at the end or beyond."""
         if after >= self.length:
             return ""
+        if after == self.length - len(self._pieces[-1]):  # as for a reader who has read on until now
+            return self._pieces[-1]
         first = bisect_right(self._ends, after)
         pieces = self._pieces[first:]
         if pieces and first > 0:
@@ -56,7 +60,7 @@ class Answer:
 
     def accept(self) -> None:
         self.accepted = True
-        self.opened.set()
+        self._open()
 
     def receive(self, part: Part) -> None:
         if isinstance(part, str):
@@ -74,7 +78,7 @@ class Answer:
     def end(self, ending: Finish | ServiceError) -> None:
         """The first ending counts."""
         self.ending = self.ending or ending
-        self.opened.set()
+        self._open()
         self._wake()
 
     def end_with(self, turn: Turn) -> None:
@@ -86,9 +90,13 @@ class Answer:
     def waiter(self) -> asyncio.Future[bool]:
         """Becomes true once there is more text or an ending. A reader that waits no longer ends it by itself."""
         self._waiters = {each for each in self._waiters if not each.done()}
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._loop.create_future()
         self._waiters.add(waiter)
         return waiter
+
+    def _open(self) -> None:
+        if not self.opened.done():
+            self.opened.set_result(None)
 
     def _wake(self) -> None:
         if self._waiters:

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from service.alarm import Deadline
 from service.errors import (
     AnswerTooLong,
     Busy,
@@ -88,6 +89,7 @@ class Call:
     _sent_at: float = field(default=0.0, init=False)
     _last_moment: float = field(default=0.0, init=False)  # of the whole answer, by the loop's clock
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
         self._ask_by(self.known.of(self.endpoint, self.question.model))
@@ -123,6 +125,7 @@ class Call:
         if self.stopped:
             raise asyncio.CancelledError
         self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
         self.circuit.enter()
         try:
             return await self._run()
@@ -137,11 +140,13 @@ class Call:
 
     async def _run(self) -> Finish:
         decoder = self.decoder
-        self._last_moment = asyncio.get_running_loop().time() + self.settings.answer_timeout
+        self._last_moment = self._loop.time() + self.settings.answer_timeout
         try:
-            async with asyncio.timeout(self._connect_seconds + self.settings.first_text_timeout) as deadline:
+            async with Deadline(
+                self._loop.time() + self._connect_seconds + self.settings.first_text_timeout
+            ) as deadline:
                 response = await self._open(deadline)
-                deadline.reschedule(min(self._last_moment, deadline.when() or self._last_moment))
+                deadline.reschedule(min(self._last_moment, deadline.when()))
                 self._is_outage = False
                 try:
                     await self._read(response, decoder, deadline)
@@ -171,9 +176,9 @@ class Call:
 
     def _within(self, seconds: float) -> float:
         """When so many seconds have passed, or the answer's time is over, if that is sooner."""
-        return min(self._last_moment, asyncio.get_running_loop().time() + seconds)
+        return min(self._last_moment, self._loop.time() + seconds)
 
-    async def _open(self, deadline: asyncio.Timeout) -> httpx.Response:
+    async def _open(self, deadline: Deadline) -> httpx.Response:
         """The upstream's response, its head read. Tries again only where no answer can have begun."""
         client = self.client
         tries_left = 2
@@ -211,7 +216,7 @@ class Call:
                 self._is_outage = response.status_code >= 500
                 if isinstance(refusal, Refusal) and self._adapt(refusal):
                     self.retries["adapted"] += 1
-                    deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
+                    deadline.reschedule(self._loop.time() + self._connect_seconds)
                     continue
                 wait, reason = self._wait_after(response.status_code, refusal, tries_left), "refused"
             finally:
@@ -220,7 +225,7 @@ class Call:
             self.retries[reason] += 1
             deadline.reschedule(self._last_moment)
             await asyncio.sleep(wait)
-            deadline.reschedule(asyncio.get_running_loop().time() + self._connect_seconds)
+            deadline.reschedule(self._loop.time() + self._connect_seconds)
 
     def _wait_after(self, status: int, refusal: Refusal | ServiceError, tries_left: int) -> float:
         """The seconds until another try. Raises what the refusal means if there is none."""
@@ -265,7 +270,7 @@ class Call:
         headers.update(self.endpoint.headers)
         return headers
 
-    async def _trace(self, deadline: asyncio.Timeout, event: str, info: Mapping[str, Any]) -> None:
+    async def _trace(self, deadline: Deadline, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
             self.connecting = True
@@ -277,7 +282,7 @@ class Call:
             self.sent, self.refused = True, False
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
-    async def _read(self, response: httpx.Response, decoder: Decoder, deadline: asyncio.Timeout) -> None:
+    async def _read(self, response: httpx.Response, decoder: Decoder, deadline: Deadline) -> None:
         """Pass the answer on as it comes.
 
         What the model writes puts the deadline off, its thoughts too; comments do not. A finish that nothing follows
@@ -301,9 +306,7 @@ class Call:
                         )
                     ended = True
                 elif decoder.steps > before:
-                    quiet_until = self._within(self.settings.text_timeout)
-                    if abs(quiet_until - (deadline.when() or 0)) > self.settings.text_timeout / 20:  # not at each token
-                        deadline.reschedule(quiet_until)
+                    deadline.reschedule(self._within(self.settings.text_timeout))
                     ended = False
         self._receive(decoder.close(whole=True))
 

@@ -41,7 +41,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, origin: Origin, closed: Callable[["Connection"], None]) -> None:
         self.origin = origin
-        self.lost = asyncio.get_running_loop().create_future()  # done when the socket is closed
+        self._loop = asyncio.get_running_loop()
+        self.lost = self._loop.create_future()  # done when the socket is closed
         self._closed = closed
         self._transport: asyncio.Transport
         self._reader: ResponseReader | None = None  # None while it is idle
@@ -134,14 +135,13 @@ class Connection(asyncio.Protocol):
         """Until something has come, could be sent or broke. Raises `error` after `timeout` seconds without."""
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         self._timeout_error = error
-        self._alarm.set(timeout)
+        self._alarm.set(timeout)  # with nobody waiting it rings in vain
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self._alarm.set(None)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

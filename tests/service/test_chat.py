@@ -335,6 +335,38 @@ async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: re
         assert await anext(chunks) == b": ping\n\n"
 
 
+@pytest.mark.parametrize(
+    ("decision", "last"),
+    [(streamed(*answer("At last")), "done"), (httpx.Response(401), "error"), (httpx.ReadTimeout("slow"), "error")],
+    ids=["an answer", "a refusal", "none"],
+)
+async def test_the_stream_begins_while_the_upstream_still_thinks_about_its_status(
+    serve: Serve, upstream: respx.Route, decision: httpx.Response | Exception, last: str
+) -> None:
+    """Proxies cut off what says nothing for long, so there are pings before a provider's decision, too."""
+    decides = asyncio.Event()
+
+    async def decide(request: httpx.Request) -> httpx.Response:
+        await decides.wait()
+        if isinstance(decision, Exception):
+            raise decision
+        return decision
+
+    upstream.mock(side_effect=decide)
+    async with (
+        serve(ping_seconds=0.01) as client,
+        client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response,
+    ):
+        assert response.status == 200
+        chunks = response.chunks()
+        assert (await anext(chunks)).startswith(b"event: start")
+        assert await anext(chunks) == b": ping\n\n"
+        decides.set()
+        rest = b"".join([chunk async for chunk in chunks])
+    assert rest.count(b"event: done") + rest.count(b"event: error") == 1
+    assert f"event: {last}" in rest.decode()
+
+
 @pytest.mark.each_database
 async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream: respx.Route) -> None:
     body = Body([delta("Half"), asyncio.Event()])
