@@ -114,8 +114,53 @@ def test_the_window_is_opened_and_closed_from_outside_and_within(studio: Open) -
     closed = page.get_by_role("radio", name="Closed")
     chat(site(page)).get_by_role("button", name="Close chat").click()
     expect(closed).to_be_checked()
-    view(page, "Window", "Open")
+    view(page, "Window", "Welcome")
     expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
+
+
+def test_the_window_shows_a_conversation_and_an_error_in_each_look(studio: Open) -> None:
+    page = studio()
+    inside = chat(site(page))
+    view(page, "Window", "Conversation")
+    expect(inside.get_by_role("heading", name="A heading")).to_be_visible()
+    page.get_by_role("button", name="Terminal").click()
+    expect(inside.locator("ai-chat-widget")).to_have_css("--a4w-primary-color", "rgb(61, 220, 132)")
+    expect(inside.get_by_role("heading", name="A heading")).to_be_visible()
+    view(page, "Window", "Error")
+    expect(inside.get_by_role("button", name="Try again")).to_be_visible()
+    expect(inside.get_by_role("heading", name="A heading")).to_have_count(0)
+    view(page, "Window", "Welcome")
+    expect(inside.get_by_text("How can I help")).to_be_visible()
+
+
+def test_undo_takes_back_one_step_after_another(studio: Open) -> None:
+    page = studio()
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_disabled()
+    page.get_by_role("button", name="Rust").click()
+    page.get_by_role("button", name="Paper").click()
+    expect(page.get_by_label("Colour", exact=True)).to_have_value("#8a4b2a")
+    expect(chat(site(page)).locator("ai-chat-widget")).to_have_css("--a4w-primary-color", "rgb(138, 75, 42)")
+    undo.click()
+    expect(page.get_by_label("Colour", exact=True)).to_have_value("#c2410c")
+    assert "--a4w-bg-color" not in snippet(page, "Script tag")
+    page.get_by_role("button", name="Reset").click()
+    expect(page.get_by_label("Colour", exact=True)).to_have_value("")
+    undo.click()
+    expect(page.get_by_label("Colour", exact=True)).to_have_value("#c2410c")
+
+
+def test_a_colour_that_is_hard_to_see_comes_with_one_that_is_not(studio: Open) -> None:
+    page = studio()
+    page.get_by_role("button", name="Yellow").click()
+    row = page.locator("#contrast li", has_text="On a light page")
+    expect(row).to_contain_text("Too low: aim for 3")
+    row.get_by_role("button").click()
+    expect(row).to_contain_text("Good")
+    expect(page.locator("#contrast li", has_text="Focus ring")).to_contain_text("Good")
+    page.get_by_label("Colour", exact=True).fill("#ffffff")
+    page.get_by_role("group", name="Theme").get_by_role("radio", name="Light").check()
+    expect(page.locator("#contrast li", has_text="Focus ring")).to_contain_text("Too low")
 
 
 def test_a_message_that_speaks_first_is_said_beside_the_closed_bubble(studio: Open) -> None:

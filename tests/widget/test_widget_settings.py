@@ -12,7 +12,7 @@ from service.widget_settings import WidgetSettings
 DOCS = WIDGET.parent / "docs"
 # What only the page that embeds the widget can know, and what the studio needs for itself.
 BY_ATTRIBUTE_ALONE = {"apiKey", "widgetId", "apiUrl", "zIndex", "mode", "target", "open", "userToken"}
-OF_THE_STUDIO = {"mode", "target", "open", "device", "scheme", "window"}
+OF_THE_STUDIO = {"mode", "target", "open", "device", "scheme", "window", "grace"}
 SETTINGS = sorted(WidgetSettings.model_fields)
 
 

@@ -161,9 +161,11 @@ await page('widget.html', { 'app.js': app });
 const icon = asset('icon.svg', await source('icon.svg'));
 const style = async (name) => asset(name, minifyCss(await source(name)));
 const base = await style('base.css');
+const controls = await style('controls.css');
 await page('studio.html', {
   'icon.svg': icon,
   'base.css': base,
+  'controls.css': controls,
   'studio.css': await style('studio.css'),
   'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash:6].js'),
 });

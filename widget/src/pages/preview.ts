@@ -1,12 +1,15 @@
 /** The website in the studio's frame. It does what a pasted snippet does, again whenever the studio says so. */
 import type {} from '../../types/a4-chat-widget';
 
+/** What of the chat is looked at: closed, or its window with nothing asked, with an answer, with one that failed. */
+export type State = 'closed' | 'welcome' | 'conversation' | 'error';
+
 /** What the studio wants to see. */
 export interface Shown {
   attributes: Record<string, string>;
   vars: Record<string, string>;
   scheme: 'light' | 'dark';
-  open: boolean;
+  state: State;
   /** Greeting and suggestions stand in a conversation that has not begun. */
   anew: boolean;
   /** Numbers what the studio says: an answer to an older word is out of date. */
@@ -27,7 +30,12 @@ const policy: { createScriptURL(name: string): string } = trustedTypes?.createPo
 const tell = (type: FromPreview['type'], turn = 0) =>
   parent.postMessage({ type, turn } satisfies FromPreview, location.origin);
 
+/** What the built-in upstream answers so; see service/demonstration.py. */
+const QUESTIONS: Partial<Record<State, string>> = { conversation: 'Show me Markdown', error: 'Show me an error' };
+
 let isLoading = false;
+/** What the conversation was made for, which each look that follows shows again. */
+let asked: State = 'welcome';
 let next: Shown | undefined;
 
 addEventListener('message', ({ data, origin, source }: MessageEvent<Shown>) => {
@@ -62,19 +70,24 @@ function mount(): void {
   if (attributes.proactive && !attributes.proactiveExit) script.dataset.proactiveDelay = '1';
   delete script.dataset.proactivePath;
   delete script.dataset.open;
-  if (shown.open) script.dataset.open = '';
+  if (shown.state !== 'closed') script.dataset.open = '';
   script.addEventListener('load', () => mounted(shown));
   script.addEventListener('error', () => mounted(shown));
   place.replaceChildren(script);
 }
 
-function mounted({ anew, turn }: Shown): void {
+function mounted({ anew, state, turn }: Shown): void {
   isLoading = false;
   const widget = window.A4ChatWidget;
   if (widget && 'destroy' in widget) {
     widget.on('open', () => tell('open', turn));
     widget.on('close', () => tell('close', turn));
-    if (anew) widget.newConversation();
+    if (state !== 'closed') {
+      if (anew || asked !== state) widget.newConversation();
+      const question = QUESTIONS[state];
+      if (question && (anew || asked !== state)) widget.send(question);
+      asked = state;
+    }
   }
   if (next) mount();
 }

@@ -17,7 +17,7 @@ export interface Service {
 }
 
 /** Only a page can say these; the service has no setting for them. */
-const OF_THE_PAGE = ['mode', 'target', 'open'];
+export const OF_THE_PAGE: readonly string[] = ['mode', 'target', 'open'];
 
 const UNTIL_ATTRIBUTE = '\n        ';
 

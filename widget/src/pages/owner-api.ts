@@ -1,0 +1,55 @@
+/** What the owner's pages ask the service. Each page is below /studio, and so is what it asks. */
+
+/** Why something was not done, in words for the owner. */
+export class Refused extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const base = new URL(`${location.pathname.replace(/\/studio.*$/, '')}/studio/api/`, location.origin);
+
+/** The address of a part of the API, below this service's own. */
+export const address = (path: string): string => new URL(path, base).href;
+
+/** Throws Refused for what the service does not do, and where it cannot be reached. */
+export async function ask<Answer>(path: string, method = 'GET', body?: object): Promise<Answer> {
+  const request: RequestInit = { method, cache: 'no-store', credentials: 'same-origin' };
+  if (body) Object.assign(request, { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+  const response = await fetch(address(path), request).catch(() => {
+    throw new Refused(0, 'The service can’t be reached. Check your connection and try again.');
+  });
+  if (response.status === 204) return undefined as Answer;
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer as Answer;
+  if (response.status === 401) throw new Refused(401, 'Your session has ended. Reload the page to sign in again.');
+  const [first] = (answer.errors ?? []) as { field: string; message: string }[];
+  throw new Refused(
+    response.status,
+    first ? `${first.field}: ${first.message}` : (answer.detail ?? 'Something went wrong.'),
+  );
+}
+
+export interface TenantName {
+  widget_id: string;
+  name: string;
+}
+
+export interface Key {
+  id: number;
+  kind: 'public' | 'secret';
+  hint: string;
+  created_at: string;
+  expires_at: string | null;
+}
+
+export interface Tenant extends TenantName {
+  origins: string[];
+  settings: Record<string, string | number | boolean | string[]>;
+  keys: Key[];
+}
+
+export const listTenants = async () => (await ask<{ tenants: TenantName[] }>('tenants')).tenants;

@@ -1,0 +1,151 @@
+/** A live tenant: its look comes into the form and goes back when it is saved; and its keys. */
+import { ask, type Key, listTenants, Refused, type Tenant } from '../owner-api.ts';
+import { type Look, settingsFile } from '../snippet.ts';
+import { toHex } from './colours.ts';
+import { checkAll, find, fromSettings, readLook } from './form.ts';
+
+const site = find<HTMLSelectElement>('#site');
+const bar = find('#unsaved');
+const dialog = find<HTMLDialogElement>('#new-key');
+const day = new Intl.DateTimeFormat('en', { dateStyle: 'medium' });
+
+let tenant: Tenant | undefined;
+let saved = '';
+/** The text of a key that was made here, until the page is left: the service tells it once. */
+let madeKey = '';
+
+export const isLive = (): boolean => tenant !== undefined;
+
+const toSave = (look: Look) => settingsFile(look, toHex);
+const isUnsaved = (look: Look) => tenant !== undefined && toSave(look) !== saved;
+
+const valid = (keys: readonly Key[]) => keys.filter(({ kind }) => kind === 'public');
+
+/** What the snippet says of a live tenant, of whose key only the last characters are known. */
+export function liveKeys(): { apiKey: string; widgetId: string } | undefined {
+  if (!tenant) return undefined;
+  const newest = valid(tenant.keys).at(-1);
+  return { apiKey: madeKey || `a4_pub_…${newest?.hint ?? ''}`, widgetId: tenant.widget_id };
+}
+
+/** Shows what is not saved yet. */
+export function showUnsaved(look: Look): void {
+  bar.hidden = !isUnsaved(look);
+}
+
+function showKeys(): void {
+  if (!tenant) return;
+  const keys = valid(tenant.keys);
+  const newest = keys.at(-1);
+  const others = keys.length > 1 ? ` ${keys.length - 1} more are valid.` : '';
+  find('#key-facts').textContent = madeKey
+    ? 'This is the new key. It’s shown this once: copy the snippet before you leave the page.'
+    : newest
+      ? `The key …${newest.hint} was made on ${day.format(new Date(newest.created_at))}; its full text was shown then. Put it in place of a4_pub_…, or make a new one.${others}`
+      : 'This site has no valid key. Make one to show the chat.';
+}
+
+/**
+ * Lets the owner choose a tenant and save. `begun` is called when the form has another tenant's look, `changed` when
+ * something of this one's is new, `say` with what was done.
+ */
+export async function startLive(begun: () => void, changed: () => void, say: (text: string) => void): Promise<void> {
+  const failed = (error: unknown) => say(error instanceof Refused ? error.message : `${error}`);
+
+  function show(next: Tenant | undefined): void {
+    if (next?.widget_id !== tenant?.widget_id) madeKey = '';
+    tenant = next;
+    document.body.classList.toggle('live', next !== undefined);
+    find('#live-note').textContent = next
+      ? `On ${next.origins.includes('*') ? 'any website' : next.origins.join(', ')}. Visitors see a change when you save it.`
+      : 'A look to try. Nothing is saved: take it with you as a snippet.';
+    fromSettings(next?.settings ?? {});
+    saved = toSave(readLook());
+    showKeys();
+    begun();
+  }
+
+  async function open(widgetId: string): Promise<void> {
+    try {
+      show(widgetId ? await ask<Tenant>(`tenants/${widgetId}`) : undefined);
+      history.replaceState(null, '', widgetId ? `?site=${widgetId}` : location.pathname);
+    } catch (error) {
+      site.value = tenant?.widget_id ?? '';
+      failed(error);
+    }
+  }
+
+  async function save(): Promise<void> {
+    const wrong = checkAll();
+    if (wrong) {
+      for (let group = wrong.closest('details'); group; group = group.parentElement?.closest('details') ?? null)
+        group.open = true;
+      wrong.focus();
+      return say('Not saved: a field isn’t valid.');
+    }
+    const look = readLook();
+    const text = toSave(look);
+    try {
+      const { settings, keys } = await ask<Tenant>(`tenants/${tenant?.widget_id}/look`, 'PUT', {
+        settings: JSON.parse(text),
+      });
+      tenant = Object.assign(tenant as Tenant, { settings, keys });
+      saved = text;
+      showUnsaved(readLook());
+      say(`Saved. Visitors of ${tenant.name} see it from their next page on.`);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  async function makeKey(): Promise<void> {
+    const grace = new FormData(dialog.querySelector('form') as HTMLFormElement).get('grace');
+    try {
+      const made = await ask<{ api_key: string; keys: Key[] }>(`tenants/${tenant?.widget_id}/keys`, 'POST', {
+        grace_hours: grace === 'keep' ? null : Number(grace),
+      });
+      madeKey = made.api_key;
+      if (tenant) tenant.keys = made.keys;
+      showKeys();
+      changed();
+      say('New key made. It’s in the snippet.');
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  site.addEventListener('change', () => {
+    if (isUnsaved(readLook()) && !confirm(`Discard the unsaved changes to ${tenant?.name}?`)) {
+      site.value = tenant?.widget_id ?? '';
+      return;
+    }
+    void open(site.value);
+  });
+  find('#save').addEventListener('click', () => void save());
+  find('#discard').addEventListener('click', () => {
+    fromSettings(tenant?.settings ?? {});
+    changed();
+    say('Changes discarded.');
+  });
+  find('#make-key').addEventListener('click', () => {
+    dialog.returnValue = '';
+    dialog.showModal();
+  });
+  dialog.addEventListener('close', () => {
+    if (dialog.returnValue === 'make') void makeKey();
+  });
+  addEventListener('beforeunload', (event) => {
+    if (isUnsaved(readLook())) event.preventDefault();
+  });
+
+  try {
+    for (const { name, widget_id } of await listTenants()) site.add(new Option(name, widget_id));
+  } catch (error) {
+    return failed(error);
+  }
+  const wanted = new URLSearchParams(location.search).get('site') ?? '';
+  if ([...site.options].some(({ value }) => value && value === wanted)) {
+    site.value = wanted;
+    await open(wanted);
+  }
+}
