@@ -256,7 +256,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with run_service(chosen, routes) as service:
+        async with run_service(chosen) as service:
             app.state.service = service
             yield {"service": service}
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -42,7 +43,8 @@ class Asset:
         return if_none_match.strip() == "*" or self.etag in (item.strip() for item in if_none_match.split(","))
 
 
-def load_assets(directory: Path) -> dict[str, Asset]:
+@cache
+def load_assets(directory: Path) -> Mapping[str, Asset]:
     """Every file below the directory, by its path in it (`assets/app-1a2b.js`). Raises OSError if there is none."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     if not paths:

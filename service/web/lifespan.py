@@ -1,16 +1,14 @@
 """What lives as long as the service: its connections, its answers, and the tasks that look after them."""
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
-from starlette.routing import BaseRoute
 
 from service import demonstration, errors
 from service.access.limits import Reads
@@ -26,10 +24,9 @@ from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
 from service.upstream.clients import Upstream, connect_upstream, tls_context
 from service.upstream.endpoint import Endpoint, endpoint_of
-from service.web.assets import Asset, asset_of, load_assets
+from service.web.assets import Asset, load_assets
 from service.web.gauges import Gauges
 from service.web.lag import LoopLag
-from service.web.openapi import openapi
 from service.web.start import log_misspelt, log_start
 from service.webhooks.delivery import Delivery
 from service.webhooks.sending import connect_webhooks
@@ -78,16 +75,16 @@ class Service:
 
 
 @asynccontextmanager
-async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncIterator[Service]:
-    """The service, from the first request to the last. Its API's document is of these routes.
-
-    Raises StoreError without a usable database.
-    """
+async def run_service(settings: Settings) -> AsyncIterator[Service]:
+    """The service, from the first request to the last. Raises StoreError without a usable database."""
     mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()}
     pool = settings.database_url, settings.database_pool_size
+    trusted = tls_context(settings.upstream_ca_file)
     async with (
         connect_upstream(settings, mounts) as upstream,
-        connect_webhooks(tls_context(settings), allow_private=settings.webhook_allow_private) as webhook_client,
+        connect_webhooks(
+            tls_context(settings.upstream_ca_file), allow_private=settings.webhook_allow_private
+        ) as webhook_client,
         open_store(*pool) as store,
     ):
         metrics, lag = Metrics(), LoopLag()
@@ -101,7 +98,7 @@ async def run_service(settings: Settings, routes: Sequence[BaseRoute]) -> AsyncI
             upstream=upstream,
             answers=answers,
             webhooks=Delivery(store.outbox, webhook_client, metrics),
-            assets=load_assets(STATIC) | {"openapi.json": asset_of("openapi.json", _document(settings, routes))},
+            assets=dict(load_assets(STATIC)),
             metrics=metrics,
             ledger=Ledger(store),
             reads=Reads(),
@@ -158,11 +155,6 @@ def _log_own_origins(settings: Settings) -> None:
             "PUBLIC_URL is not set: the chat works under localhost and 127.0.0.1 only; set it to the address "
             "that browsers use, such as https://chat.example.com",
         )
-
-
-def _document(settings: Settings, routes: Sequence[BaseRoute]) -> bytes:
-    limits = {"max_message_chars": settings.max_message_chars, "max_body_bytes": settings.max_body_bytes}
-    return json.dumps(openapi(routes, version=VERSION, **limits)).encode()
 
 
 async def _drain_on_shutdown(service: Service) -> None:

@@ -1,13 +1,16 @@
 """The endpoints for operators and developers: health, readiness, metrics, the API's documentation."""
 
 import hmac
+import json
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import errors, schema
 from service.web import pages
-from service.web.openapi import OPERATOR, PLAIN, operation
+from service.web.assets import asset_of
+from service.web.lifespan import VERSION
+from service.web.openapi import OPERATOR, PLAIN, openapi, operation
 from service.web.pages import file_response, page_response
 from service.web.requests import json_response, service_of
 
@@ -71,7 +74,16 @@ async def metrics(request: Request) -> Response:
 
 
 async def openapi_json(request: Request) -> Response:
-    """The OpenAPI document."""
+    """The OpenAPI document, made when it is first asked for."""
+    service = service_of(request)
+    if "openapi.json" not in service.assets:
+        document = openapi(
+            request.app.routes,
+            version=VERSION,
+            max_message_chars=service.settings.max_message_chars,
+            max_body_bytes=service.settings.max_body_bytes,
+        )
+        service.assets["openapi.json"] = asset_of("openapi.json", json.dumps(document).encode())
     return file_response(request, "openapi.json", "no-cache")
 
 
