@@ -82,9 +82,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
     trusted = tls_context(settings.upstream_ca_file)
     async with (
         connect_upstream(settings, mounts) as upstream,
-        connect_webhooks(
-            tls_context(settings.upstream_ca_file), allow_private=settings.webhook_allow_private
-        ) as webhook_client,
+        connect_webhooks(trusted, allow_private=settings.webhook_allow_private) as webhook_client,
         open_store(*pool) as store,
     ):
         metrics, lag = Metrics(), LoopLag()
