@@ -11,22 +11,27 @@ from io import TextIOWrapper
 
 import click
 
+from service import VERSION
 from service.commands.arguments import Group, OutputError, explain
 from service.commands.backup import backup, restore
 from service.commands.conversations import conversations, purge
 from service.commands.keys import keys
+from service.commands.statistics import stats
 from service.commands.tenants import tenants
 from service.commands.upstream import upstream
 from service.commands.usage import usage
 from service.commands.webhooks import webhooks
+from service.store.migrations import newest_version
 from service.store.records import StoreError
 
 PROGRAM = "manage.py"
 
-commands = Group(
-    help=(__doc__ or "").partition("\n")[0],
-    commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore],
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+commands = click.version_option(VERSION, message=f"%(prog)s %(version)s, schema {newest_version()}")(
+    Group(
+        help=(__doc__ or "").partition("\n")[0],
+        commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore, stats],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
 )
 
 
@@ -40,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with commands.make_context(PROGRAM, list(sys.argv[1:] if argv is None else argv)) as context:
             commands.invoke(context)
-    except click.exceptions.Exit as done:  # --help
+    except click.exceptions.Exit as done:  # --help, --version
         return done.exit_code
     except click.UsageError as error:
         print(explain(error), file=sys.stderr)

@@ -1,19 +1,23 @@
 """`conversation`: what visitors asked and were answered. `purge`: what RETENTION_DAYS says."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import click
 
 from service.access.visitors import visitor_id
 from service.commands import values
-from service.commands.arguments import Command, Group, OneOf, Value, name_argument, with_store
-from service.commands.output import print_json
+from service.commands.arguments import Command, Group, OneOf, Value, json_option, name_argument, with_store
+from service.commands.output import print_json, print_table, shown
 from service.settings import load_settings
+from service.store import transcripts
 from service.store.records import Selection, Turn
 from service.store.store import Store
+from service.store.transcripts import Overview, Wanted
 
 WHICH = [
     click.option("--id", "conversation_id", type=Value(values.conversation_id), metavar="ID", help="one conversation"),
@@ -46,6 +50,117 @@ def selection_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(WHICH):
         function = option(function)
     return function
+
+
+@conversations.command("list", help="list them, the last used first")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--since", type=Value(values.moment), metavar="DATE", help="last used at or after this time")
+@click.option("--until", type=Value(values.moment), metavar="DATE", help="last used before this time")
+@click.option("--rating", type=Value(values.one_of("up", "down")), metavar="up|down", help="with an answer rated so")
+@click.option(
+    "--outcome",
+    type=Value(values.outcome),
+    metavar="OUTCOME",
+    help="with an answer that ended so: complete, length, filtered, cancelled, error or an error's code",
+)
+@click.option(
+    "--limit", type=Value(values.number), default=str(transcripts.PAGE), metavar="N", help="at most; default: 50"
+)
+@json_option
+@with_store
+async def list_(store: Store, limit: int, as_json: bool, **wanted: Any) -> None:
+    found = await _found(store, Wanted(tenant=wanted.pop("name"), **wanted), limit)
+    if as_json:
+        print_json([_overview_facts(each) for each in found])
+        return
+    print_table(
+        ["id", "tenant", "last", "questions", "outcomes", "ratings", "question"],
+        [
+            _overview_facts(each)
+            | {"outcomes": _counts(each.outcomes), "ratings": _counts(each.ratings), "question": _line(each.question)}
+            for each in found
+        ],
+    )
+
+
+async def _found(store: Store, wanted: Wanted, limit: int) -> list[Overview]:
+    """As many as `limit` conversations, page by page."""
+    found: list[Overview] = []
+    while len(found) < limit:
+        after = (found[-1].last, found[-1].id) if found else None
+        most = min(limit - len(found), transcripts.LARGEST_PAGE)
+        page = await store.read(partial(transcripts.find, wanted=wanted, limit=most, after=after))
+        found += page
+        if len(page) < most:
+            break
+    return found
+
+
+@conversations.command("show", help="print one with all its turns, replaced ones too")
+@click.argument("words", metavar="[NAME] ID", nargs=-1, required=True)
+@json_option
+@with_store
+async def show(store: Store, words: Sequence[str], as_json: bool) -> None:
+    if len(words) > 2:
+        raise ValueError("Too many arguments: a tenant's name and a conversation's id are taken.")
+    conversation_id = values.conversation_id(words[-1])
+    tenant = words[0] if len(words) == 2 else None
+    overview = await store.read(lambda db: transcripts.overview(db, conversation_id, tenant))
+    if overview is None:
+        raise ValueError("There is no such conversation.")
+    turns = await _turns(store, conversation_id)
+    if as_json:
+        print_json(_overview_facts(overview) | {"turns": [_turn_facts(turn) for turn in turns]})
+        return
+    for name, value in _overview_facts(overview).items():
+        print(f"{name:<10} {_counts(value) if isinstance(value, dict) else shown(value)}".rstrip())
+    for turn in turns:
+        _print_turn(turn)
+
+
+async def _turns(store: Store, conversation_id: uuid.UUID) -> list[Turn]:
+    turns: list[Turn] = []
+    while True:
+        after = turns[-1].number if turns else 0
+        most = transcripts.LARGEST_PAGE
+        page = await store.read(partial(transcripts.turns, conversation_id=conversation_id, limit=most, after=after))
+        turns += page
+        if len(page) < most:
+            return turns
+
+
+def _print_turn(turn: Turn) -> None:
+    tokens = None if turn.prompt_tokens is None else f"{turn.prompt_tokens} + {turn.completion_tokens} tokens"
+    facts = [shown(turn.created_at), turn.code or turn.status, turn.model, tokens, "replaced" if turn.hidden else None]
+    facts.append(f"rated {turn.rating}" if turn.rating else None)
+    print(f"\n-- {' · '.join(fact for fact in facts if fact)}")
+    print(f"visitor:   {_indented(turn.question)}\nassistant: {_indented(turn.answer)}")
+    if turn.comment:
+        print(f"comment:   {_indented(turn.comment)}")
+
+
+def _indented(text: str) -> str:
+    """Safe for a terminal: what a visitor wrote may hold escape sequences."""
+    return "\n           ".join(_printable(line) for line in text.split("\n"))
+
+
+def _line(text: str) -> str:
+    """The beginning of a text as one line."""
+    short = " ".join(text.split())
+    return _printable(short if len(short) <= 60 else f"{short[:59]}…")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """As `complete, error 2`."""
+    return ", ".join(name if times == 1 else f"{name} {times}" for name, times in counts.items())
+
+
+def _overview_facts(overview: Overview) -> dict[str, Any]:
+    return asdict(overview) | {"id": str(overview.id)}
 
 
 @conversations.command("export", one_of=[SELECTIONS], help="print them as JSON, one per line")

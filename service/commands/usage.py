@@ -1,4 +1,4 @@
-"""`usage`: what a tenant used, and what it cost."""
+"""`usage`: what a tenant used, or all of them, and what it cost."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import click
 
 from service.commands import values
-from service.commands.arguments import Command, OneOf, Value, json_option, name_argument, with_store
+from service.commands.arguments import Command, OneOf, Value, json_option, with_store
 from service.commands.output import print_csv, print_json, print_table
 from service.store.records import UsageGroup, UsageTotal
 from service.store.store import Store
@@ -18,14 +18,20 @@ NOTHING = UsageTotal((), 0, 0, 0, 0, 0, None, None)
 GROUPS = get_args(UsageGroup)
 
 
-@click.command("usage", cls=Command, one_of=[OneOf(("as_json", "as_csv"))], help="what a tenant used")
-@name_argument
+@click.command(
+    "usage",
+    cls=Command,
+    one_of=[OneOf(("as_json", "as_csv")), OneOf(("name", "of_all"), required=True)],
+    help="what a tenant used, and what was refused to it",
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--all", "of_all", is_flag=True, help="all tenants, and requests whose tenant is not known; by tenant")
 @click.option(
     "--by",
     type=Value(values.one_of(*GROUPS)),
     multiple=True,
     metavar="GROUP",
-    help=f"{', '.join(GROUPS)}; may be repeated; default: day",
+    help=f"{', '.join(GROUPS)}; may be repeated; default: day, with --all: tenant",
 )
 @click.option(
     "--price-in", type=Value(values.price), metavar="PRICE", help="per million tokens of prompts: adds the cost"
@@ -39,7 +45,8 @@ GROUPS = get_args(UsageGroup)
 @with_store
 async def usage(
     store: Store,
-    name: str,
+    name: str | None,
+    of_all: bool,
     by: Sequence[str],
     price_in: float | None,
     price_out: float | None,
@@ -48,7 +55,7 @@ async def usage(
     as_csv: bool,
 ) -> None:
     since = since or _midnight_days_ago(DEFAULT_DAYS)
-    groups = cast(list[UsageGroup], list(dict.fromkeys(by or ["day"])))
+    groups = cast(list[UsageGroup], list(dict.fromkeys(by or ["tenant" if of_all else "day"])))
     totals = await store.usage(name, since, groups)
     rows = [_usage_facts(groups, each, price_in, price_out) for each in totals]
     (overall,) = await store.usage(name, since, ()) or [NOTHING]

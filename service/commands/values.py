@@ -164,6 +164,10 @@ def _real(text: str, most: float) -> float:
     return float(text)
 
 
+def outcome(text: str) -> str:
+    return _matching(text, "[a-z_]{1,64}", "an outcome such as complete, error or upstream_timeout")
+
+
 def conversation_id(text: str) -> uuid.UUID:
     return _uuid(text, "a conversation's id")
 

@@ -305,7 +305,7 @@ class Selection:
     subject: str | None = None
 
 
-UsageGroup = Literal["day", "key", "model", "origin", "outcome", "subject", "visitor"]
+UsageGroup = Literal["day", "key", "model", "origin", "outcome", "subject", "tenant", "visitor"]
 
 
 @dataclass(frozen=True, slots=True)

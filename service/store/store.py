@@ -384,8 +384,8 @@ class Store:
         """When each key of a tenant last asked a question, by the key's id. Raises TenantNotFound."""
         return await self._database.read(lambda db: keys.last_used(db, name), patient=True)
 
-    async def usage(self, name: str, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
-        """What a tenant used since then, in groups. Raises TenantNotFound."""
+    async def usage(self, name: str | None, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
+        """What a tenant used since then, in groups, or all tenants and nobody known. Raises TenantNotFound."""
         return await self._database.read(lambda db: usage.totals(db, name, since, by), patient=True)
 
     async def read(self, function: Callable[[Connection], Result]) -> Result:

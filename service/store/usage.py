@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    true,
 )
 
 from service.store.counters import settle as settle_budget
@@ -41,6 +42,7 @@ USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
     "origin": usage.c.origin,
     "outcome": usage.c.outcome,
     "subject": usage.c.subject,
+    "tenant": tenants.c.name,
     "visitor": usage.c.visitor,
 }
 
@@ -111,9 +113,12 @@ def _values(row: UsageRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _KEPT}
 
 
-def totals(db: Connection, name: str, since: datetime, by: Sequence[UsageGroup]) -> list[UsageTotal]:
-    """What a tenant used since then, in groups. Raises TenantNotFound."""
-    tenant_id = get_tenant(db, name).id
+def totals(db: Connection, name: str | None, since: datetime, by: Sequence[UsageGroup]) -> list[UsageTotal]:
+    """What a tenant used since then, in groups; without a name all do, and requests of nobody known count, too.
+
+    Raises TenantNotFound.
+    """
+    chosen = true() if name is None else usage.c.tenant_id == get_tenant(db, name).id
     group = [USAGE_GROUPS[each].label(each) for each in by]
     # The times to the first text that are the same count as one row, so that their percentiles need not all rows.
     query = select(
@@ -128,7 +133,8 @@ def totals(db: Connection, name: str, since: datetime, by: Sequence[UsageGroup])
         ),
     )
     rows = db.execute(
-        query.where(usage.c.tenant_id == tenant_id, usage.c.at >= since)
+        query.select_from(usage.outerjoin(tenants))
+        .where(chosen, usage.c.at >= since)
         .group_by(*group, usage.c.first_text_ms)
         .order_by(*(each.nulls_first() for each in group), usage.c.first_text_ms.nulls_first())
     )

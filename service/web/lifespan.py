@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from service import demonstration, errors
+from service import VERSION, demonstration, errors
 from service.access.limits import Reads
 from service.access.own_origins import OwnOrigins
 from service.access.owner import Attempts
@@ -31,7 +31,6 @@ from service.web.start import log_misspelt, log_start
 from service.webhooks.delivery import Delivery
 from service.webhooks.sending import connect_webhooks
 
-VERSION = "0.1.0"
 STATIC = Path(__file__).parents[2] / "static"
 SWEEP_SECONDS = 3600
 

@@ -13,7 +13,7 @@ from command_line import ADD, Fail, Look, Run
 from command_line import fail as fail
 from command_line import look as look
 from command_line import run as run
-from databases import ask, used
+from databases import ask, begin, finish, used
 from service.access.visitors import visitor_id
 from service.store.records import TurnLimits, UsageRow
 from service.store.store import Store
@@ -146,3 +146,101 @@ def test_a_purge_of_more_days_than_there_are_is_refused(fail: Fail, monkeypatch:
     code, line = fail("purge")
     assert code == 1
     assert "RETENTION_DAYS: Input should be less than or equal to 36500" in line
+
+
+@pytest.mark.each_database
+def test_conversations_are_listed_and_shown_by_tenant_time_rating_and_outcome(run: Run, look: Look) -> None:
+    run(*ADD)
+    run("tenant", "add", "bakery", "--origin", "https://bakery.test")
+
+    async def converse(store: Store) -> list[str]:
+        shop, bakery = await store.get_tenant("shop"), await store.get_tenant("bakery")
+        first = await ask(store, shop, "Are you\nopen?", "We are.\nUntil six.")
+        await store.rate_turn(shop.id, first.turn.id, rating="down", comment="\x1b[31mWrong!")
+        await ask(store, shop, "And on Sundays?", conversation_id=first.turn.conversation_id)
+        broken = await begin(store, shop, "Anybody?")
+        await finish(store, shop, broken, "", status="error", code="upstream_timeout")
+        other = await ask(store, bakery, "Bread?")
+        return [str(each.turn.conversation_id) for each in (first, broken, other)]
+
+    first, broken, other = look(converse)
+
+    def listed(*options: str) -> list[str]:
+        return [each["id"] for each in json.loads(run("conversation", "list", *options, "--json"))]
+
+    assert listed() == [other, broken, first]
+    assert listed("shop") == [broken, first]
+    assert listed("--limit", "1") == [other]
+    assert listed("shop", "--rating", "down") == [first]
+    assert listed("--outcome", "error") == listed("--outcome", "upstream_timeout") == [broken]
+    assert listed("--since", "2026-01-01", "--until", "2026-01-02") == []
+    table = run("conversation", "list", "shop")
+    assert re.search(rf"{first}  shop  .*  2 +complete 2 +down +Are you open\?\n", table)
+
+    told = json.loads(run("conversation", "show", first, "--json"))
+    assert (told["tenant"], told["questions"], told["ratings"]) == ("shop", 2, {"down": 1})
+    assert [turn["question"] for turn in told["turns"]] == ["Are you\nopen?", "And on Sundays?"]
+    text = run("conversation", "show", "shop", first)
+    assert "assistant: We are.\n           Until six.\n" in text
+    assert "comment:   \N{REPLACEMENT CHARACTER}[31mWrong!" in text
+
+
+def test_a_conversation_of_another_tenant_is_not_shown(run: Run, fail: Fail, look: Look) -> None:
+    run(*ADD)
+    run("tenant", "add", "bakery", "--origin", "https://bakery.test")
+
+    async def converse(store: Store) -> str:
+        return str((await ask(store, await store.get_tenant("shop"))).turn.conversation_id)
+
+    conversation = look(converse)
+    assert fail("conversation", "show", "bakery", conversation) == (1, "manage.py: There is no such conversation.\n")
+    assert fail("conversation", "show", "one")[0] == 1
+    assert fail("conversation", "list", "--rating", "good")[0] == 2
+    assert fail("conversation", "list", "nobody")[0] == 1
+
+
+@pytest.mark.each_database
+def test_usage_of_all_has_each_tenant_and_what_was_refused_to_nobody_known(run: Run, fail: Fail, look: Look) -> None:
+    run(*ADD)
+    run("tenant", "add", "bakery", "--origin", "https://bakery.test")
+
+    async def book(store: Store) -> None:
+        await ask(store, await store.get_tenant("shop"))
+        await ask(store, await store.get_tenant("bakery"))
+        at = datetime.now(UTC)
+        await store.record([UsageRow(at, None, "key_invalid", refused=True, requests=3)])
+
+    look(book)
+    told = json.loads(run("usage", "--all", "--json"))
+    assert [(row["tenant"], row["requests"], row["refused"]) for row in told["rows"]] == [
+        (None, 3, 3),
+        ("bakery", 1, 0),
+        ("shop", 1, 0),
+    ]
+    assert (told["tenant"], told["total"]["requests"]) == (None, 5)
+    by_outcome = json.loads(run("usage", "--all", "--by", "outcome", "--json"))["rows"]
+    assert {row["outcome"]: row["requests"] for row in by_outcome} == {"complete": 2, "key_invalid": 3}
+    assert fail("usage")[0] == fail("usage", "shop", "--all")[0] == 2
+
+
+@pytest.mark.each_database
+def test_statistics_count_what_is_there(run: Run, look: Look) -> None:
+    run(*ADD)
+
+    async def converse(store: Store) -> None:
+        shop = await store.get_tenant("shop")
+        asked = await ask(store, shop)
+        await store.rate_turn(shop.id, asked.turn.id, rating="up")
+        await begin(store, shop, "And then?", conversation_id=asked.turn.conversation_id)
+
+    look(converse)
+    told = json.loads(run("stats", "--json"))
+    counts = ("tenants", "keys", "conversations", "recent", "questions", "running", "rated_up", "rated_down")
+    assert [told[name] for name in counts] == [1, 1, 1, 1, 2, 1, 1, 0]
+    assert told["bytes"] > 10_000
+    assert told["last_day"]["requests"] == told["last_week"]["requests"] == 1
+    assert re.search(r"^conversations +1$", run("stats"), re.MULTILINE)
+
+
+def test_the_version_is_that_of_the_release_and_its_schema(run: Run) -> None:
+    assert re.fullmatch(r"manage\.py \d+\.\d+\.\d+, schema \d+\n", run("--version"))

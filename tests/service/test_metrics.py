@@ -15,11 +15,11 @@ from client import Client, until
 from conftest import Serve
 from databases import used
 from preloaded import ROOT
+from service import VERSION
 from service.answers import pace
 from service.metrics import Metrics
 from service.store.records import StoreUnavailable
 from service.testing.chunks import answer, delta, streamed
-from service.web.lifespan import VERSION
 
 TOKEN = "m3trics"
 KEY_INVALID = "a4_pub_" + "A" * 32
