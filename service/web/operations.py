@@ -6,10 +6,9 @@ import json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import errors, schema
+from service import VERSION, errors, schema
 from service.web import pages
 from service.web.assets import asset_of
-from service.web.lifespan import VERSION
 from service.web.openapi import OPERATOR, PLAIN, openapi, operation
 from service.web.pages import file_response, page_response
 from service.web.requests import json_response, service_of
