@@ -24,6 +24,8 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from socket import socket
 from typing import Any
 
 from starlette.applications import Starlette
@@ -59,8 +61,9 @@ from service.web.owner.routes import owner_routes
 from service.web.pages import asset, loader, widget_html
 from service.web.problems import exception_handlers
 from service.web.requests import authenticate, exchange_of, read_body, resume_position, service_of
-from service.web.server import run_server
+from service.web.server import Server, make_server
 from service.web.start import tell_failure
+from service.web.workers import run_workers
 
 __all__ = ["Settings", "create_app"]
 
@@ -300,9 +303,16 @@ def main() -> int:
         place = f"{settings.host}, port {settings.port}"
         tell_failure(f"HOST, PORT: cannot listen on {place}: {error.strerror}")
         return 1
+    if settings.workers == 1:
+        _server(settings, sockets).run()
+        return 0
+    return 0 if run_workers(settings.workers, partial(_server, settings), sockets) else 1
+
+
+def _server(settings: Settings, sockets: list[socket]) -> Server:
+    configure_logging(settings.log_format)  # a worker begins with nothing
     app = create_app(settings)
-    run_server(app, settings, sockets, lambda: getattr(app.state, "service", None))
-    return 0
+    return make_server(app, settings, sockets, lambda: getattr(app.state, "service", None))
 
 
 async def _make_tables(settings: Settings) -> None:

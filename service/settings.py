@@ -227,6 +227,7 @@ class Settings(BaseSettings):
     resume_seconds: SecondsOrNone = 10
     drain_seconds: SecondsOrNone = 30
     shutdown_delay: SecondsOrNone = 3
+    workers: int = Field(default=1, ge=1, le=64)
 
     @classmethod
     def settings_customise_sources(

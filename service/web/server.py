@@ -44,6 +44,12 @@ class Server(uvicorn.Server):
         self._shutdown_delay = shutdown_delay
         self._tasks: list[asyncio.Task[None]] = []
 
+    def run(self, sockets: list[socket] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        gc.freeze()  # what was imported stays: no collection has to look at it again
+        with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
+            super().run(sockets)
+
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application, then listen."""
         await super().startup(sockets=[])
@@ -105,12 +111,3 @@ def make_server(
         timeout_graceful_shutdown=2,
     )
     return Server(config, sockets, connections, find_service, settings.shutdown_delay)
-
-
-def run_server(
-    app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
-) -> None:
-    """Serve an ASGI app on bound sockets until SIGTERM or SIGINT; see `make_server`."""
-    gc.freeze()  # what was imported stays: no collection has to look at it again
-    with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
-        make_server(app, settings, sockets, find_service).run()

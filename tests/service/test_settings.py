@@ -95,6 +95,7 @@ TOO_MANY = str(2**31)
         ("MAX_LINE_BYTES", TOO_MANY),
         ("MAX_JSON_DEPTH", TOO_MANY),
         ("MAX_STREAMS", TOO_MANY),
+        ("WORKERS", "0"),
         *((field.upper(), wrong) for field in Settings.model_fields if "timeout" in field for wrong in ("0", "nan")),
         *((field.upper(), wrong) for field in Settings.model_fields if "seconds" in field for wrong in ("-1", "inf")),
     ],
@@ -102,7 +103,7 @@ TOO_MANY = str(2**31)
 def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_show_it(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("chatbot.run_server", lambda *arguments: pytest.fail("the service starts"))
+    monkeypatch.setattr("chatbot.make_server", lambda *arguments: pytest.fail("the service starts"))
     monkeypatch.setattr("chatbot.configure_logging", lambda format: None)
     monkeypatch.setenv(name, value)
     assert chatbot.main() == 2

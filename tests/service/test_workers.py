@@ -1,0 +1,109 @@
+"""WORKERS: several processes behind one port, each as good as the other, started and ended together."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from preloaded import CHATBOT
+from processes import RunningService, running_service
+from upstreams import local_upstream
+
+TOKEN = "metrics-0123456789abcdef0123456789"
+ASKED = 'chatbot_requests_total{code="",route="/api/v1/chat",status="200"}'
+
+
+@contextmanager
+def two_workers(directory: Path, upstream: str, **settings: str) -> Iterator[RunningService]:
+    chosen = {"WORKERS": "2", "METRICS_TOKEN": TOKEN, "OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": upstream, **settings}
+    with running_service(directory, command=[sys.executable, CHATBOT], **chosen) as running:
+        until(lambda: running.log().count("running on ") == 2)
+        yield running
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def metrics(service: RunningService) -> str:
+    return httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).text
+
+
+def pids(service: RunningService) -> set[int]:
+    return {int(pid) for pid in re.findall(r'process_open_fds{pid="(\d+)"}', metrics(service))}
+
+
+def headers(service: RunningService) -> dict[str, str]:
+    return {"X-API-Key": service.api_key, "Origin": "http://localhost"}
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.each_database
+def test_each_worker_answers_their_metrics_are_one_and_a_killed_one_is_replaced(
+    tmp_path: Path, database_url: str
+) -> None:
+    with local_upstream() as local, two_workers(tmp_path, local.url("quick"), DATABASE_URL=database_url) as service:
+
+        def ask() -> None:
+            url = f"{service.url}/api/v1/chat"
+            answer = httpx.post(url, json={"message": "Hi"}, headers=headers(service), timeout=60)
+            assert "Quick answer" in answer.text
+
+        until(lambda: len(pids(service)) == 2)
+        workers = pids(service)
+        for busy in workers:
+            with stopped(busy):
+                ask()
+        assert f"{ASKED} 2.0" in metrics(service)
+        killed = workers.pop()
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(pids(service) - {killed}) == 2)
+        ask()
+        assert f"{ASKED} 3.0" in metrics(service)  # what the killed one had counted, too
+        assert killed not in pids(service)
+        assert service.stop() == 0
+
+
+def test_sigterm_lets_the_answers_of_all_workers_end(tmp_path: Path) -> None:
+    with (
+        local_upstream() as local,
+        two_workers(tmp_path, local.url("endless"), DRAIN_SECONDS="2") as service,
+        httpx.stream(
+            "POST", f"{service.url}/api/v1/chat", json={"message": "Hi"}, headers=headers(service), timeout=60
+        ) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "event: start"
+        service.process.send_signal(signal.SIGTERM)
+        until(lambda: service.log().count(" draining ") == 2)
+        rest = list(lines)
+        assert rest.count("event: message") > 1  # it went on
+        assert '"code":"restarting"' in "".join(rest[-5:])
+        assert service.process.wait(timeout=60) == 0
+        assert "Traceback" not in service.log()
+
+
+def test_workers_whose_supervisor_is_killed_end_too(tmp_path: Path) -> None:
+    with local_upstream() as local, two_workers(tmp_path, local.url("quick")) as service:
+        until(lambda: len(pids(service)) == 2)
+        workers = pids(service)
+        service.kill()
+        until(lambda: not any(os.path.exists(f"/proc/{pid}/exe") for pid in workers))
