@@ -21,7 +21,7 @@ CHATBOT = str(ROOT / "chatbot.py")
 MANAGE = str(ROOT / "manage.py")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["chatbot", "manage", "ctypes", "uvicorn.lifespan.on"])
+_context.set_forkserver_preload(["chatbot", "manage", "warm", "ctypes", "uvicorn.lifespan.on"])
 
 
 class Program:
