@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from service import demonstration
 from service.access.origins import parse_origin
-from service.access.user_tokens import parse_public_key
+from service.access.signatures import parse_public_key
 from service.overlay import Overlay, parse_overlay
 from service.settings import MAX_ANSWER_TOKENS
 from service.store.records import LARGEST_INTEGER

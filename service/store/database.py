@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, delete, false, func, insert, select
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -19,7 +20,6 @@ from service.store import deadlines
 from service.store.dialects import is_sqlite
 from service.store.meter import Meter
 from service.store.migrations import newest_version, upgrade, version_of
-from service.store.postgresql import PostgresServer
 from service.store.processes import LockedFiles, Processes, ProcessTable
 from service.store.records import (
     DEFAULT_POOL_SIZE,
@@ -32,6 +32,9 @@ from service.store.records import (
 from service.store.sqlite import SqliteFile
 from service.store.tables import conversations, counters, messages, probe, usage
 from service.store.urls import parse_url
+
+if TYPE_CHECKING:
+    from service.store.postgresql import PostgresServer
 
 WAL_TRIES = 20
 MIGRATION_LOCK = 0x6134_6368_6174
@@ -46,6 +49,12 @@ WRITE_NOTHING = [
 ]
 
 
+def _postgres(url: URL, pool_size: int) -> "PostgresServer":
+    from service.store.postgresql import PostgresServer  # 10 MB, for a service that uses it
+
+    return PostgresServer(url, pool_size)
+
+
 class Database:
     """The database that a URL names. Raises ValueError when it names none that can be used.
 
@@ -56,7 +65,7 @@ class Database:
         parsed = parse_url(url)
         self._path = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
         self.meter = Meter()
-        self._server = SqliteFile(self._path, self.meter) if self._path else PostgresServer(parsed, pool_size)
+        self._server = SqliteFile(self._path, self.meter) if self._path else _postgres(parsed, pool_size)
         self._failed_at = float("-inf")  # time.monotonic()
 
     @property

@@ -22,7 +22,7 @@ from sqlalchemy import select
 import chatbot
 from client import Client
 from conftest import ORIGIN, Serve
-from service.access.user_tokens import parse_public_key
+from service.access.signatures import parse_public_key
 from service.store.tables import usage
 from service.testing.chunks import answer, streamed
 
