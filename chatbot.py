@@ -59,6 +59,7 @@ from service.web.openapi import ANYONE, LIMITED, STREAM, operation
 from service.web.operations import docs, health, metrics, openapi_json, ready
 from service.web.owner.routes import owner_routes
 from service.web.pages import asset, loader, widget_html
+from service.web.probe import is_probe, probe_response
 from service.web.problems import exception_handlers
 from service.web.requests import authenticate, exchange_of, read_body, resume_position, service_of
 from service.web.server import Server, make_server
@@ -99,6 +100,8 @@ async def chat(request: Request) -> Response:
     if not request.headers.get("last-event-id"):  # the rest of an answer is owed
         service.lag.check()
     caller = await authenticate(request)
+    if is_probe(request, caller):
+        return probe_response(request)
     question = await read_body(request, schema.ChatRequest)
     position = resume_position(request)
     after = position if question.message_id else 0  # a question without an id was never asked before

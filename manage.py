@@ -15,6 +15,7 @@ from service import VERSION
 from service.commands.arguments import Group, OutputError, explain
 from service.commands.backup import backup, restore
 from service.commands.conversations import conversations, purge
+from service.commands.doctor import doctor
 from service.commands.keys import keys
 from service.commands.statistics import stats
 from service.commands.tenants import tenants
@@ -29,7 +30,7 @@ PROGRAM = "manage.py"
 commands = click.version_option(VERSION, message=f"%(prog)s %(version)s, schema {newest_version()}")(
     Group(
         help=(__doc__ or "").partition("\n")[0],
-        commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore, stats],
+        commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore, stats, doctor],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
 )

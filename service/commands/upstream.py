@@ -92,7 +92,7 @@ def check(name: str | None, as_json: bool) -> None:
     if settings.demonstration and not (tenant and (tenant.openai_key_env or tenant.openai_base_url_env)):
         raise ValueError("no provider is set: set OPENAI_API_KEY, or OPENAI_BASE_URL")
     try:
-        probe = asyncio.run(_check(settings, tenant))
+        probe = asyncio.run(probe_provider(settings, tenant))
     except NotSetUp as error:
         raise ValueError(str(error)) from None
     facts = probe.facts() | {"settings": _settings_to_use(probe, tenant) if probe.works else []}
@@ -110,7 +110,7 @@ async def _tenant(settings: Settings, name: str) -> Tenant:
         return await store.get_tenant(name)
 
 
-async def _check(settings: Settings, tenant: Tenant | None) -> Probe:
+async def probe_provider(settings: Settings, tenant: Tenant | None) -> Probe:
     """Ask; and if nothing is there, ask again where most providers have it."""
     endpoint = endpoint_of(settings, tenant)
     model = (tenant and tenant.model) or settings.openai_model

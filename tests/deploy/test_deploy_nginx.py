@@ -1,6 +1,7 @@
 """The service behind a real nginx with deploy/nginx.conf: what passes, what does not, who is taken for whom, and that
 two replicas that restart one after the other refuse nobody."""
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from preloaded import ROOT
+from preloaded import MANAGE, ROOT, run_program
 from processes import RunningService, free_port, restarted, running_service
 from required import skip_unless_required
 from upstreams import LocalUpstream, local_upstream
@@ -330,3 +331,23 @@ def test_the_excerpt_in_the_docs_is_in_the_file() -> None:
     assert shown
     lines = {line.strip() for line in CONFIGURATION.splitlines()}
     assert {line.strip() for line in shown[1].splitlines()} <= lines
+
+
+def test_the_doctor_sees_the_file_as_a_browser_does(proxy: Proxy) -> None:
+    """All is well behind it, but for what the test has made: a certificate for a day, and another name."""
+    url = f"https://127.0.0.1:{proxy.port}"
+    command = [MANAGE, "doctor", "--no-provider", "--json", "--url", url]
+
+    def found(**environment: str) -> dict[str, str]:
+        variables = proxy.service.environment | {"PING_SECONDS": "1"} | environment
+        done = run_program(command, cwd=proxy.service.directory, env=variables, directory=proxy.service.directory)
+        told = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+        assert done.returncode == 1
+        return {name: each["text"] for name, each in told.items() if each["state"] == "fix" and name != "disk"}
+
+    faults = found(SSL_CERT_FILE=str(proxy.certificate))
+    assert faults.keys() == {"tls", "public url"}
+    assert "ends in 0 days" in faults["tls"]
+    faults = found()
+    assert faults.keys() == {"tls"}
+    assert "is not trusted" in faults["tls"]

@@ -1,0 +1,36 @@
+"""What the checks of `doctor` find: that something is as it should be, or what to change."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+MOST_SECONDS_APART = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`text` says what was found and, where `state` is `fix`, what to change."""
+
+    name: str
+    state: Literal["ok", "fix", "skip"]
+    text: str
+
+
+def ok(name: str, text: str) -> Finding:
+    return Finding(name, "ok", text)
+
+
+def fix(name: str, text: str) -> Finding:
+    return Finding(name, "fix", text)
+
+
+def skip(name: str, text: str) -> Finding:
+    return Finding(name, "skip", text)
+
+
+def clock(of_whom: str, there: datetime) -> Finding:
+    """Whether another clock agrees with this machine's: signed tokens and daily budgets depend on it."""
+    apart = abs((datetime.now(UTC) - there).total_seconds())
+    if apart > MOST_SECONDS_APART:
+        return fix("clock", f"{apart:.0f} s from the clock of {of_whom}: let both be set by NTP")
+    return ok("clock", f"agrees with that of {of_whom}")

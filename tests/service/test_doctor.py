@@ -1,0 +1,231 @@
+"""`manage.py doctor`: each fault of an installation is found, and the finding says what to change."""
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+import manage
+from command_line import Run
+from command_line import run as run
+from processes import RunningService, free_port, running_service
+from required import skip_unless_required
+from service.settings import Settings
+
+Doctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
+NGINX = """
+daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/error.log;
+events {{}}
+http {{
+    access_log off; proxy_http_version 1.1; proxy_set_header Host $http_host;
+    client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;
+    uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;
+    {1}
+}}
+"""
+GOOD = "proxy_buffering off;"
+BUFFERS = "proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_proxied any; gzip_types *; gzip_min_length 1;"
+CUTS = "proxy_buffering off; proxy_read_timeout 1s;"
+FRAMES = "add_header X-Frame-Options SAMEORIGIN;"
+POLICY = "add_header Content-Security-Policy \"frame-ancestors 'self'\";"
+CORS = "add_header Access-Control-Allow-Origin * always;"
+PAGES = "proxy_intercept_errors on; error_page 401 404 503 /nginx-has-no-such-page;"
+
+
+@pytest.fixture(autouse=True)
+def _room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk of 100 GB, half of it free, whatever this machine has."""
+    volume = SimpleNamespace(f_bavail=50_000_000, f_blocks=100_000_000, f_frsize=1000)
+    monkeypatch.setattr(os, "statvfs", lambda _: volume)
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Runs the command: its exit code, and of each check what it found."""
+
+    def doctor(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
+        code = manage.main(["doctor", "--no-provider", "--json", *arguments])
+        told = json.loads(capsys.readouterr().out)
+        assert told["ok"] is (code == 0)
+        return code, {each["name"]: (each["state"], each["text"]) for each in told["checks"]}
+
+    return doctor
+
+
+@pytest.mark.each_database
+def test_nothing_is_wrong_with_a_fresh_installation(run: Run, doctor: Doctor, database_kind: str) -> None:
+    run("tenant", "add", "shop", "--origin", "https://shop.test")
+    code, found = doctor()
+    assert code == 0, found
+    assert {name for name, (state, _) in found.items() if state == "ok"} == {
+        *("settings", "database", "schema", "files"),
+        "disk" if database_kind == "sqlite" else "clock",
+    }
+
+
+def test_the_findings_are_lines_and_the_faults_one_more(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The demonstration is no provider."""
+    assert manage.main(["doctor"]) == 1
+    told = capsys.readouterr()
+    assert "ok    schema       version " in told.out
+    assert "fix   provider     none is set" in told.out
+    assert told.err == "manage.py: 1 of 8 checks failed: see `fix` above.\n"
+
+
+def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = SimpleNamespace(f_bavail=5_000_000, f_blocks=100_000_000, f_frsize=1000)
+    monkeypatch.setattr(os, "statvfs", lambda _: volume)
+
+
+def _forbid_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+
+
+def _misspell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_STREAMS", "many")
+
+
+def _move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////nowhere/chatbot.db")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "name", "remedy"),
+    [
+        (_shrink, "disk", "enlarge it"),
+        (_forbid_files, "files", "LimitNOFILE"),
+        (_misspell, "settings", "MAX_STREAMS"),
+        (_move, "database", "check DATABASE_URL"),
+    ],
+)
+def test_each_fault_of_this_machine_is_found_alone(
+    run: Run,
+    doctor: Doctor,
+    monkeypatch: pytest.MonkeyPatch,
+    break_it: Callable[[pytest.MonkeyPatch], None],
+    name: str,
+    remedy: str,
+) -> None:
+    break_it(monkeypatch)
+    code, found = doctor()
+    assert code == 1
+    assert [each for each, (state, _) in found.items() if state == "fix"] == [name]
+    assert remedy in found[name][1]
+
+
+def test_a_database_that_was_not_upgraded_is_found(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, doctor: Doctor
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    code, found = doctor()
+    assert (code, found["schema"][0]) == (1, "fix")
+
+
+# As a browser sees it
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with running_service(tmp_path_factory.mktemp("doctor"), PING_SECONDS="1") as service:
+        yield service
+
+
+@pytest.fixture
+def here(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> RunningService:
+    """The service whose settings are those of the command, too."""
+    for name in Settings.model_fields:
+        if value := service.environment.get(name.upper()):
+            monkeypatch.setenv(name.upper(), value)
+    return service
+
+
+@contextmanager
+def proxied(service: RunningService, directory: Path, way: str) -> Iterator[str]:
+    """An nginx before the service; its URL."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        skip_unless_required("nginx is not installed")
+    port = free_port()
+    site = f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {service.url}; {way} }} }}"
+    (directory / "nginx.conf").write_text(NGINX.format(directory, site))
+    process = subprocess.Popen([nginx, "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf"])
+    try:
+        while not _listens(port):
+            assert process.poll() is None, (directory / "error.log").read_text()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("way", "faults"),
+    [
+        (GOOD, {}),
+        (BUFFERS, {"stream": "proxy_buffering off"}),
+        (CUTS, {"timeouts": "proxy_read_timeout"}),
+        (GOOD + FRAMES, {"framing": "X-Frame-Options: SAMEORIGIN"}),
+        (GOOD + POLICY + CORS, {"framing": "Content-Security-Policy", "cors": "http://localhost:8080 and *"}),
+        (GOOD + PAGES, {"cors": "Access-Control-Allow-Origin: nothing"}),
+    ],
+    ids=["good", "buffers", "cuts", "frames", "headers", "pages"],
+)
+def test_what_a_proxy_does_to_browsers_is_found(
+    here: RunningService, doctor: Doctor, tmp_path: Path, way: str, faults: dict[str, str]
+) -> None:
+    with proxied(here, tmp_path, way) as url:
+        _, found = doctor("--url", url)
+    told = {name: text for name, (state, text) in found.items() if state == "fix"}
+    assert told.keys() == faults.keys(), told
+    assert all(faults[name] in text for name, text in told.items())
+    assert {"address", "ready", "public url", "framing", "cors", "stream", "timeouts"} <= found.keys()
+
+
+def test_the_key_of_the_probe_is_gone_afterwards(here: RunningService, doctor: Doctor, tmp_path: Path) -> None:
+    doctor("--url", here.url)
+    keys: list[Any] = here.manage("key", "list", "shop")
+    assert [key["revoked_at"] is not None for key in keys if key["kind"] == "secret"] == [True] * (len(keys) - 1)
+    assert len(keys) > 1
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "remedy"),
+    [
+        ("http://127.0.0.1:1", "address", "check its DNS record"),
+        ("http://chat.invalid", "address", "check its DNS record"),
+    ],
+)
+def test_an_address_where_nothing_is_is_found(
+    here: RunningService, doctor: Doctor, url: str, name: str, remedy: str
+) -> None:
+    _, found = doctor("--url", url)
+    assert found[name][0] == "fix"
+    assert remedy in found[name][1]
+
+
+def test_a_probe_is_for_secret_keys_alone_and_bounded(here: RunningService) -> None:
+    """A page's key asks a question, whatever header comes with it."""
+    page = {"X-API-Key": here.api_key, "Origin": "http://localhost:1", "X-Probe": "1"}
+    asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=page)
+    assert (asked.status_code, asked.json()["code"]) == (422, "validation_failed")
+    secret = here.manage("key", "add", "shop", "--secret")["api_key"]
+    for seconds in ("121", "-1", "soon"):
+        headers = {"X-API-Key": secret, "X-Probe": seconds}
+        assert httpx.post(f"{here.url}/api/v1/chat", json={}, headers=headers).json()["code"] == "bad_request"
