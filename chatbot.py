@@ -320,8 +320,8 @@ def _server(settings: Settings, sockets: list[socket]) -> Server:
 
 async def _make_tables(settings: Settings) -> None:
     """Before anything else, so that a database that is not there is one clear line."""
-    async with open_store(settings.database_url):
-        pass
+    async with open_store(settings.database_url) as store:
+        await store.ping()
 
 
 if __name__ == "__main__":

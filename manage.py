@@ -15,6 +15,7 @@ from service import VERSION
 from service.commands.arguments import Group, OutputError, explain
 from service.commands.backup import backup, restore
 from service.commands.conversations import conversations, purge
+from service.commands.database import migrate
 from service.commands.doctor import doctor
 from service.commands.keys import keys
 from service.commands.statistics import stats
@@ -30,7 +31,10 @@ PROGRAM = "manage.py"
 commands = click.version_option(VERSION, message=f"%(prog)s %(version)s, schema {newest_version()}")(
     Group(
         help=(__doc__ or "").partition("\n")[0],
-        commands=[tenants, keys, conversations, usage, upstream, webhooks, purge, backup, restore, stats, doctor],
+        commands=[
+            *(tenants, keys, conversations, usage, upstream, webhooks, stats),
+            *(purge, backup, restore, migrate, doctor),
+        ],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
 )

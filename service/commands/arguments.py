@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from service.settings import load_settings
-from service.store.store import open_store
+from service.store.store import Store
+from service.store.urls import shown_url
 
 
 class OutputError(Exception):
@@ -79,22 +80,40 @@ name_argument = click.argument("name", metavar="NAME")
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
-def with_store(command: Callable[..., Awaitable[None]], *, makes_key: bool = False) -> Callable[..., None]:
-    """Run a command on the store of DATABASE_URL and flush what it prints. Raises OutputError."""
+def with_store(
+    command: Callable[..., Awaitable[None]], *, makes_key: bool = False, makes_database: bool = False
+) -> Callable[..., None]:
+    """Run a command on the store of DATABASE_URL and flush what it prints. Raises OutputError.
+
+    `makes_database`: where there is none yet, it is made. No command upgrades one but `migrate`.
+    """
 
     async def run(*args: Any, **options: Any) -> None:
-        async with open_store(load_settings().database_url) as store:
+        url = load_settings().database_url
+        store = Store(url)
+        try:
+            if makes_database and await store.schema_version() == 0:
+                await store.migrate()
+                print(f"Created the database {shown_url(url)}.", file=sys.stderr)
+            await store.require_tables()
             await command(store, *args, **options)
+        finally:
+            await store.close()
 
     @wraps(command)
     def run_and_flush(*args: Any, **options: Any) -> None:
-        try:
-            asyncio.run(run(*args, **options))
-            sys.stdout.flush()
-        except OSError as error:  # of the output: what the database has is a StoreError
-            raise OutputError(error, makes_key) from None
+        run_command(lambda: run(*args, **options), makes_key=makes_key)
 
     return run_and_flush
+
+
+def run_command(run: Callable[[], Coroutine[Any, Any, None]], *, makes_key: bool = False) -> None:
+    """Run what a command does and flush what it prints. Raises OutputError."""
+    try:
+        asyncio.run(run())
+        sys.stdout.flush()
+    except OSError as error:  # of the output: what the database has is a StoreError
+        raise OutputError(error, makes_key) from None
 
 
 def explain(error: click.UsageError) -> str:

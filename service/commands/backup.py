@@ -1,11 +1,11 @@
 """`backup` and `restore`: a SQLite database as one file."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from service.commands.arguments import Command, OutputError
+from service.commands.output import Progress
 from service.settings import load_settings
 from service.store.backup import back_up
 from service.store.backup import restore as put_back
@@ -25,7 +25,7 @@ def backup(file: Path, replace: bool) -> None:
         raise StoreError(f"{str(file)!r} exists already; --replace replaces it.")
     if file.exists() and database.exists() and file.samefile(database):
         raise StoreError(f"{str(file)!r} is the database itself.")
-    back_up(database, file, _Progress())
+    back_up(database, file, Progress())
     _report(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
 
 
@@ -34,7 +34,7 @@ def backup(file: Path, replace: bool) -> None:
 @click.option("--yes", is_flag=True, required=True, help="required: what the database holds now is lost")
 def restore(file: Path, yes: bool) -> None:
     database = _database("Use pg_restore --clean --if-exists --dbname=NAME FILE.")
-    put_back(file, database, newest_version(), _Progress())
+    put_back(file, database, newest_version(), Progress())
     _report(f"Restored {str(database)!r} from {str(file)!r}.")
 
 
@@ -51,16 +51,3 @@ def _database(words_for_postgresql: str) -> Path:
     if url.get_backend_name() != "sqlite":
         raise StoreError(f"DATABASE_URL names PostgreSQL, which has its own tools. {words_for_postgresql}")
     return Path(url.database or "")
-
-
-class _Progress:
-    """Shows at a terminal how far the work is, and nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = -1
-
-    def __call__(self, part: float) -> None:
-        percent = int(100 * part)
-        if sys.stderr.isatty() and percent != self._shown:
-            self._shown = percent
-            print(f"\r{percent} %", end="\n" if percent == 100 else "", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """`conversation`: what visitors asked and were answered. `purge`: what RETENTION_DAYS says."""
 
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,10 +13,10 @@ import click
 from service.access.visitors import visitor_id
 from service.commands import values
 from service.commands.arguments import Command, Group, OneOf, Value, json_option, name_argument, with_store
-from service.commands.output import print_json, print_table, shown
+from service.commands.output import Progress, print_json, print_table, shown
 from service.settings import load_settings
 from service.store import transcripts
-from service.store.records import Selection, Turn
+from service.store.records import Purged, Selection, Turn
 from service.store.store import Store
 from service.store.transcripts import Overview, Wanted
 
@@ -169,8 +170,14 @@ def _overview_facts(overview: Overview) -> dict[str, Any]:
 @with_store
 async def export(store: Store, name: str, **which: Unpack[Which]) -> None:
     """One conversation per line, so that a large export needs little memory and a broken one is good up to there."""
+    progress = Progress("conversations")
+    exported = 0
     async for conversation_id, turns in store.export(name, await _selection(store, name, which)):
         print_json({"id": str(conversation_id), "turns": [_turn_facts(turn) for turn in turns]}, indent=None)
+        exported += 1
+        if not sys.stdout.isatty():
+            progress(exported)
+    progress.end()
 
 
 @conversations.command("delete", one_of=[SELECTIONS], help="delete them; the usage stays, without any text")
@@ -190,7 +197,11 @@ async def purge(store: Store) -> None:
     if days == 0:
         print("RETENTION_DAYS is 0: everything is kept.")
         return
-    purged = await store.purge(datetime.now(UTC) - timedelta(days=days))
+    purged, progress = Purged(), Progress("rows")
+    async for step in store.purge_steps(datetime.now(UTC) - timedelta(days=days)):
+        purged += step
+        progress(purged.conversations + purged.usage)
+    progress.end()
     print(f"Deleted {purged.conversations} conversations that nobody used for {days} days.")
     print(f"Summed up {purged.usage} rows of usage that were older.")
 

@@ -35,3 +35,23 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+class Progress:
+    """Shows at a terminal how far long work is, and nothing elsewhere: a part from 0 to 1, or how many `things`."""
+
+    def __init__(self, things: str = "") -> None:
+        self._things = things
+        self._shown = ""
+
+    def __call__(self, done: float) -> None:
+        shown = f"{int(done)} {self._things}" if self._things else f"{int(100 * done)} %"
+        if shown != self._shown and sys.stderr.isatty():
+            self._shown = shown
+            is_last = not self._things and done >= 1
+            print(f"\r{shown}", end="\n" if is_last else "", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Nothing more is counted."""
+        if self._shown:
+            print(file=sys.stderr, flush=True)

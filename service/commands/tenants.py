@@ -177,7 +177,7 @@ tenants = Group("tenant", help="who may use the service")
     help=f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})",
 )
 @json_option
-@partial(with_store, makes_key=True)
+@partial(with_store, makes_key=True, makes_database=True)
 async def add(store: Store, name: str, url: str | None, as_json: bool, **given: Any) -> None:
     changes = _tenant_changes(given)
     _check_identity(changes)

@@ -106,7 +106,7 @@ def check(name: str | None, as_json: bool) -> None:
 
 
 async def _tenant(settings: Settings, name: str) -> Tenant:
-    async with open_store(settings.database_url) as store:
+    async with open_store(settings.database_url, migrate=False) as store:
         return await store.get_tenant(name)
 
 

@@ -51,7 +51,7 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
 def _open(path: Path) -> sqlite3.Connection:
     """A database that is there: none is made."""
     if not path.is_file():
-        raise StoreError(f"There is no database {str(path)!r}.")
+        raise StoreError(f"There is no database {str(path.absolute())!r}.")
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS, isolation_level=None)
 
 

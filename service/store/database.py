@@ -1,6 +1,7 @@
 """Transactions on SQLite and PostgreSQL. Each is a plain function of a `Connection`, which `Database` runs."""
 
 import asyncio
+import logging
 import os
 import random
 import secrets
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, false, func, insert, select
+from sqlalchemy import Connection, Engine, delete, false, func, insert, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,12 +20,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from service.store import deadlines
 from service.store.dialects import is_sqlite
 from service.store.meter import Meter
-from service.store.migrations import newest_version, upgrade, version_of
+from service.store.migrations import Upgrade, newest_version, require_usable, upgrade, version_of
 from service.store.processes import LockedFiles, Processes, ProcessTable
 from service.store.records import (
     DEFAULT_POOL_SIZE,
     Conflict,
-    SchemaMismatch,
     StoreError,
     StoreTimeout,
     StoreUnavailable,
@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from service.store.postgresql import PostgresServer
 
 WAL_TRIES = 20
+LOCK_TRIES = 100  # for a table in use by a long query, such as a report
+NO_RIGHT, LOCK_NOT_AVAILABLE = "42501", "55P03"  # SQLSTATE
 MIGRATION_LOCK = 0x6134_6368_6174
 PROBE_BYTES = 16_384  # a question of 4,000 characters with all that is written beside it
+
+log = logging.getLogger("chatbot")
 
 Result = TypeVar("Result")
 
@@ -89,16 +93,57 @@ class Database:
         with self._store_errors(), self.meter.timed("write", function) as timed:
             return await self._server.write(timed, patient=patient)
 
-    async def migrate(self) -> None:
-        """Make or upgrade the tables. Safe when several processes start at once.
+    async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
+        """Make or upgrade the tables. Safe when several processes start at once, and while others use the database.
 
-        Raises SchemaMismatch when the database is newer than this code.
+        `tell` hears which part of the work is done, from 0 to 1, if there is any. Raises SchemaMismatch when the
+        database is newer than this code, and StoreError when it cannot be the chat's.
         """
         if self._path:
             with self._store_errors():
                 self._path.touch()
             await self._use_wal()
-        await self.write(_upgrade, patient=True)
+        version = await self.read(_version_of)
+        if version >= newest_version():
+            return
+        began, rows, done = time.monotonic(), 0, 0.0
+        while done < 1:
+            upgraded = await self._upgrade_some()
+            rows, done = rows + upgraded.rows, upgraded.done
+            tell(done)
+            await asyncio.sleep(deadlines.MIGRATION_PAUSE if done < 1 else 0)
+        seconds = round(time.monotonic() - began, 1)
+        log.info("migrated", extra={"from": version, "to": newest_version(), "rows": rows, "seconds": seconds})
+
+    async def _upgrade_some(self) -> Upgrade:
+        """One transaction of the upgrade. It gives way where it would wait for a table that others wait for then."""
+        for tries_left in reversed(range(LOCK_TRIES)):
+            try:
+                return await self.write(_upgrade, patient=True)
+            except StoreUnavailable as error:
+                refusal = getattr(error.__cause__, "orig", None)
+                if not tries_left or getattr(refusal, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+                    raise
+            await asyncio.sleep(random.uniform(0.2, 0.5))
+        raise AssertionError("the last try returns or raises")
+
+    async def schema_version(self) -> int:
+        """That of the tables: 0 where there are none yet, or not even a file. Raises StoreError as `migrate`."""
+        if self._path and not self._path.exists():
+            return 0
+        return await self.read(_version_of)
+
+    async def require_tables(self) -> None:
+        """Return if the database has the tables that this code needs; none is made or changed.
+
+        Raises StoreError, which says what to do.
+        """
+        if self._path and not self._path.exists():
+            raise StoreError(
+                f"No such file or directory: {str(self._path.absolute())!r}, which DATABASE_URL names. Run this in the "
+                "working directory of the service, or start the service first."
+            )
+        await self.read(require_usable)
 
     async def _use_wal(self) -> None:
         """Several that do this at once on a new file refuse each other at once, without SQLite's usual patience."""
@@ -148,6 +193,8 @@ def store_errors() -> Iterator[None]:
     except IntegrityError as error:
         raise Conflict("What this belongs to was removed meanwhile.") from error
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") == NO_RIGHT:
+            raise StoreError(_no_right(error)) from error
         # SQLSTATE classes 22 and 42 are ours to mend: a value or a query that can never succeed.
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
@@ -162,10 +209,29 @@ def store_errors() -> Iterator[None]:
         raise StoreUnavailable(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
 
-def _upgrade(db: Connection) -> None:
+def _upgrade(db: Connection) -> Upgrade:
     if not is_sqlite(db):
         db.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-    upgrade(db)
+        db.execute(text(f"SET LOCAL lock_timeout = '{deadlines.MIGRATION_LOCK}s'"))
+    return upgrade(db)
+
+
+def _version_of(db: Connection) -> int:
+    if not is_sqlite(db) and (encoding := db.scalar(text("SHOW server_encoding"))) != "UTF8":
+        raise StoreError(
+            f"The database's encoding is {encoding}, which cannot hold every letter. Create one with "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 and name it in DATABASE_URL."
+        )
+    return version_of(db)
+
+
+def _no_right(error: DBAPIError) -> str:
+    """What the server says, which is of tables and users, and what to do."""
+    said = str(getattr(error.orig, "__cause__", None) or "no right to it")
+    return (
+        f"The user of DATABASE_URL lacks a right: {said}. Let it own the database and the tables in it: "
+        "ALTER DATABASE name OWNER TO user."
+    )
 
 
 def _use_wal(db: Connection) -> None:
@@ -174,9 +240,7 @@ def _use_wal(db: Connection) -> None:
 
 def _probe(db: Connection) -> None:
     """Write as much as a question does, because only that finds a full disk; its tables get nothing added."""
-    version, newest = version_of(db), newest_version()
-    if version != newest:
-        raise SchemaMismatch(f"The database has schema version {version}; this release needs {newest}.")
+    require_usable(db)
     for statement in WRITE_NOTHING:
         db.execute(statement)
     number = secrets.randbits(31)

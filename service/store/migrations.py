@@ -1,71 +1,198 @@
 """The way from one schema version to the next."""
 
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, insert, inspect, select, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    false,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
-from service.store.records import SchemaMismatch
-from service.store.tables import counters, index_origins, metadata, schema_version, tenants
+from service.store.records import SchemaMismatch, StoreError
+from service.store.tables import (
+    Serial,
+    UtcDateTime,
+    counters,
+    index_origins,
+    metadata,
+    schema_steps,
+    schema_version,
+    tenants,
+)
+
+BATCH = 20_000  # rows in one transaction, so that others write within a fraction of a second
+LATE_IDS = 10_000  # how far behind the newest id a transaction may commit that took its ids earlier
+
+# What releases that know this version need of the tables is still there: see `docs/upgrading.md`. A step that takes
+# something away raises it to its own version.
+COMPATIBLE_SINCE = 8
+FIRST_TABLES = {"tenants", "keys", "widgets", "conversations", "messages", "usage", "counters"}  # of version 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a transaction did of a step that takes several: rows, and which part of the step is done, from 0 to 1."""
+
+    rows: int
+    done: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What a transaction did: from one version to another, with how many rows. `done` is 1 when nothing is left."""
+
+    begun: int
+    version: int
+    rows: int = 0
+    done: float = 1
+
+
+Step = Callable[[Connection], Part | None]
 
 
 def _add_identity(connection: Connection) -> None:
     """Who asks, as the tenant's own backend says it."""
     for statement in (
+        "ALTER TABLE usage ADD COLUMN subject TEXT",
+        "ALTER TABLE usage ADD COLUMN claims JSON",
+        "ALTER TABLE conversations ADD COLUMN subject TEXT",
+        "CREATE INDEX conversations_subject ON conversations (tenant_id, subject, updated_at)",
         "ALTER TABLE tenants ADD COLUMN identity_secret_env TEXT",
         "ALTER TABLE tenants ADD COLUMN identity_public_key TEXT",
         "ALTER TABLE tenants ADD COLUMN identity_claims JSON NOT NULL DEFAULT '[]'",
         "ALTER TABLE tenants ADD COLUMN require_identity BOOLEAN NOT NULL DEFAULT FALSE",
-        "ALTER TABLE conversations ADD COLUMN subject TEXT",
-        "CREATE INDEX conversations_subject ON conversations (tenant_id, subject, updated_at)",
-        "ALTER TABLE usage ADD COLUMN subject TEXT",
-        "ALTER TABLE usage ADD COLUMN claims JSON",
     ):
         connection.execute(text(statement))
 
 
-def _keep_accounts(connection: Connection) -> None:
-    """Reservations, visitors and refusals in the books; what a tenant may set of its model."""
+def _keep_accounts(connection: Connection) -> Part:
+    """Reservations, visitors and refusals in the books; what a tenant may set of its model.
+
+    A request that nobody is known for has no tenant: SQLite cannot take a NOT NULL away, so the table is made anew.
+    """
+    part = _rebuild_usage(connection)
+    if part.done < 1:
+        return part
     real = "DOUBLE PRECISION" if connection.dialect.name == "postgresql" else "DOUBLE"
-    truth = "BOOLEAN NOT NULL DEFAULT false"
     added = {
+        "messages": ["visitor TEXT", "reserved INTEGER"],
         "tenants": [
             "visitor_streams INTEGER NOT NULL DEFAULT 0",
             f"temperature {real}",
             "max_answer_tokens INTEGER",
             "openai_base_url_env TEXT",
         ],
-        "messages": ["visitor TEXT", "reserved INTEGER"],
-        "usage": [
-            "visitor TEXT",
-            "charged BIGINT",
-            f"refused {truth}",
-            "requests INTEGER NOT NULL DEFAULT 1",
-            f"summed {truth}",
-        ],
     }
     for table, columns in added.items():
         for column in columns:
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
-    connection.exec_driver_sql("UPDATE usage SET charged = coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)")
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("ALTER TABLE usage ALTER COLUMN tenant_id DROP NOT NULL")
-        for column in ("prompt_tokens", "completion_tokens"):
-            connection.exec_driver_sql(f"ALTER TABLE usage ALTER COLUMN {column} TYPE BIGINT")
-    else:
-        _let_usage_be_nobodys(connection)
     _make_days_one_counter(connection)
+    return part
 
 
-def _let_usage_be_nobodys(connection: Connection) -> None:
-    """SQLite cannot take a NOT NULL away: the table is made anew."""
-    made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'usage'").scalar_one()
-    loose = made.replace("tenant_id INTEGER NOT NULL", "tenant_id INTEGER").replace("_tokens INTEGER", "_tokens BIGINT")
-    connection.exec_driver_sql(re.sub(r'^CREATE TABLE "?usage"?', "CREATE TABLE usage_loose", loose))
-    connection.exec_driver_sql("INSERT INTO usage_loose SELECT * FROM usage")
-    connection.exec_driver_sql("DROP TABLE usage")
-    connection.exec_driver_sql("ALTER TABLE usage_loose RENAME TO usage")
-    connection.exec_driver_sql("CREATE INDEX usage_tenant_at ON usage (tenant_id, at)")
+_version_3 = MetaData()
+Table("tenants", _version_3, Column("id", Integer, primary_key=True))
+_usage_of_version_3 = Table(
+    "usage_of_version_3",
+    _version_3,
+    Column("id", Serial, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE")),
+    Column("key_id", Integer),
+    Column("conversation_id", Uuid),
+    Column("message_id", Uuid),
+    Column("origin", Text),
+    Column("model", Text),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("first_text_ms", Integer),
+    Column("duration_ms", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("request_id", Text),
+    Column("subject", Text),
+    Column("claims", JSON(none_as_null=True)),
+    Column("visitor", Text),
+    Column("charged", BigInteger),
+    Column("refused", Boolean, nullable=False, server_default=false()),
+    Column("requests", Integer, nullable=False, server_default="1"),
+    Column("summed", Boolean, nullable=False, server_default=false()),
+)
+_USAGE_BEFORE = "usage_before_version_3"
+_INDEX_OF_SUPPOSED = "CREATE INDEX IF NOT EXISTS usage_supposed ON {} (message_id) WHERE outcome = 'interrupted'"
+_COPIED = [column.name for column in _usage_of_version_3.c][:16]  # what version 2 has
+
+
+def _rebuild_usage(connection: Connection) -> Part:
+    """Copy the rows to a table with other constraints, some in each transaction, and let it take the old one's place.
+
+    Meanwhile an older release goes on writing to the old one.
+    """
+    new = _usage_of_version_3
+    if inspect(connection).has_table(_USAGE_BEFORE):
+        return _drop_usage_before(connection)
+    if not inspect(connection).has_table(new.name):
+        new.create(connection)
+        connection.exec_driver_sql("DROP INDEX usage_tenant_at")  # its name is the new one's
+        connection.exec_driver_sql(f"CREATE INDEX usage_tenant_at ON {new.name} (tenant_id, at)")
+        connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format(new.name))
+        return Part(0, 0)
+    position = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {new.name}").scalar_one()
+    copied = _copy_usage(connection, f"id > {position} ORDER BY id LIMIT {BATCH}")
+    if copied == BATCH:
+        newest = connection.exec_driver_sql("SELECT max(id) FROM usage").scalar_one()
+        return Part(copied, min(position / newest, 1) * 0.7)
+    is_sqlite = connection.dialect.name == "sqlite"
+    if not is_sqlite:
+        connection.exec_driver_sql("LOCK TABLE usage IN ACCESS EXCLUSIVE MODE")
+    _copy_usage(connection, f"id > {position - LATE_IDS} ON CONFLICT DO NOTHING")
+    connection.exec_driver_sql(  # those whose answers ended after all
+        f"DELETE FROM {new.name} WHERE outcome = 'interrupted'"
+        f" AND NOT EXISTS (SELECT 1 FROM usage WHERE usage.id = {new.name}.id)"
+    )
+    connection.exec_driver_sql(f"ALTER TABLE usage RENAME TO {_USAGE_BEFORE}" if is_sqlite else "DROP TABLE usage")
+    connection.exec_driver_sql(f"ALTER TABLE {new.name} RENAME TO usage")
+    if not is_sqlite:
+        connection.exec_driver_sql(f"ALTER SEQUENCE {new.name}_id_seq RENAME TO usage_id_seq")
+        connection.exec_driver_sql("SELECT setval('usage_id_seq', coalesce(max(id), 0) + 1, false) FROM usage")
+        for constraint in ("pkey", "tenant_id_fkey"):
+            connection.exec_driver_sql(
+                f"ALTER TABLE usage RENAME CONSTRAINT {new.name}_{constraint} TO usage_{constraint}"
+            )
+    return Part(copied, 0.7 if is_sqlite else 1)
+
+
+def _drop_usage_before(connection: Connection) -> Part:
+    """SQLite walks through all of a table that it drops, so most rows go before."""
+    some = f"SELECT id FROM {_USAGE_BEFORE} ORDER BY id LIMIT {BATCH}"
+    if connection.exec_driver_sql(f"DELETE FROM {_USAGE_BEFORE} WHERE id IN ({some})").rowcount == BATCH:
+        return Part(0, 0.9)
+    connection.exec_driver_sql(f"DROP TABLE {_USAGE_BEFORE}")
+    return Part(0, 1)
+
+
+def _copy_usage(connection: Connection, which: str) -> int:
+    names = ", ".join(_COPIED)
+    charged = "coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)"
+    return connection.exec_driver_sql(
+        f"INSERT INTO {_usage_of_version_3.name} ({names}, charged) SELECT {names}, {charged} FROM usage WHERE {which}"
+    ).rowcount
 
 
 def _make_days_one_counter(connection: Connection) -> None:
@@ -81,7 +208,7 @@ def _make_days_one_counter(connection: Connection) -> None:
 
 def _find_supposed_usage(connection: Connection) -> None:
     """Each answer that ends looks for what was recorded of it before."""
-    connection.exec_driver_sql("CREATE INDEX usage_supposed ON usage (message_id) WHERE outcome = 'interrupted'")
+    connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format("usage"))
 
 
 def _add_index_of_origins(connection: Connection) -> None:
@@ -118,6 +245,14 @@ def _keep_sources(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN tell_upstream BOOLEAN NOT NULL DEFAULT FALSE")
 
 
+def _keep_steps(connection: Connection) -> None:
+    """Which steps were made, where releases before do not look: for them the version stays what it was."""
+    moment = UtcDateTime().compile(connection.dialect)
+    connection.exec_driver_sql(
+        f"CREATE TABLE schema_steps (version INTEGER NOT NULL, at {moment} NOT NULL, PRIMARY KEY (version))"
+    )
+
+
 def _add_outbox(connection: Connection) -> None:
     """What tenants' webhooks are told, and where they are."""
     is_sqlite = connection.dialect.name == "sqlite"
@@ -139,7 +274,9 @@ def _add_outbox(connection: Connection) -> None:
 
 
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-UPGRADES: list[Callable[[Connection], None]] = [
+# One that returns a Part which is not done is called again, in the next transaction. Each changes `tenants` after the
+# tables that refer to it, as whoever writes locks them: the other way round, each would wait for the other.
+UPGRADES: list[Step] = [
     _add_identity,
     _keep_accounts,
     _find_supposed_usage,
@@ -147,25 +284,41 @@ UPGRADES: list[Callable[[Connection], None]] = [
     _keep_pieces,
     _add_overlay,
     _keep_sources,
+    _keep_steps,
     _add_outbox,
 ]
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the database to the newest version, in the caller's transaction. Raises SchemaMismatch if it is beyond."""
+def upgrade(connection: Connection) -> Upgrade:
+    """Bring the database nearer to the newest version, in the caller's transaction.
+
+    Raises SchemaMismatch if it is beyond, StoreError if its tables are not the chat's.
+    """
+    begun = version = version_of(connection)
     newest = newest_version()
-    version = version_of(connection)
-    if version > newest:
-        raise SchemaMismatch(
-            f"The database has schema version {version}; this release knows {newest}. Run a newer one."
-        )
+    if version >= newest:
+        return Upgrade(version, version)
     if version == 0:
         metadata.create_all(connection)
-    else:
-        for step in UPGRADES[version - 1 :]:
-            step(connection)
+        _note_version(connection, newest)
+        return Upgrade(0, newest)
+    rows = 0
+    for step in UPGRADES[version - 1 :]:
+        part = step(connection) or Part(0, 1)
+        rows += part.rows
+        if part.done < 1:
+            _note_version(connection, version)
+            return Upgrade(begun, version, rows, part.done)
+        version += 1
+    _note_version(connection, version)
+    return Upgrade(begun, version, rows)
+
+
+def _note_version(connection: Connection, version: int) -> None:
     connection.execute(delete(schema_version))
-    connection.execute(insert(schema_version).values(version=newest))
+    connection.execute(insert(schema_version).values(version=min(version, COMPATIBLE_SINCE)))
+    if version > COMPATIBLE_SINCE and version not in connection.scalars(select(schema_steps.c.version)).all():
+        connection.execute(insert(schema_steps).values(version=version, at=datetime.now(UTC)))
 
 
 def newest_version() -> int:
@@ -173,8 +326,43 @@ def newest_version() -> int:
     return 1 + len(UPGRADES)
 
 
+def require_usable(connection: Connection) -> None:
+    """Return if this release can work with the database as it is. Raises SchemaMismatch, or StoreError as `version_of`.
+
+    A newer one is good as long as it has what this release needs.
+    """
+    version = version_of(connection)
+    if version < newest_version():
+        raise SchemaMismatch(
+            f"The database has schema version {version}; this release needs {newest_version()}. "
+            "Run manage.py migrate, or start the service."
+        )
+
+
 def version_of(connection: Connection) -> int:
-    """The schema version of a database; 0 for an empty one."""
-    if not inspect(connection).has_table(schema_version.name):
-        return 0
-    return connection.scalar(select(schema_version.c.version)) or 0
+    """The schema version of a database; 0 for an empty one.
+
+    Raises SchemaMismatch if it was made for releases that are newer than this one, and StoreError if the tables are not
+    the chat's.
+    """
+    names = set(inspect(connection).get_table_names())
+    ours = names & metadata.tables.keys()
+    is_ours = schema_version.name in ours and _columns(connection, schema_version.name) == {"version"}
+    oldest = connection.scalar(select(schema_version.c.version)) or 0 if is_ours else 0
+    others = ours - {schema_version.name} if is_ours else ours
+    if others if not oldest else not FIRST_TABLES <= ours:
+        raise StoreError(
+            f"The database belongs to another application, whose tables are named like the chat's "
+            f"({', '.join(sorted(ours))}). Create one for the chat and name it in DATABASE_URL."
+        )
+    if oldest > newest_version():
+        raise SchemaMismatch(
+            f"The database has schema version {oldest}; this release knows {newest_version()}. Run a newer one."
+        )
+    if schema_steps.name not in names:
+        return oldest
+    return max(oldest, connection.scalar(select(func.max(schema_steps.c.version))) or 0)
+
+
+def _columns(connection: Connection, table: str) -> set[str]:
+    return {column["name"] for column in inspect(connection).get_columns(table)}

@@ -70,9 +70,17 @@ class Store:
         """What hears of the database's work."""
         return self._database.meter
 
-    async def migrate(self) -> None:
-        """Make or upgrade the tables. Safe when several processes start at once. Raises SchemaMismatch."""
-        await self._database.migrate()
+    async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
+        """Make or upgrade the tables, as `Database.migrate`. Raises SchemaMismatch or another StoreError."""
+        await self._database.migrate(tell)
+
+    async def require_tables(self) -> None:
+        """Return if the database has the tables that this release needs. Raises StoreError, which says what to do."""
+        await self._database.require_tables()
+
+    async def schema_version(self) -> int:
+        """The schema version of the database: 0 if it has no tables yet, or is not even there. Raises StoreError."""
+        return await self._database.schema_version()
 
     async def ping(self) -> None:
         """Return if the database can be read and written. Raises StoreUnavailable or SchemaMismatch."""
@@ -424,11 +432,14 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, pool_size: int = DEFAULT_POOL_SIZE) -> AsyncIterator[Store]:
-    """The database of this URL with its tables made or upgraded, closed at the end. Raises StoreError, ValueError."""
+async def open_store(url: str, pool_size: int = DEFAULT_POOL_SIZE, *, migrate: bool = True) -> AsyncIterator[Store]:
+    """The database of this URL, closed at the end. Its tables are made or upgraded, or they must be there.
+
+    Raises StoreError, ValueError.
+    """
     store = Store(url, pool_size)
     try:
-        await store.migrate()
+        await (store.migrate() if migrate else store.require_tables())
         yield store
     finally:
         await store.close()

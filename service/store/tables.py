@@ -67,7 +67,14 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
+# The version that a release must know to work with the database, and the steps since, which it need not know.
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+schema_steps = Table(
+    "schema_steps",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+)
 
 tenants = Table(
     "tenants",

@@ -1,6 +1,7 @@
 """DATABASE_URL: the spellings that people know from elsewhere, and what is wrong with the others."""
 
 import re
+from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -31,6 +32,15 @@ def parse_url(url: str) -> URL:
     parsed = _with_driver(parsed)
     _check_postgresql_url(parsed)
     return parsed
+
+
+def shown_url(url: str) -> str:
+    """Which database it is, without a user, a password or options."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return f"sqlite {Path(parsed.database or '').absolute()}"
+    port = f":{parsed.port}" if parsed.port else ""
+    return f"postgresql {parsed.host or ''}{port}/{parsed.database or ''}"
 
 
 def _with_driver(url: URL) -> URL:

@@ -14,7 +14,7 @@ from service.settings import DEFAULT_BASE_URL, SECRETS, Settings, variables
 from service.store.migrations import newest_version
 from service.store.records import Tenant
 from service.store.store import Store
-from service.store.urls import parse_url
+from service.store.urls import shown_url
 from service.upstream.endpoint import Endpoint, endpoint_of
 from service.variables import FILE
 
@@ -49,7 +49,7 @@ def log_start(settings: Settings, version: str) -> None:
         "mode": "demonstration" if settings.demonstration else "provider",
         "provider": None if settings.demonstration else Endpoint(settings.openai_base_url or DEFAULT_BASE_URL).host,
         "model": None if settings.demonstration else settings.openai_model,
-        "database": _shown_database(settings.database_url),
+        "database": shown_url(settings.database_url),
         "schema": newest_version(),
         "version": version,
     }
@@ -102,12 +102,3 @@ def _variables_in(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _variables_in(item)
-
-
-def _shown_database(url: str) -> str:
-    """Which one it is, without a user, a password or options."""
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return f"sqlite {parsed.database}"
-    port = f":{parsed.port}" if parsed.port else ""
-    return f"postgresql {parsed.host or ''}{port}/{parsed.database or ''}"

@@ -100,10 +100,10 @@ def test_a_copy_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert "There is no database 'chatbot.db'" in fail(tmp_path, "backup", "copy.db")
+    assert f"There is no database '{tmp_path / 'chatbot.db'}'" in fail(tmp_path, "backup", "copy.db")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "copy.db").touch()
-    assert "There is no database 'chatbot.db'" in fail(tmp_path, "backup", "copy.db", "--replace")
+    assert f"There is no database '{tmp_path / 'chatbot.db'}'" in fail(tmp_path, "backup", "copy.db", "--replace")
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
 
 

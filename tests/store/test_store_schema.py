@@ -254,8 +254,8 @@ async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> 
     await asyncio.gather(*(store.migrate() for store in stores))
 
     database = Database(empty_database_url)
-    versions = select(tables.schema_version.c.version)
-    assert await database.read(lambda db: db.scalars(versions).all()) == [migrations.newest_version()]
+    steps = select(tables.schema_steps.c.version)
+    assert await database.read(lambda db: db.scalars(steps).all()) == [migrations.newest_version()]
     await database.close()
     await asyncio.gather(*(store.close() for store in stores))
 

@@ -1,0 +1,113 @@
+"""`migrate`, and what commands do where there is no database, or one of another release."""
+
+import asyncio
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+
+import manage
+from command_line import ADD, Fail, Run
+from command_line import fail as fail
+from command_line import run as run
+from databases import on_postgres
+from preloaded import MANAGE, ROOT
+from service.store import migrations, tables
+from service.store.database import Database
+
+SCHEMAS = ROOT / "tests/store/schemas"
+
+
+def go_back(url: str) -> None:
+    """The database as the first release made it."""
+
+    async def make() -> None:
+        database = Database(url)
+
+        def tables_of_then(db: Connection) -> None:
+            tables.metadata.drop_all(db)
+            for statement in (SCHEMAS / f"1-{db.dialect.name}.sql").read_text().splitlines():
+                db.exec_driver_sql(statement)
+
+        await database.write(tables_of_then)
+        await database.close()
+
+    asyncio.run(make())
+
+
+@pytest.mark.each_database
+def test_migrate_upgrades_what_check_and_every_other_command_only_complain_of(
+    run: Run, fail: Fail, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go_back(database_url)
+
+    assert manage.main(["migrate", "--check"]) == 3
+    assert f"version 1; `migrate` brings it to {migrations.newest_version()}" in capsys.readouterr().out
+    for command in (ADD, ["tenant", "list"], ["purge"], ["usage", "shop"]):
+        code, line = fail(*command)
+        assert code == 1
+        assert "Run manage.py migrate" in line
+
+    assert "is ready" in run("migrate")
+    assert "needs nothing" in run("migrate", "--check")
+    run(*ADD)
+
+
+def test_a_command_in_another_directory_says_so_and_makes_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["tenant", "list"], ["purge"], ["usage", "shop"], ["key", "add", "shop"], ["backup", "copy.db"]):
+        assert manage.main(command) == 1
+        assert str(tmp_path / "chatbot.db") in capsys.readouterr().err
+    assert manage.main(["migrate", "--check"]) == 3
+    assert not list(tmp_path.iterdir())
+    capsys.readouterr()
+
+    assert manage.main(ADD) == 0
+    assert capsys.readouterr().err == f"Created the database sqlite {tmp_path / 'chatbot.db'}.\n"
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_server_that_cannot_be_the_chats_is_refused_with_what_to_do(
+    fail: Fail, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = make_url(database_url).database
+    latin = f"{name}_latin1"
+    role = f"{name}_role"
+    on_postgres(f"CREATE DATABASE \"{latin}\" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    on_postgres(f'CREATE ROLE "{role}" LOGIN')
+    try:
+        for url, problem in (
+            (make_url(database_url).set(database=latin), "encoding is LATIN1.*ENCODING 'UTF8'"),
+            (make_url(database_url).set(database=latin, username=role), "encoding is LATIN1"),
+            (make_url(database_url).set(username=role), "permission denied for table.*ALTER DATABASE name OWNER TO"),
+        ):
+            monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
+            code, line = fail("migrate")
+            assert code == 1
+            assert re.search(problem, line), line
+    finally:
+        on_postgres(f'DROP DATABASE "{latin}" WITH (FORCE)')
+        on_postgres(f'DROP ROLE "{role}"')
+
+
+def test_progress_is_shown_at_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
+    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
+    command = [sys.executable, str(MANAGE), "migrate"]
+    terminal, side = pty.openpty()
+    shown = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=side, check=True)
+    os.close(side)
+    assert b"100 %" in os.read(terminal, 1000)
+    os.close(terminal)
+    assert b"%" not in shown.stdout
+
+    (tmp_path / "test.db").unlink()
+    silent = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert silent.stderr == b""
