@@ -166,6 +166,7 @@ Query = Annotated[dict[str, Any], NoDecode, BeforeValidator(_overlay_part("query
 Body = Annotated[dict[str, Any], NoDecode, BeforeValidator(_overlay_part("body"))]
 Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=LARGEST_INTEGER)]
 CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
@@ -195,6 +196,9 @@ class Settings(BaseSettings):
     openai_query: Query = {}
     openai_body: Body = {}
     system_prompt: str = DEFAULT_SYSTEM_PROMPT  # empty: none is sent
+
+    price_prompt: Price | None = None
+    price_completion: Price | None = None
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///chatbot.db"
     database_pool_size: int = Field(default=DEFAULT_POOL_SIZE, ge=1, le=1000)  # connections to PostgreSQL

@@ -10,6 +10,7 @@ import click
 from service.commands import values
 from service.commands.arguments import Command, OneOf, Value, json_option, with_store
 from service.commands.output import print_csv, print_json, print_table
+from service.settings import load_settings
 from service.store.records import UsageGroup, UsageTotal
 from service.store.store import Store
 
@@ -34,10 +35,16 @@ GROUPS = get_args(UsageGroup)
     help=f"{', '.join(GROUPS)}; may be repeated; default: day, with --all: tenant",
 )
 @click.option(
-    "--price-in", type=Value(values.price), metavar="PRICE", help="per million tokens of prompts: adds the cost"
+    "--price-in",
+    type=Value(values.price),
+    metavar="PRICE",
+    help="per million tokens of prompts: adds the cost (PRICE_PROMPT)",
 )
 @click.option(
-    "--price-out", type=Value(values.price), metavar="PRICE", help="per million tokens of answers: adds the cost"
+    "--price-out",
+    type=Value(values.price),
+    metavar="PRICE",
+    help="per million tokens of answers: adds the cost (PRICE_COMPLETION)",
 )
 @click.option("--since", type=Value(values.moment), metavar="DATE", help=f"default: {DEFAULT_DAYS} days ago")
 @json_option
@@ -56,6 +63,9 @@ async def usage(
 ) -> None:
     since = since or _midnight_days_ago(DEFAULT_DAYS)
     groups = cast(list[UsageGroup], list(dict.fromkeys(by or ["tenant" if of_all else "day"])))
+    settings = load_settings()
+    price_in = settings.price_prompt if price_in is None else price_in
+    price_out = settings.price_completion if price_out is None else price_out
     totals = await store.usage(name, since, groups)
     rows = [_usage_facts(groups, each, price_in, price_out) for each in totals]
     (overall,) = await store.usage(name, since, ()) or [NOTHING]

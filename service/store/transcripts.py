@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 from service.store.conversations import first_question, select_turns
 from service.store.records import Rating, Turn
 from service.store.rows import to_turn
-from service.store.tables import conversations, messages, tenants
+from service.store.tables import conversations, messages, outbox, tenants
 from service.store.tenants import get_tenant
 
 PAGE = 50
@@ -40,14 +40,17 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The conversations of a tenant, or of all, last used in [since, until), with a turn of this rating and with one of
-    this outcome: `error` stands for every error code."""
+    """The conversations of a tenant, or of all, last used in [since, until), with a turn of this rating, with one of
+    this outcome and with one that has these words: `error` stands for every error code. `handed_off`: only those that
+    were handed to a person."""
 
     tenant: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     rating: Rating | None = None
     outcome: str | None = None
+    words: str | None = None
+    handed_off: bool = False
 
 
 # Where a page begins: what comes after this conversation, by when it was last used and its id.
@@ -110,6 +113,13 @@ def _conditions(db: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.outcome is not None:
         is_outcome = or_(messages.c.status == wanted.outcome, messages.c.code == wanted.outcome)
         conditions.append(select(messages.c.id).where(_OF_CONVERSATION, is_outcome).exists())
+    if wanted.words is not None:
+        texts = (messages.c.question, messages.c.answer)
+        says = or_(*(text.icontains(wanted.words, autoescape=True) for text in texts))
+        conditions.append(select(messages.c.id).where(_OF_CONVERSATION, says).exists())
+    if wanted.handed_off:
+        its = (outbox.c.conversation_id == conversations.c.id, outbox.c.kind == "handoff")
+        conditions.append(select(outbox.c.id).where(*its).exists())
     return conditions
 
 

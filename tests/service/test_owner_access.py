@@ -20,7 +20,7 @@ TOKEN = "a studio token of some length"
 OWN = "https://chat.test"
 STRANGER: dict[str, str | None] = {"X-API-Key": None, "Origin": None}
 FORM = "application/x-www-form-urlencoded"
-PAGES = ["/", "/studio"]
+PAGES = ["/", "/studio", "/studio/conversations"]
 UNKNOWN = "wgt_AAAAAAAAAAAAAAAA"
 
 
@@ -186,6 +186,11 @@ async def test_a_guessed_tenant_is_not_there(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         owner = {**STRANGER, "Authorization": f"Bearer {TOKEN}"}
         bodies: dict[str, object] = {"PUT": {"settings": {}}}
+        assert (await client.request("GET", f"/studio/api/tenants/{client.widget_id}", headers=owner))[0].status == 200
+        for method, path in of_the_api(client.widget_id):  # of a conversation that is not there
+            if "/conversations/" in path:
+                response, _ = await client.request(method, path, headers=owner)
+                assert response.status == 404, (method, path)
         for guessed in (UNKNOWN, "shop", "1", "%2e%2e"):
             for method, path in of_the_api(guessed):
                 if guessed in path:
@@ -262,7 +267,8 @@ async def test_the_demonstration_is_anybodys_but_what_tenants_have_is_not(serve:
             response, body = await client.request("GET", path, headers=STRANGER)
             assert response.status == 200
             assert b'data-owner="yes"' not in body
-        assert (await client.request("GET", "/studio/api/tenants", headers=STRANGER))[0].status == 404
+        for path in ("/studio/conversations", "/studio/api/tenants"):
+            assert (await client.request("GET", path, headers=STRANGER))[0].status == 404
 
 
 async def test_with_a_token_the_demonstration_is_the_owners_too(serve: Serve) -> None:

@@ -169,6 +169,16 @@ await page('studio.html', {
   'studio.css': await style('studio.css'),
   'studio.js': await bundle('pages/studio.ts', 'iife', 'assets/studio-[hash:6].js'),
 });
+await page('conversations.html', {
+  'icon.svg': icon,
+  'base.css': base,
+  'controls.css': controls,
+  'conversations.css': asset(
+    'conversations.css',
+    minifyCss((await source('conversations.css')) + (await source('reader.css'))),
+  ),
+  'conversations.js': await bundle('pages/conversations.ts', 'iife', 'assets/conversations-[hash:6].js'),
+});
 await page('sign-in.html', {
   'icon.svg': icon,
   'base.css': base,

@@ -1,0 +1,92 @@
+/** The list of conversations, page by page, by what the form asks for. */
+import { ask } from '../owner-api.ts';
+import { at, element, GROUPS, groupOf, plural } from './words.ts';
+
+export interface Overview {
+  id: string;
+  started: string;
+  last: string;
+  subject: string | null;
+  questions: number;
+  outcomes: Record<string, number>;
+  ratings: { up?: number; down?: number };
+  question: string;
+}
+
+interface Page {
+  conversations: Overview[];
+  next: string | null;
+}
+
+const find = <T extends HTMLElement>(selector: string) => document.querySelector(selector) as T;
+const rows = find('#rows');
+const more = find<HTMLButtonElement>('#more');
+
+let next: string | null = null;
+let wanted = '';
+let shown = 0;
+/** Numbers what is asked for: an answer to an older question is out of date. */
+let asking = 0;
+
+/** The button that opens a conversation. */
+export function opener(className: string, id: string, title: string): HTMLButtonElement {
+  const button = element('button', className);
+  button.type = 'button';
+  button.dataset.read = id;
+  button.append(element('b', '', title || '(no text)'));
+  return button;
+}
+
+function row(found: Overview): HTMLElement {
+  const item = element('li');
+  const button = opener('row', found.id, found.question);
+  const facts = element(
+    'span',
+    'facts',
+    [plural(found.questions, 'question'), at(found.last), found.subject].filter(Boolean).join(' · '),
+  );
+  const tags = element('span', 'tags');
+  const groups = new Set(Object.keys(found.outcomes).map(groupOf));
+  groups.delete('answered');
+  for (const group of groups) tags.append(element('span', `tag ${group}`, GROUPS[group]));
+  if (found.ratings.up) tags.append(element('span', 'tag up', 'Helpful'));
+  if (found.ratings.down) tags.append(element('span', 'tag down', 'Not helpful'));
+  button.append(tags, facts);
+  item.append(button);
+  return item;
+}
+
+/** What the form asks for, as a query. */
+export function query(form: HTMLFormElement): string {
+  const asked = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) {
+    if (name === 'outcome' && value === 'handed_off') asked.set('handed_off', 'true');
+    else if (`${value}`.trim()) asked.set(name, `${value}`.trim());
+  }
+  return asked.toString();
+}
+
+async function load(widgetId: string): Promise<void> {
+  const mine = ++asking;
+  const after = next ? `&after=${encodeURIComponent(next)}` : '';
+  const page = await ask<Page>(`tenants/${widgetId}/conversations?${wanted}${after}`);
+  if (mine !== asking) return;
+  if (!next) rows.replaceChildren();
+  rows.append(...page.conversations.map(row));
+  shown += page.conversations.length;
+  next = page.next;
+  more.hidden = next === null;
+  find('#count').textContent = shown
+    ? `${plural(shown, 'conversation')}${next ? ' so far' : ''}${wanted ? ' found' : ''}`
+    : wanted
+      ? 'Nothing found. Try other words, or fewer filters.'
+      : 'No conversations yet. They appear here as soon as a visitor asks something.';
+}
+
+/** Lists a tenant's conversations from the newest on. */
+export async function list(widgetId: string, asked: string): Promise<void> {
+  [next, wanted, shown] = [null, asked, 0];
+  await load(widgetId);
+}
+
+export const listMore = (widgetId: string): Promise<void> => load(widgetId);
