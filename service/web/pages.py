@@ -18,6 +18,7 @@ from service.store.records import Tenant, Widget
 from service.web.assets import Asset, asset_of
 from service.web.exchange import PROOF
 from service.web.requests import service_of
+from service.webhooks.hook import has_hook
 from service.widget_settings import image_source
 
 IMAGES = "img-src 'self' data:"
@@ -76,10 +77,12 @@ def embed(page: Asset, widget: Embedded) -> Asset:
 def widget_page(page: Asset, widget: Widget, tenant: Tenant, proof: str, max_message_chars: int) -> Asset:
     """The iframe's page, which is this widget's alone: its id, its proof, its settings and who may embed it.
 
-    It has the longest question where that is not the one that the widget knows.
+    It has the longest question where that is not the one that the widget knows. Where the tenant has a webhook, a form
+    is the way to a person.
     """
     limit = {} if max_message_chars == DEFAULT_MAX_MESSAGE_CHARS else {"maxMessageChars": max_message_chars}
-    facts = {"id": widget.id, "proof": proof, "origins": tenant.origins, "settings": widget.settings | limit}
+    form = {"handoff": "form"} if has_hook(tenant) else {}
+    facts = {"id": widget.id, "proof": proof, "origins": tenant.origins, "settings": widget.settings | limit | form}
     return fill_in(
         page, {"__A4_WIDGET__": _in_single_quotes(json.dumps(facts, ensure_ascii=False, separators=(",", ":")))}
     )

@@ -60,7 +60,7 @@ async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: 
     assert f"frame-ancestors {ORIGIN}" in policy
     assert "unsafe" not in policy
     assert "require-trusted-types-for 'script'" in policy
-    facts = re.search("name=a4 content='([^']*)'", body.decode())
+    facts = re.search("meta content='([^']*)'", body.decode())
     assert facts
     written = json.loads(html.unescape(facts[1]))
     assert written.pop("proof") == response.headers["x-widget-proof"]
@@ -90,7 +90,7 @@ async def test_a_tenants_texts_cannot_break_out_of_the_page(client: Client) -> N
     await client.state["service"].store.set_widget("shop", {"title": evil})
     _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     assert b"<script>alert" not in body
-    facts = re.search("name=a4 content='([^']*)'", body.decode())
+    facts = re.search("meta content='([^']*)'", body.decode())
     assert facts
     assert json.loads(html.unescape(facts[1]))["settings"] == {"title": evil}
 
@@ -154,7 +154,7 @@ async def test_the_studio_begins_without_settings_and_goes_with_the_demonstratio
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         widget = client.state["service"].demonstration.studio.widget_id
         _, body = await client.request("GET", f"/widget.html?id={widget}")
-        facts = re.search("name=a4 content='([^']*)'", body.decode())
+        facts = re.search("meta content='([^']*)'", body.decode())
         assert facts
         assert json.loads(html.unescape(facts[1]))["settings"] == {}
     async with serve(name="later") as client:

@@ -408,6 +408,19 @@ async def test_what_is_deleted_is_not_told(serve: Serve, hook: respx.Route, cloc
         assert await outbox(client) == []
 
 
+async def test_the_window_has_a_form_where_the_webhook_can_be_used(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(tenant=HOOKED) as client:
+        for secret, handoff in ((SECRET, b'"handoff":"form"'), ("short", b'"handoff":"help@shop.test"')):
+            monkeypatch.setenv("SHOP_HOOK_SECRET", secret)
+            await client.state["service"].store.set_widget("shop", {"handoff": "help@shop.test"})
+
+            _, page = await client.request("GET", f"/widget.html?id={client.widget_id}")
+
+            assert handoff in page and page.count(b'"handoff"') == 1
+
+
 class Receiver:
     """A receiver on a real socket, and the ids that it was told."""
 

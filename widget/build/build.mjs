@@ -88,8 +88,8 @@ async function bundle(entry, format, name, define) {
 }
 
 /** A chunk per language but English; returns the one hash that all their names bear: the window needs no table of them. */
-async function languages() {
-  const folder = path.join(WIDGET, 'src/strings');
+async function languages(name) {
+  const folder = path.join(WIDGET, 'src', name);
   const sources = (await readdir(folder)).filter((name) => /^\w\w(-\w\w)?\.ts$/.test(name) && name !== 'en.ts').sort();
   const entry = Object.fromEntries(sources.map((name) => [path.parse(name).name, path.join(folder, name)]));
   const made = await chunks(entry, 'es', '[name].js');
@@ -151,7 +151,8 @@ await bundle('loader/main.ts', 'iife', 'widget.js');
 await bundle('loader/module.ts', 'es', 'widget.mjs');
 files.set('widget.d.ts', await readFile(path.join(WIDGET, 'types/a4-chat-widget.d.ts')));
 const app = await bundle('frame/main.ts', 'es', 'assets/app-[hash:6].js', {
-  LANGUAGES: JSON.stringify(await languages()),
+  LANGUAGES: JSON.stringify(await languages('strings')),
+  HANDOFF_LANGUAGES: JSON.stringify(await languages('strings/handoff')),
 });
 const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
 const swagger = (name) => readFile(path.join(WIDGET, 'node_modules/swagger-ui-dist', name), 'utf8');

@@ -96,7 +96,7 @@ export function parseSettings(value: unknown): Settings {
     suggestions: list(from.suggestions),
     followUps: list(from.followUps),
     privacyUrl: fitting(from.privacyUrl, /^https:\/\//),
-    handoff: fitting(from.handoff, /^(https:\/\/|(mailto:)?[^\s@<>":]+@[^\s@<>"?]+(\?[^\s<>"]*)?$)/i),
+    handoff: fitting(from.handoff, /^(form$|https:\/\/|(mailto:)?[^\s@<>":]+@[^\s<>"]+$)/i),
     sound: flag(from.sound),
     consent: flag(from.consent),
     theme: oneOf(from.theme, THEMES),

@@ -68,7 +68,7 @@ export class ChatService {
   }
 
   async *ask(question: Question, after: string | undefined, signal: AbortSignal): AsyncGenerator<ChatEvent> {
-    const response = await this.#request('chat', {
+    const response = await this.request('chat', {
       method: 'POST',
       headers: {
         Accept: 'text/event-stream',
@@ -88,33 +88,34 @@ export class ChatService {
   }
 
   async stop(messageId: string): Promise<void> {
-    await this.#request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
+    await this.request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
   }
 
   async rate(messageId: string, rating: Rating, comment: string): Promise<void> {
-    await this.#request(`messages/${encodeURIComponent(messageId)}/feedback`, {
+    await this.request(`messages/${encodeURIComponent(messageId)}/feedback`, {
       method: 'POST',
       body: JSON.stringify({ rating, ...(comment && { comment }) }),
     });
   }
 
   async conversation(id: string, signal: AbortSignal): Promise<StoredMessage[]> {
-    const response = await this.#request(`conversations/${encodeURIComponent(id)}`, { signal });
+    const response = await this.request(`conversations/${encodeURIComponent(id)}`, { signal });
     const messages = record(parseJson(await response.text()))?.messages;
     return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
   }
 
   /** The conversations of the visitor whom the user token names, newest first. */
   async conversations(): Promise<Chat[]> {
-    const response = await this.#request('conversations', {});
+    const response = await this.request('conversations', {});
     return parseChats(record(parseJson(await response.text()))?.conversations, 'updated_at');
   }
 
   async forget(id: string): Promise<void> {
-    await this.#request(`conversations/${encodeURIComponent(id)}`, { method: 'DELETE' });
+    await this.request(`conversations/${encodeURIComponent(id)}`, { method: 'DELETE' });
   }
 
-  async #request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+  /** Asks a route under api/v1/. Raises ServiceError. */
+  async request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
     const { apiKey, pageOrigin } = this.#standing;
     const headers = {
       ...init.headers,

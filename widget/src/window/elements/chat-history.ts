@@ -3,7 +3,7 @@ import { fill, type Strings } from '../../strings/index.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
 import { dayName } from '../base/dates.ts';
 import { iconButton } from '../base/icon-button.ts';
-import * as icons from '../base/icons.ts';
+import * as icons from '../base/rare-icons.ts';
 import { shared } from '../base/shared.styles.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
 import type { Chat } from '../conversation/chat-memory.ts';

@@ -1,6 +1,7 @@
 import { html, nothing } from 'lit/html.js';
 import { language, type Strings } from '../../strings/index.ts';
-import * as icons from '../base/icons.ts';
+import { check } from '../base/icons.ts';
+import * as icons from '../base/rare-icons.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
 import type { ChatMemory } from '../conversation/chat-memory.ts';
 import { endText } from '../conversation/end-text.ts';
@@ -26,7 +27,7 @@ export function chatMenu(
           if (entry === 'export') download(conversationText(heading, turns, strings));
           if (entry === 'sound') memory.set({ muted: !muted });
           pick(entry);
-        }}>${icon}<span>${label}</span>${pressed ? icons.check : nothing}</button>`
+        }}>${icon}<span>${label}</span>${pressed ? check : nothing}</button>`
       : nothing;
   return html`<div class="menu">
     ${item(begun, 'new', strings.newConversation, icons.compose)}

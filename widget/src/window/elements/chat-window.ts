@@ -153,6 +153,7 @@ export class ChatWindow extends ChatElement {
     // The conversation was somebody else's, and so is all that was said, written or heard of it.
     this.history = this.forgetting = this.menu = false;
     this.notice = this.#waiting = '';
+    this.find('dialog')?.remove();
     this.#announcer.stop();
     this.#tellUnread(0, '');
     this.#restoreDraft();
@@ -279,7 +280,13 @@ export class ChatWindow extends ChatElement {
         <button class="asking" @click=${this.#back}>${strings.forgetNo}</button>`;
     }
     return html`<span>${this.notice || strings.note}</span>
-      ${handoff ? this.#renderLink(/^(https|mailto):/i.test(handoff) ? handoff : `mailto:${handoff}`, strings.handoff) : nothing}`;
+      ${handoff ? this.#renderHandoff(handoff, strings.handoff) : nothing}`;
+  }
+
+  /** A way to a person: a form, once there is a conversation to send, or a link. */
+  #renderHandoff(handoff: string, label: string) {
+    if (handoff !== 'form') return this.#renderLink(handoff.replace(/^(?!https:|mailto:)/i, 'mailto:'), label);
+    return this.#chat.remembered ? html`<button @click=${this.#handOff}>${label}</button>` : nothing;
   }
 
   override updated(): void {
@@ -387,6 +394,13 @@ export class ChatWindow extends ChatElement {
   async #forget(): Promise<void> {
     this.#back();
     if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
+  }
+
+  #handOff(): void {
+    import('./handoff-form.ts').then(
+      ({ showForm }) => showForm(this.root, this.#options, this.#strings, this.#service, this.memory),
+      () => this.#note(this.#strings.errorGeneric),
+    );
   }
 
   #agree(): void {
