@@ -17,6 +17,7 @@ from relays.load import NUMBER
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 MOST_STREAMS = 4096
+METRICS_TOKEN = "bench"
 QUESTION = f"Please count for me, stream {NUMBER}"
 
 
@@ -111,7 +112,7 @@ def post(path: str, body: object, **headers: str) -> bytes:
     return "\r\n".join(lines).encode() + content
 
 
-def service(setting: Setting) -> Target:
+def service(setting: Setting, database: str | None = None) -> Target:
     port, folder = free_port(), setting.folder("this service")
     for left in folder.glob("chatbot.db*"):  # of a run before
         left.unlink()
@@ -120,7 +121,8 @@ def service(setting: Setting) -> Target:
         "PORT": str(port),
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_BASE_URL": setting.upstream,
-        "DATABASE_URL": f"sqlite:///{folder}/chatbot.db",
+        "DATABASE_URL": database or f"sqlite:///{folder}/chatbot.db",
+        "METRICS_TOKEN": METRICS_TOKEN,
         "MAX_STREAMS": str(MOST_STREAMS),
         "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
     } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}
