@@ -273,6 +273,16 @@ def _add_outbox(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _share_files(connection: Connection) -> None:
+    """What browsers load, for replicas of other releases."""
+    moment = UtcDateTime().compile(connection.dialect)
+    binary = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
+    connection.exec_driver_sql(
+        f"CREATE TABLE shared_files (name TEXT NOT NULL, body {binary} NOT NULL, seen_at {moment} NOT NULL,"
+        " PRIMARY KEY (name))"
+    )
+
+
 # The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 # One that returns a Part which is not done is called again, in the next transaction. Each changes `tenants` after the
 # tables that refer to it, as whoever writes locks them: the other way round, each would wait for the other.
@@ -286,6 +296,7 @@ UPGRADES: list[Step] = [
     _keep_sources,
     _keep_steps,
     _add_outbox,
+    _share_files,
 ]
 
 

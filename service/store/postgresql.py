@@ -68,6 +68,7 @@ class PostgresServer:
             url,
             pool_size=pool_size,
             max_overflow=0,
+            pool_use_lifo=True,  # the connection that has prepared the statements already
             pool_timeout=deadlines.DEADLINE,
             hide_parameters=True,
             connect_args={

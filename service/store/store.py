@@ -50,6 +50,7 @@ from service.store.records import (
     UsageTotal,
     Widget,
 )
+from service.store.shared_files import SharedFiles
 
 Result = TypeVar("Result")
 
@@ -61,6 +62,7 @@ class Store:
         self._database = Database(url, pool_size)
         self._processes = self._database.processes()
         self.outbox = Outbox(self._database)
+        self.files = SharedFiles(self._database)
         self._pinging = asyncio.Lock()
         self._pinged_at = float("-inf")
         self._ping_error: StoreError | None = None
@@ -71,7 +73,7 @@ class Store:
         return self._database.meter
 
     async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
-        """Make or upgrade the tables, as `Database.migrate`. Raises SchemaMismatch or another StoreError."""
+        """Make or upgrade the tables, as `Database.migrate`. Raises StoreError."""
         await self._database.migrate(tell)
 
     async def require_tables(self) -> None:
@@ -433,10 +435,7 @@ class Store:
 
 @asynccontextmanager
 async def open_store(url: str, pool_size: int = DEFAULT_POOL_SIZE, *, migrate: bool = True) -> AsyncIterator[Store]:
-    """The database of this URL, closed at the end. Its tables are made or upgraded, or they must be there.
-
-    Raises StoreError, ValueError.
-    """
+    """The database of this URL, closed at the end: its tables are made, or must be there. Raises StoreError."""
     store = Store(url, pool_size)
     try:
         await (store.migrate() if migrate else store.require_tables())

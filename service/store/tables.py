@@ -209,6 +209,15 @@ pieces = Table(
     Column("received", Integer, nullable=False),  # tokens of the answer up to its end, thoughts included, estimated
 )
 
+# What browsers load, of each release: see `shared_files.py`.
+shared_files = Table(
+    "shared_files",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
 # What `Database.ping` writes.
 probe = Table(
     "probe",

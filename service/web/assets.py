@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+HASHED = "assets/"
 COMPRESSED = {".br": "br", ".gz": "gzip"}  # in the order of preference
 TYPES = {
     ".css": "text/css",
@@ -64,6 +65,11 @@ def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyT
         etag=f'W/"{hashlib.sha256(body).hexdigest()[:20]}"',
         compressed={coding: others[name + ending] for ending, coding in COMPRESSED.items() if name + ending in others},
     )
+
+
+def hashed_files(assets: Mapping[str, Asset]) -> dict[str, bytes]:
+    """Those whose names hold a hash of what is in them."""
+    return {name: asset.body for name, asset in assets.items() if name.startswith(HASHED)}
 
 
 def _accepted_codings(header: str) -> set[str]:

@@ -24,7 +24,7 @@ from service.store.records import StoreError, StoreUnavailable, Tenant
 from service.store.store import Store, open_store
 from service.upstream.clients import Upstream, connect_upstream, tls_context
 from service.upstream.endpoint import Endpoint, endpoint_of
-from service.web.assets import Asset, load_assets
+from service.web.assets import Asset, hashed_files, load_assets
 from service.web.gauges import Gauges
 from service.web.lag import LoopLag
 from service.web.start import log_misspelt, log_start
@@ -110,6 +110,8 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
         log_start(settings, VERSION)
         await log_misspelt(store)
         _log_own_origins(settings)
+        with suppress(StoreError):  # which the log of the database's first use tells
+            await store.files.keep(hashed_files(service.assets))
         await store.enter()
         with suppress(StoreUnavailable):  # `answers.run` tries again
             await answers.close_lost()

@@ -3,6 +3,7 @@
 import gzip
 import html
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from service.access.proofs import make_proof
 from service.demonstration import Embedded
 from service.settings import DEFAULT_MAX_MESSAGE_CHARS
 from service.store.records import Tenant, Widget
-from service.web.assets import Asset, asset_of
+from service.web.assets import HASHED, Asset, asset_of
 from service.web.exchange import PROOF
 from service.web.requests import service_of
 from service.webhooks.hook import has_hook
@@ -38,6 +39,8 @@ PREVIEW_POLICY = f"{POLICY}; {TRUSTED_TYPES} a4-preview; frame-ancestors 'self'"
 # A cross-origin isolated page frames only what has both headers.
 FRAMED_ANYWHERE = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Resource-Policy": "cross-origin"}
 NO_WIDGET_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+FILE_NAME = re.compile(HASHED + r"[\w-]{1,80}\.(js|css|svg|txt)")
 
 SHORT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
 ENDLESS_CACHE = "public, max-age=31536000, immutable"
@@ -116,8 +119,13 @@ async def loader(request: Request) -> Response:
 
 
 async def asset(request: Request) -> Response:
-    """A file whose name holds the hash of what is in it."""
-    return file_response(request, f"assets/{request.path_params['path']}", ENDLESS_CACHE)
+    """A file whose name holds the hash of what is in it: of this release, or of another one on the same database."""
+    service, name = service_of(request), f"{HASHED}{request.path_params['path']}"
+    if name not in service.assets and FILE_NAME.fullmatch(name):
+        body = await service.store.files.find(name)
+        if body is not None:
+            service.assets[name] = asset_of(name, body, {f"{name}.gz": gzip.compress(body, mtime=0)})
+    return file_response(request, name, ENDLESS_CACHE)
 
 
 async def widget_html(request: Request) -> Response:

@@ -82,9 +82,9 @@ def running_service(
 
 
 @contextmanager
-def restarted(service: RunningService, **settings: str) -> Iterator[str]:
+def restarted(service: RunningService, *, command: Sequence[str] = (), **settings: str) -> Iterator[str]:
     """The service once more, with other settings: after its process has ended, or beside it. Its URL."""
-    with _process(service.directory, service.environment | settings) as (_, url):
+    with _process(service.directory, service.environment | settings, command) as (_, url):
         yield url
 
 

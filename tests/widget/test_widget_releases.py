@@ -1,0 +1,145 @@
+"""Two releases side by side, whose files have different names, behind a proxy that asks them in turn."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from browser import Chat, HostPages, script_tag
+from preloaded import ROOT
+from processes import RunningService, free_port, restarted, running_service
+from required import skip_unless_required
+
+pytest_plugins = ["visitor"]
+
+CONFIGURATION = """
+daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {0}/a; proxy_temp_path {0}/b;
+    fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; scgi_temp_path {0}/e;
+    upstream releases {{ {1} }}
+    server {{
+        listen 127.0.0.1:{2};
+        location / {{
+            proxy_pass http://releases; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_set_header Host $http_host; proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+def make_next_release(directory: Path) -> list[str]:
+    """A copy of the service whose hashed files all have other names. The command that starts it."""
+    for part in ("service", "static"):
+        shutil.copytree(ROOT / part, directory / part, ignore=shutil.ignore_patterns("*.br", "*.gz", "__pycache__"))
+    shutil.copy(ROOT / "chatbot.py", directory)
+    assets = directory / "static/assets"
+    hashes = {match[1] for file in assets.iterdir() if (match := re.search(r"-([\w-]{6,8})\.\w+$", file.name))}
+    assert hashes
+    for file in [*assets.iterdir(), *(directory / "static").glob("*.*")]:
+        text = file.read_text()
+        for known in hashes:
+            text = text.replace(f"-{known}.", f"-{known[::-1]}.")
+        file.write_text(text)
+    for file in list(assets.iterdir()):
+        for known in hashes:
+            if f"-{known}." in file.name:
+                file.rename(file.with_name(file.name.replace(f"-{known}.", f"-{known[::-1]}.")))
+                break
+    return [sys.executable, str(directory / "chatbot.py")]
+
+
+@contextmanager
+def in_turn(directory: Path, urls: list[str]) -> Iterator[str]:
+    """The address of an nginx that asks these services in turn, one request each."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        skip_unless_required("nginx is not installed")
+    port, file = free_port(), directory / "nginx.conf"
+    servers = " ".join(f"server {urlsplit(url).netloc};" for url in urls)
+    file.write_text(CONFIGURATION.format(directory, servers, port))
+    process = subprocess.Popen([nginx, "-e", str(directory / "error.log"), "-c", str(file)])
+    try:
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/api/v1/health")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, (directory / "error.log").read_text()
+                time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, str, str]]:
+    """This release and the next one at one address, and the address of each."""
+    directory = tmp_path_factory.mktemp("releases")
+    command = make_next_release(tmp_path_factory.mktemp("next"))
+    with (
+        running_service(directory) as service,
+        restarted(service, command=command) as next_url,
+        in_turn(directory, [service.url, next_url]) as url,
+    ):
+        yield replace(service, url=url), service.url, next_url
+
+
+def files_of(url: str, widget_id: str) -> list[str]:
+    """What the frame's page loads."""
+    return re.findall(r"assets/[\w.-]+", httpx.get(f"{url}/widget.html?id={widget_id}").text)
+
+
+def test_each_release_has_the_files_of_the_other(releases: tuple[RunningService, str, str]) -> None:
+    service, *urls = releases
+    pages = [files_of(url, service.widget_id) for url in urls]
+    assert pages[0] and pages[1] and pages[0] != pages[1]
+
+    for url in urls:
+        for name in [*pages[0], *pages[1]]:
+            response = httpx.get(f"{url}/{name}")
+            assert response.status_code == 200
+            assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+            assert "immutable" in response.headers["cache-control"]
+        for name in (
+            "assets/app-000000.js",
+            "assets/../chatbot.py",
+            "assets/app-000000.php",
+            f"assets/{'a' * 5000}.js",
+        ):
+            assert httpx.get(f"{url}/{name}").status_code == 404
+
+
+def test_windows_of_either_release_open_and_answer_whichever_replica_is_asked(
+    context: BrowserContext, host_pages: HostPages, releases: tuple[RunningService, str, str]
+) -> None:
+    service, *urls = releases
+    loaded: set[str] = set()
+    for number in range(4):
+        if number % 2:
+            httpx.get(f"{service.url}/api/v1/health")  # so that the other one is asked for the page
+        chat = Chat(context.new_page(), service.widget_id)
+        chat.page.on("request", lambda request: loaded.add(urlsplit(request.url).path.removeprefix("/")))
+        chat.page.goto(host_pages.add(body=f"{script_tag(service)}<p>{number}</p>"))
+        chat.open()
+        chat.ask("Hello?")
+        expect(chat.answers.last).not_to_be_empty()
+        chat.page.close()
+
+    for url in urls:
+        assert loaded & set(files_of(url, service.widget_id)), "pages of both releases were seen"
