@@ -53,6 +53,7 @@ class Deadline:
 
     def __init__(self, when: float) -> None:
         self._when = when
+        self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
         self._alarm = Alarm(partial(self._timeout.reschedule, 0))
 
@@ -61,11 +62,14 @@ class Deadline:
 
     def reschedule(self, when: float) -> None:
         self._when = when
-        self._alarm.set_at(when)
+        if when <= self._loop.time():
+            self._timeout.reschedule(when)  # at once: a timer comes after what has arrived meanwhile
+        else:
+            self._alarm.set_at(when)
 
     async def __aenter__(self) -> "Deadline":
         await self._timeout.__aenter__()
-        self._alarm.set_at(self._when)
+        self.reschedule(self._when)
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -24,6 +25,15 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 class SafeFormatter(logging.Formatter):
     """Writes where an error came from and of what type it is, but not its message: that may hold anybody's words."""
+
+    _second = -1
+    _shown = ""  # that second, which many lines of a busy service share
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._shown = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return f"{self._shown},{int(record.msecs):03d}"
 
     def formatException(self, ei: Any) -> str:
         error: BaseException | None = ei[1]

@@ -86,7 +86,7 @@ class Answers:
         Raises StoreUnavailable when that takes too long.
         """
         writing = self._writings.get(message_id)
-        if writing is None or writing.call.connecting or not writing.is_withdrawn:
+        if writing is None or writing.call.phase == "connecting" or not writing.is_withdrawn:
             return False
         await _ended(_tasks_of([writing]), pace.STORING_SECONDS)
         if self._writings.get(message_id) is writing:
@@ -141,7 +141,8 @@ class Answers:
         if time.monotonic() - writing.followed_at < pace.FOLLOWED_SECONDS:
             self._stop_later(writing, pace.FOLLOWED_SECONDS)
         else:
-            writing.given_up = True
+            if writing.phase == "open":
+                writing.phase = "given_up"
             writing.call.stop()
 
     async def stop(self, message_id: UUID) -> None:
@@ -154,7 +155,7 @@ class Answers:
 
     def _stop_here(self, writing: Writing) -> None:
         writing.call.stop()
-        if writing.call.connecting:  # it ends when it is connected; the readers need not wait for that
+        if writing.call.phase == "connecting":  # it ends when it is connected; the readers need not wait for that
             writing.answer.end(Finish("cancelled"))
 
     async def forget(self, conversation_id: UUID) -> None:
@@ -210,7 +211,7 @@ class Answers:
         writing.usage = used_by(writing, ending)
         call = writing.call
         self._metrics.count_answer(writing.usage, call.status, writing.answer.hidden, call.retries)
-        if writing.given_up:
+        if writing.phase == "given_up":
             self._metrics.abandoned.inc()
         log_answer(writing, ending)
         if ending is writing.cut:  # `drain` stores it, with all the others

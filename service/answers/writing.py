@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from service.answers import pace
 from service.answers.answer import Answer, status_of
@@ -16,6 +17,11 @@ from service.upstream.charge import Size
 from service.upstream.stream import Finish
 
 log = logging.getLogger("chatbot")
+
+
+# given_up: stopped because nobody reads it; closing: its end is being stored, no more is kept; withdrawn: the same for
+# one that was given up before it was asked, of which nothing stays.
+Phase = Literal["open", "given_up", "closing", "withdrawn"]
 
 
 @dataclass(slots=True)
@@ -32,13 +38,12 @@ class Writing:
     task: asyncio.Task[None] | None = None
     readers: int = 0
     cut: ServiceError | None = None  # why the service itself ended it
-    given_up: bool = False  # whether it was stopped because nobody reads it
+    phase: Phase = "open"
     deadline: asyncio.TimerHandle | None = None  # when it is, unless a reader comes back
     followed: int = 0  # how often readers elsewhere have looked
     followed_at: float = float("-inf")  # when that was last seen to grow
     kept: Size = Size()  # of the text that the database has
     kept_tokens: int = 0  # that it knows to be received, thoughts included
-    closing: bool = False  # whether its end is being stored: no more is kept
 
     @property
     def first_text_seconds(self) -> float | None:
@@ -48,7 +53,7 @@ class Writing:
     @property
     def is_withdrawn(self) -> bool:
         """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
-        return self.given_up and not self.call.sent
+        return self.phase == "withdrawn" or (self.phase == "given_up" and not self.call.sent)
 
     def next_piece(self) -> Piece | None:
         """What the database does not have yet."""
@@ -64,9 +69,9 @@ class Writing:
 
     def wanted_again(self) -> bool:
         """Take back that nobody reads it, if it is not too late. True where that changed anything."""
-        if not self.given_up or not self.call.resume():
+        if self.phase != "given_up" or not self.call.resume():
             return False
-        self.given_up = False
+        self.phase = "open"
         return True
 
 
@@ -83,7 +88,7 @@ class Keeper:
         """Keep what is due of the texts, and show that they are being written. Returns whether a heartbeat was due."""
         now = time.monotonic()
         all_are_due = now - self._kept_at >= pace.KEEP_SECONDS - pace.TICK_SECONDS / 2
-        open_ = [each for each in writings if not each.closing]
+        open_ = [each for each in writings if each.phase in ("open", "given_up")]
         due = [each for each in open_ if all_are_due or now - each.followed_at < pace.FOLLOWED_SECONDS]
         kept = [(writing, piece) for writing in due if (piece := writing.next_piece()) is not None]
         heartbeat_is_due = now - self._heartbeat_at > pace.HEARTBEAT_SECONDS
@@ -145,7 +150,7 @@ class Keeper:
     async def _keep_no_more(self, writings: Sequence[Writing]) -> None:
         """Let what is being kept of them be stored before their ends: a piece that came later would stay for good."""
         for writing in writings:
-            writing.closing = True
+            writing.phase = "withdrawn" if writing.is_withdrawn else "closing"
         async with self._keeping:
             return
 

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import httpx
 
@@ -54,6 +54,13 @@ AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finis
 AFTER_DOUBTED_FINISH_SECONDS = 15.0  # where one came before, and then more text
 
 
+_parsed_url = lru_cache(maxsize=256)(httpx.URL)  # it takes as long as parsing ten tokens
+
+# waiting: for its first try, or for another one after there was no connection; connecting; asked: the upstream may have
+# seen the question; refused: it does not answer the last try; answering: its response has shown itself to be an answer.
+Phase = Literal["waiting", "connecting", "asked", "refused", "answering"]
+
+
 @dataclass(slots=True)
 class Call:
     """One question to the upstream, asked and read by the task that calls `run`.
@@ -72,17 +79,14 @@ class Call:
     known: KnownManners
     decoder: Decoder
     receiver: Receiver
-    stopped: bool = field(default=False, init=False)
-    sent: bool = field(default=False, init=False)  # whether the upstream may have seen the question
-    refused: bool = field(default=False, init=False)  # whether it said to the last try that it does not answer it
-    connecting: bool = field(default=False, init=False)
+    phase: Phase = field(default="waiting", init=False)
+    stopped: bool = field(default=False, init=False)  # whoever asked wants no answer any more
     status: int | None = field(default=None, init=False)  # the HTTP status of the upstream's last response
     retries: Counter[str] = field(default_factory=Counter, init=False)  # how often it was asked again, by why
     body: dict[str, Any] = field(init=False)  # as it was asked last
     _manners: Manners = field(init=False)
     _tried: set[Manners] = field(default_factory=set, init=False)
     _times_shortened: int = field(default=0, init=False)
-    _accepted: bool = field(default=False, init=False)  # the response has shown itself to be an answer
     _characters: int = field(default=0, init=False)  # of the text so far
     _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
     _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
@@ -98,18 +102,24 @@ class Call:
         """End the call. Safe at any time, more than once, from another task."""
         if not self.stopped:
             self.stopped = True
-            if self._task is not None and not self.connecting:
+            if self._task is not None and self.phase != "connecting":
                 self._task.cancel()
 
     def resume(self) -> bool:
         """Take a `stop` back, for a reader who returns. True if that was in time: it is still being connected."""
-        if self.connecting:
-            self.stopped = False
-        return self.connecting
+        if self.phase != "connecting":
+            return False
+        self.stopped = False
+        return True
+
+    @property
+    def sent(self) -> bool:
+        """Whether the upstream may have seen the question."""
+        return self.phase in ("asked", "refused", "answering")
 
     def charged_tokens(self, count: TokenCount | None, text: Size, hidden: Size) -> int:
         """What the question and as much of its answer as came may have cost."""
-        if not self.sent or self.refused:
+        if self.phase not in ("asked", "answering"):
             return 0
         prompt = [message["content"] for message in self.body["messages"]]
         return charged_tokens(
@@ -151,7 +161,7 @@ class Call:
                 try:
                     await self._read(response, decoder, deadline)
                 except ServiceError:
-                    self.refused = not self._accepted  # what came was no answer
+                    self._refuse_unless_accepted()
                     raise
                 finally:
                     await response.aclose()
@@ -185,7 +195,7 @@ class Call:
         while True:
             request = client.build_request(
                 "POST",
-                self.endpoint.url,
+                _parsed_url(self.endpoint.url),
                 json=self.body,
                 headers=self._all_headers(),
                 extensions={"trace": partial(self._trace, deadline)},
@@ -207,10 +217,10 @@ class Call:
                 client = self.fresh_client
             else:
                 self.status = response.status_code
-                self.refused = True  # whatever becomes of reading why
+                self.phase = "refused"  # whatever becomes of reading why
                 refusal = await refusal_of(response)
                 if refusal is None:
-                    self.sent, self.refused = True, False
+                    self.phase = "asked"
                     self.known.keep(self.endpoint, self.question.model, self._manners)
                     return response
                 self._is_outage = response.status_code >= 500
@@ -220,7 +230,8 @@ class Call:
                     continue
                 wait, reason = self._wait_after(response.status_code, refusal, tries_left), "refused"
             finally:
-                self.connecting = False
+                if self.phase == "connecting":
+                    self.phase = "waiting"
             tries_left -= 1
             self.retries[reason] += 1
             deadline.reschedule(self._last_moment)
@@ -273,13 +284,13 @@ class Call:
     async def _trace(self, deadline: Deadline, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
-            self.connecting = True
+            self.phase = "connecting"
         elif event == "http11.send_request_headers.started" and not _is_for_proxy(info):
-            self._reused, self._sent_at = not self.connecting, time.monotonic()
-            self.connecting = False
+            self._reused, self._sent_at = self.phase != "connecting", time.monotonic()
+            self.phase = "waiting"
             if self.stopped:
                 raise asyncio.CancelledError
-            self.sent, self.refused = True, False
+            self.phase = "asked"
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
     async def _read(self, response: httpx.Response, decoder: Decoder, deadline: Deadline) -> None:
@@ -315,16 +326,20 @@ class Call:
         try:
             finish = self.decoder.finish()
         except ServiceError:
-            self.refused = not self._accepted
+            self._refuse_unless_accepted()
             raise
         self._accept()
         self.known.keep_thinks_first(self.endpoint, self.question.model, self.decoder.thinks_first)
         return finish
 
     def _accept(self) -> None:
-        if not self._accepted:
-            self._accepted = True
+        if self.phase != "answering":
+            self.phase = "answering"
             self.receiver.accept()
+
+    def _refuse_unless_accepted(self) -> None:
+        if self.phase != "answering":
+            self.phase = "refused"  # what came was no answer
 
     def _receive(self, parts: Iterator[Part]) -> None:
         for part in parts:

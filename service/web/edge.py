@@ -75,7 +75,7 @@ class EdgeMiddleware:
             _record(request, status)
 
     def _refusal(self, request: Request) -> errors.ServiceError | None:
-        if OVERLOADED in request.scope.get("extensions", {}) and request.url.path != f"{API}/health":
+        if OVERLOADED in request.scope.get("extensions", {}) and _path(request) != f"{API}/health":
             return errors.Overloaded("too many connections are open", retry_after=RETRY_SECONDS)
         hosts = request.headers.getlist("host")
         if len(hosts) > 1 or (not hosts and request.scope["http_version"] != "1.0"):
@@ -89,7 +89,13 @@ class EdgeMiddleware:
 
 
 def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(API)
+    return _path(request).startswith(API)
+
+
+def _path(request: Request) -> str:
+    """Without making a whole URL of what is looked at several times."""
+    path: str = request.scope["path"]
+    return path
 
 
 async def _expose_refusal_to_listed_page(request: Request) -> None:
@@ -119,7 +125,7 @@ def _record(request: Request, status: int) -> None:
     if service is None:  # the lifespan was not run
         return
     service.metrics.requests.labels(route, status, exchange.error.code if exchange.error else "").inc()
-    is_question = request.method == "POST" and request.url.path == f"{API}/chat"
+    is_question = request.method == "POST" and _path(request) == f"{API}/chat"
     if exchange.error is not None and is_question and not exchange.has_answer:
         service.metrics.refusals.labels(exchange.error.cause or exchange.error.code).inc()
         service.ledger.note(exchange.refusal(exchange.error))

@@ -32,7 +32,7 @@ async def authenticate(request: Request) -> Caller:
     access = exchange.access = await find_access(service.store, headers.getlist("x-api-key"))
     sender = Sender(
         method=request.method,
-        scheme=request.url.scheme,
+        scheme=request.scope["scheme"],
         host=headers.get("host", ""),
         origins=headers.getlist("origin"),
         site=headers.get("sec-fetch-site"),

@@ -34,6 +34,10 @@ class Worker(multiprocess.Process):
         self._server = serve(sockets or [])
         super().target(sockets)
 
+    def start(self) -> None:
+        super().start()
+        self.child_conn.close()  # so that the supervisor does not wait for an answer of a worker that has died
+
 
 def _leave_with_supervisor() -> None:
     """A worker whose supervisor was killed would hold the port, and nobody could stop it."""

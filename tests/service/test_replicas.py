@@ -146,8 +146,10 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
             await response.leave()
         writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
         deadline = writing.deadline
-        await until(lambda: writing.deadline is not deadline or writing.given_up)  # what one look is good for is over
-        assert not writing.given_up
+        await until(
+            lambda: writing.deadline is not deadline or writing.phase == "given_up"
+        )  # what one look is good for is over
+        assert writing.phase == "open"
         rest.set()
         assert (await following).text == "Half whole"
 
@@ -256,9 +258,9 @@ async def test_a_visitor_who_left_while_connecting_and_comes_back_to_the_other_p
         async with serve(openai_base_url=local.url("quick")) as one, process_beside(one) as other:
             connected, message_id = await one.leave_while_connecting(monkeypatch)
             writing = one.state["service"].answers._writings[uuid.UUID(message_id)]
-            await until(lambda: writing.given_up)
+            await until(lambda: writing.phase == "given_up")
             following = await follow({"message": "Hi", "message_id": message_id}, one, other)
-            await until(lambda: not writing.given_up)
+            await until(lambda: writing.phase == "open")
             connected.set()
             assert (await following).text == "Quick answer"
             assert local.asked == 1

@@ -232,7 +232,9 @@ class Client:
         connected, message_id = self.hold_connections(monkeypatch), str(uuid.uuid4())
         leaving = asyncio.create_task(self.ask_and_leave(message_id=message_id))
         await until(
-            lambda: any(writing.call.connecting for writing in self.state["service"].answers._writings.values())
+            lambda: any(
+                writing.call.phase == "connecting" for writing in self.state["service"].answers._writings.values()
+            )
         )
         leaving.cancel()
         await asyncio.wait([leaving])
