@@ -153,6 +153,7 @@ def openapi(
     return {
         "openapi": "3.1.0",
         "info": {"title": "AI chat", "version": version, "description": DESCRIPTION},
+        "servers": [{"url": "."}],  # beside this document, under whatever prefix a proxy serves it
         "paths": paths,
         "components": {
             "securitySchemes": {

@@ -1,13 +1,9 @@
 """Two releases side by side, whose files have different names, behind a proxy that asks them in turn."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,28 +14,10 @@ from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, HostPages, script_tag
 from preloaded import ROOT
-from processes import RunningService, free_port, restarted, running_service
-from required import skip_unless_required
+from processes import RunningService, restarted, running_service
+from proxies import in_turn
 
 pytest_plugins = ["visitor"]
-
-CONFIGURATION = """
-daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {0}/a; proxy_temp_path {0}/b;
-    fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; scgi_temp_path {0}/e;
-    upstream releases {{ {1} }}
-    server {{
-        listen 127.0.0.1:{2};
-        location / {{
-            proxy_pass http://releases; proxy_http_version 1.1; proxy_set_header Connection "";
-            proxy_set_header Host $http_host; proxy_buffering off;
-        }}
-    }}
-}}
-"""
 
 
 def make_next_release(directory: Path) -> list[str]:
@@ -61,30 +39,6 @@ def make_next_release(directory: Path) -> list[str]:
                 file.rename(file.with_name(file.name.replace(f"-{known}.", f"-{known[::-1]}.")))
                 break
     return [sys.executable, str(directory / "chatbot.py")]
-
-
-@contextmanager
-def in_turn(directory: Path, urls: list[str]) -> Iterator[str]:
-    """The address of an nginx that asks these services in turn, one request each."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if nginx is None:
-        skip_unless_required("nginx is not installed")
-    port, file = free_port(), directory / "nginx.conf"
-    servers = " ".join(f"server {urlsplit(url).netloc};" for url in urls)
-    file.write_text(CONFIGURATION.format(directory, servers, port))
-    process = subprocess.Popen([nginx, "-e", str(directory / "error.log"), "-c", str(file)])
-    try:
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/api/v1/health")
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, (directory / "error.log").read_text()
-                time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
