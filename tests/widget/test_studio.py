@@ -333,10 +333,28 @@ def test_no_page_is_wider_than_its_screen(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_first_screen_shows_the_open_chat_beside_the_headline_and_three_figures(
+    context: BrowserContext, service: RunningService
+) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(service.url)
+    expect(chat(page).get_by_role("dialog")).to_be_visible()
+    for figure in ("4.4 KB", "0", "19"):
+        expect(page.get_by_role("definition").get_by_text(figure, exact=True)).to_be_in_viewport()
+    boxes = [page.locator(of).bounding_box() for of in ("h1", "main", "[id^=a4-chat-widget] iframe")]
+    (headline, main, window) = (box for box in boxes if box)
+    assert headline["y"] < window["y"] + window["height"]
+    assert main["x"] + main["width"] <= window["x"]
+    chat(page).get_by_role("button", name="Close chat").click()
+    expect(chat(page).get_by_role("button", name="Open chat")).to_be_visible()
+
+
 def test_the_bubble_has_no_box_around_it_on_a_dark_page(context: BrowserContext, service: RunningService) -> None:
     """A frame of another colour scheme than its document's gets an opaque backdrop (CSS Color Adjust, section 2.4)."""
     page = context.new_page()
     page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 1000, "height": 800})  # on wider ones the chat is open
     page.goto(service.url)
     expect(chat(page).get_by_role("button", name="Open chat")).to_be_visible()
     frame: Locator = page.locator("[id^=a4-chat-widget] iframe")

@@ -10,7 +10,7 @@ import { minify } from 'terser';
 import { build } from 'vite';
 import { minifyCss, minifyTemplates } from './minify-templates.mjs';
 import { shortNames } from './short-names.mjs';
-import { brotli, sizes } from './sizes.mjs';
+import { BUDGETS, brotli, sizes } from './sizes.mjs';
 import { stringsAsLists } from './strings.mjs';
 
 const WIDGET = path.resolve(import.meta.dirname, '..');
@@ -194,6 +194,8 @@ await page('demo.html', {
   'base.css': base,
   'demo.css': await style('demo.css'),
   'demo.js': await bundle('pages/demo.ts', 'iife', 'assets/demo-[hash:6].js'),
+  'first-load': (BUDGETS.first / 1000).toFixed(1),
+  languages: `${(await readdir(path.join(WIDGET, 'src/strings'))).filter((name) => /^\w\w(-\w\w)?\.ts$/.test(name)).length}`,
 });
 await page('docs.html', {
   'icon.svg': icon,

@@ -7,6 +7,26 @@ const HOSTILE = `
   iframe, div { opacity: .2 !important; position: static !important; border: 9px dotted !important }
 `;
 
+/** From which width on there is room for the open chat beside the page. */
+const WIDE = 1100;
+
+/** The snippet of this page, whose chat is open where there is room. */
+function embed(): void {
+  const { apiKey = '', widgetId = '' } = document.body.dataset;
+  const script = document.createElement('script');
+  script.src = new URL('widget.js', location.href).href;
+  Object.assign(script.dataset, { apiKey, widgetId });
+  if (innerWidth >= WIDE) {
+    script.dataset.open = '';
+    document.body.classList.add('beside');
+  }
+  window.A4ChatWidget = [
+    ['on', 'open', () => document.body.classList.add('beside')],
+    ['on', 'close', () => document.body.classList.remove('beside')],
+  ];
+  document.body.append(script);
+}
+
 function ask(text: string): void {
   const widget = window.A4ChatWidget ?? [];
   // Until the widget has loaded, an array keeps the calls for it.
@@ -15,6 +35,7 @@ function ask(text: string): void {
   else widget.send(text);
 }
 
+embed();
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-ask]')) {
   button.addEventListener('click', () => ask(button.dataset.ask ?? ''));
 }
