@@ -28,7 +28,7 @@ POLICY = (
     "font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types"
-DOCS_POLICY = f"{POLICY}; frame-ancestors 'none'"
+DOCS_POLICY = f"{POLICY}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
 _SIGNING_OUT = POLICY.replace("form-action 'none'", "form-action 'self'")
 OWNER_POLICY = f"{_SIGNING_OUT}; {TRUSTED_TYPES} 'none'; frame-ancestors 'none'"
 DEMONSTRATION_POLICY = f"{_SIGNING_OUT}; frame-ancestors 'none'"

@@ -16,7 +16,7 @@ import { stringsAsLists } from './strings.mjs';
 const WIDGET = path.resolve(import.meta.dirname, '..');
 const STATIC = path.resolve(WIDGET, '../static');
 /** Licences that ask to be passed on with the code. */
-const LICENCED = ['lit', 'swagger-ui-dist'];
+const LICENCED = ['lit'];
 
 /** Every file of the output, by its path in it. */
 const files = new Map();
@@ -155,8 +155,6 @@ const app = await bundle('frame/main.ts', 'es', 'assets/app-[hash:6].js', {
   HANDOFF_LANGUAGES: JSON.stringify(await languages('strings/handoff')),
 });
 const source = (name) => readFile(path.join(WIDGET, 'src/pages', name), 'utf8');
-const swagger = (name) => readFile(path.join(WIDGET, 'node_modules/swagger-ui-dist', name), 'utf8');
-const withoutMap = (code) => code.replace(/\n?(\/\*|\/\/)# sourceMappingURL=\S+( \*\/)?\s*$/, '\n');
 
 await page('widget.html', { 'app.js': app });
 const icon = asset('icon.svg', await source('icon.svg'));
@@ -199,9 +197,10 @@ await page('demo.html', {
 });
 await page('docs.html', {
   'icon.svg': icon,
+  'base.css': base,
+  'controls.css': controls,
+  'docs.css': await style('docs.css'),
   'docs.js': await bundle('pages/docs.ts', 'iife', 'assets/docs-[hash:6].js'),
-  'swagger-ui.css': asset('swagger-ui.css', withoutMap(await swagger('swagger-ui.css'))),
-  'swagger-ui-bundle.js': asset('swagger-ui-bundle.js', withoutMap(await swagger('swagger-ui-bundle.js'))),
 });
 asset('licences.txt', await licences());
 await write();

@@ -64,7 +64,7 @@ const filledIn = (content) =>
 /** Scripts of other pages and what is not a script belong to no part. */
 function partOf(name) {
   if (/^widget\.|^assets\/app-.*\.js$/.test(name)) return 'first';
-  if (/^assets\/(demo|docs|studio|conversations|swagger)/.test(name) || !name.endsWith('.js')) return undefined;
+  if (/^assets\/(demo|docs|studio|conversations)/.test(name) || !name.endsWith('.js')) return undefined;
   if (/^assets\/(language|\w\w(-\w+)?)-[\w-]+\.js$/.test(name)) return 'languages';
   if (/^assets\/form-/.test(name)) return 'form';
   return /^assets\/control-/.test(name) ? 'window' : 'wanted';

@@ -1,10 +1,83 @@
-/** Starts Swagger UI; what it shows and what it loads comes from this service alone. */
-declare const SwaggerUIBundle: (options: Record<string, unknown>) => unknown;
+/** The documentation of the API, made from its OpenAPI document: to read, and to try on this service. */
+import { load, type Operation, type Schema } from './docs/document.ts';
+import { form } from './docs/trying.ts';
+import { element, fields, inline, paragraphs, reply } from './docs/view.ts';
 
-SwaggerUIBundle({
-  dom_id: '#swagger-ui',
-  url: 'openapi.json',
-  deepLinking: true,
-  tryItOutEnabled: true,
-  validatorUrl: null,
+const find = (selector: string) => document.querySelector(selector) as HTMLElement;
+
+function link(id: string, ...content: (Node | string)[]): HTMLElement {
+  const made = element('a', '', ...content);
+  made.href = `#${id}`;
+  return element('li', '', made);
+}
+
+const method = (name: string) => element('b', `method ${name}`, name.toUpperCase());
+
+function section(name: string, path: string, operation: Operation): HTMLElement {
+  const made = element('section', 'operation');
+  made.id = operation.operationId;
+  const title = element('h3', '', operation.summary);
+  title.id = `${operation.operationId}-title`;
+  made.setAttribute('aria-labelledby', title.id);
+  const [success] = Object.entries(operation.responses).filter(([status]) => status.startsWith('2'));
+  made.append(title, element('p', 'route', method(name), element('code', '', path)));
+  if (success) made.append(element('p', 'about', ...inline(success[1].description)));
+  const [body] = Object.values(operation.requestBody?.content ?? {});
+  if (body) made.append(element('h4', '', 'Body'), fields(body.schema));
+  const ways = (operation.security ?? []).map((way) => Object.keys(way).join(' and '));
+  if (ways.length) made.append(element('p', 'facts', `Needs ${ways.join(', or ')}.`));
+  made.append(
+    element('details', 'try', element('summary', '', 'Try it'), form(name, path, operation)),
+    element('h4', '', 'Responses'),
+    element('div', 'responses', ...Object.entries(operation.responses).map(([status, found]) => reply(status, found))),
+  );
+  return made;
+}
+
+function model(name: string, schema: Schema): HTMLElement {
+  const made = element('details', 'response', element('summary', '', element('code', '', name)));
+  made.id = `model-${name}`;
+  const body = element('div', 'reply');
+  if (schema.description) body.append(...paragraphs(schema.description));
+  body.append(fields(schema));
+  made.append(body);
+  return made;
+}
+
+async function show(): Promise<void> {
+  const api = await load();
+  find('#about').append(...paragraphs(api.info.description));
+  const contents = find('#contents');
+  const operations = find('#operations');
+  const all = Object.entries(api.paths).flatMap(([path, item]) =>
+    Object.entries(item).map(([name, operation]) => ({ name, path, operation })),
+  );
+  for (const tag of new Set(all.flatMap(({ operation }) => operation.tags))) {
+    const list = element('ul');
+    operations.append(element('h2', '', tag));
+    for (const { name, path, operation } of all.filter((each) => each.operation.tags.includes(tag))) {
+      operations.append(section(name, path, operation));
+      list.append(link(operation.operationId, method(name), operation.summary));
+    }
+    contents.append(element('p', 'name', tag), list);
+  }
+  const models = element('h2', '', 'Models');
+  models.id = 'models';
+  operations.append(models, ...Object.entries(api.components.schemas).map(([name, schema]) => model(name, schema)));
+  contents.append(element('ul', '', link('models', 'Models')));
+  openTarget();
+}
+
+/** A link to a model opens it. */
+function openTarget(): void {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (!target) return;
+  if (target instanceof HTMLDetailsElement) target.open = true;
+  target.scrollIntoView();
+}
+
+addEventListener('hashchange', openTarget);
+show().catch((error: unknown) => {
+  find('#problem').textContent =
+    `The documentation can’t be shown: ${(error as Error).message}. Reload the page to try again.`;
 });

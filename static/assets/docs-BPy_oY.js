@@ -1,1 +1,0 @@
-SwaggerUIBundle({dom_id:"#swagger-ui",url:"openapi.json",deepLinking:!0,tryItOutEnabled:!0,validatorUrl:null});
