@@ -158,11 +158,14 @@ async def test_a_hand_off_reaches_the_webhook_once_and_signed(serve: Serve, hook
 async def test_what_may_not_be_handed_off_is_refused_and_nothing_is_told(serve: Serve, hook: respx.Route) -> None:
     async with serve(tenant=HOOKED) as client:
         conversation_id = (await hold_conversation(client))["conversation_id"]
-        _, _, other_key = await client.state["service"].store.add_tenant("other", origins=[ORIGIN], **HOOKED)
+        store = client.state["service"].store
+        _, _, other_key = await store.add_tenant("other", origins=[ORIGIN], **HOOKED)
+        somebodys = (await ask(store, await store.get_tenant("shop"), subject="user-1")).turn.conversation_id
 
         refused: list[tuple[tuple[int, Any], tuple[int, str]]] = [
             (await hand_off(client, str(uuid.uuid4())), (404, "conversation_not_found")),
             (await hand_off(client, "1"), (404, "conversation_not_found")),
+            (await hand_off(client, str(somebodys)), (404, "conversation_not_found")),
             (
                 await hand_off(client, conversation_id, headers={"X-API-Key": other_key}),
                 (404, "conversation_not_found"),
