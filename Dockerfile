@@ -14,6 +14,9 @@ FROM python:3.11.14-slim-bookworm
 # /data is for any user: a tmpfs in its place takes on its mode, and some platforms choose the user themselves.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin chatbot \
     && install -d -m 1777 -o chatbot -g chatbot /data
+LABEL org.opencontainers.image.title="chatbot" \
+      org.opencontainers.image.description="Chat service for OpenAI-compatible providers, with its widget" \
+      org.opencontainers.image.version="0.1.0"
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -1,5 +1,6 @@
 """The files in deploy/: they say what their tools understand, and name settings that there are."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from preloaded import ROOT
 from required import skip_unless_required
+from service import VERSION
 from service.settings import Settings
 
 DEPLOY = ROOT / "deploy"
@@ -82,3 +84,18 @@ def test_the_replicas_of_compose_are_those_that_nginx_asks() -> None:
     ports = {service["ports"][0].split(":")[1] for name, service in COMPOSE["services"].items() if "chat" in name}
     configuration = (DEPLOY / "nginx.conf").read_text()
     assert {port for port in ports if f"server 127.0.0.1:{port} max_fails=0;" in configuration} == ports
+
+
+def test_the_images_label_names_this_release() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.*?)"', (ROOT / "Dockerfile").read_text()))
+    assert labels["version"] == VERSION
+    assert labels["title"] == "chatbot"
+
+
+def test_the_image_is_not_built_where_its_tools_are_not(tmp_path: Path) -> None:
+    """A bare machine's checks are not held up by it."""
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "")
+    command = [str(tmp_path / "bash"), str(ROOT / ".ci/image")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "skipped: buildah is not installed\n")
