@@ -15,6 +15,7 @@ from service.upstream.event_stream import Event, EventStreamDecoder
 from service.upstream.finish_reasons import for_the_log, is_reason, meaning_of
 from service.upstream.refusals import Refusal
 from service.upstream.stream import Finish, Hidden, Part, Sources
+from service.upstream.template import Template
 from service.upstream.thoughts import UNOPENED, LeadingThoughts
 
 COUNTED = ("prompt", "completion", "total")
@@ -52,6 +53,7 @@ class ChatDecoder:
         self._max_bytes = max_line_bytes
         self._max_json_depth = max_json_depth
         self._events = EventStreamDecoder(max_line_bytes)
+        self._template = Template()
         self._beginning: bytearray | None = bytearray()  # of the body, until it shows what the body is
         self._document: bytearray | None = None  # a body that is one JSON text
         # Until the answer has begun.
@@ -178,6 +180,9 @@ class ChatDecoder:
         self.done = True
 
     def _read_chunk(self, data: str, event: str) -> str:
+        if event == "message" and not self._half and (found := self._template.text_of(data)):
+            self.steps += 1
+            return self._shown(found)
         if _is_deeper(data, self._max_json_depth):
             raise InvalidAnswer(f"the upstream sent JSON nested deeper than {self._max_json_depth} levels")
         try:
@@ -198,6 +203,8 @@ class ChatDecoder:
         text = ""
         for choice in _objects(chunk.get("choices")):
             text += self._read_choice(choice)
+        if text and event == "message":
+            self._template.learn(data, chunk)
         return text
 
     def _error(self, error: str) -> ServiceError:

@@ -156,3 +156,35 @@ def test_no_error_repeats_what_the_upstream_sent() -> None:
         error = decode([piece])[1]
         assert isinstance(error, ServiceError)
         assert secret not in json.dumps([str(error), error.detail, error.code])
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_chunks_that_differ_in_their_text_alone_are_read_as_any_other(ascii_only: bool) -> None:
+    """They are not parsed; what they say, and where the text is in them, is no other for that."""
+    texts = [
+        "Hello",
+        " you",
+        'say "hi"',
+        "back\\slash",
+        "two\nlines",
+        "id",
+        "0",
+        "assistant",
+        "",
+        "\u00a0",
+        "}",
+        "é",
+        " end",
+    ]
+    chunks = [
+        {"id": "id", "choices": [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}]}
+        for text in texts
+    ]
+    events = [b"data: %b\n\n" % json.dumps(chunk, ensure_ascii=ascii_only).encode() for chunk in chunks]
+    assert decode([*events, delta(finish_reason="stop"), DONE]) == ("".join(texts), Finish("complete"))
+
+
+def test_a_text_is_not_mistaken_for_the_same_letters_elsewhere_in_its_chunk() -> None:
+    chunks = [b'{"model":"%b","choices":[{"delta":{"content":"\\u0068i"}}]}' % model for model in (b"hi", b"hi", b"no")]
+    events = [b"data: %b\n\n" % chunk for chunk in chunks]
+    assert decode([*events, delta(finish_reason="stop"), DONE]) == ("hihihi", Finish("complete"))
