@@ -50,6 +50,7 @@ LONGEST = (
     "test_recorded_upstreams",
     "test_store_failures",
     "test_store_turns",
+    "test_webhooks",
 )
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]

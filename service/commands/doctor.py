@@ -18,6 +18,7 @@ from service.commands.browser_checks import browser_checks
 from service.commands.findings import Finding, clock, fix, ok, skip
 from service.commands.output import print_json
 from service.commands.upstream import probe_provider
+from service.commands.webhooks import webhook_findings
 from service.errors import NotSetUp
 from service.settings import Settings, load_settings
 from service.store.migrations import newest_version
@@ -73,6 +74,8 @@ async def _findings(url: str | None, name: str | None, no_provider: bool) -> Asy
             yield finding
         yield _files(settings)
         yield skip("provider", "not asked") if no_provider else await _provider(settings)
+        for finding in await webhook_findings(store) if works else []:
+            yield finding
         if url is None:
             yield skip("browser", "give --url to see the service as a browser does")
             return

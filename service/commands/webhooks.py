@@ -8,13 +8,14 @@ import click
 
 from service.commands import values
 from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
+from service.commands.findings import Finding, fix, ok
 from service.commands.output import print_json, print_table
 from service.settings import Settings, load_settings
 from service.store.outbox import Listed
 from service.store.records import Tenant
 from service.store.store import Store
 from service.upstream.clients import tls_context
-from service.webhooks.hook import Message, hook_of, shown_id
+from service.webhooks.hook import HookUnusable, Message, hook_of, shown_id
 from service.webhooks.sending import connect_webhooks, send
 
 MOST_LISTED = 1000
@@ -62,8 +63,31 @@ async def test(store: Store, name: str) -> None:
 async def _send_test(settings: Settings, tenant: Tenant) -> str | None:
     now = datetime.now(UTC)
     message = Message(uuid.uuid4(), "test", now, tenant.name, {})
-    async with connect_webhooks(tls_context(settings), allow_private=settings.webhook_allow_private) as client:
+    async with connect_webhooks(
+        tls_context(settings.upstream_ca_file), allow_private=settings.webhook_allow_private
+    ) as client:
         return await send(client, message.request(hook_of(tenant), now))
+
+
+async def webhook_findings(store: Store) -> list[Finding]:
+    """Of each tenant that names a webhook: whether it can be told, and what it did not take."""
+    findings = []
+    for tenant in await store.list_tenants():
+        if not tenant.webhook_url_env:
+            continue
+        waiting = await store.outbox.listed(tenant.name, everything=False, most=MOST_LISTED)
+        given_up = [each for each in waiting if each.state == "failed"]
+        try:
+            hook_of(tenant)
+        except HookUnusable as error:
+            findings.append(fix("webhook", f"{tenant.name}: {error}"))
+            continue
+        if given_up:
+            text = f"{len(given_up)} events were given up, the newest: {given_up[0].problem}"
+            findings.append(fix("webhook", f"{tenant.name}: {text}; `manage.py webhook retry` tries again"))
+        else:
+            findings.append(ok("webhook", f"{tenant.name}: set up, and nothing was given up"))
+    return findings
 
 
 def _facts(event: Listed) -> dict[str, object]:

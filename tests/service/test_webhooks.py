@@ -608,6 +608,12 @@ def test_the_operator_lists_retries_and_tests(
         captured = capsys.readouterr()
         return captured.err if code else captured.out
 
+    def doctor() -> str:
+        manage.main(["doctor", "--no-provider", "--json"])
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        (told,) = (check["text"] for check in checks if check["name"] == "webhook")
+        return str(told)
+
     monkeypatch.setenv("DATABASE_URL", database_url)
     named = ("--webhook-url-env", "SHOP_HOOK", "--webhook-secret-env", "SHOP_HOOK_SECRET")
     assert "go together" in run("tenant", "add", "shop", "--origin", ORIGIN, *named[:2], code=1)
@@ -634,10 +640,16 @@ def test_the_operator_lists_retries_and_tests(
         "failed": (1, "HTTP 500"),
     }
     assert not any(word in run("webhook", "list", "shop") for word in ("ada@", "Words"))
+    assert "1 events were given up, the newest: HTTP 500" in doctor()
     assert "1 events" in run("webhook", "retry", "shop", "--id", f"msg_{events['failed'].id.hex}")
     assert "2 events" in run("webhook", "retry", "shop", "--all")
     assert [each["state"] for each in json.loads(run("webhook", "list", "--json"))] == ["pending", "pending"]
     assert "no tenant" in run("webhook", "list", "other", code=1)
+
+    assert "set up, and nothing was given up" in doctor()
+    with monkeypatch.context() as unset:
+        unset.delenv("SHOP_HOOK")
+        assert "SHOP_HOOK is not set" in doctor()
 
     assert "took it" in run("webhook", "test", "shop")
     assert told(hook)[0]["type"] == "test"
