@@ -42,6 +42,12 @@ NO_RIGHT, LOCK_NOT_AVAILABLE = "42501", "55P03"  # SQLSTATE
 MIGRATION_LOCK = 0x6134_6368_6174
 PROBE_BYTES = 16_384  # a question of 4,000 characters with all that is written beside it
 
+# A right that questions need and that `Database.ping` does not: it inserts no row with a number of its own.
+FORBIDDEN_SEQUENCE = text(
+    "SELECT relname FROM pg_class WHERE relkind = 'S' AND relname IN ('usage_id_seq', 'messages_number_seq')"
+    " AND pg_table_is_visible(oid) AND NOT has_sequence_privilege(oid, 'USAGE, UPDATE') LIMIT 1"
+)
+
 log = logging.getLogger("chatbot")
 
 Result = TypeVar("Result")
@@ -194,7 +200,7 @@ def store_errors() -> Iterator[None]:
         raise Conflict("What this belongs to was removed meanwhile.") from error
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", "") == NO_RIGHT:
-            raise StoreError(_no_right(error)) from error
+            raise StoreError(_no_right(str(getattr(error.orig, "__cause__", "")).partition(chr(10))[0])) from error
         # SQLSTATE classes 22 and 42 are ours to mend: a value or a query that can never succeed.
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
@@ -222,12 +228,14 @@ def _version_of(db: Connection) -> int:
             f"The database's encoding is {encoding}, which cannot hold every letter. Create one with "
             "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 and name it in DATABASE_URL."
         )
-    return version_of(db)
+    version = version_of(db)
+    if not is_sqlite(db) and (sequence := db.scalar(FORBIDDEN_SEQUENCE)) is not None:
+        raise StoreError(_no_right(f"permission denied for sequence {sequence}"))
+    return version
 
 
-def _no_right(error: DBAPIError) -> str:
+def _no_right(said: str) -> str:
     """What the server says, which is of tables and users, and what to do."""
-    said = str(getattr(error.orig, "__cause__", None) or "no right to it")
     return (
         f"The user of DATABASE_URL lacks a right: {said}. Let it own the database and the tables in it: "
         "ALTER DATABASE name OWNER TO user."

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 import manage
 from command_line import ADD, Fail, Run
 from command_line import fail as fail
 from command_line import run as run
-from databases import on_postgres
+from databases import connect_postgres, on_postgres
 from preloaded import MANAGE, ROOT
 from service.store import migrations, tables
 from service.store.database import Database
@@ -39,6 +39,14 @@ def go_back(url: str) -> None:
         await database.close()
 
     asyncio.run(make())
+
+
+async def execute(url: URL, statement: str) -> None:
+    connection = await connect_postgres(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.each_database
@@ -93,6 +101,11 @@ def test_a_server_that_cannot_be_the_chats_is_refused_with_what_to_do(
             code, line = fail("migrate")
             assert code == 1
             assert re.search(problem, line), line
+        owner = make_url(database_url)
+        asyncio.run(execute(owner, f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{role}"'))
+        code, line = fail("migrate")
+        assert (code, "permission denied for sequence" in line) == (1, True)
+        asyncio.run(execute(owner, f'REASSIGN OWNED BY "{role}" TO postgres; DROP OWNED BY "{role}"'))
     finally:
         on_postgres(f'DROP DATABASE "{latin}" WITH (FORCE)')
         on_postgres(f'DROP ROLE "{role}"')
