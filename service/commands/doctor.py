@@ -1,6 +1,7 @@
 """`doctor`: what is wrong with an installation, on this machine and as a browser sees it, and what to change."""
 
 import asyncio
+import logging
 import os
 import resource
 import sys
@@ -140,6 +141,7 @@ async def _provider(settings: Settings) -> Finding:
     if settings.demonstration:
         return fix("provider", "none is set, only the demonstration answers: set OPENAI_API_KEY, or OPENAI_BASE_URL")
     try:
+        logging.getLogger("chatbot").addHandler(logging.NullHandler())  # what it would log is in the finding
         probe = await probe_provider(settings, None)
     except NotSetUp as error:
         return fix("provider", str(error))

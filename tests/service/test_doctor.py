@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import respx
 
 import manage
 from command_line import Run
@@ -22,6 +23,7 @@ from command_line import run as run
 from processes import RunningService, free_port, running_service
 from required import skip_unless_required
 from service.settings import Settings
+from service.testing.behaviours import answers, refuses
 
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
 NGINX = """
@@ -130,6 +132,36 @@ def test_a_database_that_was_not_upgraded_is_found(
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
     code, found = doctor()
     assert (code, found["schema"][0]) == (1, "fix")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "text"),
+    [
+        (answers("One", "two", "three", "four", "five", pace=0.01), "ok", "provider.test answers, first text after "),
+        (answers("One", "two"), "fix", "sends the whole answer at once"),
+        (refuses(401), "fix", "`manage.py upstream check` says more"),
+    ],
+    ids=["works", "at once", "refuses"],
+)
+def test_the_provider_is_asked_once(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Any,
+    state: str,
+    text: str,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://provider.test/v1")
+    with respx.mock() as router:
+        asked = router.post("https://provider.test/v1/chat/completions").mock(side_effect=behaviour)
+        assert manage.main(["doctor", "--json"]) == (state == "fix")
+        assert asked.call_count == 1
+    told = capsys.readouterr()
+    found = {each["name"]: each for each in json.loads(told.out)["checks"]}["provider"]
+    assert found["state"] == state
+    assert text in found["text"]
+    assert "canary" not in told.out + told.err
 
 
 # As a browser sees it
