@@ -31,7 +31,7 @@ export const paragraphs = (text: string): HTMLElement[] =>
 export function code(text: string, label: string): HTMLElement {
   const block = element('pre', 'block', text);
   block.tabIndex = 0;
-  block.role = 'region';
+  block.role = 'group';
   block.ariaLabel = label;
   return block;
 }
