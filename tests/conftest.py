@@ -40,6 +40,7 @@ LONGEST = (
     "test_widget_security",
     "test_other_browsers",
     "test_studio",
+    "test_owner_pages",
     "test_widget_accessibility",
     "test_wrong_origins",
     "test_manage",

@@ -145,4 +145,7 @@ def _bearer(request: Request) -> str | None:
 
 
 def _not_ours(reason: str) -> errors.OriginNotAllowed:
-    return errors.OriginNotAllowed(f"an owner's page: {reason}", detail="Only the service's own pages may do this.")
+    return errors.OriginNotAllowed(
+        f"an owner's page: {reason}",
+        detail="Only the service's own pages may do this. If this is one, set PUBLIC_URL to its address.",
+    )
