@@ -72,6 +72,7 @@ class WidgetSettings(BaseModel):
     color: Annotated[str, AfterValidator(_color)] | None = None
     position: Literal["bottom-right", "bottom-left"] | None = None
     theme: Literal["auto", "light", "dark"] | None = None
+    launcher: Literal["bubble", "none"] | None = None
     locale: Annotated[str, Field(max_length=35), AfterValidator(_locale)] | None = None
     suggestions: Questions | None = None
     followUps: Questions | None = None

@@ -15,7 +15,10 @@ export interface ChatWidgetConfig {
   followUps?: readonly string[];
   /** Any CSS colour. */
   color?: string;
+  /** `auto` follows the page: dark where its `color-scheme` or its background is. */
   theme?: 'auto' | 'light' | 'dark';
+  /** The closed widget shows its bubble, or nothing: the page opens it by a button of its own. */
+  launcher?: 'bubble' | 'none';
   /** Such as `de` or `pt-BR`; otherwise the page's, then the browser's. */
   locale?: string;
   /** In the bubble; in the header and the welcome. data:image/…, or an https address that the tenant's look names too. */
@@ -74,7 +77,8 @@ export type ChatWidgetListener<Name extends ChatWidgetEventName> = (detail: Chat
 
 /** `window.A4ChatWidget`, and what `mount()` returns. Calls wait until the widget is ready. */
 export interface ChatWidgetApi {
-  open(): void;
+  /** With a draft in the field, which the visitor may change and send. */
+  open(options?: { draft?: string }): void;
   close(): void;
   toggle(): void;
   /** Opens the window and sends a question. */
@@ -84,6 +88,8 @@ export interface ChatWidgetApi {
   identify(token: string): void;
   /** Facts about the page for the model, instead of the former ones: at most 20, of at most 500 characters. */
   setContext(facts: Record<string, string | number | boolean>): void;
+  /** Changes the theme, until the next page. */
+  set(change: { theme: 'auto' | 'light' | 'dark' }): void;
   on<Name extends ChatWidgetEventName>(event: Name, listener: ChatWidgetListener<Name>): void;
   off<Name extends ChatWidgetEventName>(event: Name, listener: ChatWidgetListener<Name>): void;
   /** Takes the widget and all that it holds off the page. */

@@ -10,6 +10,7 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+APP_SCHEMES = ("capacitor", "ionic", "tauri")  # by which a phone or desktop app serves its own pages; none has ports
 ANY_PORT = "*"
 ANY_ORIGIN = "*"  # only by an operator's express word, see manage.py
 ANY_LABEL = "*."
@@ -36,14 +37,17 @@ def parse_origin(text: str) -> str:
     if not text.isprintable() or re.search(r"[\s\\]", text):
         raise _refused(text, "has white space, backslashes or control characters")
     scheme, found, rest = text.partition("://")
-    if not found or scheme.lower() not in DEFAULT_PORTS:
-        raise _refused(text, "must begin with https:// or http://")
+    is_app = scheme.lower() in APP_SCHEMES
+    if not found or not (is_app or scheme.lower() in DEFAULT_PORTS):
+        raise _refused(text, f"must begin with https://, http:// or, for an app, {', '.join(APP_SCHEMES)}://")
     try:
         parts = urlsplit(f"{scheme.lower()}://{rest}")
     except ValueError:
         raise _refused(text, "has a malformed host") from None
     _refuse_extras(text, parts)
     host, port = _split_port(text, parts.netloc)
+    if is_app:
+        return f"{parts.scheme}://{_parse_app_host(text, host, port)}"
     host = _parse_wildcard(text, host) if host.startswith(ANY_LABEL) else _parse_host(text, host)
     return f"{parts.scheme}://{host}{_parse_port(text, parts.scheme, host, port)}"
 
@@ -60,7 +64,9 @@ def entries_for(origin: str) -> list[str]:
     """
     if not is_origin(origin):
         return []
-    entries = [origin, ANY_ORIGIN]
+    entries = [origin]
+    if origin.startswith("http"):
+        entries.append(ANY_ORIGIN)
     if local := LOCAL_ORIGIN.fullmatch(origin):
         entries.append(f"{local[1]}:{ANY_PORT}")
     if deeper := FIRST_LABEL.fullmatch(origin):
@@ -128,6 +134,12 @@ def _parse_host(text: str, host: str) -> str:
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         return _parse_ipv4(text, name)
     return name
+
+
+def _parse_app_host(text: str, host: str, port: str) -> str:
+    if port:
+        raise _refused(text, "must not have a port: an app has none")
+    return _parse_host(text, host)
 
 
 def _parse_wildcard(text: str, host: str) -> str:

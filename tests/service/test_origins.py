@@ -28,6 +28,10 @@ from service.access.origins import frame_ancestors, origin_matches, parse_origin
         ("https://*.example.com", "https://*.example.com"),
         ("HTTPS://*.BÜCHER.example:443/", "https://*.xn--bcher-kva.example"),
         ("https://*.example.com:8443", "https://*.example.com:8443"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("Ionic://localhost/", "ionic://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("capacitor://shop.example", "capacitor://shop.example"),
     ],
 )
 def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> None:
@@ -46,6 +50,11 @@ def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> N
         ("ftp://example.com", "must begin with"),
         ("file:///etc", "must begin with"),
         ("chrome-extension://abcdef", "must begin with"),
+        ("capacitor://", "no host"),
+        ("capacitor://localhost:3000", "must not have a port"),
+        ("capacitor://localhost:*", "must not have a port"),
+        ("tauri://*.example.com", "wildcard"),
+        ("ionic://localhost/index.html", "path"),
         ("https://", "no host"),
         ("https://:443", "no host"),
         ("https://example.com/shop", "path"),
@@ -108,6 +117,7 @@ def test_what_is_not_an_origin_is_refused_with_its_problem(typed: str, problem: 
         ("http://localhost", "http://localhost:*"),
         ("http://127.0.0.1:65535", "http://127.0.0.1:*"),
         ("http://[::1]:8000", "http://[::1]:*"),
+        ("capacitor://localhost", "capacitor://localhost"),
     ],
 )
 def test_a_listed_origin_matches(origin: str, allowed: str) -> None:
@@ -180,6 +190,11 @@ def test_any_port_is_only_that(origin: str) -> None:
     assert not origin_matches(origin, ["http://localhost:*"])
 
 
+def test_any_origin_means_websites_and_no_apps() -> None:
+    assert origin_matches("https://allowed.example", ["*"])
+    assert not origin_matches("capacitor://localhost", ["*"])
+
+
 def test_nothing_matches_an_empty_list() -> None:
     assert not origin_matches("https://allowed.example", [])
 
@@ -192,6 +207,7 @@ def test_nothing_matches_an_empty_list() -> None:
         (["https://*.a.example:8443"], "https://*.a.example:8443"),
         (["*"], "http: https:"),
         (["http://[::1]:*"], "'none'"),
+        (["capacitor://localhost"], "capacitor://localhost"),
         (["http://[::1]:*", "https://a.example"], "https://a.example"),
     ],
 )

@@ -97,7 +97,7 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     check(chat.frame)
     chat.page.keyboard.press("Escape")
 
-    chat.button("Helpful").first.click()
+    chat.button("Not helpful").first.click()
     expect(chat.log.get_by_role("textbox")).to_be_visible()
     check(chat.frame)
     chat.button("Edit question").click()

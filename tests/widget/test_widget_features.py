@@ -260,7 +260,7 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     assert rated.value.status == 204
     expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
     expect(chat.button("Helpful")).to_have_attribute("aria-pressed", "false")
-    comment = chat.log.get_by_role("textbox", name="What could be better? (optional)")
+    comment = chat.log.get_by_role("textbox", name="What went wrong? (optional)")
     comment.fill("Say hello back.")
     with chat.page.expect_response("**/feedback") as commented:
         comment.press("Enter")
@@ -308,12 +308,12 @@ def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> No
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
-    chat.button("Helpful").click()
+    chat.button("Not helpful").click()
     comment = chat.log.get_by_role("textbox")
     comment.press("Escape")
     expect(comment).to_have_count(0)
     expect(chat.window).to_be_visible()
-    expect(chat.button("Helpful")).to_have_attribute("aria-pressed", "true")
+    expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
 
 
 def test_follow_ups_stand_under_a_complete_answer_and_ask_their_text(visit: Visit, provider: Provider) -> None:
@@ -680,6 +680,7 @@ def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) ->
     }.items():
         chat = visit(f'data-handoff="{given}"')
         chat.open()
+        chat.button("More").click()
         expect(chat.inside.get_by_role("link", name="Talk to a person")).to_have_attribute("href", href)
 
 
@@ -741,7 +742,7 @@ def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, pr
     heard(chat, "limit")
     answered(chat, provider, "Once?", "Once.")
     chat.ask("Twice?")
-    expect(chat.button(re.compile(r"^Try again in \d+ sec$"))).to_be_disabled()
+    expect(chat.button(re.compile(r"^Try again in \d:\d\d$"))).to_be_disabled()
     chat.page.wait_for_function("() => heard.length === 1")
     assert chat.page.evaluate("heard[0].code") == "visitor_rate_limited"
 

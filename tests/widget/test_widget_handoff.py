@@ -54,13 +54,17 @@ def test_a_conversation_is_handed_to_a_person(
 ) -> None:
     chat = visit("data-theme=dark data-privacy-url=https://shop.example/privacy", service=hooked)
     chat.open()
+    chat.button("More").click()
+    expect(chat.button("Past conversations")).to_be_visible()
     expect(chat.button(PERSON)).to_have_count(0)  # there is nothing to hand over yet
+    chat.field.click()
     chat.ask("Where is my parcel?")
     expect(chat.button("Copy").last).to_be_attached()
     form = chat.inside.get_by_role("dialog", name=PERSON)
     email, consent = form.get_by_role("textbox", name="Your email address"), form.get_by_role("checkbox")
     send = form.get_by_role("button", name="Send message")
 
+    chat.button("More").press("Enter")
     chat.button(PERSON).press("Enter")
     expect(email).to_be_focused()
     check(chat.frame)
@@ -78,7 +82,8 @@ def test_a_conversation_is_handed_to_a_person(
     form.get_by_role("textbox", name="Message (optional)").fill("By Friday, please.")
     email.press("Escape")
     expect(form).to_have_count(0)
-    expect(chat.button(PERSON)).to_be_focused()
+    expect(chat.button("More")).to_be_focused()
+    chat.button("More").press("Enter")
     chat.button(PERSON).press("Enter")
     expect(email).to_have_value("ada@example.com")
     consent.press("Space")
@@ -87,7 +92,7 @@ def test_a_conversation_is_handed_to_a_person(
     expect(form.get_by_role("button", name="Back to the chat")).to_be_focused()
     check(chat.frame)
     form.get_by_role("button", name="Back to the chat").press("Enter")
-    expect(chat.button(PERSON)).to_be_focused()
+    expect(chat.button("More")).to_be_focused()
 
     data = told.get(timeout=PATIENCE / 1000)["data"]
     assert (data["email"], data["note"], data["consent"]) == ("ada@example.com", "By Friday, please.", True)
@@ -101,7 +106,7 @@ def test_what_was_not_sent_says_so_and_nobody_else_sees_it(visit: Visit, hooked:
     chat.ask("Where is my parcel?")
     expect(chat.button("Copy").last).to_be_attached()
     form = chat.inside.get_by_role("dialog", name=PERSON)
-    chat.button(PERSON).click()
+    chat.choose(PERSON)
     form.get_by_label("Your email address").fill("ada@example.com")
     form.get_by_role("checkbox").check()
     for status, words in {

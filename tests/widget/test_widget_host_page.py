@@ -331,6 +331,7 @@ def test_the_longest_texts_that_a_tenant_may_set_are_shown(visit: Visit, shop: R
     expect(chat.field).to_have_attribute("placeholder", longest["placeholder"])
     expect(chat.log).to_contain_text(longest["greeting"])
     expect(chat.log).to_contain_text(longest["privacy"])
+    chat.button("More").click()
     expect(chat.inside.get_by_role("link", name="Talk to a person")).to_have_attribute("href", address)
 
 

@@ -304,7 +304,7 @@ def test_a_message_fits_a_screen_that_is_narrower_than_its_card(visit: Visit, po
     expect(chat.button("Can I help?")).to_be_visible()
     box = chat.host.bounding_box()
     assert box
-    assert (box["x"], box["width"]) == (0, 320)
+    assert (box["x"], box["width"]) == (16, 288)  # as far from the edges as the bubble alone
     expect(chat.inside.locator(".card")).to_be_in_viewport(ratio=1)
     expect(chat.bubble).to_be_in_viewport(ratio=1)
 
@@ -655,3 +655,49 @@ def test_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop:
             return
         chat.page.evaluate("new Promise(requestAnimationFrame)")
     assert grown == {}
+
+
+@pytest.mark.parametrize(
+    ("css", "colour"),
+    [
+        ("", "light"),
+        ("html { background: #fff } body { background: oklch(0.2 0 0) }", "dark"),
+        ("html { color-scheme: dark }", "dark"),
+        ("html { color-scheme: light dark }", "dark"),
+        ("html { color-scheme: light dark } body { background: white }", "light"),
+    ],
+)
+def test_the_window_is_dark_where_the_page_is_whatever_the_system_says(visit: Visit, css: str, colour: str) -> None:
+    chat = visit(head=f"<style>{css}</style>")
+    chat.page.emulate_media(color_scheme="dark")
+    chat.open()
+    expect(chat.window).to_have_css("color-scheme", colour)
+    chat.page.evaluate("document.documentElement.style.colorScheme = 'dark'")
+    expect(chat.window).to_have_css("color-scheme", "dark")
+    chat.page.evaluate("A4ChatWidget.set({ theme: 'light' })")
+    expect(chat.window).to_have_css("color-scheme", "light")
+
+
+def test_a_button_of_the_page_opens_the_window_with_a_draft_and_has_the_focus_again(visit: Visit) -> None:
+    button = """<button onclick="A4ChatWidget.open({ draft: 'Which size?' })">Ask us</button>"""
+    chat = visit("data-launcher=none", body=button)
+    ask = chat.page.get_by_role("button", name="Ask us")
+    chat.page.wait_for_function("() => new Promise((resolve) => A4ChatWidget.on('ready', () => resolve(true)))")
+    expect(chat.host).to_be_hidden()
+    ask.press("Enter")
+    expect(chat.field).to_have_value("Which size?")
+    expect(chat.field).to_be_focused()
+    chat.field.press("Escape")
+    expect(chat.host).to_be_hidden()
+    expect(ask).to_be_focused()
+
+
+def test_a_chat_that_is_opened_from_a_modal_dialog_can_be_used_and_outlives_it(visit: Visit) -> None:
+    chat = visit(body="<dialog id=d><button onclick='A4ChatWidget.open()'>Ask us</button></dialog>")
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("document.getElementById('d').showModal()")
+    chat.page.get_by_role("button", name="Ask us").click()
+    chat.field.fill("Hello?")
+    chat.page.evaluate("document.getElementById('d').close()")
+    expect(chat.window).to_be_visible()
+    expect(chat.field).to_have_value("Hello?")

@@ -27,7 +27,7 @@ function minifyScripts(format) {
     ecma: 2020,
     module: format === 'es',
     compress: {
-      passes: 2,
+      passes: 4,
       inline: 1,
       hoist_funs: true,
       unsafe: true,
@@ -147,8 +147,9 @@ async function write() {
   }
 }
 
-await bundle('loader/main.ts', 'iife', 'widget.js');
-await bundle('loader/module.ts', 'es', 'widget.mjs');
+const part = { PAGE: JSON.stringify(await bundle('loader/page.ts', 'es', 'assets/page-[hash:6].js')) };
+await bundle('loader/main.ts', 'iife', 'widget.js', part);
+await bundle('loader/module.ts', 'es', 'widget.mjs', part);
 files.set('widget.d.ts', await readFile(path.join(WIDGET, 'types/a4-chat-widget.d.ts')));
 const app = await bundle('frame/main.ts', 'es', 'assets/app-[hash:6].js', {
   LANGUAGES: JSON.stringify(await languages('strings')),

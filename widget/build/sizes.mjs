@@ -9,10 +9,10 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /**
  * In bytes. `open` is what a visitor loads who asks and reads in English; `whole` adds what is fetched only when it is
- * wanted: previews beside the bubble, the menu and the list of past conversations. The form for a person, which few open, and
- * each further language are chunks apart.
+ * wanted: previews beside the bubble, the menu, past conversations, questions and errors. The form for a person, which few
+ * open, and each further language are chunks apart.
  */
-export const BUDGETS = { first: 4400, open: 29_500, whole: 33_100, form: 1800 };
+export const BUDGETS = { first: 4400, open: 29_500, whole: 35_500, form: 1800 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');
@@ -67,7 +67,7 @@ function partOf(name) {
   if (/^assets\/(demo|docs|studio|conversations)/.test(name) || !name.endsWith('.js')) return undefined;
   if (/^assets\/(language|\w\w(-\w+)?)-[\w-]+\.js$/.test(name)) return 'languages';
   if (/^assets\/form-/.test(name)) return 'form';
-  return /^assets\/control-/.test(name) ? 'window' : 'wanted';
+  return /^assets\/(control|page)-/.test(name) ? 'window' : 'wanted';
 }
 
 const format = (bytes) => bytes.toLocaleString('en');

@@ -1,6 +1,6 @@
 /**
  * Turns the window's texts from objects into lists: `strings.send` becomes `strings[52]`, so that no file holds the names.
- * The order is that of en.ts, which every language follows.
+ * The order is that of en.ts and then en-rare.ts, which every language follows; what the latter adds is numbered on.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -10,20 +10,30 @@ const SRC = path.resolve(import.meta.dirname, '../src');
 const LANGUAGE = /[\\/]src[\\/]strings[\\/]\w\w(-\w\w)?\.ts$/;
 const USER = /[\\/]src[\\/](frame|window)[\\/].*\.ts$/;
 
-const KEYS = [...readFileSync(path.join(SRC, 'strings/en.ts'), 'utf8').matchAll(/^ {2}(\w+): /gm)].map(
-  ([, key]) => key,
-);
+const REST = /[\\/]src[\\/]strings[\\/]en-rare\.ts$/;
+
+const keysOf = (name) =>
+  [...readFileSync(path.join(SRC, 'strings', name), 'utf8').matchAll(/^ {2}(\w+): /gm)].map(([, key]) => key);
+const ENGLISH = keysOf('en.ts');
+const KEYS = [...ENGLISH, ...keysOf('en-rare.ts')];
 
 /** What takes the place of which part of a language's source. */
 function listOf(tree, id) {
   const object = [...nodesOf(tree)].find(({ type }) => type === 'ObjectExpression');
   const keys = object.properties.map(({ key }) => key.name);
-  if (keys.join() !== KEYS.join()) throw new Error(`${id} has other keys than en.ts, or another order.`);
+  const expected = /[\\/]en\.ts$/.test(id) ? ENGLISH : KEYS;
+  if (keys.join() !== expected.join()) throw new Error(`${id} has other keys than en.ts, or another order.`);
   return [
     [object.start, object.start + 1, '['],
     ...object.properties.map(({ start, value }) => [start, value.start, '']),
     [object.end - 1, object.end, ']'],
   ];
+}
+
+/** The texts that English gets later, by their numbers. */
+function numbered(tree) {
+  const object = [...nodesOf(tree)].find(({ type }) => type === 'ObjectExpression');
+  return object.properties.map(({ key }) => [key.start, key.end, `${KEYS.indexOf(key.name)}`]);
 }
 
 /** The same for a source that reads texts: always by name, from what is called `strings`. */
@@ -41,7 +51,7 @@ export function stringsAsLists() {
   return {
     name: 'strings-as-lists',
     transform(code, id) {
-      const edits = LANGUAGE.test(id) ? listOf : USER.test(id) ? numbersOf : undefined;
+      const edits = LANGUAGE.test(id) ? listOf : REST.test(id) ? numbered : USER.test(id) ? numbersOf : undefined;
       if (!edits) return null;
       return { code: changed(code, edits(this.parse(code), id)), map: null };
     },

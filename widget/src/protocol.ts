@@ -18,7 +18,9 @@ export interface Settings {
   placeholder?: string;
   color?: string;
   position?: Position;
-  theme?: Theme;
+  theme?: Theme | undefined;
+  /** The closed widget shows a bubble, or nothing: the page has a button of its own. */
+  launcher?: Launcher;
   suggestions?: string[];
   /** Chips after a complete answer. */
   followUps?: string[];
@@ -41,6 +43,7 @@ export interface Settings {
 }
 
 export type Position = 'bottom-right' | 'bottom-left';
+export type Launcher = 'bubble' | 'none';
 export type Theme = 'auto' | 'light' | 'dark';
 /** In a corner, in the flow of the page, or all of the page. */
 export type Mode = 'bubble' | 'inline' | 'page';
@@ -64,12 +67,14 @@ export interface Place {
   open: boolean;
   /** A small screen. */
   small: boolean;
-  dark: boolean;
   /** The page reads from right to left. */
   rtl: boolean;
+  // From here on, what the loader knows once it watches the page.
+  /** The page is dark. */
+  dark?: boolean;
   /** Of the visual viewport, in CSS pixels: what the on-screen keyboard leaves. 0 where that is not to be followed. */
-  top: number;
-  height: number;
+  top?: number;
+  height?: number;
 }
 
 export interface Init {
@@ -95,14 +100,14 @@ export interface Init {
 }
 
 /** The methods of `window.A4ChatWidget` that the app performs; each takes one value or none. */
-export const CALLS = ['open', 'close', 'toggle', 'send', 'newConversation', 'identify', 'setContext'] as const;
+export const CALLS = ['open', 'close', 'toggle', 'send', 'newConversation', 'identify', 'setContext', 'set'] as const;
 export type CallName = (typeof CALLS)[number];
 
 export type ToApp =
-  | ({ type: 'view'; focus: boolean } & Place)
+  | ({ type: 'view'; focus?: boolean | undefined } & Place)
   /** `focus`: the visitor has just done something on the page, so that the keyboard may follow. */
   | { type: CallName; value: unknown; focus: boolean }
-  /** Answers `watch`: the visitor went somewhere on the page, or the pointer leaves it at its top. */
+  /** After `watch`: the visitor went somewhere on the page, or the pointer leaves it at its top. */
   | { type: 'visit'; path: string; leaving: boolean };
 
 export type ToLoader =

@@ -3,7 +3,7 @@ import type { EventDetail, EventName } from '../src/protocol.ts';
 import { ChatController } from '../src/window/conversation/chat-controller.ts';
 import { ChatMemory } from '../src/window/conversation/chat-memory.ts';
 import { ChatService } from '../src/window/conversation/chat-service.ts';
-import { personOf } from '../src/window/conversation/person.ts';
+import { personOf } from '../src/window/conversation/identity.ts';
 import type { Turn } from '../src/window/conversation/turn.ts';
 
 /** One request that the page made, and the means to answer it. */

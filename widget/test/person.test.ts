@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { personOf, UNKNOWN } from '../src/window/conversation/person.ts';
+import { personOf, UNKNOWN } from '../src/window/conversation/identity.ts';
 import { createChat, fakeFetch, fakePage, tokenOf } from './helpers.ts';
 
 const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';

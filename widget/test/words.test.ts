@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import en from '../src/strings/en.ts';
+import english from '../src/strings/en.ts';
+import rest from '../src/strings/en-rare.ts';
 import { splitSentences } from '../src/window/base/announcer.ts';
 import { dayName } from '../src/window/base/dates.ts';
 import { plainText } from '../src/window/base/plain-text.ts';
 import { problemText } from '../src/window/conversation/problems.ts';
 import { uuid } from '../src/window/conversation/uuid.ts';
+
+const en = { ...english, ...rest };
 
 describe('an error', () => {
   test('that is known is told in the language of the visitor', () => {

@@ -86,6 +86,7 @@ export class AiChatWidget extends HTMLElement implements Host {
   async control(use?: (control: WindowControl) => void): Promise<void> {
     const { button } = this.bubble;
     button.ariaBusy = `${!!use}`;
+    this.post({ type: 'watch' });
     try {
       const { controlOf } = await import('./window-control.ts');
       if (use) use(await controlOf(this));
@@ -112,8 +113,9 @@ export class AiChatWidget extends HTMLElement implements Host {
     import('./preview-card.ts').then(({ previewCardOf }) => use(previewCardOf(this)), console.error);
   }
 
-  showBubble(focus = false, width = 64, height = 64): void {
-    this.look(this.corner(`${width}px`, `${height}px`), 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
+  showBubble(focus = false, width = '64px', height = 64): void {
+    const box = this.settings.launcher === 'none' ? 'display:none;' : this.corner(width, `${height}px`);
+    this.look(box, 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
   }
 
   /** Whether the widget stands at the left edge of the host page. */

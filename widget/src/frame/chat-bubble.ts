@@ -10,9 +10,8 @@ button {
 button:hover { filter: brightness(1.15) }
 button:empty::before {
   content: ''; width: 24px; height: 24px; scale: 1.3; background: currentColor; forced-color-adjust: none;
-  clip-path: path(evenodd, 'M20.5 11.6a8.3 8.3 0 0 1-12 7.5L4 20.5l1.4-4.3a8.4 8.4 0 1 1 15.1-4.6ZM8.6 10.6a1.2 1.2 0 1 0 .1 0Zm3.6 0a1.2 1.2 0 1 0 .1 0Zm3.6 0a1.2 1.2 0 1 0 .1 0Z')
+  clip-path: path(evenodd, 'M4 20l1.4-4a8.4 8.4 0 1 1 3 3zM9 11a1 1 0 1 0 .1 0zm3.4 0a1 1 0 1 0 .1 0zm3.4 0a1 1 0 1 0 .1 0z')
 }
-img { width: 100%; height: 100%; border-radius: 50%; object-fit: cover }
 [aria-busy=true] { opacity: .5 }
 @media (forced-colors: active) { button { border: 2px solid } }
 `);

@@ -26,7 +26,7 @@ export interface Host extends HTMLElement {
   /** Badge and card beside the bubble, for those who get to see them. */
   card(use: (card: { show(count: number, preview: string, label: string): void }) => void): void;
   /** Has the loader show the bubble, with room for what is beside it. */
-  showBubble(focus?: boolean, width?: number, height?: number): void;
+  showBubble(focus?: boolean, width?: string, height?: number): void;
   /** The styles of a box in the corner of the host page. */
   corner(width: string, height: string): string;
   /** Has the loader style its element and the frame. */

@@ -18,6 +18,7 @@ export function loadImage({ init, page }: Host, name: 'icon' | 'avatar', use: (i
   });
   if (!url) return;
   const image = new Image();
+  image.style.cssText = 'width:100%;height:100%;border-radius:50%;object-fit:cover'; // in the bubble
   image.onload = () => use(image);
   image.onerror = () => {
     image.onerror = null;

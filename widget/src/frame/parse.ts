@@ -25,7 +25,7 @@ export interface Beginning {
   limit: number;
   mode: Mode;
   inFlow: boolean;
-  view: Place;
+  view: Required<Place>;
   /** The address of the host page, without its query. */
   site: string;
   userToken: string;
@@ -39,7 +39,11 @@ export function parseInit(from: RawInit, tenant: unknown): Beginning {
   const told = record(from.told);
   return {
     apiKey: text(from.apiKey, 200) ?? '',
-    settings: { ...parseSettings(tenant), ...parseSettings(settings) },
+    settings: {
+      ...parseSettings(tenant),
+      ...parseSettings(settings),
+      ...(theme(told?.set) && { theme: theme(told?.set) }),
+    },
     limit: Number(record(tenant)?.maxMessageChars) || MAX_TEXT,
     mode: oneOf(settings?.mode, MODES) ?? 'bubble',
     inFlow: from.inFlow === true,
@@ -51,14 +55,19 @@ export function parseInit(from: RawInit, tenant: unknown): Beginning {
   };
 }
 
-/** A message that has a known type; `token`, `facts` and `text` read the values of calls. */
-export function parseToApp(value: unknown): ToApp | undefined {
+/** A message that has a known type; `token`, `facts`, `theme` and `text` read the values of calls. */
+export function parseToApp(
+  value: unknown,
+): Exclude<ToApp, Place> | ({ type: 'view'; focus: boolean } & Required<Place>) | undefined {
   const from = record(value);
   const focus = from?.focus === true;
   if (from?.type === 'view') return { type: 'view', focus, ...parsePlace(from) };
   const type = oneOf(from?.type, CALLS);
   return type && { type, value: from?.value, focus };
 }
+
+/** What `set` says of the theme, if it does. */
+export const theme = (value: unknown): Theme | undefined => oneOf(record(value)?.theme, THEMES);
 
 /** A JWT, or ''. */
 export const token = (value: unknown): string => text(value, 8000) ?? '';
@@ -72,7 +81,7 @@ export function facts(value: unknown): Record<string, string> {
   return Object.fromEntries(entries.slice(0, 20));
 }
 
-function parsePlace(from: Record<string, unknown> = {}): Place {
+function parsePlace(from: Record<string, unknown> = {}): Required<Place> {
   return {
     open: from.open === true,
     small: from.small === true,

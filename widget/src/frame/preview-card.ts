@@ -30,9 +30,8 @@ const styles = sheet(`
 @media (forced-colors: active) { .card, .badge { border: 1px solid } }
 `);
 
-/** Of the closed frame, in CSS pixels: the bubble alone, and with a card beside it. */
+/** Of the closed frame with the bubble alone, in CSS pixels. */
 const BUBBLE = 64;
-const CARD = 350;
 
 /** `*` stands for anything, a slash too. */
 const pathPattern = (pattern: string) =>
@@ -60,7 +59,7 @@ export class PreviewCard {
 
   constructor(widget: Host) {
     this.#widget = widget;
-    const { bubble, language, port, init } = widget;
+    const { bubble, language, port, init, settings } = widget;
     bubble.shadowRoot?.adoptedStyleSheets.push(styles);
     this.#badge.className = 'badge';
     this.#card.className = 'card';
@@ -84,9 +83,13 @@ export class PreviewCard {
       if (event.key === 'Escape') dismiss.click();
     });
     this.#place(init.view as Place);
-    port.addEventListener('message', ({ data }) => {
+    const receive = (data: { type: string; value: { theme: unknown } } & Place) => {
+      if (data.type === 'set') settings.theme = data.value.theme ?? settings.theme;
       if (data.type === 'view') this.#place(data);
-    });
+    };
+    (widget.early as Parameters<typeof receive>[0][]).forEach(receive);
+    port.addEventListener('message', ({ data }) => receive(data));
+    widget.post({ type: 'watch' });
   }
 
   /** `count` answers are unread, which `label` says in words, and the last begins with `text`; 0 clears all. */
@@ -144,7 +147,6 @@ export class PreviewCard {
       { signal: stop.signal },
     );
     stop.signal.addEventListener('abort', () => clearTimeout(this.#timer));
-    this.#widget.post({ type: 'watch' });
     wait();
   }
 
@@ -162,7 +164,10 @@ export class PreviewCard {
 
   #fit(): void {
     this.#height = Math.max(this.#card.offsetHeight + 8, BUBBLE);
-    this.#widget.showBubble(false, CARD, this.#height);
+    const { offsetX = 16 } = this.#widget.settings;
+    // A narrow screen makes the card narrower; it never moves the bubble.
+    const room = `100vw - 16px - ${Number(offsetX) || 0}px`;
+    this.#widget.showBubble(false, `max(${BUBBLE}px,min(350px,${room}))`, this.#height);
   }
 
   /** Beside the bubble, in the colours of the window; an open window takes everything away. */

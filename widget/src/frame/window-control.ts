@@ -3,8 +3,9 @@ import { type EventDetail, type EventName, type Place, text, type Visit } from '
 import type { WindowOptions } from '../window/base/options.ts';
 import type { ChatWindow } from '../window/elements/chat-window.ts';
 import { createWindow } from '../window/index.ts';
+import type { Size } from './grip.ts';
 import type { Host } from './host.ts';
-import { type Beginning, facts, parseInit, parseToApp, token } from './parse.ts';
+import { type Beginning, facts, parseInit, parseToApp, theme, token } from './parse.ts';
 
 let control: Promise<WindowControl> | undefined;
 
@@ -31,6 +32,8 @@ async function createControl(widget: Host): Promise<WindowControl> {
   return new WindowControl(widget, init, await createWindow(options, tell), tell);
 }
 
+/** Of the window's upper edge, in CSS pixels. */
+const NEAR = 64;
 const CALM = matchMedia('(prefers-reduced-motion)');
 /** In milliseconds. */
 const CLOSING = 140;
@@ -44,13 +47,12 @@ export class WindowControl {
   readonly #window: ChatWindow;
   readonly #tell: (name: EventName) => void;
   readonly #init: Beginning;
-  #place: Place;
+  #place: Required<Place>;
   /** As it was asked for last: the loader's word follows later. */
   #opened = false;
-  readonly #grip: HTMLElement;
   #expanded = false;
   /** As the visitor has drawn it, in CSS pixels; 0 for as it comes. */
-  #size: { width: number; height: number };
+  #size: Size;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(widget: Host, init: Beginning, made: ChatWindow, tell: (name: EventName) => void) {
@@ -61,7 +63,6 @@ export class WindowControl {
     this.#place = { ...init.view, open: false };
     const { width, height } = made.memory.get();
     this.#size = { width, height };
-    this.#grip = this.#makeGrip();
     made.addEventListener('window-close', () => this.close(true));
     made.addEventListener('window-expand', () => {
       this.#expanded = !this.#expanded;
@@ -74,7 +75,8 @@ export class WindowControl {
       if (count) this.#keepVisit();
     });
     this.#show(this.#place);
-    widget.shadowRoot?.append(made, this.#grip);
+    widget.shadowRoot?.append(made);
+    if (init.mode === 'bubble') window.onpointermove = this.#onPointer;
     const receive = (data: unknown) => this.#receive(data);
     widget.port.onmessage = ({ data }) => receive(data);
     widget.early.splice(0).forEach(receive);
@@ -105,7 +107,6 @@ export class WindowControl {
     if (this.#init.mode !== 'bubble' || !this.#opened) return;
     this.#opened = false;
     clearTimeout(this.#closing);
-    this.#grip.hidden = true;
     const { box, shape } = this.#box();
     if (!CALM.matches) {
       const away = 'opacity:0;transform:translateY(12px);transition:opacity .14s,transform .14s;';
@@ -132,35 +133,20 @@ export class WindowControl {
     return { box, shape: SHAPE };
   }
 
-  /** The window's free corner, by which a pointer makes it larger or smaller. For the keyboard there is a button. */
-  #makeGrip(): HTMLElement {
-    const grip = document.createElement('div');
-    const { isLeft } = this.#widget;
-    const [side, cursor] = isLeft ? ['right', 'nesw'] : ['left', 'nwse'];
-    grip.style.cssText = `position:fixed;top:0;${side}:0;width:14px;height:14px;cursor:${cursor}-resize;touch-action:none`;
-    grip.onmousedown = (event) => event.preventDefault(); // the field keeps the focus
-    grip.onpointerdown = (down) => {
-      if (down.button) return;
-      const { innerWidth: before } = window;
-      grip.setPointerCapture(down.pointerId);
-      grip.onpointermove = (move) => {
-        if (grip.hidden) return;
-        // Counted from the frame's edges, of which all move along but the left one of a widget that stands there.
-        const x = move.clientX - down.clientX;
-        this.#size = {
-          width: isLeft ? before + x : innerWidth - x,
-          height: innerHeight + down.clientY - move.clientY,
-        };
-        this.#expanded = false;
-        this.open(false);
-      };
-    };
-    grip.onlostpointercapture = () => {
-      grip.onpointermove = null;
-      this.#window.memory.set(this.#size);
-    };
-    return grip;
-  }
+  /** A pointer comes near the window's free corner. */
+  readonly #onPointer = ({ clientY }: PointerEvent): void => {
+    if (clientY > NEAR) return;
+    window.onpointermove = null;
+    import('./grip.ts').then(
+      ({ addGrip }) =>
+        addGrip(this.#window, this.#widget.isLeft, (size) => {
+          this.#size = size;
+          this.#expanded = false;
+          this.open(false);
+        }),
+      console.error,
+    );
+  };
 
   #receive(data: unknown): void {
     const message = parseToApp(data);
@@ -168,9 +154,12 @@ export class WindowControl {
       case 'view':
         this.#show(message, message.focus);
         break;
-      case 'open':
+      case 'open': {
+        const draft = text(message.value, 100_000);
+        if (draft) this.#window.setDraft(draft.slice(0, this.#init.limit));
         this.open(message.focus);
         break;
+      }
       case 'close':
         this.close(false);
         break;
@@ -190,19 +179,22 @@ export class WindowControl {
       case 'identify':
         this.#window.identify(token(message.value));
         break;
+      case 'set':
+        this.#init.settings.theme = theme(message.value) ?? this.#init.settings.theme;
+        this.#show(this.#place);
+        break;
       case 'setContext':
         this.#window.setContext(facts(message.value));
     }
   }
 
   /** The loader has placed the frame, or something around it has changed. */
-  #show(place: Place, focus = false): void {
+  #show(place: Required<Place>, focus = false): void {
     const was = this.#place;
     this.#place = place;
     const { open, small, top, height } = place;
     const { bubble } = this.#widget;
     bubble.style.display = open ? 'none' : '';
-    this.#grip.hidden = !open || small || this.#init.mode !== 'bubble';
     const { theme } = this.#init.settings;
     const dark = theme === 'dark' || (theme !== 'light' && place.dark);
     const full = small && !this.#init.inFlow;

@@ -1,9 +1,16 @@
 import { type CallName, type EventDetail, INIT, type Init, type Place, type ToApp } from '../protocol.ts';
 import type { Config } from './config.ts';
+import type { PageWatch, watchPage } from './page.ts';
 import { createPlacement } from './placement.ts';
 import { storedByPage } from './storage.ts';
 
+/** The file of `page.ts`, below the service's assets; the build puts its name here. */
+declare const PAGE: string;
+
 type Call = Extract<ToApp, { value: unknown }>;
+
+/** Of newer browsers. */
+type Root = HTMLElement & { currentCSSZoom: number; moveBefore?: unknown };
 
 export interface Frame {
   /** Puts the frame on the page unless it is there. With `true`, the console reports a target that is still missing. */
@@ -12,8 +19,7 @@ export interface Frame {
   call(name: CallName, value: unknown): void;
 }
 
-const SMALL = '(max-width:480px),(max-height:480px) and (orientation:landscape)';
-const DARK = '(prefers-color-scheme:dark)';
+const SMALL = '(max-width:480px),(max-height:480px)';
 const VARIABLES = 'primary-color bg-color text-color secondary-bg border-color font radius'.split(' ');
 
 /** Until the app is ready: a blocked frame leaves no trace. */
@@ -43,9 +49,10 @@ export function createFrame(
   const sheet = new CSSStyleSheet();
   shadow.adoptedStyleSheets = [sheet];
 
-  const medias = [matchMedia(SMALL), matchMedia(DARK)] as const;
-  const screen = visualViewport as VisualViewport;
-  const until = { signal };
+  const small = matchMedia(SMALL);
+  let page: PageWatch | undefined;
+  /** Comes once the page is watched, or cannot be. */
+  let watching: Promise<void> | undefined;
   let port: MessagePort | undefined;
   /** The frame's window, once its app has spoken. */
   let app: Window | null | undefined;
@@ -53,21 +60,16 @@ export function createFrame(
   const waiting: Call[] = [];
   /** The app begins like this again when a page moved the frame. */
   let open = false;
+  /** What had the focus when the page called for the chat: it gets it back. */
+  let opener: HTMLElement | null | false;
   const told: { [name in CallName]?: unknown } = {};
 
-  function view(): Place {
-    const [small, dark] = medias;
-    // Pinched, the page's own zoom stays in charge.
-    const { scale, offsetTop: top, height } = screen;
-    return {
-      open,
-      small: small.matches,
-      dark: dark.matches,
-      rtl: getComputedStyle(host).direction === 'rtl',
-      top,
-      height: scale === 1 ? height : 0,
-    };
-  }
+  const view = (): Place => ({
+    open,
+    small: small.matches,
+    rtl: getComputedStyle(host).direction === 'rtl',
+    ...page?.facts(open),
+  });
 
   /** Not where there is no app yet, or none any more because the page has moved the frame. */
   const post = (message: ToApp) => app && app === frame.contentWindow && !port?.postMessage(message);
@@ -78,31 +80,34 @@ export function createFrame(
     else waiting.push(structuredClone(call));
   }
 
-  const show = (focus: boolean) => post({ type: 'view', focus, ...view() });
-  const onView = () => show(false);
-  /** The visitor has gone to another place in the page, or the pointer leaves it at its top. */
-  const onVisit = (event: Event) =>
-    post({ type: 'visit', path: location.pathname, leaving: (event as MouseEvent).clientY <= 0 });
+  const show = (focus?: boolean) => post({ type: 'view', focus, ...view() });
+
+  const watch = () =>
+    (watching ??= import(/* @vite-ignore */ config.apiUrl + PAGE).then((module: { watchPage: typeof watchPage }) => {
+      page = module.watchPage(host, frame, inFlow, signal, post, show);
+    }, console.error));
 
   function onMessage({ data }: MessageEvent): void {
     const { type, name, value, detail = {} } = data;
     app = frame.contentWindow;
     waiting.splice(0).forEach(perform);
     if (type === 'look') {
-      sheet.replaceSync(data.css);
+      // What the page's own `zoom` enlarges, the frame need not. Browsers that don't tell drop the rule.
+      sheet.replaceSync(`${data.css}:host{zoom:${1 / (document.documentElement as Root).currentCSSZoom}!important}`);
       frame.title = data.title;
-      open = data.open;
+      const back = open && !data.open && data.focus && opener;
+      if (back) back.focus();
       // A frame that has the keyboard keeps it where it is.
-      if (data.focus && !shadow.activeElement) frame.focus();
-      show(data.focus);
+      else if (data.focus && !shadow.activeElement) frame.focus();
+      open = data.open;
+      const tell = () => show(data.focus && !back);
+      if (open) watch().then(tell);
+      else tell();
     } else if (type === 'event') {
       if (emit(name, detail)) host.dispatchEvent(new CustomEvent(`a4:${name}`, { detail, bubbles: true }));
     } else if (type === 'keep') {
       storedByPage(data.visit ? 'sessionStorage' : 'localStorage', host.id, value);
-    } else if (type === 'watch') {
-      document.documentElement.addEventListener('mouseleave', onVisit, until);
-      (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
-    }
+    } else watch();
   }
 
   function onLoad(): void {
@@ -131,9 +136,13 @@ export function createFrame(
     frame.contentWindow?.postMessage(init, config.apiUrl, [port2]);
   }
 
-  /** The body's styles and replacements do not concern a layer, which is placed beside it. */
+  /**
+   * The body's styles and replacements do not concern a layer that is placed beside it. A closed one first stands at the
+   * body's end, where React 18 bears it when it hydrates the document, if the browser can move it later as it is.
+   */
   function findPlace(): Element | null | undefined {
-    if (!inFlow) return document.documentElement;
+    const root = document.documentElement as Root;
+    if (!inFlow) return (!frame.onload && 'moveBefore' in root && document.body) || root;
     // The next page of a site that replaces the body has a tag like it.
     if (!target) return [...document.scripts].find((script) => script.isEqualNode(tag as Node));
     return typeof target === 'string' ? document.querySelector(target) : target;
@@ -154,8 +163,6 @@ export function createFrame(
 
   const place = createPlacement(host, insert, inFlow, signal);
   sheet.replaceSync(HIDDEN);
-  for (const media of medias) media.addEventListener('change', onView, until);
-  for (const event of ['resize', 'scroll']) screen.addEventListener(event, onView, until);
   signal.addEventListener('abort', () => port?.close());
 
   return {
@@ -165,7 +172,10 @@ export function createFrame(
     },
     call(name, given) {
       // A reactive object or the event of a click cannot be posted. What cannot must not be told, either, or no app begins.
-      const value = name === 'setContext' ? { ...(given as object) } : `${given ?? ''}`;
+      const value = /^set/.test(name)
+        ? { ...(given as object) }
+        : `${(given as { draft?: unknown })?.draft ?? given ?? ''}`;
+      if (!open) opener = /open|toggle|send/.test(name) && document.querySelector<HTMLElement>(':focus');
       perform({ type: name, value, focus: !!navigator.userActivation?.isActive });
     },
   };

@@ -36,7 +36,8 @@ export function createPlacement(
 
   /** The root may be another one each time, and there is none while a script writes the document anew. */
   function watch(): void {
-    for (const node of [document, ...document.children]) observer.observe(node, { childList: true, subtree: deep });
+    for (const node of [document, ...document.querySelectorAll('html,body')])
+      observer.observe(node, { childList: true, subtree: deep });
   }
 
   /** Only plans: two observers that undo each other's changes in microtasks would hang the page. */

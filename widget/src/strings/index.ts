@@ -41,14 +41,12 @@ export function fill(text: string, values: Record<string, string | number>, loca
   );
 }
 
-/** A wait as `42 sec` or `5 min`, as the language writes it: seconds, then minutes, then hours. */
+/** A wait as `0:42`, or from an hour on as `5 hr`, as the language writes it. */
 export function duration(seconds: number, locale = language()): string {
-  const [unit, size] = seconds < 100 ? ['second', 1] : seconds < 6000 ? ['minute', 60] : ['hour', 3600];
-  return Math.ceil(seconds / Number(size)).toLocaleString(locale, {
-    style: 'unit',
-    unit: `${unit}`,
-    unitDisplay: 'short',
-  });
+  if (seconds >= 3600)
+    return Math.ceil(seconds / 3600).toLocaleString(locale, { style: 'unit', unit: 'hour', unitDisplay: 'short' });
+  const rest = (seconds % 60).toLocaleString(locale, { minimumIntegerDigits: 2 });
+  return `${Math.floor(seconds / 60).toLocaleString(locale)}:${rest}`;
 }
 
 export type { Strings };

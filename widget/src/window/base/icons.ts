@@ -18,4 +18,3 @@ export const copy = icon('M9 9h11v11H9zM5 15H4V4h11v1');
 export const check = icon('M5 12.5l4.5 4.5L19 7.5');
 export const retry = icon('M20 11.5a8 8 0 1 1-2.4-5.2L20 8.5M20 4v4.5h-4.5');
 export const down = icon('M12 5v14M5.5 12.5L12 19l6.5-6.5');
-export const alert = icon('M12 8v5M12 16.2v.1M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18z');

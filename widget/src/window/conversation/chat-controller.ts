@@ -2,8 +2,8 @@ import type { EventDetail, EventName } from '../../protocol.ts';
 import type { ChatEvent } from './chat-events.ts';
 import type { Chat, ChatMemory } from './chat-memory.ts';
 import { type ChatService, type Rating, ServiceError } from './chat-service.ts';
+import { personOf } from './identity.ts';
 import { backoff, pause } from './pause.ts';
-import { personOf } from './person.ts';
 import { chain, createTurn, type Turn, type TurnStatus, toTurns } from './turn.ts';
 import { uuid } from './uuid.ts';
 
@@ -239,7 +239,7 @@ export class ChatController {
   async #run(turn: Turn): Promise<void> {
     const { call, signal } = this.#begin();
     const superseded = () => call !== this.#call;
-    Object.assign(turn, { status: 'running', code: '', detail: '', retryAt: 0 } satisfies Partial<Turn>);
+    Object.assign(turn, { status: 'running', code: '', detail: '', reference: '', retryAt: 0 } satisfies Partial<Turn>);
     this.#memory.set({
       pending: { messageId: turn.id, message: turn.question, replaces: turn.replaces, at: Date.now() },
     });
@@ -343,6 +343,7 @@ export class ChatController {
   #fail(turn: Turn, code: string, detail: string, retryAfter: number, status = 0): void {
     turn.code = code === 'unknown' && status ? String(status) : code;
     turn.detail = detail;
+    turn.reference = this.#service.requestId;
     turn.retryAt = retryAfter ? Date.now() + retryAfter * 1000 : 0;
     if (LIMITS.test(turn.code)) this.#observer.onEvent('limit', { code: turn.code });
     this.#end(turn, 'error', !!status);

@@ -1,6 +1,6 @@
 import { MAX_KEPT, record, text } from '../../protocol.ts';
 import { parseJson } from './chat-events.ts';
-import { UNKNOWN } from './person.ts';
+import { UNKNOWN } from './identity.ts';
 
 /** A question that was sent and whose answer has not ended yet. */
 export interface Pending {

@@ -59,6 +59,8 @@ export class ChatService {
   userToken: string;
   /** Facts about the host page, which go with each question. */
   context: Record<string, string>;
+  /** Of the last question's response. */
+  requestId = '';
 
   constructor(standing: Standing, userToken = '', context: Record<string, string> = {}) {
     this.#standing = standing;
@@ -132,6 +134,7 @@ export class ChatService {
         cache: 'no-store',
       });
       this.#keepProof(response);
+      if (path === 'chat') this.requestId = text(response.headers.get('X-Request-ID'), 100) ?? '';
       if (response.ok) return response;
       const problem = record(parseJson(await response.text()));
       const code = text(problem?.code, 100) ?? 'unknown';

@@ -1,9 +1,12 @@
 import type { Strings } from '../../strings/index.ts';
-import { problemText } from './problems.ts';
 import type { Turn } from './turn.ts';
 
-/** How an answer ended, where that is worth saying; a complete one needs no words. */
-export function endText(turn: Turn, strings: Strings): string {
+/** How an answer ended, where that is worth saying; a complete one needs no words. `problemText` knows more about errors. */
+export function endText(
+  turn: Turn,
+  strings: Strings,
+  problemText = (failed: Turn, strings: Strings) => failed.detail || strings.errorGeneric,
+): string {
   switch (turn.status) {
     case 'length':
       return strings.cutOff;

@@ -1,20 +1,3 @@
-import { record } from '../../protocol.ts';
-import { parseJson } from './chat-events.ts';
-
-/** Of a token that can't be read: it may be anybody's. */
-export const UNKNOWN = '?';
-
-/**
- * Whom a user token (JWT) is for: its `sub`, which a refreshed token shares with the one before it. '' without a token.
- * That the token is genuine, the service alone checks.
- */
-export function personOf(token: string): string {
-  if (!token) return '';
-  try {
-    const payload = atob(token.split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/') ?? '');
-    const sub = record(parseJson(payload))?.sub;
-    return typeof sub === 'string' && sub ? `=${sub}` : UNKNOWN;
-  } catch {
-    return UNKNOWN;
-  }
-}
+/** Where a person can be reached, as the owner has set it: an address, mailto: or https URL; '' for the form. */
+export const personUrl = (handoff: string): string =>
+  handoff === 'form' ? '' : handoff.replace(/^(?!https:|mailto:)/i, 'mailto:');

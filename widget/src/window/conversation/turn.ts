@@ -24,6 +24,8 @@ export interface Turn {
   code: string;
   /** What the service says to visitors about the error; empty when it said nothing. */
   detail: string;
+  /** By which the service's people find the error in their logs. */
+  reference: string;
   /** When trying again makes sense, in milliseconds of `Date.now()`. */
   retryAt: number;
 }
@@ -42,6 +44,7 @@ export function createTurn(id: string, question: string): Turn {
     replaces: [],
     code: '',
     detail: '',
+    reference: '',
     retryAt: 0,
   };
 }

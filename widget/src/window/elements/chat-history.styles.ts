@@ -11,5 +11,4 @@ export const styles = css`
   time, p { color: var(--_muted); font-size: 13px; }
   time::first-letter { text-transform: uppercase; }
   p { padding: 0 12px; }
-  .danger { flex: none; color: var(--_danger); }
 `;

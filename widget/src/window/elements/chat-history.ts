@@ -12,23 +12,26 @@ import { styles } from './chat-history.styles.ts';
 /**
  * The list of earlier conversations.
  *
+ * @fires history-delete - one shall be deleted, with the conversation
  * @fires history-close - one was opened, or the visitor goes back
  */
 export class ChatHistory extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = ['strings', 'chats', 'asked', 'problem'];
+  static override properties = ['strings', 'chats', 'problem'];
 
   declare chat: ChatController;
   declare strings: Strings;
   declare current: string | null;
   declare chats: Chat[] | undefined;
-  /** The one that shall be deleted, if the visitor is sure. */
-  declare asked: Chat | undefined;
   declare problem: string;
 
   override connectedCallback(): void {
     super.connectedCallback();
+    this.load();
+  }
+
+  load(): void {
     this.chat.chats().then(
       (chats) => {
         this.chats = chats;
@@ -57,30 +60,18 @@ export class ChatHistory extends ChatElement {
 
   readonly #renderChat = (chat: Chat) => {
     const { strings } = this;
-    const asked = chat === this.asked;
-    const label = asked ? strings.forgetYes : fill(strings.historyDelete, { title: chat.title });
+    const label = fill(strings.historyDelete, { title: chat.title });
     return html`<li>
       <button class="chat" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
         <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
       </button>
-      ${iconButton(label, asked ? label : icons.bin, () => this.#delete(chat), asked ? 'pill danger' : 'icon')}
+      ${iconButton(label, icons.bin, () => this.tell('history-delete', chat))}
     </li>`;
   };
 
   #open(chat: Chat): void {
     if (chat.id !== this.current) this.chat.open(chat.id);
     this.#close();
-  }
-
-  async #delete(chat: Chat): Promise<void> {
-    if (chat !== this.asked) {
-      this.asked = chat;
-      return;
-    }
-    const gone = await this.chat.forget(chat.id);
-    this.problem = gone ? '' : this.strings.forgetFailed;
-    if (gone) this.chats = this.chats?.filter((other) => other !== chat);
-    this.focus();
   }
 
   #close(): void {

@@ -5,9 +5,11 @@ import * as icons from '../base/rare-icons.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
 import type { ChatMemory } from '../conversation/chat-memory.ts';
 import { endText } from '../conversation/end-text.ts';
+import { problemText } from '../conversation/problems.ts';
 import type { Turn } from '../conversation/turn.ts';
+import { renderPerson } from './chat-cards.ts';
 
-export type MenuEntry = 'new' | 'history' | 'export' | 'sound' | 'forget';
+export type MenuEntry = 'new' | 'history' | 'export' | 'sound' | 'person' | 'forget';
 
 /** The entries behind “More”. `heading` is the window's; with `hasSound` the visitor may mute it. */
 export function chatMenu(
@@ -16,6 +18,7 @@ export function chatMenu(
   memory: ChatMemory,
   strings: Strings,
   hasSound: boolean | undefined,
+  person: string | undefined,
   pick: (entry: MenuEntry) => void,
 ) {
   const { turns, remembered } = chat;
@@ -34,6 +37,7 @@ export function chatMenu(
     ${item(true, 'history', strings.history, icons.clock)}
     ${item(begun, 'export', strings.export, icons.save)}
     ${item(hasSound, 'sound', strings.sound, icons.speaker, !muted)}
+    ${person ? renderPerson(person, strings.handoff, '', () => pick('person')) : nothing}
     ${item(remembered, 'forget', strings.forget, icons.bin)}
   </div>`;
 }
@@ -45,7 +49,7 @@ function conversationText(title: string, turns: readonly Turn[], strings: String
     `${strings.you}\n${turn.question}`,
     `${strings.assistant}\n${turn.answer}`,
     ...turn.sources.map(({ title, url }, index) => `[${index + 1}] ${title} ${url}`),
-    endText(turn, strings),
+    endText(turn, strings, problemText),
   ]);
   return `${[title, ...parts].filter(Boolean).join('\n\n')}\n`;
 }

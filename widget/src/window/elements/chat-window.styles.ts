@@ -29,10 +29,10 @@ export const styles = css`
   }
   @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
   :host([full]) {
-    --_tap: 44px; touch-action: pinch-zoom;
+    --_tap: 44px;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
   }
-  :host([mode='bubble']) { --_over: contain; }
+  :host([mode='bubble']) { --_over: contain; touch-action: pinch-zoom; }
   :host(:not([full], [mode='page']))::after {
     content: ''; position: absolute; inset: 0; border: 1px solid color-mix(in srgb, var(--_text) 9%, transparent);
     border-radius: 18px; pointer-events: none;
@@ -48,9 +48,9 @@ export const styles = css`
   }
   .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
   .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
-  .status[data-status='reconnecting']::before { background: #d98a00; }
+  .status:is([data-status='reconnecting'], [data-status='down'])::before { background: #d98a00; }
   .status[data-status='offline']::before { background: var(--_muted); }
-  .status:not([data-status='idle'], [data-status='offline'])::before { animation: breathe .9s infinite alternate ease-in-out; }
+  .status:not([data-status='idle'], [data-status='offline'], [data-status='down'])::before { animation: breathe .9s infinite alternate ease-in-out; }
   nav { position: relative; display: flex; gap: 2px; }
   .more svg { stroke-width: 3; }
   message-list { overflow: hidden; flex: 1; }
@@ -58,14 +58,7 @@ export const styles = css`
   .consent { display: grid; gap: 12px; overflow: auto; padding: 14px; }
   .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
-  footer {
-    display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 12px; min-height: 34px;
-    padding: 0 16px 8px; color: var(--_muted); font-size: 11.5px; text-align: center;
-  }
-  footer button { text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
-  footer :is(a, button) { padding: 3px 0; line-height: calc(var(--_tap) - 6px); }
-  footer :is(a, button):hover { color: var(--_text); }
-  footer .danger { color: var(--_danger); font-weight: 600; }
+  footer { padding: 4px 16px 10px; color: var(--_muted); font-size: .75rem; text-align: center; }
   @media (pointer: coarse) { :host { --_tap: 44px; } }
   @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
 `;

@@ -10,17 +10,20 @@ import type { WindowOptions } from '../base/options.ts';
 import { plainText } from '../base/plain-text.ts';
 import { shared } from '../base/shared.styles.ts';
 import { ChatController } from '../conversation/chat-controller.ts';
-import { ChatMemory } from '../conversation/chat-memory.ts';
+import { type Chat, ChatMemory } from '../conversation/chat-memory.ts';
 import { ChatService } from '../conversation/chat-service.ts';
 import { endText } from '../conversation/end-text.ts';
-import { personOf } from '../conversation/person.ts';
+import { headerState } from '../conversation/header-state.ts';
+import { personOf } from '../conversation/identity.ts';
 import type { Turn } from '../conversation/turn.ts';
-import type { chatMenu, MenuEntry } from './chat-menu.ts';
+import type { ChatHistory } from './chat-history.ts';
+import type { MenuEntry } from './chat-menu.ts';
 import { styles } from './chat-window.styles.ts';
 import type { InputArea } from './input-area.ts';
 import type { MessageList } from './message-list.ts';
+import { privacyNote } from './privacy-note.ts';
+import { loadRare, rare, rarely } from './rare.ts';
 
-/** Of an answer, as the closed widget shows it. */
 const MAX_PREVIEW = 140;
 
 /**
@@ -46,11 +49,10 @@ export class ChatWindow extends ChatElement {
   declare menu: boolean;
   /** The list of earlier conversations stands in place of this one. */
   declare history: boolean;
-  /** Whose question is being written anew. */
   declare editing: Turn | undefined;
-  declare forgetting: boolean;
+  /** What shall be deleted, if the visitor is sure: this conversation, or one of the list. */
+  declare forgetting: Pick<Chat, 'id' | 'title'> | undefined;
   declare notice: string;
-  /** The tenant's, once it has loaded. */
   declare picture: HTMLImageElement | undefined;
 
   readonly memory: ChatMemory;
@@ -61,10 +63,9 @@ export class ChatWindow extends ChatElement {
   readonly #announcer = new Announcer();
   #announced: Turn | undefined;
   #unread = 0;
-  /** A question from before the visitor agreed. */
   #waiting = '';
   #listening: AbortController | undefined;
-  #chatMenu: typeof chatMenu | undefined;
+  #countdown: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: WindowOptions, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
@@ -96,21 +97,15 @@ export class ChatWindow extends ChatElement {
     const { signal } = this.#listening;
     // Also where nothing has the focus: after a press on the header, or on what has gone since.
     addEventListener('keydown', (event) => this.#onKey(event), { signal });
-    addEventListener('online', () => this.requestUpdate(), { signal });
-    addEventListener(
-      'offline',
-      () => {
-        this.#announcer.say(this.#strings.offlineNote);
-        this.requestUpdate();
-      },
-      { signal },
-    );
+    for (const event of ['online', 'offline']) addEventListener(event, () => this.requestUpdate(), { signal });
+    addEventListener('offline', () => this.#announcer.say(this.#strings.offlineNote), { signal });
     void this.#chat.restore();
   }
 
   override disconnectedCallback(): void {
     this.#chat.leave();
     this.#listening?.abort();
+    clearTimeout(this.#countdown);
     this.#announcer.stop();
   }
 
@@ -144,19 +139,27 @@ export class ChatWindow extends ChatElement {
   }
 
   newConversation(): void {
-    this.history = this.forgetting = false;
+    this.history = false;
+    this.forgetting = undefined;
     this.#chat.newConversation();
   }
 
   identify(token: string): void {
     if (!this.#chat.identify(token)) return;
     // The conversation was somebody else's, and so is all that was said, written or heard of it.
-    this.history = this.forgetting = this.menu = false;
+    this.history = this.menu = false;
+    this.forgetting = undefined;
     this.notice = this.#waiting = '';
     this.find('dialog')?.remove();
     this.#announcer.stop();
     this.#tellUnread(0, '');
     this.#restoreDraft();
+  }
+
+  setDraft(draft: string): void {
+    this.memory.set({ draft });
+    this.history = false;
+    this.#endEdit();
   }
 
   setContext(facts: Record<string, string>): void {
@@ -184,25 +187,26 @@ export class ChatWindow extends ChatElement {
     const { status } = this.#chat;
     const { view } = this;
     const strings = this.#strings;
+    const [state, text] = headerState(this.#chat, this.#wait, strings);
+    // A form needs a conversation to send.
+    const person = settings.handoff !== 'form' || this.#chat.remembered ? settings.handoff : '';
     const bubble = view.mode === 'bubble';
     // The keyboard does not leave a dialog that covers the page.
     const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
     const avatar = this.picture
-      ? html`<img .crossOrigin=${this.picture.crossOrigin} src=${this.picture.src} alt="" @error=${() => {
-          this.picture = undefined;
-        }}>`
+      ? html`<img .crossOrigin=${this.picture.crossOrigin} src=${this.picture.src} alt="">`
       : icons.spark;
     return html`
-      ${edge(() => (this.find('footer :is(a, .asking)') ?? this).focus())}
-      <header>
+      ${edge(() => this.focus())}
+      <header @wheel=${this.#onWheel}>
         <div class="avatar">${avatar}</div>
         <div class="who">
           <h1 dir="auto">${this.#title}</h1>
-          <div class="status" data-status=${!navigator.onLine ? 'offline' : status}>${this.#statusText()}</div>
+          <div class="status" data-status=${state}>${text}</div>
         </div>
         <nav @focusout=${this.#onLeave}>
           ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
-          ${this.menu ? this.#chatMenu?.(this.#title, this.#chat, this.memory, strings, settings.sound, (entry) => this.#onPick(entry)) : nothing}
+          ${this.menu ? rarely(this)?.chatMenu(this.#title, this.#chat, this.memory, strings, settings.sound, person, (entry) => this.#onPick(entry)) : nothing}
           ${
             bubble && !view.full
               ? iconButton(
@@ -218,7 +222,8 @@ export class ChatWindow extends ChatElement {
       ${
         this.history
           ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.memory.get().conversationId}
-              @history-close=${this.#back}></chat-history>`
+              @history-delete=${(event: CustomEvent<Chat>) => this.#askToForget(event.detail)}
+              @history-close=${this.#closeHistory}></chat-history>`
           : nothing
       }
       <message-list
@@ -227,19 +232,22 @@ export class ChatWindow extends ChatElement {
         .strings=${strings}
         .site=${this.#options.site}
         .greeting=${settings.greeting ?? strings.greeting}
-        .privacy=${settings.consent ? nothing : this.#renderPrivacy(settings.privacy)}
+        .privacy=${settings.consent ? nothing : privacyNote(settings.privacy, settings.privacyUrl, strings)}
         .suggestions=${settings.suggestions ?? []}
         .followUps=${settings.followUps ?? []}
         .avatar=${avatar}
         .editing=${this.editing}
+        .person=${person}
         @message-send=${(event: CustomEvent<string>) => this.send(event.detail)}
         @turn-edit=${this.#edit}
+        @person=${this.#talkToPerson}
         @notice=${(event: CustomEvent<string>) => this.#note(event.detail)}
       ></message-list>
+      ${this.forgetting ? rarely(this)?.renderDelete(strings, this.forgetting.title, this.#forget, this.#back) : nothing}
       ${!navigator.onLine ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
       ${
         this.#needsConsent
-          ? html`<div class="consent">${this.#renderPrivacy(settings.privacy ?? strings.consentText)}
+          ? html`<div class="consent">${privacyNote(settings.privacy ?? strings.consentText, settings.privacyUrl, strings)}
               <button class="pill primary" @click=${this.#agree}>${strings.consent}</button></div>`
           : html`<input-area
               ?hidden=${this.history}
@@ -248,45 +256,16 @@ export class ChatWindow extends ChatElement {
               .limit=${limit}
               .busy=${status !== 'idle' && status !== 'restoring'}
               .editing=${!!this.editing}
-              @message-send=${(event: CustomEvent<string>) => this.#onSend(event.detail)}
-              @message-draft=${(event: CustomEvent<string>) => this.#onDraft(event.detail)}
+              @message-send=${this.#onSend}
+              @message-draft=${this.#onDraft}
               @message-stop=${() => this.#chat.stop()}
               @edit-cancel=${this.#leaveEdit}
             ></input-area>`
       }
-      <footer>${this.#renderFooter()}</footer>
+      <footer @wheel=${this.#onWheel}>${this.notice || strings.note}</footer>
       <div class="hidden">${this.#announcer.element}</div>
       ${edge(() => this.find('.more')?.focus())}
     `;
-  }
-
-  /** A note about privacy, and where to read more. */
-  #renderPrivacy(text: string | undefined) {
-    const { privacyUrl } = this.#options.settings;
-    if (!text && !privacyUrl) return nothing;
-    return html`<p class="privacy" dir="auto">${text} ${privacyUrl ? this.#renderLink(privacyUrl, this.#strings.privacy) : nothing}</p>`;
-  }
-
-  #renderLink(url: string, label: string) {
-    return html`<a href=${url} target="_blank" rel="noopener noreferrer">${label}</a>`;
-  }
-
-  #renderFooter() {
-    const strings = this.#strings;
-    const { handoff } = this.#options.settings;
-    if (this.forgetting) {
-      return html`${strings.forgetConfirm}
-        <button class="danger" @click=${this.#forget}>${strings.forgetYes}</button>
-        <button class="asking" @click=${this.#back}>${strings.forgetNo}</button>`;
-    }
-    return html`<span>${this.notice || strings.note}</span>
-      ${handoff ? this.#renderHandoff(handoff, strings.handoff) : nothing}`;
-  }
-
-  /** A way to a person: a form, once there is a conversation to send, or a link. */
-  #renderHandoff(handoff: string, label: string) {
-    if (handoff !== 'form') return this.#renderLink(handoff.replace(/^(?!https:|mailto:)/i, 'mailto:'), label);
-    return this.#chat.remembered ? html`<button @click=${this.#handOff}>${label}</button>` : nothing;
   }
 
   override updated(): void {
@@ -297,6 +276,13 @@ export class ChatWindow extends ChatElement {
     // Another question is the last one now, or none.
     if (this.editing && this.editing !== this.#chat.last) this.#endEdit();
     this.#announce();
+    clearTimeout(this.#countdown);
+    if (this.#wait > 0) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
+  }
+
+  /** How long the last question has to wait before it can be tried again, in seconds. */
+  get #wait(): number {
+    return Math.ceil(((this.#chat.last?.retryAt ?? 0) - Date.now()) / 1000);
   }
 
   /** Says when an answer begins and how it ended; its sentences in between follow the text. */
@@ -310,27 +296,17 @@ export class ChatWindow extends ChatElement {
     } else if (turn && this.#announced === turn) {
       this.#announced = undefined;
       this.#announcer.follow(turn.answer, true);
-      this.#announcer.say(endText(turn, strings) || strings.answered);
+      const end = () => this.#announcer.say(endText(turn, strings, rare?.problemText) || strings.answered);
+      if (turn.status === 'error') void loadRare().then(end);
+      else end();
     }
-  }
-
-  #statusText(): string {
-    const { status } = this.#chat;
-    const strings = this.#strings;
-    if (!navigator.onLine) return strings.offline;
-    if (status === 'reconnecting') return strings.reconnecting;
-    if (status === 'restoring') return strings.restoring;
-    return status === 'idle' ? strings.online : strings.answering;
   }
 
   /** An answer has ended, well or not. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
     if (this.#options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
-      import('../base/chime.ts').then(
-        ({ chime }) => chime(),
-        () => {},
-      );
+      void loadRare().then(() => rare?.chime());
   }
 
   #tellUnread(count: number, preview: string): void {
@@ -351,8 +327,16 @@ export class ChatWindow extends ChatElement {
       this.menu = false;
       this.find('.more')?.focus();
     } else if (this.forgetting || this.history) this.#back();
-    else if (this.editing) this.#leaveEdit();
+    else if (this.#list?.commenting) {
+      this.#list.commenting = undefined;
+      this.focus();
+    } else if (this.editing) this.#leaveEdit();
     else if (this.view.mode === 'bubble') this.#close();
+  }
+
+  /** What does not scroll here must not scroll the page behind it. */
+  #onWheel(event: WheelEvent): void {
+    if (this.view.mode === 'bubble' && !event.ctrlKey) event.preventDefault();
   }
 
   #close(): void {
@@ -361,22 +345,19 @@ export class ChatWindow extends ChatElement {
 
   async #toggleMenu(): Promise<void> {
     this.notice = '';
-    try {
-      const { chatMenu, menuStyles } = await import('./menu-and-history.ts');
-      if (!this.#chatMenu) this.root.adoptedStyleSheets.push(menuStyles);
-      this.#chatMenu = chatMenu;
-      this.menu = !this.menu;
-    } catch {
-      this.#note(this.#strings.errorGeneric);
-    }
+    await loadRare();
+    this.menu = !this.menu && !!rare;
+    if (!rare) this.#note(this.#strings.errorGeneric);
   }
 
   #onPick(entry: MenuEntry): void {
     this.menu = false;
-    this.forgetting = entry === 'forget';
+    this.forgetting = undefined;
+    if (entry === 'forget') this.#askToForget({ id: `${this.memory.get().conversationId}`, title: '' });
     this.history ||= entry === 'history';
     if (entry === 'new') this.newConversation();
-    (entry === 'export' || entry === 'sound' ? this.find('.more') : this)?.focus();
+    (/export|sound|person/.test(entry) ? this.find('.more') : this)?.focus();
+    if (entry === 'person') this.#talkToPerson();
   }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
@@ -385,22 +366,33 @@ export class ChatWindow extends ChatElement {
     if (to && !to.closest('.menu, .more')) this.menu = false;
   }
 
-  /** Back to the conversation, from the list of earlier ones or the question whether to delete this one. */
+  /** Back to the list from the question whether to delete one, or to the conversation. */
   #back(): void {
-    this.history = this.forgetting = false;
+    if (this.forgetting) this.forgetting = undefined;
+    else this.history = false;
+    this.focus();
+  }
+
+  #talkToPerson(): void {
+    rare?.openForm(this.root, this.#options, this.#strings, this.#service, this.memory);
+  }
+
+  #closeHistory(): void {
+    this.forgetting = undefined;
+    this.#back();
+  }
+
+  #askToForget(chat: Pick<Chat, 'id' | 'title'>): void {
+    this.forgetting = chat;
     this.focus();
   }
 
   async #forget(): Promise<void> {
+    const id = this.forgetting?.id;
     this.#back();
-    if (!(await this.#chat.forget())) this.#note(this.#strings.forgetFailed);
-  }
-
-  #handOff(): void {
-    import('./handoff-form.ts').then(
-      ({ showForm }) => showForm(this.root, this.#options, this.#strings, this.#service, this.memory),
-      () => this.#note(this.#strings.errorGeneric),
-    );
+    const isGone = await this.#chat.forget(id);
+    this.#note(isGone ? this.#strings.forgotten : this.#strings.forgetFailed);
+    this.find<ChatHistory>('chat-history')?.load();
   }
 
   #agree(): void {
@@ -433,11 +425,11 @@ export class ChatWindow extends ChatElement {
     void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.memory.get().draft));
   }
 
-  #onDraft(draft: string): void {
+  #onDraft({ detail: draft }: CustomEvent<string>): void {
     if (!this.editing) this.memory.set({ draft });
   }
 
-  #onSend(text: string): void {
+  #onSend({ detail: text }: CustomEvent<string>): void {
     if (this.editing) {
       this.#leaveEdit();
       this.#list?.follow();

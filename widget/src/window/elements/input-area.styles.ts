@@ -24,9 +24,6 @@ export const styles = css`
   .send[disabled] { background: var(--_secondary); color: var(--_muted); }
   .stop { background: var(--_text); color: var(--_bg); }
   .stop svg { fill: currentColor; }
-  .editing { display: flex; align-items: center; gap: 8px; padding: 0 0 8px; padding-inline-start: 8px; color: var(--_muted); font-size: 13px; }
-  .editing svg { width: 16px; }
-  .editing span { flex: 1; }
   .count { padding: 4px 12px 0; color: var(--_muted); font-size: 12px; text-align: end; font-variant-numeric: tabular-nums; }
   .count.over { color: var(--_danger); font-weight: 600; }
   @media (forced-colors: active) { .send { border: 1px solid ButtonText; } }

@@ -6,6 +6,7 @@ import * as icons from '../base/icons.ts';
 import { isPressed } from '../base/keys.ts';
 import { shared } from '../base/shared.styles.ts';
 import { styles } from './input-area.styles.ts';
+import { rarely } from './rare.ts';
 
 /** From how many characters before the limit they are counted down. */
 const NEAR = 200;
@@ -64,12 +65,7 @@ export class InputArea extends ChatElement {
     const { strings, placeholder, length, busy } = this;
     const left = this.limit - length;
     return html`
-      ${
-        this.editing
-          ? html`<div class="editing">${icons.pen}<span>${strings.editing}</span>
-              <button class="pill" @click=${() => this.tell('edit-cancel')}>${strings.cancel}</button></div>`
-          : nothing
-      }
+      ${this.editing ? rarely(this)?.renderEditing(strings, () => this.tell('edit-cancel')) : nothing}
       <form>
         <textarea rows="1" dir=${length ? 'auto' : nothing} enterkeyhint="send" autocomplete="off" placeholder=${placeholder}
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>

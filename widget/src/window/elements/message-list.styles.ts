@@ -36,22 +36,9 @@ export const styles = css`
   @media (hover: hover) {
     .turn:not(:hover, :focus-within, .last) :is(.icon, time) { opacity: 0; }
   }
-  .comment { display: flex; align-self: stretch; gap: 4px; animation: rise .2s; }
-  input {
-    flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_border); border-radius: 999px; background: var(--_bg); color: inherit;
-    font: inherit; font-size: min(16px, var(--_tap, 13px));
-  }
-  input:focus { outline-offset: -1px; }
   .notice {
     display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: 13.5px;
   }
-  .problem {
-    display: grid; grid-template-columns: auto 1fr; align-items: start; align-self: stretch; padding: 12px 14px;
-    border-radius: var(--_radius); color: var(--_text); background: color-mix(in srgb, var(--_danger) 8%, var(--_bg));
-    box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--_danger) 22%, transparent);
-  }
-  .problem > svg { width: 18px; color: var(--_danger); }
-  .problem .pill { grid-column: 2; justify-self: start; }
   .welcome { display: flex; flex: 1; flex-direction: column; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
   .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 20px; text-align: center; }
   .mark {
@@ -80,5 +67,5 @@ export const styles = css`
   i:nth-child(2) { animation-delay: .15s; }
   i:nth-child(3) { animation-delay: .3s; }
   @keyframes bounce { 0%, 60%, 100% { opacity: .35; transform: none; } 30% { opacity: 1; transform: translateY(-4px); } }
-  @media (forced-colors: active) { .question, .problem { border: 1px solid; } [data-growing]::after, i { background: CanvasText; } }
+  @media (forced-colors: active) { .question { border: 1px solid; } [data-growing]::after, i { background: CanvasText; } }
 `;

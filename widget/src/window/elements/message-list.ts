@@ -3,11 +3,10 @@ import { duration, fill, type Strings } from '../../strings/index.ts';
 import type { AnswerText } from './answer-text.ts';
 import './answer-text.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
-import { copyText } from '../base/clipboard.ts';
+import { copyText as toClipboard } from '../base/clipboard.ts';
 import { dayName, isSameDay, timeOf } from '../base/dates.ts';
 import { iconButton } from '../base/icon-button.ts';
 import * as icons from '../base/icons.ts';
-import { isPressed } from '../base/keys.ts';
 import { shared } from '../base/shared.styles.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
 import type { Rating } from '../conversation/chat-service.ts';
@@ -15,19 +14,18 @@ import { endText } from '../conversation/end-text.ts';
 import type { Turn } from '../conversation/turn.ts';
 import { markdownStyles } from '../markdown/index.ts';
 import { styles } from './message-list.styles.ts';
+import { rare, rarely } from './rare.ts';
 
 /** How near its end the list counts as being there, in pixels. */
 const NEAR = 24;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
-/** Of a comment, in characters; the service takes no more. */
-const MAX_COMMENT = 1000;
-
 /**
  * The conversation. It stays at its end while the visitor is there, and never pulls them away from anywhere else.
  *
  * @fires message-send - a question by a press, with its text
  * @fires turn-edit - the last question shall be written anew
+ * @fires person - the visitor wants the form for one
  * @fires notice - something happened that is worth telling, in words
  */
 export class MessageList extends ChatElement {
@@ -45,6 +43,7 @@ export class MessageList extends ChatElement {
     'editing',
     'copied',
     'commenting',
+    'person',
     'following',
   ];
 
@@ -62,6 +61,8 @@ export class MessageList extends ChatElement {
   declare copied: Turn | undefined;
   /** The answer that was just rated, and may be commented on. */
   declare commenting: Turn | undefined;
+  /** How somebody can be reached instead: an address, 'form', or not. */
+  declare person: string | undefined;
   /** The visitor is at the end, and stays there as it grows. */
   declare following: boolean;
 
@@ -70,7 +71,6 @@ export class MessageList extends ChatElement {
   #focused: Element | null | undefined;
   /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
   #drawn: string[] = [];
-  #countdown: ReturnType<typeof setTimeout> | undefined;
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
 
@@ -80,7 +80,6 @@ export class MessageList extends ChatElement {
   }
 
   override disconnectedCallback(): void {
-    clearTimeout(this.#countdown);
     clearTimeout(this.#copiedFor);
     this.#resized.disconnect();
   }
@@ -113,7 +112,7 @@ export class MessageList extends ChatElement {
     return html`
       <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
         @scroll=${this.#onScroll}>
-        ${restoreFailed ? this.#renderRestoreFailed() : nothing}
+        ${restoreFailed ? rarely(this)?.renderNotRestored(strings, () => this.chat.restore()) : nothing}
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
         ${waiting.map((question) => this.#renderQuestion(question))}
       </div>
@@ -146,12 +145,6 @@ export class MessageList extends ChatElement {
       : nothing;
   }
 
-  #renderRestoreFailed() {
-    const { strings } = this;
-    return html`<div class="notice problem">${icons.alert}<span>${strings.restoreFailed}</span>
-      <button class="pill" @click=${() => this.chat.restore()}>${icons.retry}${strings.retry}</button></div>`;
-  }
-
   readonly #renderTurn = (turn: Turn, index: number, turns: Turn[]) => {
     const { strings } = this;
     const { status } = this.chat;
@@ -172,7 +165,11 @@ export class MessageList extends ChatElement {
         <div class="answer ${live ? 'live' : ''}">
           <span class="hidden">${strings.assistant} </span>
           <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut', turn.sources]}>${
-            live ? html`<typing-indicator></typing-indicator>` : nothing
+            live
+              ? turn.position || navigator.onLine
+                ? html`<typing-indicator></typing-indicator>`
+                : html`<div class="notice">${strings.offlineWait}</div>`
+              : nothing
           }</answer-text>
           ${live && turn.answer && status === 'reconnecting' ? html`<div class="notice">${strings.reconnecting}</div>` : nothing}
           ${live ? nothing : [this.#renderEnd(turn, last), this.#renderActions(turn, last)]}
@@ -189,11 +186,12 @@ export class MessageList extends ChatElement {
   }
 
   #renderEnd(turn: Turn, last: boolean) {
-    const text = endText(turn, this.strings);
+    const text = endText(turn, this.strings, rare?.problemText);
     if (!text) return nothing;
     const problem = /error|lost|empty/.test(turn.status);
-    return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? icons.alert : nothing}
-      <span>${text}</span>${last ? this.#renderWayOut(turn) : nothing}</div>`;
+    return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? rarely(this)?.alert : nothing}
+      <span>${text}</span>${last ? this.#renderWayOut(turn) : nothing}
+      ${last && problem ? rarely(this)?.renderHelp(this, turn) : nothing}</div>`;
   }
 
   /** Only the last answer can be tried again or go on. */
@@ -222,23 +220,13 @@ export class MessageList extends ChatElement {
         ${rate('up', strings.good, 'icon')}${rate('down', strings.bad, 'icon over')}
         ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
       </div>
-      ${
-        this.commenting === turn
-          ? html`<form class="comment" @submit=${this.#onComment} @keydown=${this.#onCommentKey}>
-              <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
-              ${iconButton(strings.commentSend, icons.send, this.#onComment)}
-            </form>`
-          : nothing
-      }`;
+      ${this.commenting === turn ? rarely(this)?.renderComment(strings, (comment) => this.#onComment(turn, comment)) : nothing}`;
   }
 
   override updated(): void {
     // What was pressed may have gone. The field in its place would bring up a phone's keyboard.
     if (this.#focused && !this.root.activeElement) this.#scroller?.focus({ preventScroll: true });
     if (this.#scroller) this.#resized.observe(this.#scroller);
-    const waits = (this.chat.last?.retryAt ?? 0) > Date.now();
-    clearTimeout(this.#countdown);
-    if (waits) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
     this.#keepUp();
   }
 
@@ -261,37 +249,34 @@ export class MessageList extends ChatElement {
     this.chat.retry();
   }
 
+  /** Copies a text and says whether that worked. */
+  async copyText(text: string): Promise<boolean> {
+    const copied = await toClipboard(text);
+    this.tell('notice', copied ? this.strings.copied : this.strings.copyFailed);
+    return copied;
+  }
+
   async #copy(turn: Turn): Promise<void> {
-    if (!(await copyText(turn.answer))) return;
+    if (!(await this.copyText(turn.answer))) return;
     this.copied = turn;
-    this.tell('notice', this.strings.copied);
     clearTimeout(this.#copiedFor);
     this.#copiedFor = setTimeout(() => {
       this.copied = undefined;
     }, 1500);
   }
 
+  /** What was wrong is asked for at once; a comment that was not taken stays to be sent again. */
   async #rate(turn: Turn, rating: Rating, comment = ''): Promise<void> {
-    this.commenting = turn;
     const { strings } = this;
+    if (!comment) this.commenting = rating === 'down' ? turn : undefined;
     const taken = await this.chat.rate(turn, rating, comment);
-    // A comment that was not taken stays to be sent again.
     if (taken === !!comment && this.commenting === turn) this.commenting = undefined;
-    if (comment || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
+    if (comment || rating === 'up' || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
   }
 
-  #onComment(event: Event): void {
-    event.preventDefault();
-    const turn = this.commenting;
-    const comment = this.find<HTMLInputElement>('input')?.value.trim();
-    if (turn?.rating && comment) void this.#rate(turn, turn.rating, comment);
+  #onComment(turn: Turn, comment: string): void {
+    if (turn.rating && comment) void this.#rate(turn, turn.rating, comment);
     else this.commenting = undefined;
-  }
-
-  #onCommentKey(event: KeyboardEvent): void {
-    if (!isPressed(event, 'Escape')) return;
-    event.stopPropagation();
-    this.commenting = undefined;
   }
 }
 

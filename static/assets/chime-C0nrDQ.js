@@ -1,1 +1,0 @@
-function e(){if(!window.AudioContext)return;let e=new AudioContext,n=e.createGain(),t=e.createOscillator(),o=e.currentTime;n.gain.setValueAtTime(.06,o),n.gain.exponentialRampToValueAtTime(1e-4,o+.5),t.frequency.setValueAtTime(659,o),t.frequency.setValueAtTime(880,o+.12),t.connect(n).connect(e.destination),t.onended=()=>{e.close()},t.start(),t.stop(o+.5)}export{e as chime};

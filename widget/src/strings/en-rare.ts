@@ -1,0 +1,33 @@
+/** The rest of the English texts: what the menu, the list of conversations and errors say. They come with these. */
+const rare = {
+  handoff: 'Talk to a person',
+  restoreFailed: 'Couldn’t load your earlier messages.',
+  editing: 'Editing your question',
+  cancel: 'Cancel',
+  historyEmpty: 'No past conversations yet',
+  historyDelete: 'Delete “{title}”',
+  back: 'Back',
+  export: 'Download as text',
+  sound: 'Sound',
+  forget: 'Delete conversation',
+  forgetConfirm: 'Delete this conversation?',
+  forgetNote: 'This can’t be undone.',
+  forgetYes: 'Delete',
+  forgetNo: 'Cancel',
+  reference: 'Reference: {id}',
+  comment: 'What went wrong? (optional)',
+  commentSend: 'Send feedback',
+  errorBusy: 'The chat is very busy right now. Please try again shortly.',
+  errorRateLimit: 'You’re sending messages too quickly. Please wait a moment.',
+  errorBudget: 'The chat has reached its limit for today. Please come back later.',
+  errorTooLong: 'This message is too long. Please shorten it.',
+  errorUpstream: 'The assistant isn’t available right now. Please try again later.',
+  errorTimeout: 'The assistant took too long to answer. Please try again.',
+  errorInterrupted: 'The answer was interrupted. Please try again.',
+  errorAnswerTooLong: 'The answer got too long and was stopped.',
+  errorRejected: 'This message wasn’t accepted. Please change it and try again.',
+  errorSignIn: 'Your session has expired. Please sign in again.',
+  errorUnavailable: 'The chat isn’t available here right now.',
+};
+
+export default rare;

@@ -1,0 +1,20 @@
+import { duration, fill, type Strings } from '../../strings/index.ts';
+import type { ChatController } from './chat-controller.ts';
+
+/** Errors that say something of the question, or of who asks, and nothing of the service. */
+const OF_QUESTION = /too_l|rejected|filtered|validation|user_token|empty/;
+
+/** What the header says, and by which name its dot looks like that; `wait`: seconds until the last question can be tried again. */
+export function headerState(
+  { status, last, restoreFailed }: ChatController,
+  wait: number,
+  strings: Strings,
+): [name: string, text: string] {
+  if (!navigator.onLine) return ['offline', strings.offline];
+  if (status === 'reconnecting') return [status, strings.reconnecting];
+  if (status === 'restoring') return [status, strings.restoring];
+  if (status !== 'idle') return [status, strings.answering];
+  if (wait > 0) return ['down', fill(strings.paused, { time: duration(wait) })];
+  const failed = last?.status === 'error' && !OF_QUESTION.test(last.code);
+  return restoreFailed || failed || last?.status === 'lost' ? ['down', strings.unavailable] : [status, strings.online];
+}

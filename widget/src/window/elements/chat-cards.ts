@@ -1,0 +1,56 @@
+/** Questions and ways out that are wanted rarely. */
+import { html, nothing } from 'lit/html.js';
+import { fill, type Strings } from '../../strings/index.ts';
+import { pen, retry } from '../base/icons.ts';
+import * as icons from '../base/rare-icons.ts';
+import { personUrl } from '../conversation/person.ts';
+import type { Turn } from '../conversation/turn.ts';
+import type { showForm } from './handoff-form.ts';
+import type { MessageList } from './message-list.ts';
+
+/** Asks whether a conversation shall go; `title` names one of the list. */
+export const renderDelete = (strings: Strings, title: string, yes: () => void, no: () => void) => html`
+  <div class="card" role="alertdialog" aria-labelledby="ask" aria-describedby="undone">
+    <b id="ask">${title ? `${fill(strings.historyDelete, { title })}?` : strings.forgetConfirm}</b>
+    <p id="undone">${strings.forgetNote}</p>
+    <div>
+      <button class="pill danger" @click=${yes}>${strings.forgetYes}</button>
+      <button class="pill asking" @click=${no}>${strings.forgetNo}</button>
+    </div>
+  </div>`;
+
+/** Above the field, while it holds a question to be asked anew. */
+export const renderEditing = (
+  strings: Strings,
+  cancel: () => void,
+) => html`<div class="edited">${pen}<span>${strings.editing}</span>
+  <button class="pill" @click=${cancel}>${strings.cancel}</button></div>`;
+
+/** The messages that were there before could not be fetched. */
+export const renderNotRestored = (
+  strings: Strings,
+  again: () => void,
+) => html`<div class="notice problem">${icons.alert}
+  <span>${strings.restoreFailed}</span><button class="pill" @click=${again}>${retry}${strings.retry}</button></div>`;
+
+/** Below an error: a person, if there is one, and by what the service's own people find it in their logs. */
+export const renderHelp = (list: MessageList, { reference }: Turn) => html`
+  ${list.person ? renderPerson(list.person, list.strings.handoff, 'pill', () => list.tell('person')) : nothing}
+  ${
+    reference
+      ? html`<button class="reference" title=${list.strings.copy} @click=${() => list.copyText(reference)}>${fill(list.strings.reference, { id: reference })}</button>`
+      : nothing
+  }`;
+
+/** The way to a person: a link, or a button that opens the form. */
+export function renderPerson(handoff: string, label: string, kind: string, form: () => void) {
+  const url = personUrl(handoff);
+  const content = html`${icons.person}<span>${label}</span>`;
+  return url
+    ? html`<a class=${kind} href=${url} target="_blank" rel="noopener noreferrer">${content}</a>`
+    : html`<button class=${kind} @click=${form}>${content}</button>`;
+}
+
+/** Fetches the form that sends the conversation to the owner, and opens it. */
+export const openForm = (...given: Parameters<typeof showForm>): Promise<void> =>
+  import('./handoff-form.ts').then((form) => form.showForm(...given), console.error);
