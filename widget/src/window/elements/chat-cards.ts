@@ -6,7 +6,6 @@ import * as icons from '../base/rare-icons.ts';
 import { personUrl } from '../conversation/person.ts';
 import type { Turn } from '../conversation/turn.ts';
 import type { showForm } from './handoff-form.ts';
-import type { MessageList } from './message-list.ts';
 
 /** Asks whether a conversation shall go; `title` names one of the list. */
 export const renderDelete = (strings: Strings, title: string, yes: () => void, no: () => void) => html`
@@ -33,8 +32,17 @@ export const renderNotRestored = (
 ) => html`<div class="notice problem">${icons.alert}
   <span>${strings.restoreFailed}</span><button class="pill" @click=${again}>${retry}${strings.retry}</button></div>`;
 
+/** Of the list of messages. */
+interface Helped {
+  strings: Strings;
+  /** How somebody can be reached: an address, 'form', or not. */
+  person: string | undefined;
+  tell(name: string): void;
+  copyText(text: string): unknown;
+}
+
 /** Below an error: a person, if there is one, and by what the service's own people find it in their logs. */
-export const renderHelp = (list: MessageList, { reference }: Turn) => html`
+export const renderHelp = (list: Helped, { reference }: Turn) => html`
   ${list.person ? renderPerson(list.person, list.strings.handoff, 'pill', () => list.tell('person')) : nothing}
   ${
     reference
