@@ -757,6 +757,7 @@ def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_p
         "studio_token_wrong",
         "conversation_not_found",
         "conversation_changed",
+        "handoff_not_set_up",
         "not_found",
     }
     assert every_error().keys() - told == by_a_program | before_it_is_read | elsewhere

@@ -16,7 +16,7 @@ Visit = Callable[..., Chat]
 
 STRINGS = WIDGET / "src" / "strings"
 FROM_RIGHT = ("ar", "fa", "he")
-HELPERS = ("bubble", "index", "locale")
+HELPERS = ("bubble", "en-rare", "index", "locale")
 LOCALES = sorted(path.stem for path in STRINGS.glob("*.ts") if path.stem not in HELPERS)
 CHUNK = re.compile(r"/assets/(\w\w(?:-\w\w)?)-[\w-]+\.js$")
 
@@ -44,6 +44,8 @@ CRAMPED = """() => {
 def words(locale: str) -> dict[str, str]:
     """The texts of one language, as its file says them."""
     source = (STRINGS / f"{locale}.ts").read_text()
+    if locale == "en":
+        source += (STRINGS / "en-rare.ts").read_text()
     return {
         key: text.replace("\\u00a0", "\u00a0")
         for key, text in re.findall(r"^ {2}(\w+):\s+'(.*)',$", source, re.MULTILINE)

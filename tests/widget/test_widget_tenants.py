@@ -40,7 +40,7 @@ CROSS_SITE, SAME_SITE = "www.victim.test", "www.shops.test"  # the victim's page
 EVIL_CROSS_SITE, EVIL_SAME_SITE = "www.evil.test", "evil.shops.test"
 NOBODYS = "www.nobody.test"
 OWN_PAGES = {"victim": [CROSS_SITE, SAME_SITE, CHAT], "mallory": [EVIL_CROSS_SITE, EVIL_SAME_SITE], "open": []}
-ENGLISH = (WIDGET / "src/strings/en.ts").read_text()
+ENGLISH = (WIDGET / "src/strings/en-rare.ts").read_text()
 
 NGINX = """
 daemon off;

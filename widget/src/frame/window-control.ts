@@ -203,7 +203,8 @@ export class WindowControl {
     if (was.open !== open) {
       this.#tell(open ? 'open' : 'close');
       this.#keepVisit();
-    } else if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
+    }
+    if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
   }
 
   /** For the next page of the visit. */

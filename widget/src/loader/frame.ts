@@ -10,7 +10,7 @@ declare const PAGE: string;
 type Call = Extract<ToApp, { value: unknown }>;
 
 /** Of newer browsers. */
-type Root = HTMLElement & { currentCSSZoom: number; moveBefore?: unknown };
+type Root = HTMLElement & { currentCSSZoom: number };
 
 export interface Frame {
   /** Puts the frame on the page unless it is there. With `true`, the console reports a target that is still missing. */
@@ -136,13 +136,9 @@ export function createFrame(
     frame.contentWindow?.postMessage(init, config.apiUrl, [port2]);
   }
 
-  /**
-   * The body's styles and replacements do not concern a layer that is placed beside it. A closed one first stands at the
-   * body's end, where React 18 bears it when it hydrates the document, if the browser can move it later as it is.
-   */
+  /** The body's styles and replacements do not concern a layer that is placed beside it. */
   function findPlace(): Element | null | undefined {
-    const root = document.documentElement as Root;
-    if (!inFlow) return (!frame.onload && 'moveBefore' in root && document.body) || root;
+    if (!inFlow) return document.documentElement;
     // The next page of a site that replaces the body has a tag like it.
     if (!target) return [...document.scripts].find((script) => script.isEqualNode(tag as Node));
     return typeof target === 'string' ? document.querySelector(target) : target;
