@@ -13,6 +13,7 @@ REDUCED_MOTION = "no-preference"
 
 TALL = '<div style="height: 5000px"></div>'
 PHONE = {"has_touch": True, "viewport": {"width": 390, "height": 844}}
+LYING_PHONE = {"has_touch": True, "viewport": {"width": 844, "height": 390}}
 TABLET = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
 
 
@@ -242,6 +243,14 @@ def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
     assert max(width, height) <= 64
 
 
+@pytest.mark.parametrize("context", [LYING_PHONE], indirect=True)
+def test_on_a_short_screen_no_keyboard_comes_up_before_the_field_is_pressed(visit: Visit) -> None:
+    chat = visit()
+    chat.bubble.click()
+    expect(chat.button("More")).to_be_focused()
+    expect(chat.field).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("context", "attributes"),
     [(TABLET, ""), (PHONE, "data-mode=inline"), (TABLET, "data-mode=inline")],
@@ -261,7 +270,9 @@ def test_where_fingers_point_everything_is_large_enough_for_them(
     for button in chat.inside.get_by_role("button").all():
         _, _, width, height = _box(button)
         assert min(width, height) >= 44, f"{button.get_attribute('title')} is too small for a finger"
-    assert _box(chat.inside.get_by_role("link"))[3] >= 44
+    chat.button("More").click()
+    assert _box(chat.inside.get_by_role("link", name="Talk to a person"))[3] >= 44
+    chat.button("More").click()
     chat.button("Not helpful").click()
     expect(chat.log.get_by_role("textbox")).to_have_css("font-size", "16px")
 

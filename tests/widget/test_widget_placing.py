@@ -167,6 +167,7 @@ def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
         assert box
         inward, corner = (1, box["x"] + box["width"] - 9) if position == "bottom-left" else (-1, box["x"] + 9)
         chat.page.mouse.move(corner, box["y"] + 9)
+        expect(chat.inside.locator(".grip")).to_be_attached()  # it is fetched for a pointer that comes near
         chat.page.mouse.down()
         for part in (0.5, 1):
             chat.page.mouse.move(corner + inward * across * part, box["y"] + 9 - up * part)

@@ -109,9 +109,9 @@ export class ChatWindow extends ChatElement {
     this.#announcer.stop();
   }
 
-  /** The field, or what stands in its place. */
+  /** The field, or what stands in its place. On a short screen, a keyboard for fingers would cover the conversation. */
   override focus(): void {
-    const places = 'chat-history, .consent button, input-area';
+    const places = `chat-history, .consent button, ${matchMedia('(pointer:coarse) and (max-height:420px)').matches ? '.more' : 'input-area'}`;
     void this.updateComplete.then(() => (this.find('.asking') ?? this.find(places))?.focus());
   }
 
