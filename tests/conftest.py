@@ -27,12 +27,15 @@ ORIGIN = "https://shop.test"
 LONGEST = (
     "test_faults",
     "test_widget_tenants",
+    "test_widget_answers",
     "test_widget_features",
     "test_widget_languages",
+    "test_widget_api",
     "test_widget_placing",
     "test_schema_service",
     "test_widget_host_page",
     "test_widget_conversation",
+    "test_widget_menu",
     "test_widget_failures",
     "test_widget_keyboard",
     "test_widget_identify",
@@ -50,10 +53,12 @@ LONGEST = (
     "test_replicas",
     "test_workers",
     "test_webhooks",
+    "test_webhook_delivery",
     "test_privacy",
     "test_recorded_upstreams",
     "test_store_failures",
     "test_webhooks",
+    "test_webhook_delivery",
 )
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]

@@ -120,6 +120,42 @@ class Chat:
         return frame
 
 
+def answered(chat: Chat, provider: "Provider", question: str, answer: str) -> None:
+    """Asks, and waits for the whole answer."""
+    provider.answer(answer)
+    chat.ask(question)
+    expect(chat.answers.last).to_have_text(answer)
+    expect(chat.button("Send message")).to_be_attached()
+
+
+def heard(chat: Chat, *names: str) -> None:
+    """Has the page collect the details of events in `heard`."""
+    chat.page.evaluate(
+        """(names) => {
+            window.heard = [];
+            for (const name of names) A4ChatWidget.on(name, (detail) => heard.push({ name, ...detail }));
+        }""",
+        list(names),
+    )
+
+
+def until_run(chat: Chat, script: str) -> None:
+    """What is asked for after a script that is fetched comes after it: it has run by then."""
+    chat.frame.evaluate(
+        """script => import(
+            performance.getEntriesByType('resource').find(({ name }) => name.includes(`/${script}-`)).name
+        )""",
+        script,
+    )
+
+
+def fetch_the_window(chat: Chat) -> None:
+    """Whatever the page has told the widget before has arrived by then."""
+    with chat.page.expect_response("**/assets/control-*"):
+        chat.bubble.hover()
+    until_run(chat, "control")
+
+
 class Visit(Protocol):
     """Opens a page of somebody's site with the widget on it: `chat = visit('data-title="Shop"')`."""
 

@@ -149,3 +149,19 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '', 
   }
   return { chat, memory, told, texts, until };
 }
+
+export const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';
+export const START = { conversation_id: CONVERSATION, message_id: 'any' };
+export const DONE = { status: 'complete', usage: null };
+
+/** A conversation whose first question has got this answer. */
+export async function answered(web: ReturnType<typeof fakeFetch>, text = 'Yes.') {
+  const made = createChat();
+  made.chat.send('Question?');
+  const pen = (await web.next()).stream();
+  pen.event('start', START);
+  pen.event('message', { chunk: text }, text.length);
+  pen.event('done', DONE);
+  await made.until(() => made.chat.status === 'idle');
+  return made;
+}

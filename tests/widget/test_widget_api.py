@@ -1,0 +1,243 @@
+"""The JavaScript API and the ways to load it: calls, events, the module, components, modal dialogs, memory."""
+
+import re
+import subprocess
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from browser import WIDGET, Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+REDUCED_MOTION = "no-preference"
+
+
+def _address(service: RunningService) -> str:
+    return f"{service.url}/widget.js?key={service.api_key}&id={service.widget_id}"
+
+
+def test_two_widgets_have_an_api_each_and_the_global_is_the_first(visit: Visit, shop: RunningService) -> None:
+    other_tenant = add_tenant(shop, "second")
+    chat = visit(body=script_tag(other_tenant, "data-position=bottom-left") * 2)
+    other = Chat(chat.page, other_tenant.widget_id)
+    expect(chat.bubble).to_be_visible()
+    expect(other.bubble).to_be_visible()
+    assert chat.page.evaluate("A4ChatWidget.widgets.size") == 2
+    chat.page.evaluate(
+        "(id) => A4ChatWidget.widgets.get(id).open()", other.host.evaluate("(host) => host.id.slice(15)")
+    )
+    expect(other.field).to_be_visible()
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    assert chat.page.evaluate("[typeof A4ChatWidget, document.querySelectorAll('[id^=a4]').length]") == ["undefined", 0]
+
+
+def test_calls_before_the_script_events_and_dom_events_all_arrive(visit: Visit, provider: Provider) -> None:
+    provider.answer("Queued.")
+    queue = """<script>
+        window.seen = [];
+        document.addEventListener('a4:answer', ({ detail }) => seen.push(`dom ${detail.text}`));
+        (window.A4ChatWidget ||= []).push(['on', 'ready', () => seen.push('ready')], ['no such call'],
+            ['on', 'message', ({ text }) => seen.push(text)], ['send', ' Hello? ']);
+    </script>"""
+    chat = visit(head=queue)
+    expect(chat.answers).to_have_text("Queued.")
+    chat.page.wait_for_function("() => seen.includes('dom Queued.')")
+    assert chat.page.evaluate("seen") == ["ready", "Hello?", "dom Queued."]
+
+
+@pytest.mark.parametrize("place", ["head", "late", "defer", "config", "address"])
+def test_the_script_works_wherever_and_however_it_comes(
+    context: BrowserContext, host_pages: HostPages, shop: RunningService, place: str
+) -> None:
+    tag = script_tag(shop)
+    config = f'window.A4ChatWidgetConfig = {{ apiKey: "{shop.api_key}", widgetId: "{shop.widget_id}" }}'
+    inject = "document.body.append(Object.assign(document.createElement('script'), {{ src: '{0}' }}))"
+    heads = {
+        "head": tag.replace("async", ""),
+        "defer": tag.replace("async", "defer"),
+        "config": f"<script>{config}</script>",
+    }
+    bodies = {
+        "config": f"<script>{inject.format(shop.url + '/widget.js')}</script>",
+        "late": f"<script>addEventListener('load', () => {inject.format(_address(shop))})</script>",
+        "address": f'<script src="{_address(shop)}"></script>',
+    }
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add(head=heads.get(place, ""), body=bodies.get(place, "")))
+    chat.open()
+    assert chat.console == []
+
+
+def test_the_module_mounts_on_an_element_and_takes_it_away(
+    context: BrowserContext, host_pages: HostPages, shop: RunningService
+) -> None:
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add(body='<div id="app" style="height:600px"></div>'))
+    mount = """async ({ url, apiKey, widgetId }) => {
+        const { mount } = await import(url);
+        const config = { apiKey, widgetId, mode: 'inline', target: document.getElementById('app') };
+        window.chat = mount(config);
+        if (mount(config) !== window.chat) throw new Error('mounted twice');
+    }"""
+    url = f"{shop.url}/widget.mjs"
+    config = {"url": url, "apiKey": shop.api_key, "widgetId": shop.widget_id}
+    for _ in range(2):
+        chat.page.evaluate(mount, config)
+        expect(chat.field).to_be_visible()
+        chat.page.evaluate("chat.destroy()")
+        expect(chat.host).to_have_count(0)
+    with pytest.raises(Exception, match=re.escape("mount(): data-api-key is missing or wrong.")):
+        chat.page.evaluate(mount, config | {"apiKey": ""})
+    chat.page.evaluate("document.getElementById('app').remove()")
+    with pytest.raises(Exception, match=re.escape("mount(): data-target is missing or wrong.")):
+        chat.page.evaluate(mount, config)
+
+
+@pytest.mark.parametrize("framework", ["react", "vue"])
+def test_the_readmes_component_puts_the_widget_on_a_page_and_takes_it_away(
+    context: BrowserContext, host_pages: HostPages, provider: Provider, shop: RunningService, framework: str
+) -> None:
+    """In React's strict mode, which mounts everything twice."""
+    command = ["node", "test/example.mjs", framework]
+    application = subprocess.run(command, cwd=WIDGET, stdout=subprocess.PIPE, check=True, text=True).stdout
+    chat = Chat(context.new_page(), shop.widget_id)
+    chat.page.goto(host_pages.add())
+    chat.page.add_script_tag(content=application)
+    config = {"apiUrl": shop.url, "apiKey": shop.api_key, "widgetId": shop.widget_id, "title": framework}
+    for _ in range(2):
+        chat.page.evaluate("(config) => { window.end = App.start(config) }", config)
+        chat.open()
+        expect(chat.window).to_have_accessible_name(framework)
+        expect(chat.host).to_have_count(1)
+        chat.button("Close chat").click()
+        expect(chat.bubble).to_be_focused()
+        chat.page.evaluate("end()")
+        expect(chat.host).to_have_count(0)
+    chat.page.evaluate("(config) => { App.start(config)() }", config)
+    chat.page.evaluate("(config) => import(`${config.apiUrl}/widget.mjs`)", config)
+    expect(chat.host).to_have_count(0)
+    assert [line for line in chat.console if not line.startswith("info")] == []
+
+
+def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Visit) -> None:
+    chat = visit(body='<button onclick="A4ChatWidget.open()">Ask us</button>')
+    expect(chat.bubble).to_be_visible()
+    chat.page.get_by_role("button", name="Ask us").click()
+    expect(chat.field).to_be_focused()
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["before the window is there", "once it is"])
+def test_calls_one_after_the_other_are_performed_as_they_were_made(
+    visit: Visit, provider: Provider, loaded: bool
+) -> None:
+    chat = visit()
+    expect(chat.bubble).to_be_visible()
+    if loaded:
+        chat.open()
+        chat.button("Close chat").click()
+        expect(chat.window).to_be_hidden()
+    chat.page.evaluate(
+        """() => {
+            window.heard = [];
+            for (const name of ['open', 'close']) A4ChatWidget.on(name, () => heard.push(name));
+        }"""
+    )
+    chat.page.evaluate("A4ChatWidget.open(); A4ChatWidget.close()")
+    chat.page.wait_for_function("() => heard.join() === 'open,close'")
+    expect(chat.window).to_be_hidden()
+    chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle(); A4ChatWidget.toggle()")
+    chat.page.wait_for_function("() => heard.length === 3")
+    chat.page.evaluate("A4ChatWidget.toggle(); A4ChatWidget.toggle(); A4ChatWidget.close(); A4ChatWidget.open()")
+    provider.answer("Here.")
+    chat.ask("Where?")
+    expect(chat.answers).to_have_text("Here.")
+    expect(chat.window).to_be_visible()
+    assert chat.page.evaluate("heard") == ["open", "close", "open"]
+
+
+def test_an_answer_that_ends_just_as_the_bubble_is_pressed_does_not_keep_the_window_closed(
+    visit: Visit, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    answer.say("One.")
+    answer.end()
+    expect(chat.button("One.")).to_be_visible()
+    # Both in one task: the page around has not shown the window yet.
+    chat.frame.evaluate(
+        """() => {
+            const widget = document.querySelector('ai-chat-widget');
+            widget.bubble.button.click();
+            const unread = { detail: { count: 2, preview: 'Two.', label: '2' } };
+            widget.shadowRoot.querySelector('chat-window').dispatchEvent(new CustomEvent('window-unread', unread));
+        }"""
+    )
+    expect(chat.window).to_be_visible()
+    chat.until_still()
+    expect(chat.field).to_be_focused()
+
+
+def test_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop: RunningService, full: bool) -> None:
+    chat = visit()
+    chat.open()
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    cdp = chat.page.context.new_cdp_session(chat.page)
+    cdp.send("Performance.enable")
+    cdp.send("HeapProfiler.enable")
+
+    def counts() -> dict[str, float]:
+        cdp.send("HeapProfiler.collectGarbage")
+        metrics = {metric["name"]: metric["value"] for metric in cdp.send("Performance.getMetrics")["metrics"]}
+        return {name: metrics[name] for name in ("Nodes", "JSEventListeners", "Documents", "Frames")}
+
+    mount = """async ({ url, apiKey, widgetId, times }) => {
+        const { mount } = await import(url);
+        for (let time = 0; time < times; time += 1) {
+            const chat = mount({ apiKey, widgetId });
+            await new Promise((resolve) => chat.on('ready', resolve));
+            chat.destroy();
+        }
+    }"""
+    config = {"url": f"{shop.url}/widget.mjs", "apiKey": shop.api_key, "widgetId": shop.widget_id}
+    chat.page.evaluate(mount, config | {"times": 3})
+    before = counts()
+    chat.page.evaluate(mount, config | {"times": 100 if full else 20})
+    grown: dict[str, float] = {}
+    for _ in range(20):  # a frame that has gone is let go of a little later
+        grown = {name: count - before[name] for name, count in counts().items() if count > before[name]}
+        if not grown:
+            return
+        chat.page.evaluate("new Promise(requestAnimationFrame)")
+    assert grown == {}
+
+
+def test_a_button_of_the_page_opens_the_window_with_a_draft_and_has_the_focus_again(visit: Visit) -> None:
+    button = """<button onclick="A4ChatWidget.open({ draft: 'Which size?' })">Ask us</button>"""
+    chat = visit("data-launcher=none", body=button)
+    ask = chat.page.get_by_role("button", name="Ask us")
+    chat.page.wait_for_function("() => new Promise((resolve) => A4ChatWidget.on('ready', () => resolve(true)))")
+    expect(chat.host).to_be_hidden()
+    ask.press("Enter")
+    expect(chat.field).to_have_value("Which size?")
+    expect(chat.field).to_be_focused()
+    chat.field.press("Escape")
+    expect(chat.host).to_be_hidden()
+    expect(ask).to_be_focused()
+
+
+def test_a_chat_that_is_opened_from_a_modal_dialog_can_be_used_and_outlives_it(visit: Visit) -> None:
+    chat = visit(body="<dialog id=d><button onclick='A4ChatWidget.open()'>Ask us</button></dialog>")
+    expect(chat.bubble).to_be_visible()
+    chat.page.evaluate("document.getElementById('d').showModal()")
+    chat.page.get_by_role("button", name="Ask us").click()
+    chat.field.fill("Hello?")
+    chat.page.evaluate("document.getElementById('d').close()")
+    expect(chat.window).to_be_visible()
+    expect(chat.field).to_have_value("Hello?")

@@ -1,0 +1,91 @@
+"""A visit over several pages: the window and its answer go on."""
+
+import re
+
+from playwright.sync_api import expect
+
+from browser import Chat, HostPages, Provider, ProviderAnswer, Visit, fetch_the_window, script_tag
+from processes import RunningService
+
+pytest_plugins = ["visitor"]
+REDUCED_MOTION = "no-preference"
+
+
+def ask_and_begin_to_answer(chat: Chat, provider: Provider) -> ProviderAnswer:
+    answer = provider.answer()
+    chat.ask("Hello?")
+    answer.say("One ")
+    expect(chat.answers).to_have_text("One")
+    return answer
+
+
+def test_an_open_window_and_its_answer_go_on_on_the_next_page(
+    visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = ask_and_begin_to_answer(chat, provider)
+    chat.page.goto(host_pages.add(body=script_tag(shop)))
+    expect(chat.window).to_be_visible()
+    expect(chat.answers).to_have_text("One")
+    answer.say("two.")
+    answer.end()
+    expect(chat.answers).to_have_text("One two.")
+    expect(chat.window).to_contain_text("Ready to help")
+    expect(chat.field).not_to_be_focused()
+    assert len(provider.asked) == 1
+
+
+def test_on_a_phone_the_next_page_is_not_covered_and_a_badge_says_that_the_answer_is_there(
+    visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
+) -> None:
+    chat = visit("data-open")
+    chat.page.set_viewport_size({"width": 390, "height": 800})
+    expect(chat.window).to_be_visible()
+    answer = ask_and_begin_to_answer(chat, provider)
+    with chat.page.expect_request("**/api/v1/chat"):
+        chat.page.goto(host_pages.add(body=script_tag(shop, "data-open")))
+    answer.say("two.")
+    answer.end()
+    expect(chat.button("One two.")).to_be_visible()
+    expect(chat.button(re.compile(r"^Open chat \(1 "))).to_be_visible()
+    expect(chat.window).to_be_hidden()
+    assert len(provider.asked) == 1
+
+
+def test_an_answer_goes_on_behind_a_window_that_was_closed_on_the_page_before(
+    visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
+) -> None:
+    chat = visit()
+    chat.open()
+    answer = ask_and_begin_to_answer(chat, provider)
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_focused()
+    with chat.page.expect_request("**/api/v1/chat"):
+        chat.page.goto(host_pages.add(body=script_tag(shop, "data-open")))
+    answer.say("two.")
+    answer.end()
+    expect(chat.button("One two.")).to_be_visible()
+    expect(chat.window).to_be_hidden()
+    chat.page.goto(host_pages.add(body=script_tag(shop)))
+    expect(chat.bubble).to_be_visible()
+    fetch_the_window(chat)
+    expect(chat.window).to_have_count(0)
+    assert len(provider.asked) == 1
+
+
+def test_a_window_that_was_closed_stays_closed_during_the_visit_unless_the_page_opens_it(
+    visit: Visit, host_pages: HostPages, shop: RunningService
+) -> None:
+    chat = visit("data-open")
+    expect(chat.window).to_be_visible()
+    chat.until_still()
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_focused()
+    chat.page.goto(host_pages.add(body=script_tag(shop, "data-open")))
+    expect(chat.bubble).to_be_visible()
+    fetch_the_window(chat)
+    expect(chat.window).to_have_count(0)
+    queue = "<script>(window.A4ChatWidget ||= []).push(['open'])</script>"
+    chat.page.goto(host_pages.add(head=queue, body=script_tag(shop)))
+    expect(chat.window).to_be_visible()
