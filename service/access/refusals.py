@@ -80,7 +80,8 @@ class Ledger:
         """Write once a second until `closing` is set, and then what is left."""
         while not closing.is_set():
             try:
-                await asyncio.wait_for(closing.wait(), FLUSH_SECONDS)
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await closing.wait()
             except TimeoutError:
                 await self._flush_or_log(whole=False)
         await self._flush_or_log(whole=True)

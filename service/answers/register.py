@@ -241,7 +241,8 @@ class Answers:
             except Exception:
                 log.exception("answers under way are not kept")
             try:
-                await asyncio.wait_for(closing.wait(), pace.TICK_SECONDS)
+                async with asyncio.timeout(pace.TICK_SECONDS):
+                    await closing.wait()
             except TimeoutError:
                 continue
 

@@ -182,4 +182,5 @@ async def _sweep(service: Service, closing: asyncio.Event) -> None:
         except StoreError as error:
             log.warning("the purge failed", extra={"reason": str(error)})
         with suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), SWEEP_SECONDS)
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await closing.wait()

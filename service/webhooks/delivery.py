@@ -55,7 +55,8 @@ class Delivery:
                 log.exception("webhooks are not told yet")
                 seconds = POLL_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
         if self._attempts:
             _, left = await asyncio.wait(self._attempts.values(), timeout=PARTING_SECONDS)
             for attempt in left:  # another process has it when the lease is over

@@ -15,6 +15,7 @@ EVERYTHING: dict[str, Any] = {
     "color": "#1a6b54",
     "position": "bottom-left",
     "theme": "dark",
+    "launcher": "none",
     "locale": "pt-BR",
     "suggestions": ["Prices?"],
     "followUps": ["More?"] * 6,
