@@ -59,7 +59,7 @@ const days = () => Number(new FormData(scope).get('days'));
 
 // Figures
 
-const part = (some: number, all: number) => (all ? `${Math.round((some / all) * 100)} %` : '–');
+const part = (some: number, all: number) => (all ? `${Math.round((some / all) * 100)}%` : '–');
 const count = ({ outcomes }: Figures, group: Group) =>
   Object.entries(outcomes).reduce((sum, [outcome, times]) => sum + (groupOf(outcome) === group ? times : 0), 0);
 const tokens = (figures: Figures) => figures.prompt_tokens + figures.completion_tokens;
