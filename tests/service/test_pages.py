@@ -26,6 +26,13 @@ async def test_the_loader_can_be_loaded_by_any_page_and_is_packed(client: Client
     assert smallest.headers["vary"] == "Accept-Encoding"
 
 
+@pytest.mark.parametrize("path", ["/widget.js", "/docs", "/api/v1/health", "/api/v1/conversations", "/nowhere"])
+async def test_no_browser_guesses_what_a_response_is(client: Client, path: str) -> None:
+    response, _ = await client.request("GET", path)
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"]
+
+
 async def test_the_widgets_page_is_packed_too(client: Client) -> None:
     _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     packed, smaller = await client.request(
