@@ -57,7 +57,7 @@ def _measure(load: Load, target: Target, options: argparse.Namespace) -> int:
         "whole": "yes, every token" if measured.complete else "NO: tokens are missing",
         "CPU for a question, ms": f"{(flowing - begin) * 1000 / options.streams:.2f}",
         "CPU for a token, µs": f"{(end - flowing) * 1e6 / (options.streams * tokens):.1f}",
-        f"streams a core at {FULL:.0%}": f"{options.streams * FULL / share:.0f}",
+        f"streams per core at {FULL:.0%}": f"{options.streams * FULL / share:.0f}",
         "memory a stream, kB": f"{(measured.memory[1] - measured.memory[0]) / 1000 / options.streams:.0f}",
         "memory of the process before, MB": f"{measured.memory[0] / 1e6:.0f}",
     }

@@ -67,7 +67,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_the_readme_is_short_and_leads_to_every_page_by_its_title() -> None:
     assert len(README) <= 12_000
     titles = {page: re.match(r"# (.*)\n", text) for page, text in PAGES.items() if page != "README.md"}
-    table = "\n".join(cells[0] for cells in rows("README.md", "Where to read on"))
+    table = "\n".join(cells[0] for cells in rows("README.md", "Learn more"))
     assert {page: title and title[1] for page, title in titles.items()} == {
         page: title for title, page in re.findall(r"\[(.*)\]\((.*)\)", table)
     }

@@ -175,7 +175,7 @@ def _print(facts: dict[str, Any]) -> None:
     for name, value in lines.items():
         print(f"{name:<14} {value}")
     if facts["settings"]:
-        print("\nIt works with these settings, beside the key:\n")
+        print("\nIt works with these settings, in addition to the key:\n")
         print("\n".join(facts["settings"]))
 
 
