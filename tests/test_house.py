@@ -54,11 +54,11 @@ IMPORTS = {module: set(imports_of(path)) - {module, "service"} for module, path 
 HEIGHT = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_module_belongs_to_a_layer() -> None:
     assert {room_of(module) for module in MODULES} - {"service"} == HEIGHT.keys()
 
 
-def test_imports_run_downwards() -> None:
+def test_imports_point_downwards() -> None:
     upwards = {
         f"{module} imports {imported}"
         for module, all_imported in IMPORTS.items()
@@ -71,14 +71,14 @@ def test_imports_run_downwards() -> None:
     assert upwards == set()
 
 
-def test_no_import_goes_round() -> None:
+def test_there_are_no_import_cycles() -> None:
     try:
         TopologicalSorter(IMPORTS).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-def test_no_file_is_long() -> None:
+def test_no_file_is_too_long() -> None:
     written = [*MODULES.values(), *(path for room in ("tests", "bench") for path in (ROOT / room).rglob("*.py"))]
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in written}
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}

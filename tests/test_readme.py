@@ -51,7 +51,7 @@ def anchors(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", LINKED)
-def test_every_link_leads_somewhere(page: str) -> None:
+def test_every_link_has_a_target(page: str) -> None:
     prose = re.sub(r"^```.*?^```$", "", LINKED[page], flags=re.DOTALL | re.MULTILINE)
     for link in (first or second for first, second in LINK.findall(prose)):
         parts = urlsplit(link)
@@ -64,7 +64,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
             assert parts.fragment in anchors(target.relative_to(ROOT).as_posix()), link
 
 
-def test_the_readme_is_short_and_leads_to_every_page_by_its_title() -> None:
+def test_the_readme_is_short_and_links_to_every_page_by_its_title() -> None:
     assert len(README) <= 12_000
     titles = {page: re.match(r"# (.*)\n", text) for page, text in PAGES.items() if page != "README.md"}
     table = "\n".join(cells[0] for cells in rows("README.md", "Learn more"))
@@ -80,7 +80,7 @@ def manage_commands(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if manage_commands(page)])
-def test_the_operators_commands_work_as_they_stand(
+def test_the_documented_commands_work(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_the_operators_commands_work_as_they_stand(
         assert manage.main(command) == 0, (command, capsys.readouterr().err)
 
 
-def test_the_request_shown_gets_the_events_shown(tmp_path: Path) -> None:
+def test_the_documented_request_gets_the_documented_events(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         skip_unless_required("curl is not installed")
     (command,) = (block for block in code_blocks("docs/api.md", "sh") if block.startswith("curl "))
@@ -107,7 +107,7 @@ def test_the_request_shown_gets_the_events_shown(tmp_path: Path) -> None:
     assert {name: data.keys() for name, data in received.items()} == {name: data.keys() for name, data in shown.items()}
 
 
-def test_the_example_of_integration_tests_passes_as_it_stands(tmp_path: Path) -> None:
+def test_the_example_integration_tests_pass(tmp_path: Path) -> None:
     """In a folder of another team's, with warnings as errors."""
     examples = [block.partition("\n") for block in code_blocks("docs/testing.md", "python")]
     assert [first for first, _, _ in examples] == ["# conftest.py", "# test_shop.py"]
@@ -120,7 +120,7 @@ def test_the_example_of_integration_tests_passes_as_it_stands(tmp_path: Path) ->
     assert f"{examples[1][2].count('def test_')} passed" in done.stdout
 
 
-def test_the_backend_example_signs_tokens_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backend_examples_tokens_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = code_blocks("docs/security.md", "python")
     monkeypatch.setenv("MY_SITE_SECRET", SECRET)
     names: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def test_the_backend_example_signs_tokens_that_are_accepted(monkeypatch: pytest.
     assert verify(token, cast(Tenant, tenant), set()) == Identity("7", {"name": "Zoë", "plan": "large"})
 
 
-def test_the_container_with_a_read_only_root_lets_sqlite_sort_on_its_volume() -> None:
+def test_a_read_only_container_lets_sqlite_sort_on_its_volume() -> None:
     """Without a writable directory, SQLite refuses to sum up some ten thousand rows of usage."""
     assert "--read-only" in README
     image = (ROOT / "Dockerfile").read_text()
@@ -156,7 +156,7 @@ def test_every_setting_is_in_the_docs_with_its_default() -> None:
     assert settings_shown("README.md", "The settings you need first").items() <= expected.items()
 
 
-def test_the_limits_in_the_docs_are_those_of_a_new_tenant(
+def test_the_documented_limits_are_those_of_a_new_tenant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -175,7 +175,7 @@ def test_every_error_is_in_the_docs_with_its_status() -> None:
     assert shown == codes
 
 
-def test_every_room_of_the_house_is_in_the_docs() -> None:
+def test_every_folder_is_in_the_docs() -> None:
     page = PAGES["docs/architecture.md"]
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     folders = {name.partition("/")[0] for name in tracked if "/" in name and not name.startswith((".", "-"))}
@@ -183,7 +183,7 @@ def test_every_room_of_the_house_is_in_the_docs() -> None:
     assert [folder for folder in sorted(folders | rooms) if f"{folder}/" not in page] == []
 
 
-def test_examples_in_the_docs_can_be_read() -> None:
+def test_examples_in_the_docs_can_be_parsed() -> None:
     for page in PAGES:
         for example in code_blocks(page, "python"):
             ast.parse(example)

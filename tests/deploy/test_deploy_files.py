@@ -29,14 +29,14 @@ def seconds(text: str) -> float:
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
-def test_kubernetes_takes_every_manifest(version: str) -> None:
+def test_kubernetes_accepts_every_manifest(version: str) -> None:
     """By the schemas that Kubernetes publishes. Strict: an unknown field is a fault, too."""
     command = [str(Path(sys.executable).parent / "kubernetes-validate"), "--strict", "-k", version]
     done = subprocess.run([*command, str(DEPLOY / "kubernetes.yaml")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         skip_unless_required("systemd-analyze is not installed")
@@ -56,11 +56,11 @@ def settings_of_the_files() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "file"), list(settings_of_the_files()))
-def test_a_variable_is_a_setting(name: str, file: str) -> None:
+def test_every_variable_is_a_setting(name: str, file: str) -> None:
     assert name in OF_PYTHON or name.removesuffix("_FILE").lower() in DEFAULTS, file
 
 
-def test_each_has_more_time_to_stop_than_answers_have_to_end() -> None:
+def test_every_file_allows_more_time_to_stop_than_answers_have_to_finish() -> None:
     needed = DEFAULTS["drain_seconds"].default + DEFAULTS["shutdown_delay"].default
     assert seconds(COMPOSE["x-chat"]["stop_grace_period"]) > needed
     unit = (DEPLOY / "chat.service").read_text()
@@ -69,7 +69,7 @@ def test_each_has_more_time_to_stop_than_answers_have_to_end() -> None:
     assert pod["terminationGracePeriodSeconds"] > float(config["DRAIN_SECONDS"]) + float(config["SHUTDOWN_DELAY"])
 
 
-def test_no_container_may_do_more_than_it_needs() -> None:
+def test_no_container_has_more_privileges_than_it_needs() -> None:
     compose: dict[str, Any] = COMPOSE["x-chat"]
     assert (compose["read_only"], compose["cap_drop"]) == (True, ["ALL"])
     assert compose["security_opt"] == ["no-new-privileges:true"]
@@ -80,7 +80,7 @@ def test_no_container_may_do_more_than_it_needs() -> None:
     assert allowed["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_replicas_of_compose_are_those_that_nginx_asks() -> None:
+def test_composes_replicas_are_nginxs_upstreams() -> None:
     ports = {service["ports"][0].split(":")[1] for name, service in COMPOSE["services"].items() if "chat" in name}
     configuration = (DEPLOY / "nginx.conf").read_text()
     assert {port for port in ports if f"server 127.0.0.1:{port} max_fails=0;" in configuration} == ports
@@ -92,7 +92,7 @@ def test_the_images_label_names_this_release() -> None:
     assert labels["title"] == "chatbot"
 
 
-def test_the_image_is_not_built_where_its_tools_are_not(tmp_path: Path) -> None:
+def test_the_image_build_is_skipped_without_its_tools(tmp_path: Path) -> None:
     """A bare machine's checks are not held up by it."""
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or "")

@@ -98,7 +98,7 @@ async def _samples(client: Client) -> list[Any]:
             await asyncio.sleep(0.05)
 
 
-async def test_every_series_and_label_that_is_asked_for_is_told(told: list[Any]) -> None:
+async def test_every_queried_series_and_label_exists(told: list[Any]) -> None:
     """Each selector finds at least one series, its matchers included."""
     for title, expression in expressions():
         asked = asked_by(expression)
@@ -122,7 +122,7 @@ def _matches(value: str, matcher: Any) -> bool:
     return re.fullmatch(matcher.value, value) is not None
 
 
-def test_legends_and_texts_name_labels_that_the_expression_leaves() -> None:
+def test_legends_and_texts_use_only_labels_of_the_expression() -> None:
     for panel in PANELS:
         for target in panel["targets"]:
             kept = asked_by(target["expr"]).labels | OF_PROMETHEUS
@@ -132,7 +132,7 @@ def test_legends_and_texts_name_labels_that_the_expression_leaves() -> None:
         assert named <= asked_by(rule["expr"]).labels, rule["alert"]
 
 
-def test_there_is_an_alert_for_each_thing_that_goes_wrong_and_each_says_what_to_do() -> None:
+def test_there_is_an_alert_for_each_fault_that_says_what_to_do() -> None:
     assert [rule["alert"] for rule in RULES] == [
         "ChatNotReady",
         "ChatServerErrors",
@@ -146,7 +146,7 @@ def test_there_is_an_alert_for_each_thing_that_goes_wrong_and_each_says_what_to_
     assert all(rule["annotations"].keys() == {"summary", "action"} for rule in RULES)
 
 
-def test_panels_do_not_cover_each_other() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for place in (panel["gridPos"] for panel in DASHBOARD["panels"]):
         cells = {

@@ -158,7 +158,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_words_arrive_while_the_answer_goes_on_and_whoever_leaves_ends_it(proxy: Proxy) -> None:
+def test_words_arrive_during_the_answer_and_leaving_ends_it(proxy: Proxy) -> None:
     with proxy.visitor() as client:
         with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -178,12 +178,14 @@ def test_words_arrive_while_the_answer_goes_on_and_whoever_leaves_ends_it(proxy:
         ("https://evil.test", (403, "origin_not_allowed")),
     ],
 )
-def test_a_page_may_ask_if_the_tenant_lists_its_origin(proxy: Proxy, origin: str, expected: tuple[int, str]) -> None:
+def test_a_page_may_call_the_api_if_the_tenant_lists_its_origin(
+    proxy: Proxy, origin: str, expected: tuple[int, str]
+) -> None:
     with proxy.visitor(origin=origin) as client:
         assert proxy.ask(client) == expected
 
 
-def test_the_widgets_page_may_ask_from_the_public_origin_with_its_proof(proxy: Proxy) -> None:
+def test_the_widgets_page_may_call_the_api_from_the_public_origin_with_its_proof(proxy: Proxy) -> None:
     with proxy.visitor(origin=proxy.origin) as client:
         page = client.get(f"/widget.html?id={proxy.service.widget_id}")
         proof = {"X-Widget-Proof": page.headers["x-widget-proof"]}
@@ -192,7 +194,7 @@ def test_the_widgets_page_may_ask_from_the_public_origin_with_its_proof(proxy: P
         assert proxy.ask(client, proof | {"Origin": "http://" + NAME}) == (403, "origin_not_allowed")
 
 
-def test_each_visitor_has_a_limit_of_his_own_and_cannot_pass_for_another(proxy: Proxy) -> None:
+def test_each_visitor_has_their_own_limit_and_cannot_impersonate_another(proxy: Proxy) -> None:
     proxy.service.manage("tenant", "set", "shop", "--visitor-rate-per-minute", "1")
     try:
         with proxy.visitor("127.0.0.2") as one, proxy.visitor("127.0.0.3") as other:
@@ -204,7 +206,7 @@ def test_each_visitor_has_a_limit_of_his_own_and_cannot_pass_for_another(proxy: 
         proxy.service.manage("tenant", "set", "shop", "--visitor-rate-per-minute", "0")
 
 
-def test_a_body_over_the_limit_is_refused_by_the_service_in_its_own_words_and_a_much_larger_one_by_the_proxy(
+def test_the_service_refuses_a_body_over_the_limit_and_the_proxy_a_much_larger_one(
     proxy: Proxy,
 ) -> None:
     headers = {"Content-Type": "application/json"}
@@ -227,7 +229,7 @@ def test_metrics_are_not_public_even_with_the_token(proxy: Proxy) -> None:
             assert client.get(path, headers=token).status_code == 404
 
 
-def test_a_request_has_one_id_in_both_logs_which_the_visitor_does_not_choose(proxy: Proxy) -> None:
+def test_a_request_has_one_id_in_both_logs_that_the_visitor_cannot_choose(proxy: Proxy) -> None:
     with proxy.visitor() as client:
         response = client.get("/api/v1/health", headers={"X-Request-ID": "chosen-by-the-visitor"})
     request_id = response.headers["x-request-id"]
@@ -238,7 +240,7 @@ def test_a_request_has_one_id_in_both_logs_which_the_visitor_does_not_choose(pro
         time.sleep(0.01)
 
 
-def test_assets_come_packed_and_are_kept(proxy: Proxy) -> None:
+def test_assets_are_compressed_and_cached(proxy: Proxy) -> None:
     with proxy.visitor() as client:
         packed = client.get("/widget.js", headers={"Accept-Encoding": "gzip"})
         plain = client.get("/widget.js", headers={"Accept-Encoding": "identity"})
@@ -249,7 +251,7 @@ def test_assets_come_packed_and_are_kept(proxy: Proxy) -> None:
     assert kept.status_code == 304
 
 
-def test_browsers_are_offered_http_2(proxy: Proxy) -> None:
+def test_http_2_is_offered_to_browsers(proxy: Proxy) -> None:
     trust = ssl.create_default_context(cafile=proxy.certificate)
     trust.set_alpn_protocols(["h2", "http/1.1"])
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
@@ -257,7 +259,7 @@ def test_browsers_are_offered_http_2(proxy: Proxy) -> None:
             assert secured.selected_alpn_protocol() == "h2"
 
 
-def test_a_browser_that_comes_over_http_is_sent_to_https_and_stays_there(proxy: Proxy) -> None:
+def test_http_redirects_to_https_with_hsts(proxy: Proxy) -> None:
     plain = httpx.get(f"http://127.0.0.1:{proxy.plain_port}/widget.html?id=x", headers={"Host": NAME})
     assert (plain.status_code, plain.headers["location"]) == (301, f"https://{NAME}/widget.html?id=x")
     with proxy.visitor() as client:
@@ -266,7 +268,7 @@ def test_a_browser_that_comes_over_http_is_sent_to_https_and_stays_there(proxy: 
     assert response.headers.get("server", "nginx") == "nginx"  # no version
 
 
-def test_whom_the_proxy_refuses_is_told_in_the_form_of_the_service(proxy: Proxy) -> None:
+def test_the_proxys_own_refusals_look_like_the_services(proxy: Proxy) -> None:
     with proxy.visitor() as client, ExitStack() as open_answers:
         for _ in range(MOST_CONNECTIONS):
             open_answers.enter_context(client.stream("POST", "/api/v1/chat", json={"message": "Hi"}))
@@ -278,7 +280,7 @@ def test_whom_the_proxy_refuses_is_told_in_the_form_of_the_service(proxy: Proxy)
     assert proxy.upstream.wait_until_open(0)
 
 
-def test_replicas_that_restart_one_after_the_other_refuse_no_question(nginx: str, tmp_path: Path) -> None:
+def test_a_rolling_restart_refuses_no_question(nginx: str, tmp_path: Path) -> None:
     ports = [str(free_port()) for _ in range(2)]
     with local_upstream() as upstream, ExitStack() as first, ExitStack() as second:
         settings = {"OPENAI_BASE_URL": upstream.url("quick"), "PORT": ports[0], "SHUTDOWN_DELAY": "0.5"}
@@ -333,7 +335,7 @@ def test_the_excerpt_in_the_docs_is_in_the_file() -> None:
     assert {line.strip() for line in shown[1].splitlines()} <= lines
 
 
-def test_the_doctor_sees_the_file_as_a_browser_does(proxy: Proxy) -> None:
+def test_the_doctor_finds_nothing_wrong_behind_this_file(proxy: Proxy) -> None:
     """All is well behind it, but for what the test has made: a certificate for a day, and another name."""
     url = f"https://127.0.0.1:{proxy.port}"
     command = [MANAGE, "doctor", "--no-provider", "--json", "--url", url]

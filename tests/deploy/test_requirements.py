@@ -5,7 +5,7 @@ import re
 from preloaded import ROOT
 
 
-def test_the_image_installs_exactly_what_requirements_txt_names_and_checks_its_hashes() -> None:
+def test_the_image_installs_exactly_the_requirements_with_hashes() -> None:
     pins = re.findall(r"^[^#\s].*$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     locked = re.findall(
         r"^(\S+==\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\\n|\n))+)",

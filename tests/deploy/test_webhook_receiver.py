@@ -49,7 +49,7 @@ def example(language: str) -> str:
     return str(block)
 
 
-def test_the_python_example_takes_what_is_signed() -> None:
+def test_the_python_example_accepts_only_signed_messages() -> None:
     names: dict[str, Any] = {}
     exec(example("python"), names)
     request, late = signed(), signed(ago=timedelta(minutes=10))
@@ -60,7 +60,7 @@ def test_the_python_example_takes_what_is_signed() -> None:
             names["receive"](SECRET, dict(headers), body)
 
 
-def test_the_node_example_takes_what_is_signed(tmp_path: Path) -> None:
+def test_the_node_example_accepts_only_signed_messages(tmp_path: Path) -> None:
     if shutil.which("node") is None:
         skip_unless_required("node is not installed")
     (tmp_path / "receive.mjs").write_text(example("js"))
@@ -178,7 +178,7 @@ def send(url: str, request: httpx.Request, body: bytes | None = None) -> int:
     return httpx.post(url, headers=headers, content=body, timeout=60).status_code
 
 
-def test_the_receiver_passes_on_what_is_signed_once(receiver: str, inbox: Inbox) -> None:
+def test_the_receiver_passes_signed_messages_on_once(receiver: str, inbox: Inbox) -> None:
     request = signed()
     inbox.refuses = True
     assert send(receiver, request) == 502

@@ -39,7 +39,7 @@ def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None, full: 
     assert not play.failures, "; ".join([*play.failures, "measured:", *play.measured])
 
 
-def test_every_fault_of_the_list_is_played() -> None:
+def test_every_listed_fault_is_played() -> None:
     """No fault that the team was given is missing."""
     path = CASES / "faults.json"
     if not path.exists():

@@ -36,7 +36,9 @@ async def test_two_keys_in_one_request_are_refused(client: Client) -> None:
 
 
 @pytest.mark.each_database
-async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Client, upstream: respx.Route) -> None:
+async def test_a_revoked_or_expired_key_is_refused_from_the_next_request_on(
+    client: Client, upstream: respx.Route
+) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     store = client.state["service"].store
     await client.ask("Hi")
@@ -47,7 +49,7 @@ async def test_a_revoked_or_expired_key_fails_with_the_next_request(client: Clie
     assert (await client.refused(headers={"X-API-Key": expired}))[1]["code"] == "key_invalid"
 
 
-async def test_a_listed_origin_may_ask(client: Client, upstream: respx.Route) -> None:
+async def test_a_listed_origin_is_allowed(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await client.ask("Hi", headers={"Origin": ORIGIN})).text == "Hello"
 
@@ -72,16 +74,14 @@ async def test_another_origin_is_refused_without_cors_headers(
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin", ""])
-async def test_a_browsers_question_that_hides_its_origin_is_refused(
-    client: Client, upstream: respx.Route, site: str
-) -> None:
+async def test_a_browser_request_without_an_origin_is_refused(client: Client, upstream: respx.Route, site: str) -> None:
     status, problem, headers = await client.refused(headers={"Origin": None, "Sec-Fetch-Site": site})
     assert (status, problem["code"]) == (403, "origin_not_allowed")
     assert "access-control-allow-origin" not in headers
     assert not upstream.called
 
 
-async def test_a_public_key_without_an_origin_is_told_that_servers_need_a_secret_one(
+async def test_a_public_key_without_an_origin_is_refused_and_points_to_secret_keys(
     client: Client, upstream: respx.Route
 ) -> None:
     status, problem, headers = await client.refused(headers={"Origin": None})
@@ -93,7 +93,7 @@ async def test_a_public_key_without_an_origin_is_told_that_servers_need_a_secret
     assert not upstream.called
 
 
-async def test_one_level_of_names_is_allowed_where_the_list_says_so(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_wildcard_origin_allows_one_level_of_subdomains(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(tenant={"origins": ["https://*.shop.test"]}) as client:
         async with client.stream(
@@ -109,9 +109,7 @@ async def test_one_level_of_names_is_allowed_where_the_list_says_so(serve: Serve
             assert (await client.refused(headers={"Origin": wrong}))[0] == 403
 
 
-async def test_every_web_page_but_no_other_is_allowed_where_the_tenant_asked_for_it(
-    serve: Serve, upstream: respx.Route
-) -> None:
+async def test_any_origin_allows_every_web_page_and_nothing_else(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(tenant={"origins": ["*"]}) as client:
         async with client.stream(
@@ -147,7 +145,7 @@ BEFORE_THE_TENANT_IS_KNOWN: list[tuple[str, str, dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "options", "status"), BEFORE_THE_TENANT_IS_KNOWN)
-async def test_a_page_can_read_why_it_is_refused_though_nobody_knows_whose_it_is(
+async def test_a_page_can_read_a_refusal_even_if_its_tenant_is_unknown(
     client: Client, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
     """A browser shows a page without CORS headers no more than that something failed."""
@@ -160,7 +158,7 @@ async def test_a_page_can_read_why_it_is_refused_though_nobody_knows_whose_it_is
         assert (response.status, "access-control-allow-origin" in response.headers) == (status, False)
 
 
-async def test_what_anybody_may_ask_never_reads_every_tenant(client: Client) -> None:
+async def test_unauthenticated_requests_never_scan_all_tenants(client: Client) -> None:
     """Each statement names the rows that it looks for, so what it costs does not grow with the number of tenants."""
     statements: list[str] = []
 
@@ -180,7 +178,7 @@ async def test_what_anybody_may_ask_never_reads_every_tenant(client: Client) -> 
     assert [statement for statement in about_origins if "WHERE" not in statement] == []
 
 
-async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_the_origins(
+async def test_origins_are_looked_up_only_for_refusals_without_a_known_tenant(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -202,7 +200,7 @@ async def test_only_what_is_refused_before_the_tenant_is_known_costs_a_look_at_t
     assert (status, "access-control-allow-origin" in headers) == (401, False)
 
 
-async def test_a_reason_in_the_log_is_no_longer_than_a_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_logged_reason_fits_on_one_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="chatbot")
     headers = {"Host": "h" * 60_000, "Origin": "https://" + "h" * 60_000}
     assert (await client.refused(headers=headers))[1]["code"] == "origin_not_allowed"
@@ -211,7 +209,9 @@ async def test_a_reason_in_the_log_is_no_longer_than_a_line(client: Client, capl
     assert len(reason) == 255
 
 
-async def test_a_server_of_node_which_sends_a_fetch_mode_is_no_browser(client: Client, upstream: respx.Route) -> None:
+async def test_a_node_server_that_sends_a_fetch_mode_is_not_taken_for_a_browser(
+    client: Client, upstream: respx.Route
+) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     _, secret = await client.state["service"].store.add_key("shop", secret=True)
     headers = {"X-API-Key": secret, "Origin": None, "Sec-Fetch-Mode": "cors"}
@@ -244,7 +244,7 @@ async def test_a_secret_key_is_for_servers_only(client: Client, upstream: respx.
         (b'{"message":"' + b"x" * 4001 + b'"}', 422, "validation_failed", "message"),
     ],
 )
-async def test_a_bad_body_is_told_what_is_wrong_with_it(
+async def test_an_invalid_body_gets_errors_that_name_its_fields(
     client: Client, upstream: respx.Route, body: bytes, status: int, code: str, field: str | None
 ) -> None:
     got, problem, _ = await client.refused(body=body)
@@ -254,18 +254,20 @@ async def test_a_bad_body_is_told_what_is_wrong_with_it(
 
 
 @pytest.mark.each_database
-async def test_the_longest_message_is_taken(client: Client, upstream: respx.Route) -> None:
+async def test_the_longest_allowed_message_is_accepted(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await client.ask("\U0001f30d" * 4000)).text == "Hello"
 
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}])
-async def test_only_plain_json_is_taken(client: Client, headers: dict[str, str]) -> None:
+async def test_only_plain_json_is_accepted(client: Client, headers: dict[str, str]) -> None:
     assert (await client.refused(headers=headers))[0] == 415
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(client: Client, declared: bool) -> None:
+async def test_a_body_over_the_limit_is_refused_with_or_without_a_content_length(
+    client: Client, declared: bool
+) -> None:
     length = {"Content-Length": "70000"} if declared else {}
     status, problem, _ = await client.refused(body=b"x" * 70_000, headers=length)
     assert (status, problem["code"]) == (413, "body_too_large")
@@ -279,7 +281,7 @@ async def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(client
         ("OPTIONS", "health", "GET, HEAD"),
     ],
 )
-async def test_a_wrong_method_is_told_all_right_ones(client: Client, method: str, path: str, allow: str) -> None:
+async def test_a_405_lists_all_allowed_methods(client: Client, method: str, path: str, allow: str) -> None:
     response, _ = await client.request(method, f"/api/v1/{path}")
     assert response.status == 405
     assert response.headers["allow"] == allow
@@ -292,14 +294,14 @@ async def test_an_unknown_path_is_not_found(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("hosts", [[], ["chat.test", "evil.test"], ["evil.test/<script>"]])
-async def test_a_missing_second_or_malformed_host_is_refused(client: Client, hosts: list[str]) -> None:
+async def test_a_missing_repeated_or_malformed_host_is_refused(client: Client, hosts: list[str]) -> None:
     response, _ = await client.request(
         "GET", "/api/v1/health", headers={"Host": None}, raw_headers=[("Host", host) for host in hosts]
     )
     assert response.status == 400
 
 
-async def test_a_visitor_who_asks_too_often_is_told_when_to_come_back(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_rate_limited_visitor_gets_a_retry_after(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(tenant={"visitor_rate_per_minute": 2}) as client:
         await client.ask("One")
@@ -310,14 +312,14 @@ async def test_a_visitor_who_asks_too_often_is_told_when_to_come_back(serve: Ser
     assert upstream.call_count == 2
 
 
-async def test_a_reader_who_comes_back_is_not_counted_again(serve: Serve, upstream: respx.Route) -> None:
+async def test_resuming_does_not_count_against_the_rate_limit(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     message_id = "5e1b2c5e-4a1c-4f0e-9f8e-0f3f6f7b8a9c"
     async with serve(tenant={"visitor_rate_per_minute": 1}) as client:
         assert [(await client.ask("One", message_id=message_id)).text for _ in range(3)] == ["Hello"] * 3
 
 
-async def test_a_tenant_has_a_rate_and_a_budget_of_its_own(serve: Serve, upstream: respx.Route) -> None:
+async def test_each_tenant_has_its_own_rate_limit_and_budget(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello", tokens=(60, 40))))
     async with serve(tenant={"rate_per_minute": 1}) as client:
         await client.ask("One")
@@ -328,7 +330,7 @@ async def test_a_tenant_has_a_rate_and_a_budget_of_its_own(serve: Serve, upstrea
     assert 0 < int(headers["retry-after"]) <= 86_400
 
 
-async def test_no_more_answers_begin_than_the_process_may_write(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_process_refuses_answers_beyond_max_streams(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(delta("Half"), asyncio.Event()))
     async with (
         serve(max_streams=1) as client,
@@ -339,9 +341,7 @@ async def test_no_more_answers_begin_than_the_process_may_write(serve: Serve, up
         assert (status, problem["code"], headers["retry-after"]) == (503, "overloaded", "2")
 
 
-async def test_a_burst_does_not_begin_more_answers_than_the_process_may_write(
-    serve: Serve, upstream: respx.Route
-) -> None:
+async def test_a_burst_of_questions_does_not_exceed_max_streams(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), asyncio.Event()))
 
     async def ask(client: Client) -> int:
@@ -353,7 +353,7 @@ async def test_a_burst_does_not_begin_more_answers_than_the_process_may_write(
     assert sorted(statuses) == [200] * 3 + [503] * 17
 
 
-async def test_a_tenant_whose_key_variable_is_not_set_gets_a_clear_refusal_and_no_turn(
+async def test_a_tenant_whose_key_variable_is_unset_gets_a_clear_error_and_no_turn(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(tenant={"openai_key_env": "NOT_SET"}) as client:

@@ -50,7 +50,7 @@ def succeed(service: RunningService, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_copy_made_while_the_service_runs_brings_back_what_was_there(tmp_path: Path) -> None:
+def test_a_backup_made_while_the_service_runs_can_be_restored(tmp_path: Path) -> None:
     with running_service(tmp_path / "live", ORIGIN) as service:
         before = ask(service)
         succeed(service, "backup", "copy.db")
@@ -68,7 +68,7 @@ def test_a_copy_made_while_the_service_runs_brings_back_what_was_there(tmp_path:
         assert conversation(again, later).status_code == 404
 
 
-def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+def test_an_existing_file_is_overwritten_only_with_replace(tmp_path: Path) -> None:
     with running_service(tmp_path, ORIGIN) as service:
         succeed(service, "backup", "copy.db")
         assert "exists already" in fail(tmp_path, "backup", "copy.db")
@@ -84,14 +84,14 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> 
         (None, "There is no database"),
     ],
 )
-def test_what_is_no_copy_is_not_restored(tmp_path: Path, content: bytes | None, problem: str) -> None:
+def test_a_file_that_is_not_a_backup_is_not_restored(tmp_path: Path, content: bytes | None, problem: str) -> None:
     if content is not None:
         (tmp_path / "copy.db").write_bytes(content)
     assert problem in fail(tmp_path, "restore", "copy.db", "--yes")
     assert not (tmp_path / "chatbot.db").exists()
 
 
-def test_a_copy_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
+def test_a_backup_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "copy.db") as copy:
         copy.execute("CREATE TABLE schema_version (version INTEGER)")
         copy.execute("INSERT INTO schema_version VALUES (999)")
@@ -99,7 +99,7 @@ def test_a_copy_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
     assert "has schema version 999; this release knows" in fail(tmp_path, "restore", "copy.db", "--yes")
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_database_is_not_created(tmp_path: Path) -> None:
     assert f"There is no database '{tmp_path / 'chatbot.db'}'" in fail(tmp_path, "backup", "copy.db")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "copy.db").touch()
@@ -107,7 +107,7 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
 
 
-def test_a_damaged_copy_is_not_restored(tmp_path: Path) -> None:
+def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
     with running_service(tmp_path, ORIGIN) as service:
         succeed(service, "backup", "copy.db")
     content = (tmp_path / "copy.db").read_bytes()
@@ -117,7 +117,7 @@ def test_a_damaged_copy_is_not_restored(tmp_path: Path) -> None:
     assert (tmp_path / "chatbot.db").read_bytes() == before
 
 
-def test_output_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+def test_an_output_error_is_reported_in_one_line(tmp_path: Path) -> None:
     with running_service(tmp_path, ORIGIN) as service, open("/dev/full", "wb") as full:
         command = [sys.executable, MANAGE, "backup", "copy.db"]
         done = subprocess.run(
@@ -128,7 +128,7 @@ def test_output_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> No
     assert (tmp_path / "copy.db").exists()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with running_service(tmp_path, ORIGIN):
         assert "No such file or directory: 'missing/copy.db" in fail(tmp_path, "backup", "missing/copy.db")
     assert not (tmp_path / "missing").exists()

@@ -20,7 +20,7 @@ def _every_question_is_answered(upstream: respx.Route) -> None:
 
 
 @pytest.mark.each_database
-async def test_every_refused_question_stands_in_the_books(serve: Serve) -> None:
+async def test_every_refused_question_is_in_the_ledger(serve: Serve) -> None:
     """With its key, visitor, origin and reason; those of nobody known are counted."""
     async with serve(tenant={"visitor_rate_per_minute": 1, "model": "small"}) as client:
         await client.ask("One")
@@ -46,7 +46,7 @@ async def test_every_refused_question_stands_in_the_books(serve: Serve) -> None:
 
 
 @pytest.mark.each_database
-async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
+async def test_a_flood_of_refusals_is_stored_in_few_rows(serve: Serve) -> None:
     """Three hundred refusals in a second: fifty rows, and one with the count of the others."""
     async with serve() as client:
         books, tenant = client.state["service"].ledger, await client.state["service"].store.get_tenant("shop")
@@ -59,7 +59,7 @@ async def test_a_flood_of_refusals_is_counted_in_few_rows(serve: Serve) -> None:
 
 
 @pytest.mark.each_database
-async def test_a_long_flood_of_refusals_is_counted_in_few_rows_too(
+async def test_a_long_flood_of_refusals_is_stored_in_few_rows_too(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten in rows of their own in an hour; the next hour has ten more."""
@@ -74,13 +74,13 @@ async def test_a_long_flood_of_refusals_is_counted_in_few_rows_too(
 
 
 @pytest.mark.parametrize("origin", ["null", "https://shop.test/" + "x" * 3000, "my name is Ann", "https://*.test"])
-async def test_an_origin_that_no_browser_writes_is_not_kept(client: Client, origin: str) -> None:
+async def test_an_origin_that_no_browser_sends_is_not_stored(client: Client, origin: str) -> None:
     await client.refused(headers={"Origin": origin})
     assert await client.usage("origin") == {None: 1}
 
 
 @pytest.mark.each_database
-async def test_refusals_wait_for_a_database_that_cannot_be_used(
+async def test_refusals_are_kept_until_the_database_is_available_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is lost, and nothing is written twice."""
@@ -99,7 +99,7 @@ async def test_refusals_wait_for_a_database_that_cannot_be_used(
 
 
 @pytest.mark.each_database
-async def test_books_that_are_written_twice_at_once_hold_each_refusal_once(client: Client) -> None:
+async def test_two_concurrent_flushes_store_each_refusal_once(client: Client) -> None:
     books = client.state["service"].ledger
     await client.refused(body=b"{")
     await asyncio.gather(books.flush(), books.flush())
@@ -107,7 +107,7 @@ async def test_books_that_are_written_twice_at_once_hold_each_refusal_once(clien
 
 
 @pytest.mark.each_database
-async def test_what_the_books_hold_is_written_when_the_service_stops(serve: Serve) -> None:
+async def test_pending_refusals_are_written_when_the_service_stops(serve: Serve) -> None:
     async with serve() as client:
         await client.refused(body=b"{")
         url = client.state["service"].settings.database_url

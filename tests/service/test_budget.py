@@ -25,7 +25,7 @@ def _every_question_is_answered(upstream: respx.Route) -> None:
 
 
 @pytest.mark.each_database
-async def test_fifty_at_once_at_the_edge_of_the_budget_overspend_it_by_one_at_most(
+async def test_fifty_concurrent_questions_overspend_the_budget_by_at_most_one_answer(
     serve: Serve, upstream: respx.Route
 ) -> None:
     """950 of 1,000 tokens are spent, each answer may take about 120: one begins, and 49 cost nothing."""
@@ -52,7 +52,7 @@ async def test_fifty_at_once_at_the_edge_of_the_budget_overspend_it_by_one_at_mo
 
 
 @pytest.mark.each_database
-async def test_a_budget_that_is_only_reserved_is_not_told_to_be_spent(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_budget_that_is_only_reserved_is_not_reported_as_exhausted(serve: Serve, upstream: respx.Route) -> None:
     """One answer under way has reserved it all; when it has ended, what it did not take is there again."""
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), go, *answer("whole")))
@@ -68,7 +68,7 @@ async def test_a_budget_that_is_only_reserved_is_not_told_to_be_spent(serve: Ser
 
 
 @pytest.mark.each_database
-async def test_a_spent_budget_tells_the_seconds_to_midnight_utc(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_exhausted_budget_reports_the_seconds_until_midnight_utc(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello", tokens=(60, 40))))
     async with serve(tenant={"tokens_per_day": 100}) as client:
         await client.ask("One")
@@ -96,7 +96,7 @@ def seconds_to_midnight() -> int:
         ([httpx.ReadError("broken")], estimate_tokens(["Be kind.", "Hi", ""]), (0, 0)),
     ],
 )
-async def test_the_budget_is_charged_the_providers_count_or_else_an_estimate(
+async def test_the_budget_is_charged_the_providers_count_or_an_estimate(
     serve: Serve, upstream: respx.Route, pieces: list[Any], charged: int, told: tuple[int, int]
 ) -> None:
     """What the provider did not count stays unknown in the books, but is not free."""
@@ -113,7 +113,7 @@ async def test_the_budget_is_charged_the_providers_count_or_else_an_estimate(
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("answered", [httpx.Response(401), httpx.Response(400), None])
-async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
+async def test_a_question_that_the_upstream_refuses_or_never_receives_costs_nothing(
     serve: Serve, upstream: respx.Route, answered: httpx.Response | None
 ) -> None:
     async def refuse(request: httpx.Request) -> httpx.Response:
@@ -135,7 +135,7 @@ async def test_what_the_upstream_refuses_or_never_heard_costs_nothing(
     ("second_try", "charged"),
     [(httpx.ReadError("broken"), estimate_tokens(["Be kind.", "Hi", ""])), (httpx.ConnectError("no"), 0)],
 )
-async def test_only_the_try_that_was_refused_is_free(
+async def test_only_the_refused_attempt_is_free(
     serve: Serve,
     upstream: respx.Route,
     monkeypatch: pytest.MonkeyPatch,

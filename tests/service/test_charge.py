@@ -40,7 +40,7 @@ ASKED = Size.of("question " * 20)
         (TokenCount(40, -1), "Hello", 0, False, 500),
     ],
 )
-def test_a_count_is_believed_where_it_can_be_true(
+def test_a_plausible_token_count_is_believed(
     count: TokenCount, text: str, cap: int, credible: bool, charged: int
 ) -> None:
     """Otherwise the estimate is charged, here of 500 tokens, or the count if it is the larger of two that can be."""
@@ -70,12 +70,12 @@ THOUGHT = "I think. "
         {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"arguments": THOUGHT}}]},
     ],
 )
-def test_what_is_not_shown_is_received_all_the_same(delta: dict[str, Any]) -> None:
+def test_hidden_parts_are_charged_too(delta: dict[str, Any]) -> None:
     parts = list(ChatDecoder().feed(data({"choices": [{"index": 0, "delta": delta}]})))
     assert parts == [Hidden(Size.of(THOUGHT))]
 
 
-def test_the_text_itself_is_not_counted_as_unseen() -> None:
+def test_visible_text_is_not_counted_as_hidden() -> None:
     decoder = ChatDecoder()
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     for content in ("Hello", parts):
@@ -93,7 +93,7 @@ def test_the_text_itself_is_not_counted_as_unseen() -> None:
         {"prompt_tokens": True, "completion_tokens": 10**30},
     ],
 )
-async def test_a_count_that_cannot_be_is_not_what_is_charged(
+async def test_an_impossible_token_count_is_not_charged(
     serve: Serve, upstream: respx.Route, usage: dict[str, Any]
 ) -> None:
     upstream.mock(
@@ -104,7 +104,7 @@ async def test_a_count_that_cannot_be_is_not_what_is_charged(
         assert await client.charged() == estimate_tokens(["Be kind.", "Hi", WORDS])
 
 
-async def test_a_total_with_thoughts_in_it_is_charged_and_the_parts_are_told_as_they_came(
+async def test_a_total_that_includes_thoughts_is_charged_and_the_parts_are_reported_as_received(
     client: Client, upstream: respx.Route
 ) -> None:
     usage = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 354}
@@ -117,7 +117,7 @@ async def test_a_total_with_thoughts_in_it_is_charged_and_the_parts_are_told_as_
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_a_stopped_answer_is_charged_its_thoughts(serve: Serve, upstream: respx.Route, name: str) -> None:
+async def test_a_stopped_answer_is_charged_for_its_thoughts(serve: Serve, upstream: respx.Route, name: str) -> None:
     thoughts = [data({"choices": [{"index": 0, "delta": {name: THOUGHT}}]})] * 1000
     upstream.mock(return_value=streamed(*thoughts, delta("Half"), asyncio.Event()))
     async with serve(system_prompt="Be kind.") as client:
@@ -132,7 +132,7 @@ async def test_a_stopped_answer_is_charged_its_thoughts(serve: Serve, upstream: 
         assert await client.charged() == expected
 
 
-async def test_an_answer_of_thoughts_alone_that_breaks_is_charged_for_them(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_interrupted_answer_of_thoughts_alone_is_charged_for_them(serve: Serve, upstream: respx.Route) -> None:
     thoughts = [data({"choices": [{"index": 0, "delta": {"reasoning_content": THOUGHT}}]})] * 100
     upstream.mock(return_value=streamed(*thoughts, *answer(tokens=None)))
     async with serve(system_prompt="Be kind.") as client:

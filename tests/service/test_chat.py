@@ -37,7 +37,7 @@ async def test_the_first_text_arrives_while_the_upstream_is_still_writing(
         assert [event.name async for event in events] == ["message", "done"]
 
 
-async def test_the_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
+async def test_the_stream_has_the_headers_that_stop_proxies_from_buffering(
     client: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -65,7 +65,7 @@ async def test_the_upstream_is_asked_for_a_stream_with_its_usage(serve: Serve, u
     assert request.headers["accept-encoding"] == "identity"
 
 
-async def test_a_second_question_knows_the_first(client: Client, upstream: respx.Route) -> None:
+async def test_a_second_question_includes_the_first_turn(client: Client, upstream: respx.Route) -> None:
     upstream.mock(side_effect=[streamed(*answer("Ada.")), streamed(*answer("1815."))])
     first = await client.ask("Who wrote the first program?")
     await client.ask("When was she born?", conversation_id=first.events[0].data["conversation_id"])
@@ -88,9 +88,7 @@ async def test_regenerate_replaces_the_last_answer(client: Client, upstream: res
 
 
 @pytest.mark.each_database
-async def test_regenerate_takes_no_answer_away_that_the_client_does_not_mean(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_regenerate_replaces_only_the_turn_that_the_client_names(client: Client, upstream: respx.Route) -> None:
     upstream.mock(side_effect=[streamed(*answer("One")), streamed(*answer("Two"))])
     start = (await client.ask("First?")).events[0].data
     of_this = {"conversation_id": start["conversation_id"]}
@@ -101,7 +99,7 @@ async def test_regenerate_takes_no_answer_away_that_the_client_does_not_mean(
     assert upstream.call_count == 2
 
 
-async def test_a_tenant_brings_its_own_model_prompt_and_key(
+async def test_a_tenants_own_model_prompt_and_key_are_used(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", "sk-of-the-shop")
@@ -116,7 +114,7 @@ async def test_a_tenant_brings_its_own_model_prompt_and_key(
 
 
 @pytest.mark.each_database
-async def test_the_same_message_id_asks_the_upstream_once_and_gives_the_same_answer(
+async def test_a_repeated_message_id_asks_the_upstream_once_and_returns_the_same_answer(
     client: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Only ", "once")))
@@ -129,7 +127,7 @@ async def test_the_same_message_id_asks_the_upstream_once_and_gives_the_same_ans
     assert second.events[0].data == first.events[0].data
 
 
-async def test_a_reader_that_comes_back_reads_on_from_its_last_event(client: Client, upstream: respx.Route) -> None:
+async def test_a_reader_resumes_after_its_last_event(client: Client, upstream: respx.Route) -> None:
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(delta("Once upon "), rest, *answer("a time")))
     message_id = str(uuid.uuid4())
@@ -146,7 +144,7 @@ async def test_a_reader_that_comes_back_reads_on_from_its_last_event(client: Cli
     assert upstream.call_count == 1
 
 
-async def test_a_reader_who_comes_back_to_a_deleted_answer_is_not_given_the_rest_of_another_one(
+async def test_resuming_a_deleted_answer_never_returns_the_rest_of_another_one(
     client: Client, upstream: respx.Route
 ) -> None:
     """The conversation was deleted on another device meanwhile: what was read is no beginning of a new answer."""
@@ -162,7 +160,7 @@ async def test_a_reader_who_comes_back_to_a_deleted_answer_is_not_given_the_rest
     assert (await client.ask("A story", message_id=message_id)).text == "There was a king"
 
 
-async def test_a_position_without_a_message_id_cuts_nothing_off(client: Client, upstream: respx.Route) -> None:
+async def test_a_last_event_id_without_a_message_id_is_ignored(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await client.ask("Hi", headers={"Last-Event-ID": "3"})).text == "Hello"
 
@@ -193,7 +191,7 @@ async def test_text_that_looks_like_events_stays_text(client: Client, upstream: 
         ([delta("Half"), b"data: {nonsense\n\n"], "invalid_answer"),
     ],
 )
-async def test_an_answer_that_breaks_keeps_its_text_and_ends_with_one_error(
+async def test_an_interrupted_answer_keeps_its_text_and_ends_with_one_error(
     client: Client, upstream: respx.Route, pieces: list[bytes | Exception], code: str
 ) -> None:
     upstream.mock(return_value=streamed(*pieces))
@@ -206,21 +204,19 @@ async def test_an_answer_that_breaks_keeps_its_text_and_ends_with_one_error(
 
 
 @pytest.mark.parametrize(("reason", "status"), [("length", "length"), ("content_filter", "filtered")])
-async def test_an_answer_that_is_not_complete_says_so(
-    client: Client, upstream: respx.Route, reason: str, status: str
-) -> None:
+async def test_an_incomplete_answer_says_so(client: Client, upstream: respx.Route, reason: str, status: str) -> None:
     upstream.mock(return_value=streamed(*answer("Half", finish_reason=reason, tokens=None)))
     assert (await client.ask("Hi")).last.data == {"status": status, "usage": None}
 
 
-async def test_an_answer_longer_than_the_bound_is_stopped(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_answer_beyond_max_answer_chars_is_stopped(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("1234567890", "x")))
     async with serve(max_answer_chars=10) as client:
         got = await client.ask("Hi")
     assert (got.text, got.last.data["code"]) == ("1234567890", "answer_too_long")
 
 
-async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_upstream_that_sends_no_text_in_time_is_a_timeout(serve: Serve, upstream: respx.Route) -> None:
     body = Body([delta("One"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
     async with serve(text_timeout=0.5) as client:
@@ -229,7 +225,7 @@ async def test_an_upstream_without_text_in_time_is_given_up(serve: Serve, upstre
     assert body.closed.is_set()
 
 
-async def test_a_model_that_thinks_for_long_is_waited_for(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_model_that_thinks_for_a_long_time_does_not_time_out(serve: Serve, upstream: respx.Route) -> None:
     """Its thoughts are not shown; that they come is enough."""
     thoughts_end = asyncio.Event()
     thought = data({"choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": "Hm."}}]})
@@ -240,7 +236,7 @@ async def test_a_model_that_thinks_for_long_is_waited_for(serve: Serve, upstream
     assert (got.text, got.last.data["status"]) == ("Yes", "complete")
 
 
-async def test_what_one_tenants_provider_sets_as_a_cookie_goes_to_nobody(client: Client, upstream: respx.Route) -> None:
+async def test_a_providers_cookies_are_never_sent(client: Client, upstream: respx.Route) -> None:
     cookie = {"Set-Cookie": "session=of-the-first; Path=/"}
     upstream.mock(side_effect=lambda request: streamed(*answer("Hi"), headers=cookie))
     await client.ask("Hi")
@@ -249,7 +245,7 @@ async def test_what_one_tenants_provider_sets_as_a_cookie_goes_to_nobody(client:
     assert [call.request.headers.get("cookie") for call in upstream.calls] == [None, None]
 
 
-async def test_comments_do_not_put_off_the_end_of_the_answers_time(serve: Serve, upstream: respx.Route) -> None:
+async def test_comments_do_not_extend_the_answer_timeout(serve: Serve, upstream: respx.Route) -> None:
     """Though the first text may take longer than the whole answer."""
     upstream.mock(return_value=streamed(b": ping\n\n", asyncio.Event()))
     async with serve(answer_timeout=2, first_text_timeout=600) as client, asyncio.timeout(30):
@@ -266,7 +262,7 @@ async def test_comments_do_not_put_off_the_end_of_the_answers_time(serve: Serve,
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-async def test_an_answer_that_was_packed_though_nobody_asked_for_that_is_unpacked(
+async def test_an_unrequested_compressed_response_is_decompressed(
     client: Client, upstream: respx.Route, members: list[bytes], size: int
 ) -> None:
     """gzip may have several members, one after the other (RFC 1952, section 2.2), and zeros that fill a block."""
@@ -278,16 +274,14 @@ async def test_an_answer_that_was_packed_though_nobody_asked_for_that_is_unpacke
 
 
 @pytest.mark.parametrize("broken", [b"no gzip", gzip.compress(delta("One")) + b"no gzip"])
-async def test_what_is_broken_in_a_packed_answer_is_an_error(
-    client: Client, upstream: respx.Route, broken: bytes
-) -> None:
+async def test_a_corrupt_compressed_response_is_an_error(client: Client, upstream: respx.Route, broken: bytes) -> None:
     upstream.mock(return_value=streamed(broken, headers={"Content-Encoding": "gzip"}))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
         assert b"invalid_answer" in await response.body()
 
 
 @pytest.mark.parametrize("header", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "9" * 5000, "soon", "-1"])
-async def test_a_time_to_wait_that_cannot_be_is_passed_over(
+async def test_an_impossible_retry_after_is_ignored(
     client: Client, upstream: respx.Route, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
@@ -297,7 +291,7 @@ async def test_a_time_to_wait_that_cannot_be_is_passed_over(
     assert 0 < int(headers.get("retry-after", "1")) <= 3600
 
 
-async def test_waiting_for_another_try_ends_with_the_answers_time(serve: Serve, upstream: respx.Route) -> None:
+async def test_waiting_for_a_retry_ends_with_the_answer_timeout(serve: Serve, upstream: respx.Route) -> None:
     """The refusal that came says to wait longer than there is time."""
     upstream.mock(return_value=httpx.Response(503, headers={"Retry-After": "3"}))
     async with serve(answer_timeout=2) as client:
@@ -305,7 +299,7 @@ async def test_waiting_for_another_try_ends_with_the_answers_time(serve: Serve, 
     assert upstream.call_count == 1
 
 
-async def test_an_answer_whose_time_is_over_when_it_is_connected_ends_then(
+async def test_an_answer_that_times_out_while_connecting_ends_once_connected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connecting is bounded by itself: who is cut off in it loses a place in the pool (httpcore issue 1093)."""
@@ -340,7 +334,7 @@ async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: re
     [(streamed(*answer("At last")), "done"), (httpx.Response(401), "error"), (httpx.ReadTimeout("slow"), "error")],
     ids=["an answer", "a refusal", "none"],
 )
-async def test_the_stream_begins_while_the_upstream_still_thinks_about_its_status(
+async def test_the_stream_begins_before_a_slow_upstream_has_sent_its_status(
     serve: Serve, upstream: respx.Route, decision: httpx.Response | Exception, last: str
 ) -> None:
     """Proxies cut off what says nothing for long, so there are pings before a provider's decision, too."""
@@ -368,7 +362,7 @@ async def test_the_stream_begins_while_the_upstream_still_thinks_about_its_statu
 
 
 @pytest.mark.each_database
-async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream: respx.Route) -> None:
+async def test_stopping_an_answer_keeps_its_text(client: Client, upstream: respx.Route) -> None:
     body = Body([delta("Half"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
@@ -384,7 +378,7 @@ async def test_stop_ends_the_answer_and_keeps_its_text(client: Client, upstream:
 
 
 @pytest.mark.each_database
-async def test_a_conversation_can_be_read_rated_and_forgotten(client: Client, upstream: respx.Route) -> None:
+async def test_a_conversation_can_be_read_rated_and_deleted(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     start = (await client.ask("Hi")).events[0].data
     rated, _ = await client.request(
@@ -412,7 +406,7 @@ async def test_a_conversation_can_be_read_rated_and_forgotten(client: Client, up
     ],
 )
 @pytest.mark.parametrize("identifier", ["6f1b1f0e-5a52-4a63-9f0a-000000000000", "not-a-uuid"])
-async def test_what_does_not_exist_is_not_found(client: Client, method: str, path: str, identifier: str) -> None:
+async def test_an_unknown_id_is_not_found(client: Client, method: str, path: str, identifier: str) -> None:
     response, body = await client.request(method, "/api/v1/" + path.format(id=identifier), json_body={"rating": "up"})
     assert (response.status, json.loads(body)["status"]) == (404, 404)
 

@@ -138,7 +138,7 @@ def flood(connection: socket.socket, data: bytes, most: int) -> int:
     ],
     ids=["no host", "health", "a body", "chunks", "preflights", "line breaks"],
 )
-def test_requests_sent_ahead_on_a_connection_that_is_never_read_take_no_memory(
+def test_pipelined_requests_on_a_connection_that_is_never_read_take_no_memory(
     patient: RunningService, request_sent: bytes
 ) -> None:
     assert is_alive(patient)
@@ -150,7 +150,7 @@ def test_requests_sent_ahead_on_a_connection_that_is_never_read_take_no_memory(
         assert memory(patient) - before < 8 * MIB
 
 
-def test_requests_sent_ahead_are_all_answered_in_their_order(patient: RunningService) -> None:
+def test_pipelined_requests_are_all_answered_in_order(patient: RunningService) -> None:
     """Also those whose bodies are as long as a piece that is parsed at once, or longer."""
     bodies = [b"", b"a", b"a" * connections.PIECE_BYTES, b"GET /x HTTP/1.1\r\n\r\n" * 2000]
     paths = [(b"/api/v1/health", 200), (b"/x", 404), (b"/api/v1/ready", 200), (b"/metrics", 401)] * 50
@@ -166,7 +166,7 @@ def test_requests_sent_ahead_are_all_answered_in_their_order(patient: RunningSer
     assert statuses(received) == [status for _, status in paths]
 
 
-def test_an_answer_ends_with_its_connection_though_a_request_was_sent_ahead_on_it(tmp_path: Path) -> None:
+def test_an_answer_ends_with_its_connection_even_if_a_request_is_pipelined_behind_it(tmp_path: Path) -> None:
     with (
         local_upstream() as upstream,
         running_service(
@@ -181,7 +181,7 @@ def test_an_answer_ends_with_its_connection_though_a_request_was_sent_ahead_on_i
 @pytest.mark.parametrize("offer", [b"h2c", b"websocket", b"HTTP/3.0, h2c"])
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("in_pieces", [False, True])
-def test_an_offer_of_another_protocol_is_answered_as_http_1_with_its_body(
+def test_an_upgrade_offer_is_answered_over_http_1_with_its_body(
     patient: RunningService, key: bytes, offer: bytes, chunked: bool, in_pieces: bool
 ) -> None:
     offered = (
@@ -203,14 +203,14 @@ def test_a_tunnel_is_refused(patient: RunningService) -> None:
         assert statuses(read_all(connection)) == [400]
 
 
-def test_a_malformed_request_is_answered_with_a_problem_and_not_within_another_answer(patient: RunningService) -> None:
+def test_a_malformed_request_gets_a_problem_and_never_inside_another_response(patient: RunningService) -> None:
     with connect(patient, HEALTH + b"\0\0\0") as connection:
         received = read_all(connection)
     assert statuses(received) == [200, 400]
     assert json.loads(received.rpartition(b"\r\n\r\n")[2])["code"] == "bad_request"
 
 
-def test_a_body_that_nobody_reads_is_read_away_up_to_a_bound(patient: RunningService) -> None:
+def test_an_unread_body_is_drained_up_to_a_limit(patient: RunningService) -> None:
     """The connection can be used again, and no body is so long that it goes on for ever."""
     size = connections.MAX_UNREAD_BYTES // 2
     with connect(patient, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size) as connection:
@@ -246,7 +246,7 @@ def test_a_body_that_nobody_reads_is_read_away_up_to_a_bound(patient: RunningSer
         "a request", "a request and a line break", "a request and part of a line", "a request and part of a head",
     ],
 )  # fmt: skip
-def test_a_connection_without_a_whole_request_is_closed_at_its_deadline(
+def test_a_connection_without_a_complete_request_is_closed_at_its_deadline(
     hurried: RunningService, sent: bytes, answered: list[int]
 ) -> None:
     with connect(hurried, sent) as connection:
@@ -254,7 +254,7 @@ def test_a_connection_without_a_whole_request_is_closed_at_its_deadline(
     assert statuses(received) == answered
 
 
-def test_a_head_that_comes_byte_by_byte_meets_its_deadline_all_the_same(hurried: RunningService) -> None:
+def test_headers_that_trickle_in_do_not_extend_the_deadline(hurried: RunningService) -> None:
     with connect(hurried) as connection:
         connection.settimeout(0.05)
         received = b""
@@ -270,7 +270,7 @@ def test_a_head_that_comes_byte_by_byte_meets_its_deadline_all_the_same(hurried:
     assert received == b""
 
 
-def test_a_body_that_does_not_come_is_waited_for_until_its_deadline(hurried: RunningService) -> None:
+def test_a_missing_body_times_out(hurried: RunningService) -> None:
     with connect(hurried, question(secret_key(hurried))[:-1]) as connection:
         received = read_all(connection)
     assert statuses(received) == [408]
@@ -279,7 +279,7 @@ def test_a_body_that_does_not_come_is_waited_for_until_its_deadline(hurried: Run
     assert json.loads(body)["code"] == "request_timeout"
 
 
-def test_a_request_in_many_pieces_is_answered(patient: RunningService, key: bytes) -> None:
+def test_a_request_in_many_pieces_gets_a_response(patient: RunningService, key: bytes) -> None:
     with connect(patient) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in question(key):
@@ -309,7 +309,7 @@ def few_files(directory: Path, count: int, **settings: str) -> Iterator[RunningS
         yield service
 
 
-def test_the_limit_of_open_files_is_raised_at_the_start(tmp_path: Path) -> None:
+def test_the_open_file_limit_is_raised_at_startup(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     command = ["sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", sys.executable, str(ROOT / "chatbot.py")]
     with running_service(tmp_path, command=command) as service:
@@ -317,7 +317,7 @@ def test_the_limit_of_open_files_is_raised_at_the_start(tmp_path: Path) -> None:
         assert ("too few open files" in service.log()) is (hard < 2100)
 
 
-def test_connections_beyond_the_limit_are_refused_with_503_and_not_reset(tmp_path: Path) -> None:
+def test_connections_beyond_the_limit_get_503_instead_of_a_reset(tmp_path: Path) -> None:
     files, limit = 128, 32
     with ExitStack() as stack:
         upstream = stack.enter_context(local_upstream())
@@ -345,7 +345,7 @@ def test_connections_beyond_the_limit_are_refused_with_503_and_not_reset(tmp_pat
         assert "Traceback" not in service.log()
 
 
-def test_a_connection_without_a_request_makes_room_for_a_new_one(tmp_path: Path) -> None:
+def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path) -> None:
     with few_files(tmp_path, 128, HEAD_TIMEOUT="300") as service, ExitStack() as stack:
         silent = [stack.enter_context(connect(service)) for _ in range(40)]
         received: list[int] = []
@@ -355,7 +355,7 @@ def test_a_connection_without_a_request_makes_room_for_a_new_one(tmp_path: Path)
         assert statuses(read_all(silent[0])) == [503]
 
 
-def test_a_process_without_a_free_file_goes_on_when_there_is_one(patient: RunningService) -> None:
+def test_a_process_that_ran_out_of_files_recovers(patient: RunningService) -> None:
     pid = patient.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     open_files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
@@ -386,7 +386,7 @@ def test_a_request_id_counts_only_from_a_trusted_proxy(tmp_path: Path, proxies: 
 # Where it listens, and how it leaves
 
 
-def test_every_address_of_both_families_is_one_setting(tmp_path: Path) -> None:
+def test_one_setting_listens_on_all_addresses_of_both_families(tmp_path: Path) -> None:
     with running_service(tmp_path, HOST="::") as service:
         port = urlsplit(service.url).port
         for host in ("127.0.0.1", "::1"):
@@ -395,7 +395,7 @@ def test_every_address_of_both_families_is_one_setting(tmp_path: Path) -> None:
                 assert statuses(read_until(connection, lambda received: b'"ok"' in received)) == [200]
 
 
-def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:
+def test_an_address_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         environment = {"PORT": str(taken.getsockname()[1]), "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/a.db"}
         command = [sys.executable, str(ROOT / "chatbot.py")]
@@ -407,7 +407,7 @@ def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert re.fullmatch(r"chatbot: HOST, PORT: cannot listen on 127.0.0.1, port \d+: Address already in use", line)
 
 
-def test_the_port_stays_open_for_a_while_after_sigterm_and_not_after_ctrl_c(tmp_path: Path) -> None:
+def test_the_port_stays_open_after_sigterm_but_not_after_ctrl_c(tmp_path: Path) -> None:
     with running_service(tmp_path / "1", SHUTDOWN_DELAY="300") as service:
         service.process.send_signal(signal.SIGTERM)
         while statuses(response_to(service, HEALTH.replace(b"health", b"ready"))) != [503]:
@@ -425,7 +425,7 @@ def test_the_port_stays_open_for_a_while_after_sigterm_and_not_after_ctrl_c(tmp_
 # uvicorn
 
 
-async def test_what_is_used_of_uvicorn_beyond_its_interface_is_there() -> None:
+async def test_the_uvicorn_internals_that_are_used_exist() -> None:
     """`Connection` and `Server` override and read these. They may change with any release, so uvicorn is pinned."""
     protocol = HttpToolsProtocol(uvicorn.Config(create_app(), log_config=None), uvicorn.server.ServerState(), {})
     state = {"cycle", "pipeline", "parser", "headers", "scope", "flow", "server_state", "loop", "client"}

@@ -21,7 +21,7 @@ def status_of(ending: Finish | ServiceError) -> str:
 
 
 @pytest.mark.parametrize("case", load("sse_parser_cases.json", "cases"))
-def test_event_streams_decode_as_the_standard_says_whole_and_byte_by_byte(case: dict[str, Any]) -> None:
+def test_event_streams_decode_as_specified_whole_and_byte_by_byte(case: dict[str, Any]) -> None:
     body = base64.b64decode(case["input_b64"])
     for pieces in ([body], every_byte(body)):
         decoder = EventStreamDecoder()
@@ -30,7 +30,7 @@ def test_event_streams_decode_as_the_standard_says_whole_and_byte_by_byte(case: 
 
 
 @pytest.mark.parametrize("stream", load("streams_manifest.json", "streams"))
-def test_recorded_streams_give_their_text_and_an_honest_ending_split_anywhere(stream: dict[str, Any]) -> None:
+def test_recorded_streams_give_their_text_and_the_right_ending_however_they_are_split(stream: dict[str, Any]) -> None:
     body = body_of(stream)
     whole = decode([body])
     assert whole[0] in texts_of(stream)
@@ -67,7 +67,7 @@ def test_every_split_of_a_short_stream_in_two_gives_the_same_text() -> None:
         ),
     ],
 )
-def test_endings_are_told_apart(pieces: list[bytes], text: str, ending: Finish | type[ServiceError]) -> None:
+def test_endings_are_distinguished(pieces: list[bytes], text: str, ending: Finish | type[ServiceError]) -> None:
     got_text, got = decode(pieces)
     assert got_text == text
     assert got == ending if isinstance(ending, Finish) else type(got) is ending
@@ -78,7 +78,7 @@ def test_a_refusal_without_text_ends_as_filtered() -> None:
     assert decode([refusal, delta(finish_reason="stop"), DONE]) == ("", Finish("filtered"))
 
 
-def test_reasoning_and_other_choices_are_not_the_answer() -> None:
+def test_reasoning_and_other_choices_are_not_part_of_the_answer() -> None:
     chunk = {
         "choices": [
             {"index": 0, "delta": {"reasoning_content": "hm", "reasoning": "hm", "content": "Yes"}},
@@ -88,32 +88,32 @@ def test_reasoning_and_other_choices_are_not_the_answer() -> None:
     assert decode([data(chunk), delta(finish_reason="stop")])[0] == "Yes"
 
 
-def test_halves_of_a_surrogate_pair_are_joined_over_chunks_and_a_lone_one_is_replaced() -> None:
+def test_surrogate_pairs_are_joined_across_chunks_and_lone_surrogates_replaced() -> None:
     pieces = [
         b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b", b"\\ud83dc")
     ]
     assert decode([*pieces, delta(finish_reason="stop")])[0] == "a\U0001f600b\ufffdc"
 
 
-def test_a_line_beyond_the_bound_is_refused_before_it_is_held() -> None:
+def test_a_line_beyond_the_limit_is_refused_before_it_is_buffered() -> None:
     decoder = EventStreamDecoder(max_bytes=100)
     with pytest.raises(InvalidAnswer, match="longer than 100 bytes"):
         for _ in range(20):
             list(decoder.feed(b"data: " + b"x" * 10))
 
 
-def test_many_data_lines_of_one_event_are_bounded_too() -> None:
+def test_the_data_lines_of_one_event_are_limited_together() -> None:
     decoder = EventStreamDecoder(max_bytes=100)
     with pytest.raises(InvalidAnswer):
         list(decoder.feed(b"data:\n" * 101))
 
 
-def test_deeply_nested_json_is_an_error_and_no_crash() -> None:
+def test_deeply_nested_json_is_an_error_and_not_a_crash() -> None:
     assert isinstance(decode([b"data: " + b"[" * 100_000 + b"\n\n"])[1], InvalidAnswer)
 
 
 @pytest.mark.parametrize(("inner", "refused"), [(7, False), (8, True)])
-def test_json_may_be_nested_as_deep_as_the_bound_says(inner: int, refused: bool) -> None:
+def test_json_may_be_nested_up_to_the_limit(inner: int, refused: bool) -> None:
     decoder = ChatDecoder(max_json_depth=8)
     event = b'data: {"choices":[{"delta":{"content":"ok"}}],"extra":' + b"[" * inner + b"]" * inner + b"}\n\n"
     if refused:
@@ -123,7 +123,7 @@ def test_json_may_be_nested_as_deep_as_the_bound_says(inner: int, refused: bool)
         assert list(decoder.feed(event)) == ["ok"]
 
 
-def test_brackets_in_a_text_are_no_nesting() -> None:
+def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
     decoder = ChatDecoder(max_json_depth=8)
     text = "[{" * 50 + '\\" [['
     assert list(decoder.feed(delta(text))) == [text]
@@ -141,7 +141,7 @@ def test_brackets_in_a_text_are_no_nesting() -> None:
         7,
     ],
 )
-def test_a_count_that_the_provider_did_not_give_stays_unknown(usage: object) -> None:
+def test_a_missing_token_count_stays_unknown(usage: object) -> None:
     ending = decode([delta("Hi", "stop"), data({"choices": [], "usage": usage}), DONE])[1]
     assert ending == Finish("complete", None)
 
@@ -159,7 +159,7 @@ def test_no_error_repeats_what_the_upstream_sent() -> None:
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])
-def test_chunks_that_differ_in_their_text_alone_are_read_as_any_other(ascii_only: bool) -> None:
+def test_the_fast_path_for_similar_chunks_decodes_the_same_text(ascii_only: bool) -> None:
     """They are not parsed; what they say, and where the text is in them, is no other for that."""
     texts = [
         "Hello",
@@ -184,7 +184,7 @@ def test_chunks_that_differ_in_their_text_alone_are_read_as_any_other(ascii_only
     assert decode([*events, delta(finish_reason="stop"), DONE]) == ("".join(texts), Finish("complete"))
 
 
-def test_a_text_is_not_mistaken_for_the_same_letters_elsewhere_in_its_chunk() -> None:
+def test_a_text_is_not_confused_with_the_same_letters_elsewhere_in_its_chunk() -> None:
     chunks = [b'{"model":"%b","choices":[{"delta":{"content":"\\u0068i"}}]}' % model for model in (b"hi", b"hi", b"no")]
     events = [b"data: %b\n\n" % chunk for chunk in chunks]
     assert decode([*events, delta(finish_reason="stop"), DONE]) == ("hihihi", Finish("complete"))

@@ -19,38 +19,38 @@ async def demonstration(serve: Serve, monkeypatch: pytest.MonkeyPatch):  # type:
         yield client
 
 
-async def test_it_says_what_it_is_and_what_it_was_asked(demonstration: Client) -> None:
+async def test_the_demonstration_says_what_it_is_and_repeats_the_question(demonstration: Client) -> None:
     got = await demonstration.ask("What is <this>?")
     assert "This is a demonstration" in got.text
     assert "What is <this>?" in got.text
     assert got.last.data["status"] == "complete"
 
 
-async def test_it_shows_markdown_and_a_long_answer(demonstration: Client) -> None:
+async def test_the_demonstration_shows_markdown_and_a_long_answer(demonstration: Client) -> None:
     markdown = (await demonstration.ask("Show me Markdown")).text
     assert all(mark in markdown for mark in ("## ", "- ", "```python", "| --- |", "> "))
     assert len((await demonstration.ask("Give me a long answer")).text) > 3000
 
 
-async def test_it_shows_sources(demonstration: Client) -> None:
+async def test_the_demonstration_shows_sources(demonstration: Client) -> None:
     got = await demonstration.ask("Show me sources")
     assert got.names == ["start", "message", "sources", "done"]
     assert "[1]" in got.text and "[2]" in got.text
     assert got.events[-2].data == {"sources": SOURCES}
 
 
-async def test_it_shows_an_error_in_the_middle_of_an_answer(demonstration: Client) -> None:
+async def test_the_demonstration_shows_an_error_in_the_middle_of_an_answer(demonstration: Client) -> None:
     got = await demonstration.ask("Show me an error")
     assert got.names == ["start", "message", "error"]
     assert got.text == BROKEN
 
 
-async def test_it_shows_a_rate_limit(demonstration: Client) -> None:
+async def test_the_demonstration_shows_a_rate_limit(demonstration: Client) -> None:
     status, problem, headers = await demonstration.refused(json_body={"message": "Show me a rate limit"})
     assert (status, problem["code"], headers["retry-after"]) == (503, "busy", "15")
 
 
-async def test_its_answers_are_streamed_as_a_provider_streams_them() -> None:
+async def test_the_demonstrations_answers_stream_like_a_providers() -> None:
     async with httpx.AsyncClient(transport=DemonstrationTransport(pace=0)) as client:
         response = await client.post(
             f"{BASE_URL}/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}

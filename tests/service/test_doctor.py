@@ -66,7 +66,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 
 
 @pytest.mark.each_database
-def test_nothing_is_wrong_with_a_fresh_installation(run: Run, doctor: Doctor, database_kind: str) -> None:
+def test_the_doctor_finds_nothing_wrong_with_a_fresh_installation(run: Run, doctor: Doctor, database_kind: str) -> None:
     run("tenant", "add", "shop", "--origin", "https://shop.test")
     code, found = doctor()
     assert code == 0, found
@@ -76,7 +76,7 @@ def test_nothing_is_wrong_with_a_fresh_installation(run: Run, doctor: Doctor, da
     }
 
 
-def test_the_findings_are_lines_and_the_faults_one_more(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """The demonstration is no provider."""
     assert manage.main(["doctor"]) == 1
     told = capsys.readouterr()
@@ -111,7 +111,7 @@ def _move(monkeypatch: pytest.MonkeyPatch) -> None:
         (_move, "database", "check DATABASE_URL"),
     ],
 )
-def test_each_fault_of_this_machine_is_found_alone(
+def test_each_fault_of_this_machine_is_found_separately(
     run: Run,
     doctor: Doctor,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +126,7 @@ def test_each_fault_of_this_machine_is_found_alone(
     assert remedy in found[name][1]
 
 
-def test_a_database_that_was_not_upgraded_is_found(
+def test_a_database_that_needs_an_upgrade_is_found(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, doctor: Doctor
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
@@ -143,7 +143,7 @@ def test_a_database_that_was_not_upgraded_is_found(
     ],
     ids=["works", "at once", "refuses"],
 )
-def test_the_provider_is_asked_once(
+def test_the_provider_is_asked_only_once(
     run: Run,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +219,7 @@ def _listens(port: int) -> bool:
     ],
     ids=["good", "buffers", "cuts", "frames", "headers", "pages"],
 )
-def test_what_a_proxy_does_to_browsers_is_found(
+def test_faults_of_a_proxy_are_found(
     here: RunningService, doctor: Doctor, tmp_path: Path, way: str, faults: dict[str, str]
 ) -> None:
     with proxied(here, tmp_path, way) as url:
@@ -230,7 +230,7 @@ def test_what_a_proxy_does_to_browsers_is_found(
     assert {"address", "ready", "public url", "framing", "cors", "stream", "timeouts"} <= found.keys()
 
 
-def test_the_key_of_the_probe_is_gone_afterwards(here: RunningService, doctor: Doctor, tmp_path: Path) -> None:
+def test_the_probes_key_is_revoked_afterwards(here: RunningService, doctor: Doctor, tmp_path: Path) -> None:
     doctor("--url", here.url)
     keys: list[Any] = here.manage("key", "list", "shop")
     assert [key["revoked_at"] is not None for key in keys if key["kind"] == "secret"] == [True] * (len(keys) - 1)
@@ -244,7 +244,7 @@ def test_the_key_of_the_probe_is_gone_afterwards(here: RunningService, doctor: D
         ("http://chat.invalid", "address", "check its DNS record"),
     ],
 )
-def test_an_address_where_nothing_is_is_found(
+def test_an_address_without_a_service_is_found(
     here: RunningService, doctor: Doctor, url: str, name: str, remedy: str
 ) -> None:
     _, found = doctor("--url", url)
@@ -252,7 +252,7 @@ def test_an_address_where_nothing_is_is_found(
     assert remedy in found[name][1]
 
 
-def test_a_probe_is_for_secret_keys_alone_and_bounded(here: RunningService) -> None:
+def test_a_probe_needs_a_secret_key_and_is_limited(here: RunningService) -> None:
     """A page's key asks a question, whatever header comes with it."""
     page = {"X-API-Key": here.api_key, "Origin": "http://localhost:1", "X-Probe": "1"}
     asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=page)

@@ -44,29 +44,29 @@ def whole(**message: Any) -> bytes:
 
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n\t "])
-def test_a_whole_completion_is_an_answer_however_it_is_split(before: bytes) -> None:
+def test_a_whole_completion_is_an_answer_however_it_is_split_up(before: bytes) -> None:
     body = before + whole(content="Hello\n\n\u2028data: there!")
     for pieces in ([body], every_byte(body)):
         assert decode(pieces) == ("Hello\n\n\u2028data: there!", Finish("complete", TokenCount(9, 4)))
 
 
-def test_blank_lines_without_end_are_no_work_without_end() -> None:
+def test_endless_blank_lines_cost_little_work() -> None:
     pieces = [b"\n"] * 200_000 + [delta("Hello", "stop")]
     assert decode(pieces) == ("Hello", Finish("complete"))
 
 
-def test_a_whole_completion_has_parts_thoughts_and_no_need_of_a_reason() -> None:
+def test_a_whole_completion_may_have_parts_thoughts_and_no_finish_reason() -> None:
     assert decode([whole(content=[{"type": "text", "text": "Yes"}], reasoning="Hm")])[0] == "Yes"
     assert decode([whole(content="<think>Hm</think>\nYes")])[0] == "Yes"
     assert decode([b'{"choices": [{"message": {"content": "Yes"}}]}']) == ("Yes", Finish("complete"))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"choices": []}', b'{"choices": [{"mess', b"[]", b'{"answer": "Yes"}'])
-def test_json_that_is_no_completion_is_no_answer(body: bytes) -> None:
+def test_json_that_is_not_a_completion_is_an_invalid_answer(body: bytes) -> None:
     assert isinstance(decode([body])[1], InvalidAnswer)
 
 
-def test_a_whole_completion_is_read_within_the_bound() -> None:
+def test_a_whole_completion_is_limited_in_size() -> None:
     assert isinstance(decode([whole(content="x" * 1_048_576)])[1], InvalidAnswer)
 
 
@@ -94,7 +94,7 @@ async def test_a_whole_completion_is_relayed(client: Client, upstream: respx.Rou
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
-async def test_what_is_no_answer_is_refused_before_the_stream_and_costs_nothing(
+async def test_an_invalid_response_is_refused_before_the_stream_and_costs_nothing(
     client: Client, upstream: respx.Route, body: bytes, content_type: str
 ) -> None:
     upstream.mock(return_value=httpx.Response(200, headers={"Content-Type": content_type}, stream=Body([body])))
@@ -121,13 +121,15 @@ async def test_what_is_no_answer_is_refused_before_the_stream_and_costs_nothing(
         ({"error": {"message": "Something"}}, UpstreamFailed),
     ],
 )
-def test_an_error_in_a_success_means_what_it_says(error: dict[str, Any], meaning: type[ServiceError]) -> None:
+def test_an_error_inside_a_200_response_is_classified_as_such(
+    error: dict[str, Any], meaning: type[ServiceError]
+) -> None:
     bodies = [json.dumps(error).encode()] + ([data(error)] if "detail" not in error else [])
     for body in bodies:
         assert type(decode([body])[1]) is meaning
 
 
-def test_after_some_text_an_error_is_an_interruption_whatever_it_says() -> None:
+def test_any_error_after_some_text_is_an_interruption() -> None:
     limit = data({"error": {"message": "Rate limit exceeded", "code": 429}})
     text, ending = decode([delta("Half"), limit])
     assert (text, type(ending)) == ("Half", UpstreamInterrupted)
@@ -148,7 +150,7 @@ def test_after_some_text_an_error_is_an_interruption_whatever_it_says() -> None:
         None,
     ],
 )
-async def test_a_stream_is_read_under_these_types(
+async def test_a_stream_is_read_with_any_of_these_content_types(
     client: Client, upstream: respx.Route, content_type: str | None
 ) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
@@ -158,7 +160,7 @@ async def test_a_stream_is_read_under_these_types(
 
 
 @pytest.mark.parametrize("case", load("sse_parser_cases.json", "content_type_cases"))
-async def test_a_type_is_accepted_as_the_standard_says(
+async def test_content_types_are_parsed_as_specified(
     client: Client, upstream: respx.Route, case: dict[str, Any]
 ) -> None:
     headers = {"Content-Type": case["content_type"]}
@@ -187,7 +189,7 @@ async def test_a_type_is_accepted_as_the_standard_says(
         b"data:\n\n: ping\n\n",
     ],
 )
-def test_a_heartbeat_is_no_part_of_the_answer(heartbeat: bytes) -> None:
+def test_a_heartbeat_is_not_part_of_the_answer(heartbeat: bytes) -> None:
     pieces = [heartbeat, delta("Hello"), heartbeat, delta(" there", "stop"), heartbeat, DONE]
     assert decode(pieces) == ("Hello there", Finish("complete"))
 
@@ -195,13 +197,13 @@ def test_a_heartbeat_is_no_part_of_the_answer(heartbeat: bytes) -> None:
 @pytest.mark.parametrize(
     "broken", [b'data: {"choices": [\n\n', b'data: "Hello\n\n', b"data: [DONE]x\n\n", b"data: [{\n\n"]
 )
-def test_a_broken_chunk_is_no_heartbeat(broken: bytes) -> None:
+def test_a_broken_chunk_is_not_taken_for_a_heartbeat(broken: bytes) -> None:
     text, ending = decode([delta("Hello"), broken, delta(" there", "stop"), DONE])
     assert (text, type(ending)) == ("Hello", InvalidAnswer)
 
 
 @pytest.mark.parametrize("error", [b"event: error\ndata: out of memory\n\n", b"event: error\ndata: {}\n\n"])
-def test_an_error_event_is_an_error_whatever_its_data(error: bytes) -> None:
+def test_an_error_event_is_an_error_whatever_its_data_is(error: bytes) -> None:
     text, ending = decode([delta("Hello"), error, delta(" there", "stop"), DONE])
     assert (text, type(ending)) == ("Hello", UpstreamInterrupted)
 
@@ -236,16 +238,16 @@ def message(text: str, **fields: Any) -> bytes:
         pytest.param([choice(delta=None, message={"content": "One two"}, finish_reason="stop")], id="delta null"),
     ],
 )
-def test_a_message_beside_an_empty_delta_has_the_text(pieces: list[bytes]) -> None:
+def test_a_message_next_to_an_empty_delta_has_the_text(pieces: list[bytes]) -> None:
     assert decode([*pieces, DONE]) == ("One two", Finish("complete"))
 
 
-def test_many_messages_in_pieces_are_no_work_without_end() -> None:
+def test_many_growing_messages_cost_linear_work() -> None:
     words = [f"{number} " for number in range(20_000)]
     assert decode([*map(message, words), delta(finish_reason="stop")])[0] == "".join(words)
 
 
-async def test_a_success_of_another_number_is_one(client: Client, upstream: respx.Route) -> None:
+async def test_any_2xx_status_is_a_success(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=httpx.Response(201, stream=Body(answer("Hello!"))))
     assert (await client.ask("Hi")).text == "Hello!"
     upstream.mock(return_value=streamed())

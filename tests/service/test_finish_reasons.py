@@ -28,19 +28,19 @@ from service.upstream.stream import Finish
         *((word, "complete") for word in ("OTHER", "unknown", "eof_reached", "🙂")),
     ],
 )
-def test_a_word_for_the_end_is_told_by_what_it_means(reason: str, status: str) -> None:
+def test_finish_reasons_are_classified_by_meaning(reason: str, status: str) -> None:
     assert decode([delta("Hi", reason), DONE]) == ("Hi", Finish(status))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "reason", ["error", "abort", "aborted", "ERROR", "insufficient_system_resource", "network_error", "rate_limited"]
 )
-def test_a_failure_is_no_end_of_an_answer(reason: str) -> None:
+def test_a_failure_is_not_a_finish_reason(reason: str) -> None:
     text, ending = decode([delta("Hi", reason), DONE])
     assert (text, type(ending)) == ("Hi", UpstreamInterrupted)
 
 
-def test_an_unknown_word_is_kept_for_the_log_if_it_is_a_word() -> None:
+def test_an_unknown_finish_reason_is_logged_if_it_is_a_word() -> None:
     for reason, kept in (
         ("OTHER", "OTHER"),
         ("mail to a@b.test", "not a word"),
@@ -51,12 +51,12 @@ def test_an_unknown_word_is_kept_for_the_log_if_it_is_a_word() -> None:
         assert isinstance(ending, Finish) and ending.unknown_reason == kept
 
 
-def test_an_unknown_word_without_text_is_no_answer() -> None:
+def test_an_unknown_finish_reason_without_text_is_not_an_answer() -> None:
     assert isinstance(decode([delta(finish_reason="OTHER"), DONE])[1], EmptyAnswer)
 
 
 @pytest.mark.parametrize("reason", ["null", "None", "", " ", "NULL", "FINISH_REASON_UNSPECIFIED", 0, False, [], {}])
-def test_a_word_that_says_nothing_is_no_end(reason: object) -> None:
+def test_an_empty_finish_reason_does_not_end_the_answer(reason: object) -> None:
     piece = data({"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": reason}]})
     assert isinstance(decode([piece])[1], UpstreamInterrupted)
     assert decode([piece, delta(" there", "stop")]) == ("Hi there", Finish("complete"))
@@ -78,16 +78,16 @@ def thought(text: str, reason: str | None = None) -> bytes:
         pytest.param([delta("One "), delta("two"), delta(None, "stop"), delta(None, "stop")], id="twice"),
     ],
 )
-def test_text_that_still_comes_is_the_answers(pieces: list[bytes]) -> None:
+def test_text_after_a_finish_reason_belongs_to_the_answer(pieces: list[bytes]) -> None:
     assert decode(pieces) == ("One two", Finish("complete"))
 
 
-def test_the_last_word_counts_that_text_comes_with() -> None:
+def test_the_last_finish_reason_sent_with_text_counts() -> None:
     assert decode([delta("One ", "stop"), delta("two", "length"), DONE])[1] == Finish("length")
     assert decode([delta("One ", "length"), delta("two", "stop"), DONE])[1] == Finish("complete")
 
 
-def test_a_plain_end_without_text_does_not_take_the_place_of_another_one() -> None:
+def test_a_plain_ending_without_text_does_not_replace_an_earlier_one() -> None:
     pieces = [delta("One", "content_filter"), delta(None, "stop"), DONE]
     assert decode(pieces)[1] == Finish("filtered")
 
@@ -99,7 +99,7 @@ def certainty(*pieces: bytes) -> tuple[bool, bool]:
     return decoder.ended, decoder.is_certain
 
 
-def test_an_end_is_certain_until_more_text_comes() -> None:
+def test_a_finish_reason_is_certain_until_more_text_follows() -> None:
     assert certainty(delta("One")) == (False, False)
     assert certainty(delta("One", "stop")) == (True, True)
     assert certainty(delta("One", "stop"), counted(9, 4)) == (True, True)
@@ -127,7 +127,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param([delta("One ", "stop"), delta("two", "stop"), b": ping\n\n"], id="and comments"),
     ],
 )
-async def test_silence_after_the_end_ends_the_answer(
+async def test_silence_after_a_finish_reason_ends_the_answer(
     client: Client, upstream: respx.Route, pieces: list[bytes]
 ) -> None:
     body = Body([*pieces, asyncio.Event()])
@@ -140,7 +140,7 @@ async def test_silence_after_the_end_ends_the_answer(
 
 @pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("first", [thought("Hm", "stop"), delta("", "stop"), delta(None, "stop")])
-async def test_an_end_before_the_text_is_not_believed_and_the_text_waited_for(
+async def test_a_finish_reason_before_the_text_does_not_end_the_answer(
     client: Client, upstream: respx.Route, first: bytes
 ) -> None:
     text_comes = asyncio.Event()
@@ -150,7 +150,7 @@ async def test_an_end_before_the_text_is_not_believed_and_the_text_waited_for(
     assert (got.text, got.last.data["status"]) == ("Hello", "complete")
 
 
-async def test_a_connection_that_breaks_after_a_doubted_end_is_an_interruption(
+async def test_a_connection_that_breaks_after_an_uncertain_ending_is_an_interruption(
     client: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(delta("One ", "stop"), delta("two", "stop"), httpx.ReadError("reset")))
@@ -158,14 +158,14 @@ async def test_a_connection_that_breaks_after_a_doubted_end_is_an_interruption(
     assert (got.text, got.last.data["code"]) == ("One two", "upstream_interrupted")
 
 
-async def test_a_connection_that_breaks_after_a_certain_end_changes_nothing(
+async def test_a_connection_that_breaks_after_a_certain_ending_changes_nothing(
     client: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(delta("One"), delta(None, "stop"), httpx.ReadError("reset")))
     assert (await client.ask("Count")).last.data["status"] == "complete"
 
 
-async def test_an_answer_whose_time_is_over_is_not_complete_for_a_doubted_end(
+async def test_an_answer_that_times_out_after_an_uncertain_ending_is_not_complete(
     serve: Serve, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(delta("One ", "stop"), delta("two", "stop"), asyncio.Event()))
@@ -174,7 +174,7 @@ async def test_an_answer_whose_time_is_over_is_not_complete_for_a_doubted_end(
     assert (got.text, got.last.data["code"]) == ("One two", "upstream_timeout")
 
 
-async def test_what_is_stopped_after_a_doubted_end_is_cancelled(client: Client, upstream: respx.Route) -> None:
+async def test_an_answer_stopped_after_an_uncertain_ending_is_cancelled(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(delta("One ", "stop"), delta("two", "stop"), asyncio.Event()))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Count"}) as response:
         events = response.events()
@@ -186,7 +186,7 @@ async def test_what_is_stopped_after_a_doubted_end_is_cancelled(client: Client, 
 
 
 @pytest.mark.parametrize("reason", ["sensitive", "guardrail_intervened"])
-async def test_a_filtered_answer_is_stored_as_that(client: Client, upstream: respx.Route, reason: str) -> None:
+async def test_a_filtered_answer_is_stored_as_filtered(client: Client, upstream: respx.Route, reason: str) -> None:
     upstream.mock(return_value=streamed(*answer("Some text.", finish_reason=reason)))
     got = await client.ask("Hi")
     assert got.last.data["status"] == "filtered"
@@ -194,7 +194,7 @@ async def test_a_filtered_answer_is_stored_as_that(client: Client, upstream: res
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Some text.", "filtered")
 
 
-async def test_the_log_has_an_unknown_word(
+async def test_the_log_has_an_unknown_finish_reason(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Some text.", finish_reason="OTHER")))

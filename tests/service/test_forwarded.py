@@ -37,15 +37,15 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     [["https"], ["HTTPS"], ["Https"], ["https,http"], ["https, https"], ["HTTPS , HTTP"], ['"https"'],
      ["https", "http"]],
 )  # fmt: skip
-def test_the_visitors_scheme_is_the_first_that_a_proxy_names(exact: RunningService, forwarded: list[str]) -> None:
+def test_the_first_forwarded_scheme_is_the_visitors(exact: RunningService, forwarded: list[str]) -> None:
     assert status_of_call(exact, *forwarded) == 404
 
 
 @pytest.mark.parametrize("forwarded", [[], ["http"], ["http,https"], ["http", "https"], ["ftp"], [""], ["x" * 5000]])
-def test_another_scheme_makes_another_origin(exact: RunningService, forwarded: list[str]) -> None:
+def test_a_different_scheme_makes_a_different_origin(exact: RunningService, forwarded: list[str]) -> None:
     assert status_of_call(exact, *forwarded) == 403
 
 
-def test_a_stranger_does_not_choose_the_scheme(tmp_path: Path) -> None:
+def test_an_untrusted_client_cannot_choose_the_scheme(tmp_path: Path) -> None:
     with running_service(tmp_path, "https://shop.example", FORWARDED_ALLOW_IPS="192.0.2.1") as service:
         assert status_of_call(service, "https") == 403

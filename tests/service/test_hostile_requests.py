@@ -156,7 +156,7 @@ def headers_of(target: Target, case: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("case", load("http_cases.json", "cases"))
-def test_a_request_good_or_bad_is_answered_as_it_deserves(target: Target, case: dict[str, Any]) -> None:
+def test_good_and_hostile_requests_get_the_right_responses(target: Target, case: dict[str, Any]) -> None:
     if "raw_b64" in case:
         # Raw bytes come from no browser, and have no Origin: the key that is good for them is a server's.
         raw = base64.b64decode(case["raw_b64"]).replace(b"GOOD_KEY", target.secret.encode())
@@ -188,22 +188,20 @@ def test_a_request_good_or_bad_is_answered_as_it_deserves(target: Target, case: 
     ],
     ids=["many headers", "a long header", "a long path"],
 )
-def test_a_request_whose_head_does_not_end_is_refused_and_not_held(
-    target: Target, request_that_does_not_end: bytes
-) -> None:
+def test_endless_headers_are_refused_and_not_buffered(target: Target, request_that_does_not_end: bytes) -> None:
     received = target.send_until_closed(request_that_does_not_end)
     head, _, body = received.partition(b"\r\n\r\n")
     assert not received or (head.startswith(b"HTTP/1.1 431 ") and json.loads(body)["code"] == "head_too_large")
 
 
-def test_trailers_without_an_end_are_not_held(target: Target) -> None:
+def test_endless_trailers_are_not_buffered(target: Target) -> None:
     headers = [*target.good_headers(target.service.api_key), ("Transfer-Encoding", "chunked")]
     head = target.request("POST", "/api/v1/chat", headers, b"")
     received = target.send_until_closed(head + b"1\r\n{\r\n0\r\n" + b"a: b\r\n" * 200_000)
     assert not received or b" 200 " not in received.partition(b"\r\n")[0]
 
 
-def test_a_normal_request_is_answered_after_all_of_them(target: Target) -> None:
+def test_a_normal_request_works_after_all_hostile_ones(target: Target) -> None:
     good = target.good_headers(target.service.api_key)
     received = target.send(target.request("POST", "/api/v1/chat", good, json.dumps({"message": WORDS}).encode()))
     assert received.startswith(b"HTTP/1.1 200 ")

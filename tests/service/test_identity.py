@@ -83,12 +83,12 @@ def by_hand(header: object, payload: object, secret: str | bytes = SECRET) -> st
     return f"{signing}.{part(hmac.digest(key, signing.encode(), hashlib.sha256))}"
 
 
-async def test_a_token_of_the_backend_lets_its_visitor_ask(shop: Client, upstream: respx.Route) -> None:
+async def test_a_token_signed_by_the_backend_is_accepted(shop: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     assert (await shop.ask("Hi", headers=user("user-1"))).text == "Hello"
 
 
-async def test_a_token_by_eddsa_lets_its_visitor_ask(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_token_signed_with_eddsa_is_accepted(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     token = jwt.encode(claims(), PRIVATE_KEY, algorithm="EdDSA")
     async with serve(tenant={**WITH_PUBLIC_KEY, "require_identity": True}) as client:
@@ -167,15 +167,13 @@ def _changed(token: str) -> str:
 
 @pytest.mark.parametrize("make", [*GOOD_SIGNATURE.values(), *BAD_SIGNATURE.values()],
                          ids=[*GOOD_SIGNATURE, *BAD_SIGNATURE])  # fmt: skip
-async def test_a_token_that_is_not_right_is_refused(
-    shop: Client, upstream: respx.Route, make: Callable[[], str]
-) -> None:
+async def test_an_invalid_token_is_refused(shop: Client, upstream: respx.Route, make: Callable[[], str]) -> None:
     status, problem, headers = await shop.refused(headers={"X-User-Token": make()})
     assert (status, problem["code"], headers["www-authenticate"]) == (401, "user_token_invalid", "UserToken")
     assert not upstream.called
 
 
-async def test_what_to_mend_is_told_to_those_only_who_signed(shop: Client) -> None:
+async def test_only_the_signer_learns_what_is_wrong_with_a_token(shop: Client) -> None:
     good = {(await shop.refused(headers={"X-User-Token": make()}))[1]["detail"] for make in GOOD_SIGNATURE.values()}
     bad = {(await shop.refused(headers={"X-User-Token": make()}))[1]["detail"] for make in BAD_SIGNATURE.values()}
     assert {"The user token has no exp.", "The user token has no sub."} <= good
@@ -185,7 +183,7 @@ async def test_what_to_mend_is_told_to_those_only_who_signed(shop: Client) -> No
     }
 
 
-async def test_a_public_key_is_no_hmac_secret(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_public_key_is_never_used_as_an_hmac_secret(serve: Serve, upstream: respx.Route) -> None:
     """RFC 8725, section 2.1: everybody has the public key, so an HMAC with it as the secret proves nothing."""
     der = base64.b64decode(parse_public_key(PEM))
     raw = PRIVATE_KEY.public_key().public_bytes_raw()
@@ -198,7 +196,7 @@ async def test_a_public_key_is_no_hmac_secret(serve: Serve, upstream: respx.Rout
     assert not upstream.called
 
 
-async def test_an_expired_token_says_so_so_that_the_page_can_get_another(shop: Client, upstream: respx.Route) -> None:
+async def test_an_expired_token_has_its_own_code(shop: Client, upstream: respx.Route) -> None:
     now = int(time.time())
     expired = {"X-User-Token": signed(iat=now - 600, exp=now - 60)}
     status, problem, _ = await shop.refused(headers=expired)
@@ -214,7 +212,7 @@ async def test_two_tokens_in_one_request_are_refused(shop: Client) -> None:
     assert (status, problem["code"]) == (401, "user_token_invalid")
 
 
-async def test_every_call_without_a_token_is_refused_where_one_is_required(shop: Client, upstream: respx.Route) -> None:
+async def test_every_call_without_a_required_token_is_refused(shop: Client, upstream: respx.Route) -> None:
     _, secret_key = await shop.state["service"].store.add_key("shop", secret=True)
     for key in ({}, {"X-API-Key": secret_key, "Origin": None}):
         status, problem, headers = await shop.refused(headers=key)
@@ -231,13 +229,13 @@ async def test_every_call_without_a_token_is_refused_where_one_is_required(shop:
     assert not upstream.called
 
 
-async def test_a_token_nobody_can_check_is_refused_rather_than_passed_over(client: Client) -> None:
+async def test_a_token_that_cannot_be_verified_is_refused_rather_than_ignored(client: Client) -> None:
     status, problem, _ = await client.refused(headers=user("user-1"))
     assert (status, problem["code"]) == (401, "user_token_invalid")
 
 
 @pytest.mark.parametrize("value", [None, "", "too-short"])
-async def test_a_secret_that_is_not_there_or_too_short_is_ours_to_mend(
+async def test_a_missing_or_short_secret_is_a_server_error(
     shop: Client,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -258,7 +256,7 @@ async def test_the_audience_is_the_widget_or_the_tenant(shop: Client, upstream: 
         assert (await shop.ask("Hi", headers=user("user-1", aud=audience))).text == "Hello"
 
 
-async def test_the_model_and_the_usage_know_the_subject_and_the_named_claims(
+async def test_the_model_and_the_usage_get_the_subject_and_the_named_claims(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -318,7 +316,7 @@ async def test_a_conversation_follows_its_subject_to_another_device_and_process(
 
 
 @pytest.mark.each_database
-async def test_the_list_holds_the_newest_fifty_conversations_the_last_used_first(
+async def test_the_list_has_the_fifty_most_recent_conversations_newest_first(
     shop: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
@@ -334,14 +332,14 @@ async def test_the_list_holds_the_newest_fifty_conversations_the_last_used_first
     assert (await shop.get_json("/api/v1/conversations", headers=user("user-2"))) == {"conversations": []}
 
 
-async def test_a_list_without_a_token_is_refused_where_none_is_required(serve_identity: Serve) -> None:
+async def test_listing_conversations_always_needs_a_token(serve_identity: Serve) -> None:
     async with serve_identity(require_identity=False) as client:
         response, body = await client.request("GET", "/api/v1/conversations")
     assert (response.status, json.loads(body)["code"]) == (401, "user_token_missing")
 
 
 @pytest.mark.each_database
-async def test_another_subject_and_nobody_see_nothing_of_a_conversation(
+async def test_other_subjects_and_anonymous_visitors_cannot_see_a_conversation(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
@@ -373,7 +371,9 @@ async def test_another_subject_and_nobody_see_nothing_of_a_conversation(
 
 
 @pytest.mark.each_database
-async def test_another_tenants_same_subject_is_somebody_else(serve_identity: Serve, upstream: respx.Route) -> None:
+async def test_the_same_subject_at_another_tenant_is_another_visitor(
+    serve_identity: Serve, upstream: respx.Route
+) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve_identity() as client:
         _, _, other_key = await client.state["service"].store.add_tenant(
@@ -387,7 +387,7 @@ async def test_another_tenants_same_subject_is_somebody_else(serve_identity: Ser
 
 
 @pytest.mark.each_database
-async def test_who_signs_in_takes_the_conversation_along_and_nobody_has_it_any_more(
+async def test_signing_in_claims_the_conversation_for_the_visitor_alone(
     serve_identity: Serve, upstream: respx.Route
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
@@ -402,7 +402,7 @@ async def test_who_signs_in_takes_the_conversation_along_and_nobody_has_it_any_m
             assert response.status == 404
 
 
-async def test_no_random_token_is_taken_and_none_breaks_the_service(shop: Client, upstream: respx.Route) -> None:
+async def test_random_tokens_are_refused_without_an_error(shop: Client, upstream: respx.Route) -> None:
     pick = random.Random(7)
     token = signed()
     for _ in range(300):

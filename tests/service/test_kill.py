@@ -121,9 +121,7 @@ def is_of_words(text: str) -> bool:
     return text == ("word " * len(text))[: len(text)]
 
 
-def test_a_service_that_was_killed_has_closed_its_turns_when_it_is_there_again(
-    database_url: str, tmp_path: Path
-) -> None:
+def test_a_killed_service_closes_its_turns_when_it_restarts(database_url: str, tmp_path: Path) -> None:
     with local_upstream() as upstream, a_service(tmp_path, database_url, upstream.url("endless")) as service:
         with reading(Reader(service.url, service.api_key)) as reader:
             kept = until_kept(database_url, reader, 100)
@@ -143,7 +141,7 @@ def test_a_service_that_was_killed_has_closed_its_turns_when_it_is_there_again(
             assert again.text == told["content"][10:]
 
 
-def test_a_reader_goes_on_at_the_other_process_to_an_honest_end(database_url: str, tmp_path: Path) -> None:
+def test_a_reader_resumes_at_another_process_and_learns_of_the_interruption(database_url: str, tmp_path: Path) -> None:
     """And what that one writes itself goes on, however often its neighbour starts again."""
     with (
         local_upstream() as upstream,

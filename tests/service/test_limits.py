@@ -25,9 +25,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return lambda seconds: monkeypatch.setattr("service.store.database.time.monotonic", lambda: seconds)
 
 
-async def test_who_waits_as_long_as_retry_after_says_is_accepted_and_not_a_second_sooner(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_retry_after_is_exact_to_the_second(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five at once, of two a minute: the window began with the first, at 1000.4 s."""
     clock = at(monkeypatch)
     async with serve(tenant={"visitor_rate_per_minute": 2}) as client:
@@ -43,7 +41,7 @@ async def test_who_waits_as_long_as_retry_after_says_is_accepted_and_not_a_secon
         await client.ask("Three")
 
 
-async def test_every_answer_and_refusal_tells_the_limits_and_what_is_left(
+async def test_every_answer_and_refusal_reports_the_limits_and_what_is_left(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = at(monkeypatch)
@@ -66,13 +64,13 @@ async def test_every_answer_and_refusal_tells_the_limits_and_what_is_left(
     assert "ratelimit" not in other.headers
 
 
-async def test_where_nothing_is_limited_no_limit_is_told(client: Client) -> None:
+async def test_without_limits_no_rate_limit_headers_are_sent(client: Client) -> None:
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
         assert not [name for name in response.headers if name.startswith("ratelimit")]
 
 
 @pytest.mark.each_database
-async def test_one_loud_visitor_does_not_lock_out_the_others(serve: Serve) -> None:
+async def test_one_noisy_visitor_does_not_lock_out_the_others(serve: Serve) -> None:
     """A visitor's calls beyond its own limit use up nothing of what all visitors have."""
     async with serve(tenant={"visitor_rate_per_minute": 3, "rate_per_minute": 6}) as client:
         statuses = [await client.status("198.51.100.7") for _ in range(30)]
@@ -81,7 +79,7 @@ async def test_one_loud_visitor_does_not_lock_out_the_others(serve: Serve) -> No
 
 
 @pytest.mark.each_database
-async def test_each_key_has_a_window_of_its_own(serve: Serve) -> None:
+async def test_each_key_has_its_own_window(serve: Serve) -> None:
     """A server's key that asks too much stops no visitor of the pages."""
     async with serve(tenant={"rate_per_minute": 1}) as client:
         _, secret = await client.state["service"].store.add_key("shop", secret=True)
@@ -132,7 +130,7 @@ def test_a_visitor_cannot_choose_an_address_behind_a_proxy_or_without_one(tmp_pa
 
 
 @pytest.mark.each_database
-async def test_a_visitor_reads_so_many_answers_at_a_time(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_visitor_has_a_limited_number_of_concurrent_answers(serve: Serve, upstream: respx.Route) -> None:
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), go, *answer("whole")))
     async with serve(tenant={"visitor_streams": 2}) as client:

@@ -26,7 +26,7 @@ def lines(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]
     return [vars(record) for record in caplog.records if record.getMessage() == message]
 
 
-async def test_the_line_of_an_answer_says_whose_it_is(
+async def test_an_answers_log_line_names_its_tenant_key_model_and_conversation(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -47,15 +47,13 @@ async def test_the_line_of_an_answer_says_whose_it_is(
     }
 
 
-async def test_a_refusal_carries_the_id_of_its_line_in_the_log(
-    client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_refusal_has_the_request_id_of_its_log_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     _, problem, headers = await client.refused(json_body={"message": ""})
     [line] = lines(caplog, "request")
     assert problem["request_id"] == headers["x-request-id"] == line["request_id"]
 
 
-async def test_the_error_of_an_answer_carries_the_id_of_its_line_in_the_log(
+async def test_an_answers_error_event_has_the_request_id_of_its_log_line(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.mock(return_value=streamed(delta("Half "), httpx.ReadError("gone")))
@@ -66,7 +64,7 @@ async def test_the_error_of_an_answer_carries_the_id_of_its_line_in_the_log(
     assert got.last.data["request_id"] == response.headers["x-request-id"] == line["request_id"]
 
 
-def test_what_is_no_request_is_refused_with_an_id_too_and_all_lines_are_json(tmp_path: Path) -> None:
+def test_malformed_requests_get_an_id_too_and_all_log_lines_are_json(tmp_path: Path) -> None:
     with running_service(tmp_path, LOG_FORMAT="json") as service:
         refused = httpx.get(service.url, headers={"X-Long": "x" * 70_000})
         assert refused.status_code == 431
@@ -85,7 +83,7 @@ def test_what_is_no_request_is_refused_with_an_id_too_and_all_lines_are_json(tmp
         ({"HOST": "192.0.2.1"}, "HOST, PORT: "),
     ],
 )
-def test_a_start_that_fails_says_why_in_json(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
+def test_a_failed_start_says_why_in_json(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
     environment = {"PATH": os.environ["PATH"], "PORT": "0", "LOG_FORMAT": "json", **settings}
     done = run_program([CHATBOT], cwd=tmp_path, env=environment, directory=tmp_path)
     assert done.returncode != 0

@@ -72,7 +72,7 @@ from service.store.store import Store
         (["conversation", "delete", "shop", "--all"], "--yes"),
     ],
 )
-def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
+def test_a_usage_error_is_one_line_with_exit_code_2(
     fail: Fail, tmp_path: Path, arguments: list[str], problem: str
 ) -> None:
     (tmp_path / "wrong.json").write_text('{"followUps": [""], "colour": "red"}')
@@ -87,7 +87,7 @@ def test_what_is_not_understood_is_said_in_one_line_with_exit_code_2(
     assert problem in line
 
 
-def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Fail) -> None:
+def test_a_key_given_instead_of_its_variables_name_is_not_repeated(fail: Fail) -> None:
     code, line = fail(*ADD, "--openai-key-env", "sk-canary")
 
     assert code == 2
@@ -108,7 +108,7 @@ def test_a_key_given_in_place_of_its_variables_name_is_not_repeated(fail: Fail) 
         (["usage", "nobody"], "There is no tenant 'nobody'."),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_1(
+def test_a_failed_command_is_one_line_with_exit_code_1(
     run: Run, fail: Fail, arguments: list[str], problem: str
 ) -> None:
     run(*ADD)
@@ -125,7 +125,7 @@ def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_1(
         ("postgresql+asyncpg://user:canary@127.0.0.1:1/x", "cannot be reached"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_said_without_its_password(
+def test_an_unusable_database_is_reported_without_its_password(
     fail: Fail, monkeypatch: pytest.MonkeyPatch, url: str, problem: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
@@ -138,7 +138,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(
 
 
 @pytest.mark.each_database
-def test_it_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
+def test_manage_py_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "PYTHONIOENCODING": "utf-8"}
 
     def program(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -155,7 +155,7 @@ def test_it_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
     assert nonsense.stderr.count("\n") == 1
 
 
-def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look, tmp_path: Path) -> None:
+def test_an_export_ends_quietly_when_its_pipe_closes(run: Run, look: Look, tmp_path: Path) -> None:
     """As `head` has after some lines."""
     run(*ADD)
 
@@ -189,9 +189,7 @@ def test_an_export_ends_quietly_when_its_reader_has_enough(run: Run, look: Look,
         (["key", "rotate", "shop", "--json"], " The new key is lost; `key rotate` makes another."),
     ],
 )
-def test_output_that_cannot_be_written_is_said_in_one_line(
-    run: Run, tmp_path: Path, arguments: list[str], problem: str
-) -> None:
+def test_an_output_error_is_reported_in_one_line(run: Run, tmp_path: Path, arguments: list[str], problem: str) -> None:
     """As on a full disk."""
     run(*ADD)
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
@@ -205,7 +203,7 @@ def test_output_that_cannot_be_written_is_said_in_one_line(
     assert done.stderr == f"manage.py: The output cannot be written: No space left on device.{problem}\n"
 
 
-def test_nothing_is_made_that_could_not_be_shown(run: Run, tmp_path: Path) -> None:
+def test_no_key_is_created_that_could_not_be_shown(run: Run, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
     command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, str(ROOT / "manage.py"), *ADD]
     done = subprocess.run(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, timeout=60)
@@ -215,7 +213,7 @@ def test_nothing_is_made_that_could_not_be_shown(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_without_the_letters_is_shown_their_numbers(run: Run, tmp_path: Path, encoding: str) -> None:
+def test_characters_that_a_terminal_lacks_are_escaped(run: Run, tmp_path: Path, encoding: str) -> None:
     """The key must not be lost: it cannot be shown again."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -241,7 +239,7 @@ def test_a_terminal_without_the_letters_is_shown_their_numbers(run: Run, tmp_pat
     assert again.stderr == "manage.py: There is a tenant '\\u03a9mega' already.\n"
 
 
-def test_ctrl_c_ends_a_command_without_a_traceback(run: Run, tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_command_without_a_traceback(run: Run, tmp_path: Path) -> None:
     """Here, while it asks."""
     run(*ADD)
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}

@@ -68,7 +68,7 @@ def test_conversations_are_exported_and_deleted_by_id_visitor_address_and_tenant
 
 
 @pytest.mark.each_database
-def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
+def test_usage_prints_a_table_json_or_csv(run: Run, look: Look) -> None:
     run(*ADD)
 
     async def use(store: Store) -> None:
@@ -104,7 +104,7 @@ def test_usage_is_a_table_json_or_csv(run: Run, look: Look) -> None:
 
 
 @pytest.mark.each_database
-def test_usage_has_a_cost_where_prices_are_given(run: Run, look: Look) -> None:
+def test_usage_shows_the_cost_if_prices_are_given(run: Run, look: Look) -> None:
     """A price is of a million tokens: 9 at 2.50 and 4 at 10."""
     run(*ADD)
 
@@ -120,7 +120,7 @@ def test_usage_has_a_cost_where_prices_are_given(run: Run, look: Look) -> None:
 
 
 @pytest.mark.each_database
-def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_purge_applies_retention_days(run: Run, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     run(*ADD)
 
     async def converse(store: Store) -> None:
@@ -141,7 +141,7 @@ def test_a_purge_does_what_retention_days_says(run: Run, look: Look, monkeypatch
     assert "Deleted 0 conversations" in run("purge")
 
 
-def test_a_purge_of_more_days_than_there_are_is_refused(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_retention_days_are_refused(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETENTION_DAYS", "1000000")
     code, line = fail("purge")
     assert code == 1
@@ -200,7 +200,7 @@ def test_a_conversation_of_another_tenant_is_not_shown(run: Run, fail: Fail, loo
 
 
 @pytest.mark.each_database
-def test_usage_of_all_has_each_tenant_and_what_was_refused_to_nobody_known(run: Run, fail: Fail, look: Look) -> None:
+def test_usage_of_all_has_each_tenant_and_the_refusals_of_unknown_ones(run: Run, fail: Fail, look: Look) -> None:
     run(*ADD)
     run("tenant", "add", "bakery", "--origin", "https://bakery.test")
 
@@ -224,7 +224,7 @@ def test_usage_of_all_has_each_tenant_and_what_was_refused_to_nobody_known(run: 
 
 
 @pytest.mark.each_database
-def test_statistics_count_what_is_there(run: Run, look: Look) -> None:
+def test_stats_counts_what_the_database_holds(run: Run, look: Look) -> None:
     run(*ADD)
 
     async def converse(store: Store) -> None:
@@ -242,5 +242,5 @@ def test_statistics_count_what_is_there(run: Run, look: Look) -> None:
     assert re.search(r"^conversations +1$", run("stats"), re.MULTILINE)
 
 
-def test_the_version_is_that_of_the_release_and_its_schema(run: Run) -> None:
+def test_version_prints_the_release_and_its_schema(run: Run) -> None:
     assert re.fullmatch(r"manage\.py \d+\.\d+\.\d+, schema \d+\n", run("--version"))

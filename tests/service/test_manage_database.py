@@ -50,7 +50,7 @@ async def execute(url: URL, statement: str) -> None:
 
 
 @pytest.mark.each_database
-def test_migrate_upgrades_what_check_and_every_other_command_only_complain_of(
+def test_migrate_upgrades_what_check_and_other_commands_only_report(
     run: Run, fail: Fail, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go_back(database_url)
@@ -67,7 +67,7 @@ def test_migrate_upgrades_what_check_and_every_other_command_only_complain_of(
     run(*ADD)
 
 
-def test_a_command_in_another_directory_says_so_and_makes_no_database(
+def test_a_command_in_the_wrong_directory_says_so_and_creates_no_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,7 +83,7 @@ def test_a_command_in_another_directory_says_so_and_makes_no_database(
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_server_that_cannot_be_the_chats_is_refused_with_what_to_do(
+def test_an_unsuitable_database_is_refused_with_advice(
     fail: Fail, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = make_url(database_url).database
@@ -111,7 +111,7 @@ def test_a_server_that_cannot_be_the_chats_is_refused_with_what_to_do(
         on_postgres(f'DROP ROLE "{role}"')
 
 
-def test_progress_is_shown_at_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
+def test_progress_is_shown_only_at_a_terminal(tmp_path: Path) -> None:
     environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
     command = [sys.executable, str(MANAGE), "migrate"]
     terminal, side = pty.openpty()

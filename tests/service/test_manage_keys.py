@@ -15,7 +15,7 @@ from service.store.store import Store
 
 
 @pytest.mark.each_database
-def test_a_keys_last_use_is_listed(run: Run, look: Look) -> None:
+def test_the_list_shows_when_a_key_was_last_used(run: Run, look: Look) -> None:
     run(*ADD)
 
     async def use(store: Store) -> None:
@@ -54,7 +54,7 @@ def test_keys_are_added_rotated_revoked_and_listed(run: Run, look: Look) -> None
     assert look(lambda store: store.find_access(second["api_key"])) is None
 
 
-def test_a_new_key_is_said_to_be_shown_once(run: Run) -> None:
+def test_a_new_key_comes_with_a_note_that_it_is_shown_once(run: Run) -> None:
     run(*ADD)
 
     added, rotated = run("key", "add", "shop", "--secret"), run("key", "rotate", "shop", "--grace", "0s")

@@ -20,7 +20,7 @@ from preloaded import ROOT
 from service.store.records import Access
 
 
-def test_the_snippets_address_is_the_services_public_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snippet_has_the_services_public_url(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'src="http://127.0.0.1:8000/widget.js"' in run(*ADD)
     monkeypatch.setenv("PUBLIC_URL", "https://chat.example.com/chat/ http://chat.intranet")
     assert 'src="https://chat.example.com/chat/widget.js"' in run("tenant", "add", "other", *ADD[3:])
@@ -93,7 +93,7 @@ def test_every_setting_reaches_the_tenant_and_its_widget(run: Run, tmp_path: Pat
 
 
 @pytest.mark.each_database
-def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> None:
+def test_set_changes_the_given_settings_and_an_empty_text_removes_one(run: Run) -> None:
     run(*ADD, "--model", "large", "--title", "Shop", "--greeting", "Hi", "--suggestion", "Prices?")
 
     run("tenant", "set", "shop", "--model", "", "--title", "", "--suggestion", "", "--origin", "http://localhost:*")
@@ -113,7 +113,7 @@ def test_set_changes_what_is_given_and_an_empty_text_takes_away(run: Run) -> Non
     ],
     ids=["title", "suggestion", "identity", "claims"],
 )
-def test_a_set_that_is_refused_changes_nothing(run: Run, fail: Fail, wrong: tuple[str, ...]) -> None:
+def test_a_refused_set_changes_nothing(run: Run, fail: Fail, wrong: tuple[str, ...]) -> None:
     run(*ADD, "--title", "Ask us", "--tokens-per-day", "5000")
     before = run("tenant", "show", "shop", "--json")
 
@@ -123,7 +123,7 @@ def test_a_set_that_is_refused_changes_nothing(run: Run, fail: Fail, wrong: tupl
     assert run("tenant", "show", "shop", "--json") == before
 
 
-def test_unset_gives_a_setting_back_its_default(run: Run) -> None:
+def test_unset_restores_a_settings_default(run: Run) -> None:
     """A tenant's and its widget's, whether numbers, texts or what only a file can say."""
     run(*ADD, "--temperature", "0", "--model", "large", "--title", "Shop", "--theme", "dark")
 
@@ -134,12 +134,12 @@ def test_unset_gives_a_setting_back_its_default(run: Run) -> None:
     assert facts["widget"] == {"theme": "dark"}
 
 
-def test_every_website_is_allowed_only_by_a_flag_that_says_so(run: Run) -> None:
+def test_any_website_is_allowed_only_with_an_explicit_flag(run: Run) -> None:
     assert "may run on any website" in run("tenant", "add", "public", "--any-origin")
     assert json.loads(run("tenant", "show", "public", "--json"))["origins"] == ["*"]
 
 
-def test_the_upstream_is_told_who_asks_only_by_a_flag_that_says_so(run: Run) -> None:
+def test_the_upstream_learns_who_is_asking_only_with_an_explicit_flag(run: Run) -> None:
     def is_told() -> object:
         return json.loads(run("tenant", "show", "shop", "--json"))["tell_upstream"]
 
@@ -153,7 +153,7 @@ def test_the_upstream_is_told_who_asks_only_by_a_flag_that_says_so(run: Run) -> 
     assert is_told() is False
 
 
-def test_user_tokens_are_checked_in_one_way_at_a_time(run: Run, tmp_path: Path) -> None:
+def test_user_tokens_are_verified_with_one_method_at_a_time(run: Run, tmp_path: Path) -> None:
     pem = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(pem)
 
@@ -171,14 +171,14 @@ def test_user_tokens_are_checked_in_one_way_at_a_time(run: Run, tmp_path: Path) 
     assert identity() == [None, None, [], False]
 
 
-def test_identity_is_required_only_where_it_can_be_checked(run: Run, fail: Fail) -> None:
+def test_identity_can_be_required_only_if_it_can_be_verified(run: Run, fail: Fail) -> None:
     assert "--identity-secret-env" in fail(*ADD, "--require-identity")[1]
     run(*ADD, "--identity-secret-env", "SHOP_SECRET", "--require-identity")
     assert "--identity-secret-env" in fail("tenant", "set", "shop", "--identity-secret-env", "")[1]
     assert json.loads(run("tenant", "show", "shop", "--json"))["identity_secret_env"] == "SHOP_SECRET"
 
 
-def test_a_private_or_other_key_for_user_tokens_is_refused(run: Run, fail: Fail, tmp_path: Path) -> None:
+def test_only_an_ed25519_public_key_is_accepted_for_user_tokens(run: Run, fail: Fail, tmp_path: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1()).public_key()
     (tmp_path / "ec.pem").write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     private = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -205,7 +205,7 @@ def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "typed", "code"), [([], "\n", 1), ([], "n\n", 1), ([], "Yes\n", 0), ([], "y\n", 0), (["--yes"], "", 0)]
 )
-def test_whoever_removes_a_tenant_by_hand_is_asked_once(
+def test_removing_a_tenant_at_a_terminal_asks_once(
     run: Run, tmp_path: Path, options: list[str], typed: str, code: int
 ) -> None:
     """In a pipe, as with a script or cron, nobody could answer: there it goes ahead."""

@@ -69,7 +69,7 @@ UNSUPPORTED_CAP = (
         ),
     ],
 )
-async def test_a_field_that_is_refused_is_left_out_or_renamed_and_that_is_remembered(
+async def test_a_refused_field_is_left_out_or_renamed_and_remembered(
     serve: Serve,
     upstream: respx.Route,
     caplog: pytest.LogCaptureFixture,
@@ -89,9 +89,7 @@ async def test_a_field_that_is_refused_is_left_out_or_renamed_and_that_is_rememb
     assert vars(told)["model"] == "gpt-4o-mini"
 
 
-async def test_fields_that_are_refused_one_after_the_other_are_all_left_out(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_several_refused_fields_are_left_out_one_by_one(client: Client, upstream: respx.Route) -> None:
     def refuse(body: Body) -> httpx.Response | None:
         if "stream_options" in body:
             return extra_forbidden("stream_options")
@@ -103,7 +101,7 @@ async def test_fields_that_are_refused_one_after_the_other_are_all_left_out(
     assert len(asked) == 3
 
 
-async def test_another_model_of_the_endpoint_is_asked_for_itself(serve: Serve, upstream: respx.Route) -> None:
+async def test_another_model_of_the_same_endpoint_starts_afresh(serve: Serve, upstream: respx.Route) -> None:
     asked = taught(
         upstream,
         lambda body: extra_forbidden("stream_options") if "stream_options" in body and body["model"] == "old" else None,
@@ -119,7 +117,7 @@ async def test_another_model_of_the_endpoint_is_asked_for_itself(serve: Serve, u
     ]
 
 
-async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(
+async def test_an_answer_limit_refused_under_both_names_is_not_left_out(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The budget relies on it."""
@@ -154,7 +152,7 @@ async def test_a_cap_that_is_refused_by_both_names_is_not_left_out(
         ("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 22 and 4096", 512),
     ],
 )
-async def test_a_cap_that_is_too_large_becomes_smaller(
+async def test_an_answer_limit_that_is_too_large_is_lowered(
     client: Client, upstream: respx.Route, message: str, bound: int
 ) -> None:
     asked = taught(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
@@ -172,7 +170,7 @@ async def test_a_cap_that_is_too_large_becomes_smaller(
         "Developer instruction is not enabled for models/gemma-3-27b-it",
     ],
 )
-async def test_a_model_without_a_system_role_has_the_system_prompt_in_the_first_message(
+async def test_without_a_system_role_the_system_prompt_goes_into_the_first_message(
     serve: Serve, upstream: respx.Route, message: str
 ) -> None:
     asked = taught(upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None)
@@ -197,7 +195,7 @@ async def test_without_a_system_prompt_no_system_message_is_sent(
     assert asked[0]["messages"] == [{"role": "user", "content": "Hi"}]
 
 
-async def test_what_did_not_help_is_not_remembered(client: Client, upstream: respx.Route) -> None:
+async def test_a_change_that_did_not_help_is_not_remembered(client: Client, upstream: respx.Route) -> None:
     asked = taught(upstream, lambda body: refused("temperature, stream_options: whatever") if len(asked) < 3 else None)
     await client.refused()
     assert (await client.ask("Hi")).text == "Hello"
@@ -230,7 +228,7 @@ def longer_than(messages: int) -> Callable[[Body], httpx.Response | None]:
 
 
 @pytest.mark.parametrize(("takes", "sent"), [(6, [12, 6]), (2, [12, 6, 2])])
-async def test_a_prompt_that_is_too_long_is_sent_with_less_of_its_conversation(
+async def test_a_prompt_that_is_too_long_is_retried_with_less_history(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture, takes: int, sent: list[int]
 ) -> None:
     taught(upstream, lambda body: None)
@@ -278,7 +276,7 @@ async def test_a_long_conversation_with_a_small_context_never_gets_stuck(client:
     assert len(asked[-1]["messages"]) > 3  # as much of the conversation as fits is there
 
 
-async def test_a_question_that_is_too_long_by_itself_is_told_as_that_and_costs_nothing(
+async def test_a_question_that_is_too_long_by_itself_has_its_own_code_and_costs_nothing(
     serve: Serve, upstream: respx.Route
 ) -> None:
     taught(upstream, lambda body: None)

@@ -51,7 +51,7 @@ def test_every_metric_is_documented() -> None:
     assert sorted(documented) == sorted(names)
 
 
-async def test_an_answer_is_counted_with_what_its_provider_said_and_took(
+async def test_an_answer_is_counted_with_its_outcome_status_and_duration(
     metered: Client, upstream: respx.Route
 ) -> None:
     """The second question is refused once before it is answered; its model thinks first."""
@@ -79,7 +79,7 @@ async def test_an_answer_is_counted_with_what_its_provider_said_and_took(
     assert told["chatbot_open_answers"] == told["chatbot_readers"] == told["chatbot_unstored_answers"] == 0
 
 
-async def test_the_first_text_is_timed_from_the_arrival_of_the_question(
+async def test_the_first_text_is_timed_from_the_questions_arrival(
     metered: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the database takes before the provider is asked is time that the visitor waits."""
@@ -97,9 +97,7 @@ async def test_the_first_text_is_timed_from_the_arrival_of_the_question(
     assert (await samples(metered))["chatbot_first_text_seconds_sum"] >= 0.5
 
 
-async def test_open_answers_their_readers_and_those_who_come_back_are_counted(
-    metered: Client, upstream: respx.Route
-) -> None:
+async def test_open_answers_readers_and_resumes_are_counted(metered: Client, upstream: respx.Route) -> None:
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
     asked = {"message": "A story", "message_id": str(uuid.uuid4())}
@@ -119,7 +117,7 @@ async def test_open_answers_their_readers_and_those_who_come_back_are_counted(
     assert told["chatbot_first_text_seconds_count"] == 1
 
 
-async def test_refusals_are_counted_by_their_reason_and_in_the_requests_by_their_code(metered: Client) -> None:
+async def test_refusals_are_counted_by_reason_and_requests_by_code(metered: Client) -> None:
     await metered.refused(json_body={"message": ""})
     await metered.refused(headers={"X-API-Key": KEY_INVALID})
     await metered.refused(headers={"X-API-Key": KEY_INVALID})
@@ -132,7 +130,7 @@ async def test_refusals_are_counted_by_their_reason_and_in_the_requests_by_their
     assert told["chatbot_requests_total code=not_found route=none status=404"] == 1
 
 
-async def test_a_provider_that_is_down_is_told_by_its_retries_and_its_circuit(
+async def test_a_provider_outage_shows_in_retries_and_open_circuits(
     metered: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda _: 0.0)
@@ -148,7 +146,7 @@ async def test_a_provider_that_is_down_is_told_by_its_retries_and_its_circuit(
     assert (await samples(metered))["chatbot_refusals_total reason=upstream_failed"] == 1
 
 
-async def test_answers_that_nobody_reads_are_counted_as_abandoned(serve: Serve, upstream: respx.Route) -> None:
+async def test_answers_without_readers_are_counted_as_abandoned(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(delta("Half "), None))
     async with serve(metrics_token=TOKEN, resume_seconds=0) as client:
         async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}):
@@ -159,7 +157,7 @@ async def test_answers_that_nobody_reads_are_counted_as_abandoned(serve: Serve, 
     assert told["chatbot_answers_total outcome=cancelled upstream_status=200"] == 1
 
 
-async def test_answers_of_a_process_that_is_gone_are_counted_by_the_one_that_closes_them(
+async def test_answers_of_a_dead_process_are_counted_by_the_process_that_closes_them(
     metered: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TICK", "HEARTBEAT", "ABANDONED"):
@@ -172,7 +170,7 @@ async def test_answers_of_a_process_that_is_gone_are_counted_by_the_one_that_clo
             await asyncio.sleep(0.05)
 
 
-async def test_answers_that_the_database_does_not_take_are_unstored_until_it_does(
+async def test_answers_count_as_unstored_until_the_database_accepts_them(
     metered: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "STORING_SECONDS", 0.01)
@@ -194,7 +192,7 @@ async def test_answers_that_the_database_does_not_take_are_unstored_until_it_doe
     assert (await samples(metered))["chatbot_unstored_answers"] == 0
 
 
-async def test_calls_of_the_database_are_timed_and_grouped(metered: Client) -> None:
+async def test_database_calls_are_timed_and_grouped(metered: Client) -> None:
     store = metered.state["service"].store
     tenant = await store.get_tenant("shop")
     before = await samples(metered)
@@ -211,7 +209,7 @@ async def test_calls_of_the_database_are_timed_and_grouped(metered: Client) -> N
     assert after["chatbot_database_seconds_count kind=read"] > 0
 
 
-async def test_the_process_tells_its_release_files_memory_disk_and_readiness(
+async def test_the_metrics_report_release_files_memory_disk_and_readiness(
     metered: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = metered.state["service"].metrics

@@ -103,7 +103,7 @@ def test_an_origin_is_written_as_browsers_write_it(typed: str, origin: str) -> N
         ("https://[fe80::1%25eth0]", "zone"),
     ],
 )
-def test_what_is_not_an_origin_is_refused_with_its_problem(typed: str, problem: str) -> None:
+def test_an_invalid_origin_is_refused_with_the_reason(typed: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         parse_origin(typed)
 
@@ -166,7 +166,7 @@ def test_a_listed_origin_matches(origin: str, allowed: str) -> None:
         "javascript://allowed.example/%0aalert(1)",
     ],
 )
-def test_any_other_value_of_the_header_does_not_match(origin: str) -> None:
+def test_any_other_origin_does_not_match(origin: str) -> None:
     assert not origin_matches(origin, ["https://allowed.example"])
 
 
@@ -186,11 +186,11 @@ def test_any_other_value_of_the_header_does_not_match(origin: str) -> None:
         "http://localhost:3000\n",
     ],
 )
-def test_any_port_is_only_that(origin: str) -> None:
+def test_any_port_means_only_any_port(origin: str) -> None:
     assert not origin_matches(origin, ["http://localhost:*"])
 
 
-def test_any_origin_means_websites_and_no_apps() -> None:
+def test_any_origin_covers_websites_but_not_apps() -> None:
     assert origin_matches("https://allowed.example", ["*"])
     assert not origin_matches("capacitor://localhost", ["*"])
 
@@ -211,7 +211,7 @@ def test_nothing_matches_an_empty_list() -> None:
         (["http://[::1]:*", "https://a.example"], "https://a.example"),
     ],
 )
-def test_the_browser_is_told_who_may_frame_the_page(allowed: list[str], sources: str) -> None:
+def test_the_policy_names_who_may_frame_the_page(allowed: list[str], sources: str) -> None:
     assert frame_ancestors(allowed) == sources
 
 
@@ -241,5 +241,5 @@ def test_a_wildcard_matches_one_label(origin: str, matches: bool) -> None:
     [("https://a.example", True), ("http://a.example:8080", True), ("http://localhost:3000", True), ("null", False),
      ("", False), ("*", False), ("file://", False), ("https://a.example/", False), ("app://a.example", False)],
 )  # fmt: skip
-def test_any_origin_is_any_web_page(origin: str, matches: bool) -> None:
+def test_any_origin_matches_any_web_page(origin: str, matches: bool) -> None:
     assert origin_matches(origin, ["*"]) is matches

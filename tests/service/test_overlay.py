@@ -29,7 +29,7 @@ def asked(upstream: respx.Route) -> httpx.Request:
     return request
 
 
-async def test_the_services_overlay_goes_with_every_question(
+async def test_the_services_overlay_is_applied_to_every_request(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_HEADERS", '{"x-gateway-config": "abc", "x-gateway-key": {"env": "GATEWAY_KEY"}}')
@@ -47,7 +47,7 @@ async def test_the_services_overlay_goes_with_every_question(
     assert (body["reasoning_effort"], body["temperature"], "stream_options" in body) == ("low", 1, False)
 
 
-async def test_a_tenants_overlay_comes_last(
+async def test_a_tenants_overlay_takes_precedence(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_HEADERS", '{"X-Gateway-Config": "service", "x-other": "kept"}')
@@ -61,7 +61,7 @@ async def test_a_tenants_overlay_comes_last(
     assert json.loads(asked(upstream).content)["top_p"] == 0.5
 
 
-async def test_the_services_overlay_is_not_sent_to_a_tenants_own_address(
+async def test_the_services_overlay_is_not_applied_to_a_tenants_own_endpoint(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_HEADERS", '{"x-gateway-key": "secret-of-the-service"}')
@@ -73,7 +73,7 @@ async def test_the_services_overlay_is_not_sent_to_a_tenants_own_address(
         assert "x-gateway-key" not in route.calls.last.request.headers
 
 
-async def test_a_deployment_of_azure_is_reached_with_its_documented_settings(
+async def test_an_azure_deployment_is_reached_with_the_documented_settings(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_URL", f"{AZURE}/chat/completions")
@@ -94,7 +94,7 @@ async def test_a_deployment_of_azure_is_reached_with_its_documented_settings(
             assert (await client.ask("Hi")).text == "Hello"
 
 
-async def test_a_variable_may_be_nested_in_the_body_and_be_in_a_file(
+async def test_a_variable_may_be_nested_in_the_body_and_come_from_a_file(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "search-key").write_text("search-secret\n")
@@ -113,7 +113,7 @@ async def test_a_variable_may_be_nested_in_the_body_and_be_in_a_file(
         assert sent[0]["parameters"]["authentication"]["key"] == "a-newer-secret"
 
 
-async def test_a_variable_that_is_not_set_is_named_in_the_log_only(
+async def test_an_unset_variable_is_named_only_in_the_log(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(tenant={"upstream": {"headers": {"api-key": {"env": "NOT_SET"}}}}) as client:
@@ -124,7 +124,7 @@ async def test_a_variable_that_is_not_set_is_named_in_the_log_only(
     assert any("NOT_SET" in str(vars(record).get("reason")) for record in caplog.records)
 
 
-async def test_a_field_of_the_overlay_that_is_refused_is_named_in_the_log(
+async def test_a_refused_overlay_field_is_named_in_the_log(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It stays: the operator wants it."""
@@ -162,7 +162,7 @@ async def test_a_field_of_the_overlay_that_is_refused_is_named_in_the_log(
         ('{"body": {"max_tokens": null}}', "--max-answer-tokens"),
     ],
 )
-def test_an_overlay_that_cannot_work_is_refused_in_one_line(
+def test_an_invalid_overlay_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], overlay: str, problem: str
 ) -> None:
     (tmp_path / "overlay.json").write_text(overlay)
@@ -174,7 +174,7 @@ def test_an_overlay_that_cannot_work_is_refused_in_one_line(
     assert "canary" not in line
 
 
-def test_the_services_own_may_hold_a_secret_because_the_environment_does() -> None:
+def test_the_services_own_overlay_may_hold_secrets() -> None:
     assert parse_overlay('{"headers": {"api-key": "secret"}}', secrets=True) == {"headers": {"api-key": "secret"}}
 
 
@@ -198,7 +198,7 @@ def test_a_tenants_overlay_is_set_shown_and_removed(
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_HEADERS", "OPENAI_QUERY", "OPENAI_BODY"])
-async def test_an_empty_part_adds_nothing(
+async def test_an_empty_overlay_adds_nothing(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "")

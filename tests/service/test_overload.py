@@ -38,7 +38,7 @@ async def readiness(client: Client) -> tuple[int, str | None]:
     return response.status, json.loads(body).get("code")
 
 
-async def test_a_file_that_takes_no_question_any_more_is_not_ready_and_the_log_says_why(
+async def test_a_database_file_that_cannot_be_written_is_not_ready_and_the_log_says_why(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is in its place already can still be written over, as on a disk that is full."""
@@ -84,7 +84,7 @@ async def test_a_server_with_a_full_disk_is_not_ready_and_the_log_says_why(
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("table", ["conversations", "messages", "usage", "counters"])
-async def test_a_table_that_a_question_cannot_write_is_not_ready(client: Client, database_url: str, table: str) -> None:
+async def test_a_table_without_write_permission_is_not_ready(client: Client, database_url: str, table: str) -> None:
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         await asyncio.to_thread(rename_in_file, str(url.database), table)
@@ -101,7 +101,7 @@ def rename_in_file(path: str, table: str) -> None:
 
 
 @pytest.mark.each_database
-async def test_asking_whether_it_is_ready_adds_nothing_to_the_database(client: Client) -> None:
+async def test_readiness_checks_write_nothing_to_the_database(client: Client) -> None:
     for _ in range(5):
         assert await readiness(client) == (200, None)
     store = client.state["service"].store
@@ -118,7 +118,7 @@ def make_late(client: Client, *seconds: float) -> None:
         measured._note(late)
 
 
-async def test_a_loop_that_is_late_again_and_again_sheds_new_questions_before_anything_else(
+async def test_a_loop_that_is_repeatedly_late_sheds_new_questions_first(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
@@ -144,7 +144,7 @@ async def test_a_loop_that_was_late_once_sheds_nothing(client: Client, upstream:
     assert (await client.ask("Hi")).text == "Hello"
 
 
-async def test_the_rest_of_an_answer_is_given_however_late_the_loop_is(client: Client, upstream: respx.Route) -> None:
+async def test_resuming_works_however_late_the_loop_is(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     message_id = str(uuid.uuid4())
     await client.ask("Hi", message_id=message_id)
@@ -152,7 +152,7 @@ async def test_the_rest_of_an_answer_is_given_however_late_the_loop_is(client: C
     assert (await client.ask("Hi", message_id=message_id, headers={"Last-Event-ID": "2"})).text == "llo"
 
 
-async def test_a_blocked_loop_is_measured_and_told_in_the_metrics(serve: Serve) -> None:
+async def test_the_metrics_show_a_blocked_loop(serve: Serve) -> None:
     async with serve(metrics_token="token") as client:
         measured = client.state["service"].lag
         await until(lambda: measured._wakes_at < float("inf"))
@@ -165,7 +165,7 @@ async def test_a_blocked_loop_is_measured_and_told_in_the_metrics(serve: Serve) 
 
 
 @pytest.mark.parametrize(("late", "code"), [(lag.SUSPECT_SECONDS + 0.1, "overloaded"), (0.0, "database_unavailable")])
-async def test_a_call_that_times_out_is_the_databases_fault_only_where_the_loop_was_in_time(
+async def test_a_database_timeout_is_blamed_on_the_database_only_if_the_loop_was_on_time(
     client: Client, monkeypatch: pytest.MonkeyPatch, late: float, code: str
 ) -> None:
     async def timed_out(*_: object, **__: object) -> None:
@@ -203,7 +203,7 @@ async def test_a_call_that_waits_too_long_for_its_turn_times_out(
 # What a public key opens
 
 
-async def test_one_answer_has_so_many_readers_and_the_next_is_refused(serve: Serve, upstream: respx.Route) -> None:
+async def test_one_answer_has_a_limited_number_of_readers(serve: Serve, upstream: respx.Route) -> None:
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half "), go, *answer("whole")))
     async with serve(tenant={"visitor_streams": 1}) as client:
@@ -220,7 +220,9 @@ async def test_one_answer_has_so_many_readers_and_the_next_is_refused(serve: Ser
         assert {got.text for got in await asyncio.gather(*asking)} == {"Half whole"}
 
 
-async def test_without_a_limit_of_streams_one_answer_has_twenty_readers(client: Client, upstream: respx.Route) -> None:
+async def test_without_a_stream_limit_one_answer_has_at_most_twenty_readers(
+    client: Client, upstream: respx.Route
+) -> None:
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half "), go, *answer("whole")))
     message_id = str(uuid.uuid4())
@@ -242,7 +244,7 @@ READS: dict[str, tuple[str, str, object]] = {
 
 
 @pytest.mark.parametrize("kind", READS)
-async def test_what_asks_no_model_is_limited_by_the_visitors_rate(
+async def test_calls_that_ask_no_model_are_limited_by_the_visitors_rate(
     serve: Serve, upstream: respx.Route, kind: str
 ) -> None:
     """All kinds together, five for each question that may be asked. Another visitor has as many."""
@@ -266,16 +268,14 @@ async def test_what_asks_no_model_is_limited_by_the_visitors_rate(
         assert (await client.ask("Hi")).text == "Hello", "questions have a limit of their own"
 
 
-async def test_where_a_visitor_may_ask_without_limit_it_may_read_without_limit(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_without_a_visitor_rate_limit_reads_are_unlimited(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     start = (await client.ask("Hi")).events[0].data
     for _ in range(limits.LEAST_READS + 1):
         await client.get_json(f"/api/v1/conversations/{start['conversation_id']}")
 
 
-async def test_a_refusal_of_many_fields_lists_some_in_few_bytes(client: Client) -> None:
+async def test_a_refusal_of_many_fields_lists_only_some(client: Client) -> None:
     body = {"message": "Hi"} | {f"field{number}": 1 for number in range(4000)}
     status, problem, _ = await client.refused(json_body=body)
     assert (status, problem["code"], len(problem["errors"])) == (422, "validation_failed", 20)
@@ -285,7 +285,7 @@ async def test_a_refusal_of_many_fields_lists_some_in_few_bytes(client: Client) 
         assert len(await response.body()) < 10_000
 
 
-async def test_asking_often_whether_it_is_ready_makes_no_work(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_frequent_readiness_checks_cost_no_extra_work(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred questions at once are one look at the database."""
     database = client.state["service"].store._database
     pings = 0

@@ -40,20 +40,20 @@ async def refused_read(client: Client, headers: Mapping[str, str | None]) -> int
     return (await client.request("GET", CONVERSATION, headers=headers))[0].status
 
 
-async def test_a_widgets_page_may_ask_with_the_proof_in_it(client: Client, upstream: respx.Route) -> None:
+async def test_a_widgets_page_may_ask_with_its_proof(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     proof = await proof_of(client)
     assert (await client.ask("Hi", headers={"Origin": OWN, "X-Widget-Proof": proof})).text == "Hello"
 
 
-async def test_the_services_own_origin_alone_is_refused(client: Client, upstream: respx.Route) -> None:
+async def test_the_services_own_origin_is_refused_without_a_proof(client: Client, upstream: respx.Route) -> None:
     status, problem, _ = await client.refused(headers={"Origin": OWN})
     assert (status, problem["code"]) == (403, "origin_not_allowed")
     assert await refused_read(client, {"Origin": None, "Sec-Fetch-Site": "same-origin"}) == 403
     assert not upstream.called
 
 
-async def test_a_tenant_that_lists_the_services_own_origin_has_pages_there(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_tenant_may_list_the_services_own_origin(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     async with serve(tenant={"origins": [OWN]}) as client:
         assert (await client.ask("Hi", headers={"Origin": OWN})).text == "Hello"
@@ -62,7 +62,7 @@ async def test_a_tenant_that_lists_the_services_own_origin_has_pages_there(serve
 
 @pytest.mark.parametrize("origins", [["https://shop.test"], [OWN], ["*"]])
 @pytest.mark.parametrize("origin", [OWN, "https://shop.test"])
-async def test_the_proof_of_another_tenants_widget_is_refused_wherever_it_comes_from(
+async def test_another_tenants_proof_is_refused_from_any_origin(
     serve: Serve, upstream: respx.Route, origins: list[str], origin: str
 ) -> None:
     async with serve(tenant={"origins": origins}) as client:
@@ -76,7 +76,7 @@ async def test_the_proof_of_another_tenants_widget_is_refused_wherever_it_comes_
     assert not upstream.called
 
 
-async def test_a_proof_does_not_let_another_origin_ask(client: Client, upstream: respx.Route) -> None:
+async def test_a_proof_does_not_admit_another_origin(client: Client, upstream: respx.Route) -> None:
     proof = await proof_of(client)
     for origin in (
         "https://evil.test",
@@ -92,7 +92,7 @@ async def test_a_proof_does_not_let_another_origin_ask(client: Client, upstream:
     assert not upstream.called
 
 
-async def test_a_proof_that_is_not_whole_and_as_it_was_made_is_refused(client: Client, upstream: respx.Route) -> None:
+async def test_a_truncated_or_altered_proof_is_refused(client: Client, upstream: respx.Route) -> None:
     proof = await proof_of(client)
     widget_id, expires, mac = proof.split(".")
     other = mac[:-2] + ("AA" if mac[-2:] != "AA" else "BB")
@@ -111,7 +111,7 @@ async def test_a_proof_that_is_not_whole_and_as_it_was_made_is_refused(client: C
     assert not upstream.called
 
 
-async def test_a_proof_lives_for_minutes_and_is_renewed_by_then(
+async def test_a_proof_expires_after_minutes_and_is_renewed_in_time(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
@@ -135,7 +135,7 @@ async def test_a_proof_lives_for_minutes_and_is_renewed_by_then(
     assert (await client.ask("Hi", headers={"Origin": OWN, "X-Widget-Proof": fresh})).text == "Hello"
 
 
-async def test_replicas_whose_clocks_differ_a_little_take_each_others_proofs(
+async def test_replicas_tolerate_a_small_clock_difference_in_proofs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proof = await proof_of(client)
@@ -145,7 +145,7 @@ async def test_replicas_whose_clocks_differ_a_little_take_each_others_proofs(
         assert await refused_read(client, {"Origin": OWN, "X-Widget-Proof": proof}) == 404
 
 
-async def test_the_proof_of_a_removed_widget_opens_nothing(client: Client, upstream: respx.Route) -> None:
+async def test_the_proof_of_a_removed_widget_is_refused(client: Client, upstream: respx.Route) -> None:
     """Nor does it open the tenant of the same name that comes after it: its key is another."""
     store = client.state["service"].store
     proof = await proof_of(client)
@@ -177,7 +177,7 @@ async def test_proofs_are_compared_in_constant_time(client: Client, monkeypatch:
     assert compared == [(proof.split(".")[2],) * 2]
 
 
-async def test_what_keys_the_hashes_of_visitors_makes_no_proof(client: Client) -> None:
+async def test_proofs_and_visitor_hashes_use_different_keys(client: Client) -> None:
     tenant = await client.state["service"].store.get_tenant("shop")
     widget_id, expires, _ = (await proof_of(client)).split(".")
     mac = hmac.digest(tenant.visitor_salt, f"{widget_id}.{expires}".encode(), "sha256")
@@ -189,7 +189,7 @@ async def test_what_keys_the_hashes_of_visitors_makes_no_proof(client: Client) -
 
 
 @pytest.mark.parametrize("site", ["same-origin", None])
-async def test_a_read_of_a_widgets_page_needs_no_origin(client: Client, site: str | None) -> None:
+async def test_a_get_request_from_a_widgets_page_needs_no_origin(client: Client, site: str | None) -> None:
     """Over plain http, as on an intranet, browsers send no Sec-Fetch-Site either."""
     headers = {"Origin": None, "Sec-Fetch-Site": site, "X-Widget-Proof": await proof_of(client)}
     assert await refused_read(client, headers) == 404
@@ -198,7 +198,7 @@ async def test_a_read_of_a_widgets_page_needs_no_origin(client: Client, site: st
     assert (await client.refused(headers=headers))[0] == 403
 
 
-async def test_a_read_without_anything_is_a_servers_and_needs_a_secret_key(client: Client) -> None:
+async def test_a_get_request_without_browser_headers_needs_a_secret_key(client: Client) -> None:
     response, body = await client.request("GET", CONVERSATION, headers={"Origin": None})
     assert (response.status, b"secret_key_required" in body) == (403, True)
 
@@ -206,7 +206,7 @@ async def test_a_read_without_anything_is_a_servers_and_needs_a_secret_key(clien
 # Names
 
 
-async def test_a_foreign_name_that_points_here_is_not_the_services_own(
+async def test_a_foreign_name_that_points_here_is_not_an_own_origin(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """DNS rebinding: the page at that name can read the widget's page, and with it the proof."""
@@ -230,7 +230,7 @@ async def test_a_foreign_name_that_points_here_is_not_the_services_own(
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8443", "LOCALHOST:8443", "127.0.0.1:9000", "[::1]:9000",
                                   "shop.localhost:3000", "a.b.localhost"])  # fmt: skip
-async def test_without_a_public_url_this_machines_own_names_are_the_services(serve: Serve, host: str) -> None:
+async def test_without_a_public_url_loopback_names_are_own_origins(serve: Serve, host: str) -> None:
     async with serve(public_url="") as client:
         proof = await proof_of(client, host=host)
         own = {"Host": host, "Origin": f"https://{host.lower()}", "X-Widget-Proof": proof}
@@ -244,7 +244,7 @@ async def test_without_a_public_url_this_machines_own_names_are_the_services(ser
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "localhost.evil.example", "evil-localhost", "127.0.0.1.nip.io",
                                   "10.0.0.7:8000", "chat.test"])  # fmt: skip
-async def test_without_a_public_url_no_other_name_is_the_services(serve: Serve, host: str) -> None:
+async def test_without_a_public_url_no_other_name_is_an_own_origin(serve: Serve, host: str) -> None:
     async with serve(public_url="") as client:
         headers = {"Host": host, "X-Widget-Proof": await proof_of(client, host=host)}
         assert await refused_read(client, headers | {"Origin": f"https://{host}"}) == 403
@@ -252,9 +252,7 @@ async def test_without_a_public_url_no_other_name_is_the_services(serve: Serve, 
 
 
 @pytest.mark.parametrize("host", ["chat.test", "CHAT.test:443", "app:8000", "127.0.0.1:8000"])
-async def test_with_a_public_url_neither_the_scheme_nor_the_host_that_a_proxy_passes_on_matters(
-    serve: Serve, host: str
-) -> None:
+async def test_with_a_public_url_forwarded_scheme_and_host_do_not_matter(serve: Serve, host: str) -> None:
     async with serve(public_url="https://chat.test, http://chat.intranet:8000") as client:
         headers = {"Host": host, "X-Widget-Proof": await proof_of(client, host=host)}
         assert await refused_read(client, headers | {"Origin": "https://chat.test"}) == 404
@@ -264,7 +262,7 @@ async def test_with_a_public_url_neither_the_scheme_nor_the_host_that_a_proxy_pa
             assert await refused_read(client, headers | {"Origin": wrong}) == 403
 
 
-async def test_the_start_says_what_to_set(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_startup_warns_that_public_url_is_missing(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="chatbot")
     async with serve(public_url=""):
         pass
@@ -276,9 +274,7 @@ async def test_the_start_says_what_to_set(serve: Serve, caplog: pytest.LogCaptur
 # Usage
 
 
-async def test_usage_names_the_page_around_a_widget_and_no_page_that_is_not_listed(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_usage_names_the_page_around_a_widget_only_if_it_is_listed(client: Client, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     widget = {"Origin": OWN, "X-Widget-Proof": await proof_of(client)}
     await client.ask("One", headers=widget | {"X-Page-Origin": ORIGIN})

@@ -49,7 +49,7 @@ async def session(client: Client) -> str:
     return headers["set-cookie"].partition(";")[0]
 
 
-async def test_signing_in_begins_a_session_that_opens_every_page(serve: Serve) -> None:
+async def test_signing_in_starts_a_session_that_opens_every_page(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         for page in PAGES:
             response, body = await client.request("GET", page, headers=STRANGER)
@@ -73,7 +73,7 @@ async def test_signing_in_begins_a_session_that_opens_every_page(serve: Serve) -
             assert "unsafe" not in response.headers["content-security-policy"]
 
 
-async def test_the_api_takes_a_session_or_the_token_as_a_bearer(serve: Serve) -> None:
+async def test_the_api_accepts_a_session_or_the_token_as_a_bearer(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         for way in ({"Cookie": await session(client)}, {"Authorization": f"Bearer {TOKEN}"}):
             response, body = await client.request("GET", "/studio/api/tenants", headers={**STRANGER, **way})
@@ -81,7 +81,7 @@ async def test_the_api_takes_a_session_or_the_token_as_a_bearer(serve: Serve) ->
             assert client.widget_id in body.decode()
 
 
-async def test_without_the_token_nothing_is_given(serve: Serve) -> None:
+async def test_without_the_token_everything_is_refused(serve: Serve) -> None:
     """No session, one of another token, one that is over, one that is made up: it is the same refusal."""
     async with serve(studio_token="another token") as client:
         _, headers, _ = await sign_in(client, "another token")
@@ -109,7 +109,7 @@ async def test_without_the_token_nothing_is_given(serve: Serve) -> None:
                 assert b"later" not in body
 
 
-async def test_a_session_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_expires(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(studio_token=TOKEN) as client:
         cookie = await session(client)
         now = time.time()
@@ -118,7 +118,7 @@ async def test_a_session_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
         assert response.status == 401
 
 
-async def test_signing_out_takes_the_session_from_the_browser(serve: Serve) -> None:
+async def test_signing_out_removes_the_session_cookie(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         headers = {**STRANGER, "Origin": OWN, "Cookie": await session(client)}
         response, _ = await client.request("POST", "/studio/sign-out", headers=headers)
@@ -138,7 +138,7 @@ async def test_signing_out_takes_the_session_from_the_browser(serve: Serve) -> N
         {"Origin": OWN, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "iframe"},
     ],
 )
-async def test_another_origins_page_and_a_frame_get_nothing_even_with_the_owners_session(
+async def test_other_origins_and_frames_get_nothing_even_with_the_owners_session(
     serve: Serve, headers: dict[str, str]
 ) -> None:
     async with serve(studio_token=TOKEN) as client:
@@ -152,7 +152,7 @@ async def test_another_origins_page_and_a_frame_get_nothing_even_with_the_owners
         assert status == 403
 
 
-async def test_a_change_says_where_it_comes_from(serve: Serve) -> None:
+async def test_a_change_needs_an_origin_header(serve: Serve) -> None:
     """Every browser tells the Origin of a change: one without is not of our pages."""
     async with serve(studio_token=TOKEN) as client:
         cookie = {**STRANGER, "Cookie": await session(client)}
@@ -167,13 +167,13 @@ async def test_a_change_says_where_it_comes_from(serve: Serve) -> None:
 
 @pytest.mark.parametrize("destination", ["iframe", "frame", "embed", "object"])
 @pytest.mark.parametrize("path", PAGES)
-async def test_no_page_is_given_to_a_frame(serve: Serve, path: str, destination: str) -> None:
+async def test_no_page_can_be_framed(serve: Serve, path: str, destination: str) -> None:
     async with serve(studio_token=TOKEN) as client:
         headers = {**STRANGER, "Cookie": await session(client), "Sec-Fetch-Dest": destination}
         assert (await client.request("GET", path, headers=headers))[0].status == 403
 
 
-async def test_only_the_studio_frames_its_preview(serve: Serve) -> None:
+async def test_only_the_studio_can_frame_its_preview(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         owner = {**STRANGER, "Cookie": await session(client), "Sec-Fetch-Dest": "iframe"}
         for site, status in (("same-origin", 200), ("cross-site", 403), ("same-site", 403)):
@@ -182,7 +182,7 @@ async def test_only_the_studio_frames_its_preview(serve: Serve) -> None:
         assert (await client.request("GET", "/studio/preview", headers=STRANGER))[0].status == 401
 
 
-async def test_a_guessed_tenant_is_not_there(serve: Serve) -> None:
+async def test_an_unknown_tenant_is_not_found(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         owner = {**STRANGER, "Authorization": f"Bearer {TOKEN}"}
         bodies: dict[str, object] = {"PUT": {"settings": {}}}
@@ -198,7 +198,7 @@ async def test_a_guessed_tenant_is_not_there(serve: Serve) -> None:
                     assert response.status == 404, (method, path)
 
 
-async def test_wrong_tokens_are_counted_by_address_and_then_even_the_right_one_waits(serve: Serve) -> None:
+async def test_after_too_many_wrong_tokens_even_the_right_one_has_to_wait(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         for attempt in range(10):
             status, _, shown = await sign_in(client, f"wrong {attempt}")
@@ -211,13 +211,13 @@ async def test_wrong_tokens_are_counted_by_address_and_then_even_the_right_one_w
         assert (await sign_in(client, address="198.51.100.8"))[0] == 303
 
 
-async def test_signing_in_leads_back_to_a_page_of_ours_only(serve: Serve) -> None:
+async def test_signing_in_redirects_only_to_the_services_own_pages(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         for page, place in (("", "../"), ("studio/conversations", "conversations"), ("//evil.test", "../studio")):
             assert (await sign_in(client, page=page))[1]["location"] == place
 
 
-async def test_over_plain_http_the_cookie_is_one_that_browsers_take(serve: Serve) -> None:
+async def test_over_plain_http_the_cookie_is_one_that_browsers_accept(serve: Serve) -> None:
     async with serve(studio_token=TOKEN, public_url="http://chat.test") as client:
         client_headers = {**STRANGER, "Origin": "http://chat.test", "Content-Type": FORM}
         # The client's own scheme is https, as behind a proxy that says nothing else.
@@ -245,13 +245,13 @@ async def test_without_a_token_the_pages_are_for_this_machine_only(serve: Serve)
         assert (await sign_in(client, "None", address="127.0.0.1", headers={**LOCAL, "Content-Type": FORM}))[0] == 403
 
 
-async def test_a_public_service_is_nobodys_machine(serve: Serve) -> None:
+async def test_a_service_with_a_public_url_is_not_local(serve: Serve) -> None:
     async with serve() as client:  # whose PUBLIC_URL is no loopback name
         for path in [*PAGES, "/studio/api/tenants"]:
             assert (await client.request("GET", path, headers=LOCAL, address="127.0.0.1"))[0].status == 404
 
 
-async def test_on_this_machine_another_local_page_changes_nothing(serve: Serve) -> None:
+async def test_another_page_on_this_machine_cannot_change_anything(serve: Serve) -> None:
     async with serve(public_url="") as client:
         path = f"/studio/api/tenants/{client.widget_id}/look"
         for headers in ({}, {"Origin": "http://localhost:3000"}, {"Sec-Fetch-Site": "same-site"}):
@@ -261,7 +261,7 @@ async def test_on_this_machine_another_local_page_changes_nothing(serve: Serve) 
             assert response.status == 403
 
 
-async def test_the_demonstration_is_anybodys_but_what_tenants_have_is_not(serve: Serve) -> None:
+async def test_anyone_may_open_the_demonstration_but_not_tenants_data(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         for path in ("/", "/studio", "/studio/preview"):
             response, body = await client.request("GET", path, headers=STRANGER)
@@ -271,7 +271,7 @@ async def test_the_demonstration_is_anybodys_but_what_tenants_have_is_not(serve:
             assert (await client.request("GET", path, headers=STRANGER))[0].status == 404
 
 
-async def test_with_a_token_the_demonstration_is_the_owners_too(serve: Serve) -> None:
+async def test_with_a_token_only_the_owner_may_open_the_demonstration(serve: Serve) -> None:
     async with serve(studio_token=TOKEN, openai_api_key=None, openai_base_url=None) as client:
         for path in (*PAGES, "/studio/preview"):
             response, body = await client.request("GET", path, headers=STRANGER)
@@ -279,9 +279,7 @@ async def test_with_a_token_the_demonstration_is_the_owners_too(serve: Serve) ->
             assert b"a4_pub_" not in body
 
 
-async def test_the_studios_widget_answers_beside_a_provider_without_asking_it(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_studios_widget_never_asks_the_provider(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.demonstration.WORD_SECONDS", 0)
     monkeypatch.setattr("service.demonstration.FIRST_WORD_SECONDS", 0)
     async with serve(studio_token=TOKEN) as client:
@@ -294,6 +292,6 @@ async def test_the_studios_widget_answers_beside_a_provider_without_asking_it(
         assert "This is a demonstration" in (await client.ask("Hi", headers=headers)).text
 
 
-def test_no_secret_is_shown_of_the_settings() -> None:
+def test_no_secret_setting_is_shown() -> None:
     assert TOKEN not in repr(Settings(studio_token=SecretStr(TOKEN)))
     assert {route.path for route in owner_routes} <= {route.path for route in chatbot.routes}

@@ -59,7 +59,7 @@ async def found(client: Client, query: str = "") -> list[str]:
     return [each["id"] for each in page["conversations"]]
 
 
-async def test_a_look_is_set_as_a_whole_and_as_the_command_line_checks_it(owned: Client) -> None:
+async def test_a_look_is_replaced_as_a_whole_and_validated_like_on_the_command_line(owned: Client) -> None:
     store = owned.state["service"].store
     await store.set_widget("shop", {"title": "Old", "greeting": "Hello"})
     status, facts = await ask_owner(owned, "")
@@ -78,7 +78,7 @@ async def test_a_look_is_set_as_a_whole_and_as_the_command_line_checks_it(owned:
     assert set(look) <= set(WidgetSettings.model_fields)
 
 
-async def test_a_new_key_is_told_once_and_the_others_end_when_the_owner_says(owned: Client) -> None:
+async def test_a_new_key_is_shown_once_and_the_others_expire_after_the_grace_period(owned: Client) -> None:
     first = owned.headers["X-API-Key"]
     status, made = await ask_owner(owned, "/keys", "POST", json_body={"grace_hours": None})
     assert (status, len(made["keys"])) == (200, 2)
@@ -96,7 +96,7 @@ async def test_a_new_key_is_told_once_and_the_others_end_when_the_owner_says(own
 
 
 @pytest.mark.each_database
-async def test_each_conversation_is_found_by_what_became_of_it(owned: Client) -> None:
+async def test_each_conversation_is_found_by_its_outcome(owned: Client) -> None:
     plain, rated = await converse(owned, "Is it oak, at 100 %?")
     cut, _ = await converse(owned, "Please be cut")
     filtered, bad = await converse(owned, "A filtered one")
@@ -125,9 +125,7 @@ async def test_each_conversation_is_found_by_what_became_of_it(owned: Client) ->
         assert (await ask_owner(owned, f"/conversations?{wrong}"))[0] == 422, wrong
 
 
-async def test_a_conversation_that_was_handed_to_a_person_is_found_and_says_so(
-    owned: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_handed_off_conversations_can_be_found_and_say_so(owned: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.store.tables import outbox
 
     conversation, _ = await converse(owned, "A person, please")
@@ -153,7 +151,7 @@ async def test_a_conversation_that_was_handed_to_a_person_is_found_and_says_so(
     assert report["total"]["handed_off"] == 1
 
 
-async def test_many_conversations_come_page_by_page_and_each_once(owned: Client) -> None:
+async def test_paging_returns_every_conversation_once(owned: Client) -> None:
     store = owned.state["service"].store
     tenant = await store.get_tenant("shop")
     for _ in range(53):
@@ -167,7 +165,7 @@ async def test_many_conversations_come_page_by_page_and_each_once(owned: Client)
     assert (len(seen), len(set(seen)), after) == (53, 53, "")
 
 
-async def test_a_transcript_is_read_exported_and_deleted(owned: Client) -> None:
+async def test_a_transcript_can_be_read_exported_and_deleted(owned: Client) -> None:
     conversation, message = await converse(owned, "<b>One?</b>")
     await rate(owned, message, "down", "No.")
     await converse(owned, "Two?", conversation_id=conversation)
@@ -187,7 +185,7 @@ async def test_a_transcript_is_read_exported_and_deleted(owned: Client) -> None:
     assert report["total"]["questions"] == 2  # the usage stays, without any text
 
 
-async def test_one_tenants_conversation_is_not_there_for_another(owned: Client) -> None:
+async def test_a_tenants_conversation_is_not_found_under_another_tenant(owned: Client) -> None:
     conversation, _ = await converse(owned, "A secret of the shop")
     _, widget, _ = await owned.state["service"].store.add_tenant("other", origins=["https://other.test"])
     for method, end in (("GET", ""), ("DELETE", ""), ("GET", "/export")):
@@ -198,7 +196,7 @@ async def test_one_tenants_conversation_is_not_there_for_another(owned: Client) 
 
 
 @pytest.mark.each_database
-async def test_the_report_sums_the_days_up(owned: Client) -> None:
+async def test_the_report_sums_up_the_days(owned: Client) -> None:
     _, first = await converse(owned, "Is it oak?")
     await converse(owned, "A filtered one")
     await rate(owned, first, "down", "Too short.")
@@ -221,13 +219,13 @@ async def test_the_report_sums_the_days_up(owned: Client) -> None:
     assert (await ask_owner(owned, "/report?days=8"))[0] == 422
 
 
-async def test_without_prices_no_cost_is_told(serve: Serve) -> None:
+async def test_without_prices_no_cost_is_shown(serve: Serve) -> None:
     async with serve(studio_token=TOKEN) as client:
         _, report = await ask_owner(client, "/report")
     assert (report["total"]["cost"], report["days"][0]["cost"]) == (None, None)
 
 
-async def test_the_log_has_no_words_and_no_token(owned: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_neither_texts_nor_tokens(owned: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     conversation, _ = await converse(owned, "Something private")
     await found(owned, "words=private")

@@ -12,7 +12,7 @@ from conftest import ORIGIN, Serve
 from preloaded import ROOT
 
 
-async def test_the_loader_can_be_loaded_by_any_page_and_is_packed(client: Client) -> None:
+async def test_any_page_can_load_the_loader_and_it_is_compressed(client: Client) -> None:
     plain, body = await client.request("GET", "/widget.js", headers={"Accept-Encoding": "identity"})
     assert body == (ROOT / "static/widget.js").read_bytes()
     assert plain.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -27,13 +27,13 @@ async def test_the_loader_can_be_loaded_by_any_page_and_is_packed(client: Client
 
 
 @pytest.mark.parametrize("path", ["/widget.js", "/docs", "/api/v1/health", "/api/v1/conversations", "/nowhere"])
-async def test_no_browser_guesses_what_a_response_is(client: Client, path: str) -> None:
+async def test_no_browser_guesses_a_responses_type(client: Client, path: str) -> None:
     response, _ = await client.request("GET", path)
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"]
 
 
-async def test_the_widgets_page_is_packed_too(client: Client) -> None:
+async def test_the_widgets_page_is_compressed_too(client: Client) -> None:
     _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     packed, smaller = await client.request(
         "GET", f"/widget.html?id={client.widget_id}", headers={"Accept-Encoding": "gzip, deflate, br"}
@@ -43,14 +43,14 @@ async def test_the_widgets_page_is_packed_too(client: Client) -> None:
     assert gzip.decompress(smaller) == body
 
 
-async def test_a_page_that_the_browser_has_already_is_not_sent_again(client: Client) -> None:
+async def test_a_page_in_the_browsers_cache_is_not_sent_again(client: Client) -> None:
     for path in ("/widget.js", f"/widget.html?id={client.widget_id}", "/docs"):
         first, _ = await client.request("GET", path)
         again, body = await client.request("GET", path, headers={"If-None-Match": first.headers["etag"]})
         assert (again.status, body) == (304, b"")
 
 
-async def test_every_file_that_the_pages_name_is_there_and_never_changes(client: Client) -> None:
+async def test_every_asset_that_the_pages_name_exists_and_is_immutable(client: Client) -> None:
     for page in ("/docs", f"/widget.html?id={client.widget_id}"):
         _, body = await client.request("GET", page)
         names = re.findall(r'(?:src|href)="?(?:\./)?(assets/[^">]+)', body.decode())
@@ -61,7 +61,7 @@ async def test_every_file_that_the_pages_name_is_there_and_never_changes(client:
             assert "immutable" in response.headers["cache-control"]
 
 
-async def test_the_widgets_page_can_be_framed_by_the_tenants_pages_only(client: Client) -> None:
+async def test_only_the_tenants_pages_can_frame_the_widgets_page(client: Client) -> None:
     response, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     policy = response.headers["content-security-policy"]
     assert f"frame-ancestors {ORIGIN}" in policy
@@ -86,7 +86,7 @@ async def test_pages_with_an_embedder_policy_may_frame_the_widgets_page_and_load
         assert response.headers["cross-origin-resource-policy"] == "cross-origin"
 
 
-async def test_the_widgets_page_tells_how_long_a_question_may_be(serve: Serve) -> None:
+async def test_the_widgets_page_contains_the_maximum_length_of_a_question(serve: Serve) -> None:
     async with serve(max_message_chars=500) as client:
         _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     assert b'"maxMessageChars":500' in body
@@ -103,14 +103,14 @@ async def test_a_tenants_texts_cannot_break_out_of_the_page(client: Client) -> N
 
 
 @pytest.mark.parametrize("identifier", ["", "wgt_unknown", "wgt_AAAAAAAAAAAAAAAA", "<script>"])
-async def test_an_unknown_widget_is_a_plain_page_that_nobody_can_frame(client: Client, identifier: str) -> None:
+async def test_an_unknown_widget_gets_a_plain_page_that_cannot_be_framed(client: Client, identifier: str) -> None:
     response, body = await client.request("GET", f"/widget.html?id={identifier}")
     assert (response.status, response.headers["content-type"]) == (404, "text/plain; charset=utf-8")
     assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert b"no such widget" in body
 
 
-async def test_the_demonstration_page_is_there_without_a_provider_only(serve: Serve) -> None:
+async def test_the_demonstration_page_exists_only_without_a_provider(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         response, body = await client.request("GET", "/")
         assert response.status == 200
@@ -124,7 +124,7 @@ async def test_the_demonstration_page_is_there_without_a_provider_only(serve: Se
         assert response.status == 404
 
 
-async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(serve: Serve) -> None:
+async def test_the_demonstrations_key_is_refused_once_a_provider_is_set(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         key = client.state["service"].demonstration.home.api_key
     async with serve(name="later") as client:
@@ -133,7 +133,7 @@ async def test_the_demonstrations_key_is_worth_nothing_once_a_provider_is_set(se
 
 
 @pytest.mark.parametrize("name", ["demonstration", "demonstration studio"])
-async def test_an_operators_tenant_of_the_demonstrations_name_outlives_a_start(serve: Serve, name: str) -> None:
+async def test_an_operators_tenant_with_the_demonstrations_name_survives_a_restart(serve: Serve, name: str) -> None:
     """One that was made before `tenant add` refused the name."""
     async with serve(name=name) as client:
         key = client.headers["X-API-Key"]
@@ -142,12 +142,12 @@ async def test_an_operators_tenant_of_the_demonstrations_name_outlives_a_start(s
 
 
 @pytest.mark.parametrize("path", ["/", "/studio", "/studio/preview"])
-async def test_no_demonstration_with_a_provider(client: Client, path: str) -> None:
+async def test_there_is_no_demonstration_with_a_provider(client: Client, path: str) -> None:
     response, _ = await client.request("GET", path)
     assert response.status == 404
 
 
-async def test_the_studio_runs_no_script_of_others_and_only_it_frames_its_preview(serve: Serve) -> None:
+async def test_the_studio_runs_only_its_own_scripts_and_alone_frames_its_preview(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         for path, ancestors in (("/studio", "'none'"), ("/studio/preview", "'self'")):
             response, _ = await client.request("GET", path)
@@ -157,7 +157,7 @@ async def test_the_studio_runs_no_script_of_others_and_only_it_frames_its_previe
             assert policy.endswith(f"frame-ancestors {ancestors}")
 
 
-async def test_the_studio_begins_without_settings_and_goes_with_the_demonstration(serve: Serve) -> None:
+async def test_the_studio_starts_without_settings_and_disappears_with_the_demonstration(serve: Serve) -> None:
     async with serve(openai_api_key=None, openai_base_url=None) as client:
         widget = client.state["service"].demonstration.studio.widget_id
         _, body = await client.request("GET", f"/widget.html?id={widget}")
@@ -168,7 +168,7 @@ async def test_the_studio_begins_without_settings_and_goes_with_the_demonstratio
         assert (await client.request("GET", f"/widget.html?id={widget}"))[0].status == 404
 
 
-async def test_metrics_are_for_whoever_has_the_token(serve: Serve) -> None:
+async def test_metrics_need_the_token(serve: Serve) -> None:
     async with serve() as client:
         assert (await client.request("GET", "/metrics", headers={"Authorization": "Bearer "}))[0].status == 401
     async with serve(name="later", metrics_token="m3trics") as guarded:
@@ -191,9 +191,7 @@ async def test_metrics_are_for_whoever_has_the_token(serve: Serve) -> None:
         ("Bearer", 401),
     ],
 )
-async def test_the_metrics_token_comes_with_its_scheme_in_whatever_case(
-    serve: Serve, authorization: str, status: int
-) -> None:
+async def test_the_metrics_tokens_scheme_is_case_insensitive(serve: Serve, authorization: str, status: int) -> None:
     """RFC 9110, section 11.1: a scheme is needed, in any case, and one or more spaces follow it."""
     async with serve(metrics_token="m3trics") as client:
         response, _ = await client.request("GET", "/metrics", headers={"Authorization": authorization})
@@ -201,6 +199,6 @@ async def test_the_metrics_token_comes_with_its_scheme_in_whatever_case(
 
 
 @pytest.mark.each_database
-async def test_health_touches_nothing_and_ready_asks_the_database(client: Client) -> None:
+async def test_health_depends_on_nothing_and_ready_checks_the_database(client: Client) -> None:
     assert await client.get_json("/api/v1/health") == {"status": "ok"}
     assert await client.get_json("/api/v1/ready") == {"status": "ready"}

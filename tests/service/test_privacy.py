@@ -22,7 +22,7 @@ COMMENT = "canary-comment"
 
 
 @pytest.mark.each_database
-async def test_no_path_through_the_service_writes_a_secret_or_a_word(
+async def test_no_path_through_the_service_logs_a_secret_or_a_visitors_words(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "chatbot")
@@ -67,7 +67,7 @@ async def test_no_path_through_the_service_writes_a_secret_or_a_word(
     assert PROVIDER not in told
 
 
-async def test_no_canary_is_found_in_anything_that_is_written(tmp_path: Path) -> None:
+async def test_no_canary_is_found_in_any_output(tmp_path: Path) -> None:
     """The short form of `python tests/support/canaries.py`: every path, by a real service with either form of log."""
     endings, found = await canaries.run(tmp_path, requests=400)
 

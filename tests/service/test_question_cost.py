@@ -78,7 +78,7 @@ def server_url(request: pytest.FixtureRequest, database_url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-async def test_a_question_is_four_round_trips_to_a_server_before_it_is_asked_and_four_after(
+async def test_a_question_costs_four_round_trips_to_postgresql_before_the_upstream_and_four_after(
     serve: Serve, server_url: str, upstream: respx.Route
 ) -> None:
     """One for the key; the transaction's beginning, its only statement and its end; two statements after the answer.
@@ -101,7 +101,7 @@ async def test_a_question_is_four_round_trips_to_a_server_before_it_is_asked_and
         assert (first, wire.round_trips) == (8, 10)
 
 
-async def test_a_question_is_one_transaction_before_it_is_asked_and_one_after(
+async def test_a_question_is_one_transaction_before_the_upstream_and_one_after(
     serve: Serve, upstream: respx.Route
 ) -> None:
     """And never more than a few statements, each of them made once."""

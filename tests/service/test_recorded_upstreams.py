@@ -50,7 +50,7 @@ async def test_a_recorded_answer_is_relayed(
 @pytest.mark.parametrize(
     "case", load("upstream_http_errors.json", "cases") + load("reported/upstream_http_errors.json", "cases")
 )
-async def test_an_upstream_error_is_answered_in_our_words(
+async def test_an_upstream_error_is_reported_in_our_own_words(
     client: Client, upstream: respx.Route, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
@@ -78,7 +78,7 @@ async def test_an_upstream_error_is_answered_in_our_words(
     assert tries == once if expect["retry"] is False else 1 <= tries <= 3
 
 
-async def test_a_turn_whose_upstream_refused_is_stored_as_broken_and_costs_nothing(
+async def test_a_turn_that_the_upstream_refused_is_stored_as_an_error_and_costs_nothing(
     client: Client, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=httpx.Response(401, json={"error": {"code": "invalid_api_key"}}))

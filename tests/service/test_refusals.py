@@ -63,7 +63,7 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "told"), MEANINGS)
-async def test_a_refusal_is_told_by_what_it_means_after_one_try(
+async def test_a_refusal_is_classified_after_one_attempt(
     client: Client,
     upstream: respx.Route,
     caplog: pytest.LogCaptureFixture,
@@ -103,7 +103,7 @@ BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "headers", "body", "code", "wait"), BUSY)
-async def test_a_limit_and_an_overload_are_told_with_the_seconds_to_wait(
+async def test_rate_limits_and_overloads_have_a_retry_after(
     client: Client,
     upstream: respx.Route,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +121,7 @@ async def test_a_limit_and_an_overload_are_told_with_the_seconds_to_wait(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
-async def test_what_may_pass_is_tried_again(
+async def test_transient_errors_are_retried(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
@@ -140,7 +140,7 @@ async def test_what_may_pass_is_tried_again(
         (400, nested(code="context_length_exceeded"), "MAX_HISTORY_CHARS"),
     ],
 )
-async def test_the_log_says_what_the_operator_can_do(
+async def test_the_log_tells_the_operator_what_to_do(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture, status: int, body: Any, advice: str
 ) -> None:
     content: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
@@ -151,7 +151,7 @@ async def test_the_log_says_what_the_operator_can_do(
     assert str(status) in vars(told)["reason"]
 
 
-async def test_a_short_word_that_is_not_known_stays_out_of_the_log(
+async def test_an_unknown_short_word_stays_out_of_the_log(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.mock(return_value=httpx.Response(400, json=nested(code="canary_secret", type="invalid_request_error")))
@@ -161,7 +161,7 @@ async def test_a_short_word_that_is_not_known_stays_out_of_the_log(
     assert "canary" not in vars(told)["reason"]
 
 
-async def test_usage_tells_the_cause(client: Client, upstream: respx.Route) -> None:
+async def test_usage_shows_the_cause(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=httpx.Response(402))
     await client.refused()
     store = client.state["service"].store

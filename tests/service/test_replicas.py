@@ -73,9 +73,7 @@ async def follow(asked: dict[str, str], one: Client, other: Client) -> asyncio.T
     return following
 
 
-async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
-    two: tuple[Client, Client], upstream: respx.Route
-) -> None:
+async def test_a_reader_resumes_at_another_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
     one, other = two
     more, rest = asyncio.Event(), asyncio.Event()
     upstream.mock(return_value=streamed(delta("Once "), more, delta("upon "), rest, *answer("a time")))
@@ -96,7 +94,7 @@ async def test_a_reader_who_comes_back_to_the_other_process_reads_on(
     assert upstream.call_count == 1
 
 
-async def test_a_revoked_key_is_refused_by_the_next_request_at_every_process(
+async def test_a_revoked_key_is_refused_at_once_by_every_process(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
@@ -109,7 +107,7 @@ async def test_a_revoked_key_is_refused_by_the_next_request_at_every_process(
     assert upstream.call_count == 6
 
 
-async def test_a_rotated_key_works_for_its_grace_and_no_longer_at_every_process(
+async def test_a_rotated_key_works_for_exactly_its_grace_period_at_every_process(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
@@ -125,7 +123,7 @@ async def test_a_rotated_key_works_for_its_grace_and_no_longer_at_every_process(
         assert (await client.refused(headers={"X-API-Key": newer}))[1]["code"] == "key_invalid"
 
 
-async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
+async def test_the_same_question_at_two_processes_is_one_upstream_call(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Only once")))
@@ -136,7 +134,7 @@ async def test_the_same_question_at_both_processes_at_once_is_one_upstream_call(
     assert upstream.call_count == 1
 
 
-async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_reader(
+async def test_an_answer_with_a_reader_at_another_process_keeps_running(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.answers.pace.FOLLOWED_SECONDS", 1)
@@ -154,7 +152,7 @@ async def test_an_answer_followed_elsewhere_goes_on_for_longer_than_without_a_re
         assert (await following).text == "Half whole"
 
 
-async def test_an_answer_can_be_stopped_at_the_other_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
+async def test_an_answer_can_be_stopped_at_another_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
     one, other = two
     async with half_answered(one, upstream) as (asked, _, events, _):
         stopped, _ = await other.request("POST", f"/api/v1/messages/{asked['message_id']}/stop")
@@ -163,7 +161,7 @@ async def test_an_answer_can_be_stopped_at_the_other_process(two: tuple[Client, 
     assert (last.name, last.data["status"]) == ("done", "cancelled")
 
 
-async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
+async def test_the_turn_of_a_dead_process_ends_as_interrupted_for_its_readers(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     _, other = two
@@ -185,7 +183,7 @@ async def test_a_turn_whose_process_died_is_closed_as_interrupted_and_told_so(
     assert not upstream.called
 
 
-async def test_an_answer_outlives_a_database_that_is_away_for_long(
+async def test_an_answer_survives_a_long_database_outage(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
@@ -225,7 +223,7 @@ async def test_an_answer_outlives_a_database_that_is_away_for_long(
         assert [event async for event in events][-1].data["status"] == "complete"
 
 
-async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(serve: Serve) -> None:
+async def test_turns_of_a_dead_process_are_closed_even_without_readers(serve: Serve) -> None:
     async with serve() as client:
         store = client.state["service"].store
         tenant = await store.get_tenant("shop")
@@ -238,9 +236,7 @@ async def test_nothing_stays_running_after_its_process_died_even_if_nobody_asks(
     assert (turn.status, turn.code) == ("error", "interrupted")
 
 
-async def test_a_question_that_was_never_asked_can_be_asked_again(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_withdrawn_question_can_be_asked_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The visitor left while the upstream was being connected; the same request begins anew."""
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
@@ -251,7 +247,7 @@ async def test_a_question_that_was_never_asked_can_be_asked_again(
             assert local.asked == 1
 
 
-async def test_a_visitor_who_left_while_connecting_and_comes_back_to_the_other_process_is_answered(
+async def test_a_visitor_who_leaves_during_the_connect_and_returns_at_another_process_gets_an_answer(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local_upstream() as local:
@@ -266,7 +262,7 @@ async def test_a_visitor_who_left_while_connecting_and_comes_back_to_the_other_p
             assert local.asked == 1
 
 
-async def test_who_follows_an_answer_that_is_deleted_is_told_that_there_is_none(
+async def test_readers_of_a_deleted_answer_get_message_not_found(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
@@ -278,7 +274,7 @@ async def test_who_follows_an_answer_that_is_deleted_is_told_that_there_is_none(
         assert (await following).last.data["code"] == "message_not_found"
 
 
-async def test_a_reader_of_an_answer_that_another_process_writes_is_told_of_a_shutdown(
+async def test_a_reader_of_an_answer_of_another_process_learns_of_a_shutdown(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
@@ -288,7 +284,7 @@ async def test_a_reader_of_an_answer_that_another_process_writes_is_told_of_a_sh
         assert (await following).last.data["code"] == "restarting"
 
 
-async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
+async def test_an_answer_that_was_wrongly_taken_for_lost_is_still_stored(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
@@ -306,7 +302,7 @@ async def test_an_answer_that_another_process_took_for_lost_is_stored_after_all(
     assert [(total.group[0], total.requests, total.completion_tokens) for total in totals] == [("complete", 1, 4)]
 
 
-async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
+async def test_an_answer_of_another_process_that_cannot_be_read_ends_with_an_error(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
@@ -319,7 +315,7 @@ async def test_an_answer_that_cannot_be_followed_ends_with_an_error(
         assert (await other.ask(asked["message"], message_id=asked["message_id"])).last.data["code"] == "interrupted"
 
 
-async def test_an_end_waits_for_what_is_being_kept_and_leaves_no_piece(
+async def test_closing_a_turn_waits_for_its_checkpoint_and_leaves_no_pieces(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _ = two

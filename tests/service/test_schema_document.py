@@ -65,14 +65,14 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_the_document_holds_what_the_settings_say() -> None:
+def test_the_document_reflects_the_settings() -> None:
     document = openapi(chatbot.routes, version="7.0.0", max_message_chars=17, max_body_bytes=999)
     assert document["info"]["version"] == "7.0.0"
     assert document["components"]["schemas"]["ChatRequest"]["properties"]["message"]["maxLength"] == 17
     assert "999 bytes" in document["paths"]["/api/v1/chat"]["post"]["requestBody"]["description"]
 
 
-def test_the_document_goes_over_the_wire_unchanged() -> None:
+def test_the_document_is_served_unchanged() -> None:
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT == openapi(chatbot.routes, **LIMITS)
 
 
@@ -119,7 +119,7 @@ def test_every_schema_body_parameter_and_header_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_example_of_a_stream_is_one(name: str) -> None:
+def test_every_example_of_a_stream_is_a_valid_stream(name: str) -> None:
     decoder = EventStreamDecoder()
     events = list(decoder.feed(STREAMS[name]["value"].encode()))
     for event in events:
@@ -138,7 +138,7 @@ def data_schema(event: str) -> dict[str, Any]:
     return content
 
 
-def test_every_event_leads_to_its_component() -> None:
+def test_every_event_refers_to_its_component() -> None:
     components = {name: data_schema(name)["$ref"].rpartition("/")[2] for name in schema.EVENTS}
     assert components == {
         "start": "StartEvent",
@@ -170,7 +170,7 @@ def test_every_event_leads_to_its_component() -> None:
         ("get", "/api/v1/ready", {200, 400, 431, 500, 503}),
     ],
 )
-def test_an_operation_has_these_statuses(method: str, path: str, statuses: set[int]) -> None:
+def test_each_operation_documents_its_statuses(method: str, path: str, statuses: set[int]) -> None:
     assert {int(status) for status in DOCUMENT["paths"][path][method]["responses"]} == statuses
 
 
@@ -178,7 +178,7 @@ def test_an_operation_has_these_statuses(method: str, path: str, statuses: set[i
     ("status", "header"),
     [(401, "WWW-Authenticate"), (429, "Retry-After"), (503, "Retry-After"), (200, "X-Accel-Buffering")],
 )
-def test_a_response_names_its_headers(status: int, header: str) -> None:
+def test_each_response_documents_its_headers(status: int, header: str) -> None:
     response = DOCUMENT["paths"]["/api/v1/chat"]["post"]["responses"][str(status)]
     assert {"X-Request-ID", header} <= response["headers"].keys()
 
@@ -191,7 +191,7 @@ PAGES_AND_FILES = {
 }
 
 
-def test_the_document_and_the_routes_of_the_api_are_the_same() -> None:
+def test_the_document_lists_exactly_the_routes_of_the_api() -> None:
     documented = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
     routes = chatbot.create_app(Settings()).routes
     assert all(isinstance(route, Route) for route in routes)

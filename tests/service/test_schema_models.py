@@ -51,7 +51,7 @@ def accepts(model: type[ChatRequest] | type[FeedbackRequest], body: dict[str, An
         ("\0", False),
     ],
 )
-def test_a_message_is_visible_and_short_and_the_document_says_so(message: str, accepted: bool) -> None:
+def test_a_message_must_be_visible_and_short_as_documented(message: str, accepted: bool) -> None:
     assert accepts(ChatRequest, {"message": message}) is accepted
     assert OAS31Validator(SCHEMAS["ChatRequest"]).is_valid({"message": message}) is accepted
 
@@ -84,21 +84,21 @@ def test_a_message_is_trimmed_before_it_is_measured() -> None:
         (FeedbackRequest, {"comment": "Good"}, False),
     ],
 )
-def test_a_body_has_the_fields_that_the_document_says(
+def test_a_body_has_the_documented_fields(
     model: type[ChatRequest] | type[FeedbackRequest], body: dict[str, Any], accepted: bool
 ) -> None:
     assert accepts(model, body) is accepted
     assert OAS31Validator(SCHEMAS[model.__name__]).is_valid(body) is accepted
 
 
-def test_optional_fields_are_left_out_when_there_is_nothing_to_say() -> None:
+def test_empty_optional_fields_are_omitted() -> None:
     event = ErrorEvent(code="busy", error="Wait.", request_id="1f")
     assert json.loads(to_json(event)) == {"code": "busy", "error": "Wait.", "request_id": "1f"}
     event.retry_after = 0
     assert json.loads(to_json(event))["retry_after"] == 0
 
 
-def test_a_count_that_the_provider_did_not_send_is_null() -> None:
+def test_a_missing_token_count_is_null() -> None:
     assert json.loads(to_json(DoneEvent(status="complete", usage=None))) == {"status": "complete", "usage": None}
 
 

@@ -88,14 +88,14 @@ def run_schemathesis(
     return Exchanges(document, json.loads(har.read_text()))
 
 
-def test_the_service_does_what_the_document_says(quick_service: RunningService, tmp_path: Path, full: bool) -> None:
+def test_the_service_behaves_as_documented(quick_service: RunningService, tmp_path: Path, full: bool) -> None:
     met = run_schemathesis(quick_service, tmp_path, full, "--header", f"Authorization: Bearer {METRICS_TOKEN}")
     assert met.undocumented == set()
     assert met.statuses["POST /api/v1/chat"] >= {200, 400, 401, 404, 415, 422}
     assert met.statuses["GET /metrics"] >= {200, 401}
 
 
-def test_the_service_does_what_the_document_says_with_what_there_is(
+def test_the_service_behaves_as_documented_with_existing_data(
     service: RunningService, tmp_path: Path, full: bool
 ) -> None:
     """The ids that schemathesis makes up are unknown; these are not."""

@@ -100,7 +100,7 @@ TOO_MANY = str(2**31)
         *((field.upper(), wrong) for field in Settings.model_fields if "seconds" in field for wrong in ("-1", "inf")),
     ],
 )
-def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_show_it(
+def test_an_invalid_value_prevents_startup_with_a_line_that_names_but_does_not_show_it(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("chatbot.make_server", lambda *arguments: pytest.fail("the service starts"))
@@ -114,7 +114,7 @@ def test_a_wrong_value_stops_the_start_with_a_line_that_names_it_and_does_not_sh
 
 
 @pytest.mark.parametrize("program", ["chatbot", "manage.py"])
-def test_an_env_file_that_cannot_be_read_stops_the_start_with_a_line_that_names_it(
+def test_an_unreadable_env_file_prevents_startup_with_a_line_that_names_it(
     program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Some editors still write the letters of their own country's old character set."""
@@ -127,7 +127,7 @@ def test_an_env_file_that_cannot_be_read_stops_the_start_with_a_line_that_names_
     assert "canary" not in line
 
 
-async def test_white_space_around_a_mounted_secret_does_no_harm(serve: Serve, upstream: respx.Route) -> None:
+async def test_white_space_around_a_mounted_secret_is_removed(serve: Serve, upstream: respx.Route) -> None:
     """A file that holds a secret ends with a line break more often than not."""
     upstream.mock(return_value=streamed(*answer("Hello")))
     settings = {"openai_api_key": "sk-mounted\n", "metrics_token": " m3trics\r\n"}
@@ -139,7 +139,7 @@ async def test_white_space_around_a_mounted_secret_does_no_harm(serve: Serve, up
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-async def test_quotes_that_dockers_env_file_leaves_around_a_value_are_removed(
+async def test_quotes_that_dockers_env_file_option_leaves_are_removed(
     upstream: respx.Route, serve: Serve, monkeypatch: pytest.MonkeyPatch, quote: str
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -150,7 +150,7 @@ async def test_quotes_that_dockers_env_file_leaves_around_a_value_are_removed(
     assert b'"model":"large"' in upstream.calls.last.request.content
 
 
-async def test_a_key_may_have_bearer_before_it(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_key_may_start_with_bearer(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     async with serve(openai_api_key="Bearer sk-upstream") as client:
         assert (await client.ask("Hi")).text == "Hello"
@@ -158,7 +158,7 @@ async def test_a_key_may_have_bearer_before_it(serve: Serve, upstream: respx.Rou
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/completions/", "/v1//"])
-async def test_a_base_url_may_have_the_path_on_it_already(serve: Serve, upstream: respx.Route, path: str) -> None:
+async def test_a_base_url_may_already_include_the_path(serve: Serve, upstream: respx.Route, path: str) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     async with serve(openai_base_url=f"https://upstream.test{path}") as client:
         assert (await client.ask("Hi")).text == "Hello"
@@ -168,7 +168,7 @@ async def test_a_base_url_may_have_the_path_on_it_already(serve: Serve, upstream
     ("value", "advice"),
     [("api.mistral.ai/v1", "http:// or https://"), ("https://x.test/v1?api-version=1", "OPENAI_QUERY")],
 )
-def test_a_base_url_that_is_refused_says_how_to_write_it(
+def test_a_refused_base_url_gets_advice(
     value: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", value)
@@ -176,7 +176,7 @@ def test_a_base_url_that_is_refused_says_how_to_write_it(
     assert advice in capsys.readouterr().err
 
 
-def test_secrets_may_be_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_can_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("sk-mounted\n")
     (tmp_path / "database").write_text("postgresql+asyncpg://user@localhost/mounted\n")
     monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
@@ -188,7 +188,7 @@ def test_secrets_may_be_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.metrics_token is None
 
 
-def test_a_secret_that_is_there_twice_stops_the_start(
+def test_a_secret_given_twice_prevents_startup(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
@@ -197,7 +197,7 @@ def test_a_secret_that_is_there_twice_stops_the_start(
     assert capsys.readouterr().err == "chatbot: OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set; choose one\n"
 
 
-async def test_a_tenants_key_may_be_in_a_file(
+async def test_a_tenants_key_can_come_from_a_file(
     serve: Serve, upstream: respx.Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -212,7 +212,7 @@ async def test_a_tenants_key_may_be_in_a_file(
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_an_empty_system_prompt_is_a_choice_and_other_empty_variables_are_not(
+def test_an_empty_system_prompt_counts_as_set_unlike_other_empty_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     assert Settings().system_prompt
@@ -233,7 +233,7 @@ def test_an_empty_system_prompt_is_a_choice_and_other_empty_variables_are_not(
         (" 10.0.0.1 , fd00::/8, ", "10.0.0.1,fd00::/8"),
     ],
 )
-def test_proxies_are_addresses_or_networks_or_all(value: str, read: str) -> None:
+def test_trusted_proxies_are_addresses_networks_or_a_star(value: str, read: str) -> None:
     assert Settings(forwarded_allow_ips=value).forwarded_allow_ips == read
 
 
@@ -247,7 +247,7 @@ def test_proxies_are_addresses_or_networks_or_all(value: str, read: str) -> None
         "https://bücher.test/v1",
     ],
 )
-def test_addresses_of_endpoints_are_taken(value: str) -> None:
+def test_endpoint_urls_are_accepted(value: str) -> None:
     assert httpx.URL(str(Settings(openai_base_url=value).openai_base_url)).host
 
 
@@ -260,7 +260,7 @@ def test_addresses_of_endpoints_are_taken(value: str) -> None:
         "postgresql+asyncpg://user@/chat?host=/run/postgresql",
     ],
 )
-def test_databases_are_taken(value: str) -> None:
+def test_database_urls_are_accepted(value: str) -> None:
     assert Settings(database_url=value).database_url == value
 
 
@@ -279,6 +279,6 @@ def test_databases_are_taken(value: str) -> None:
         ),
     ],
 )
-def test_public_urls_are_read_as_browsers_write_their_origins(value: str, urls: list[str], origins: list[str]) -> None:
+def test_public_urls_are_normalized_as_browsers_do(value: str, urls: list[str], origins: list[str]) -> None:
     settings = Settings(public_url=value)
     assert (settings.public_urls, settings.public_origins) == (urls, origins)

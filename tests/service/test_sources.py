@@ -57,17 +57,17 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_list(form: str) -> None:
+def test_every_form_of_citation_gives_the_same_list(form: str) -> None:
     assert cited(*FORMS[form]) == [HOURS, PRICES]
 
 
-def test_they_are_the_same_in_single_bytes_and_change_no_text() -> None:
+def test_sources_survive_byte_by_byte_decoding_and_change_no_text() -> None:
     body = b"".join([*FORMS["Perplexity"], delta(finish_reason="stop"), DONE])
     parts, _ = parts_of(every_byte(body))
     assert (text_of(parts), sources_of(parts)) == ("Nine", [HOURS, PRICES])
 
 
-def test_a_source_is_given_out_when_it_is_new() -> None:
+def test_only_new_sources_are_emitted() -> None:
     parts, _ = parts_of([*FORMS["Perplexity"], *FORMS["Perplexity"], delta(finish_reason="stop"), DONE])
     assert len([part for part in parts if not isinstance(part, str)]) == 1
 
@@ -81,11 +81,11 @@ def test_the_numbers_in_the_text_are_those_of_the_list() -> None:
     assert found[0] == HOURS and found[3] == other
 
 
-def test_a_list_that_grows_takes_the_place_of_the_shorter_one() -> None:
+def test_a_growing_list_replaces_the_shorter_one() -> None:
     assert cited(chunk("a", {"citations": [HOURS]}), chunk("b", {"citations": [PRICES, HOURS]})) == [PRICES, HOURS]
 
 
-def test_a_source_without_a_title_is_called_by_its_host() -> None:
+def test_a_source_without_a_title_shows_its_host() -> None:
     assert cited(chunk("a", {"citations": ["https://www.shop.test:8443/x"]}))[0]["title"] == "www.shop.test"
     assert cited(chunk("a", annotations=[annotation({"title": " \n", "url": "http://[::1]/"})]))[0]["title"] == "::1"
 
@@ -117,24 +117,24 @@ def test_a_source_without_a_title_is_called_by_its_host() -> None:
         ["https://shop.test/"],
     ],
 )
-def test_what_is_no_web_page_is_left_out(url: object) -> None:
+def test_anything_but_a_web_page_is_left_out(url: object) -> None:
     assert cited(chunk("a", {"citations": [url, HOURS]})) == [HOURS]
     assert cited(chunk("a", annotations=[{"url_citation": {"url": url, "title": "x"}}])) == []
 
 
 @pytest.mark.parametrize("given", [None, {}, "https://shop.test/", 7, [], [None, 7, [], {}, {"url_citation": 7}]])
-def test_what_is_no_list_of_sources_is_left_out(given: object) -> None:
+def test_malformed_sources_are_ignored(given: object) -> None:
     assert cited(chunk("a", {"citations": given}, annotations=given, context=given)) == []
     assert cited(chunk("a", context={"citations": given})) == []
 
 
-def test_titles_are_one_line_of_text_within_a_bound() -> None:
+def test_titles_are_a_single_short_line() -> None:
     title = "A\x00 title\u202e of\n\ntwo lines \ud800" + "x" * 500
     found = cited(chunk("a", annotations=[annotation({"title": title, "url": HOURS["url"]})]))[0]["title"]
     assert found.startswith("A title of two lines xxx") and len(found) == 200
 
 
-def test_there_are_twenty_at_most() -> None:
+def test_there_are_at_most_twenty_sources() -> None:
     urls = [f"https://shop.test/{number}" for number in range(500)]
     assert [source["url"] for source in cited(chunk("a", {"citations": urls}))] == urls[:MAX_SOURCES]
     assert len(cited(*(chunk("a", annotations=[annotation({"title": "", "url": url})]) for url in urls))) == 20
@@ -148,7 +148,7 @@ def citing(*texts: str) -> list[bytes]:
 
 
 @pytest.mark.each_database
-async def test_sources_come_before_the_end_and_are_there_after_a_reload(client: Client, upstream: respx.Route) -> None:
+async def test_sources_arrive_before_the_end_and_are_stored(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*citing("From nine [1].")))
     got = await client.ask("When?")
     assert got.names == ["start", "message", "sources", "done"]
@@ -159,9 +159,7 @@ async def test_sources_come_before_the_end_and_are_there_after_a_reload(client: 
     assert "sources" not in question
 
 
-async def test_an_answer_that_cites_nothing_has_no_such_event_and_no_such_field(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_an_answer_without_citations_has_no_sources_event_or_field(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("From nine.")))
     got = await client.ask("When?")
     assert got.names == ["start", "message", "done"]
@@ -169,7 +167,7 @@ async def test_an_answer_that_cites_nothing_has_no_such_event_and_no_such_field(
     assert all("sources" not in message for message in conversation["messages"])
 
 
-async def test_sources_are_there_for_a_reader_who_resumes(client: Client, upstream: respx.Route) -> None:
+async def test_a_reader_who_resumes_gets_the_sources(client: Client, upstream: respx.Route) -> None:
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(citing()[0], delta("From "), rest, *answer("nine [1].")))
     question = {"message": "When?", "message_id": str(uuid.uuid4())}
@@ -188,9 +186,7 @@ async def test_sources_are_there_for_a_reader_who_resumes(client: Client, upstre
         await client.until_idle()
 
 
-async def test_an_answer_that_breaks_or_is_stopped_has_the_sources_that_came(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_an_interrupted_or_stopped_answer_keeps_its_sources(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(citing()[0], delta("From nine [1]")))
     got = await client.ask("When?")
     assert got.names == ["start", "message", "sources", "error"]
@@ -199,7 +195,7 @@ async def test_an_answer_that_breaks_or_is_stopped_has_the_sources_that_came(
 
 
 @pytest.mark.each_database
-async def test_sources_are_there_in_another_process(serve: Serve, upstream: respx.Route) -> None:
+async def test_sources_are_available_in_another_process(serve: Serve, upstream: respx.Route) -> None:
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(citing()[0], delta("From "), rest, *answer("nine [1].")))
     question = {"message": "When?", "message_id": str(uuid.uuid4())}

@@ -27,7 +27,7 @@ def start_line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 
 @pytest.mark.each_database
-async def test_one_line_says_what_this_process_is(
+async def test_startup_logs_one_line_about_the_process(
     serve: Serve, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
     async with serve(openai_base_url="https://user:canary@api.mistral.ai/v1", openai_model="mistral-small-latest"):
@@ -40,7 +40,7 @@ async def test_one_line_says_what_this_process_is(
     assert "canary" not in str(line)
 
 
-def test_the_line_has_no_secret_of_the_database(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_startup_line_has_no_database_password(caplog: pytest.LogCaptureFixture) -> None:
     url = "postgresql+asyncpg://canary:canary@db.internal:5433/chat?ssl=require&passfile=canary"
     log_start(Settings(database_url=url, openai_api_key=SecretStr("sk-canary")), "1")
     line = start_line(caplog)
@@ -48,14 +48,12 @@ def test_the_line_has_no_secret_of_the_database(caplog: pytest.LogCaptureFixture
     assert "canary" not in str(line)
 
 
-async def test_a_variable_of_the_overlay_that_is_not_set_is_warned_of(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unset_overlay_variable_gets_a_warning(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async with serve(openai_headers={"api-key": {"env": "NOT_SET"}}):
         assert "NOT_SET" in caplog.text
 
 
-async def test_a_demonstration_says_so_as_a_warning(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_demonstration_mode_logs_a_warning(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async with serve(**NO_PROVIDER):
         line = start_line(caplog)
     assert (line["mode"], line["levelno"]) == ("demonstration", logging.WARNING)
@@ -74,7 +72,7 @@ async def test_a_demonstration_says_so_as_a_warning(serve: Serve, caplog: pytest
         ["capacitor://localhost"],
     ],
 )
-async def test_a_real_tenant_never_gets_a_demonstrations_answer(
+async def test_a_real_tenant_never_gets_a_canned_answer(
     serve: Serve, caplog: pytest.LogCaptureFixture, origins: list[str]
 ) -> None:
     async with serve(tenant={"origins": origins}, **NO_PROVIDER) as client:
@@ -85,7 +83,7 @@ async def test_a_real_tenant_never_gets_a_demonstrations_answer(
 
 
 @pytest.mark.parametrize("origin", [LOCAL, "http://127.0.0.1:8080", "http://[::1]:8080", "https://shop.localhost"])
-async def test_a_tenant_for_pages_of_this_machine_gets_it(serve: Serve, origin: str) -> None:
+async def test_a_localhost_tenant_gets_canned_answers(serve: Serve, origin: str) -> None:
     async with serve(tenant={"origins": [origin]}, **NO_PROVIDER) as client:
         body = {"message": "Hi"}
         async with client.stream("POST", "/api/v1/chat", json_body=body, headers={"Origin": origin}) as response:
@@ -105,7 +103,7 @@ async def test_a_tenant_for_pages_of_this_machine_gets_it(serve: Serve, origin: 
         ("OPENAI_ORGANIZATION", "OPENAI_HEADERS"),
     ],
 )
-async def test_a_misspelt_name_is_warned_of_by_what_is_likely_meant(
+async def test_a_misspelt_name_gets_a_warning_with_the_likely_one(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, likely: str
 ) -> None:
     monkeypatch.setenv(name, "sk-canary")
@@ -116,7 +114,7 @@ async def test_a_misspelt_name_is_warned_of_by_what_is_likely_meant(
     assert "canary" not in caplog.text
 
 
-async def test_names_that_are_settings_or_that_a_tenant_uses_are_not_warned_of(
+async def test_settings_and_tenants_variables_get_no_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, upstream: respx.Route
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))

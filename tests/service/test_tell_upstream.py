@@ -14,14 +14,14 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TOLD = ("x-conversation-id", "x-message-id", "x-request-id", "x-user-id")
 
 
-async def test_by_default_it_learns_nothing(client: Client, upstream: respx.Route) -> None:
+async def test_by_default_the_upstream_learns_nothing(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     await client.ask("Hi")
     sent = upstream.calls.last.request.headers
     assert not [name for name in (*TOLD, "traceparent") if name in sent]
 
 
-async def test_it_learns_the_ids_where_the_tenant_wishes_it(serve: Serve, upstream: respx.Route) -> None:
+async def test_with_the_flag_the_upstream_learns_the_ids(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda _: streamed(*answer("Hello")))
     async with serve(tenant={"tell_upstream": True}) as client:
         message_id = str(uuid.uuid4())
@@ -47,7 +47,7 @@ async def test_it_learns_the_ids_where_the_tenant_wishes_it(serve: Serve, upstre
         ("a: b", "a:%20b"),
     ],
 )
-async def test_it_learns_the_visitor_that_the_tenants_server_signed(
+async def test_with_the_flag_the_upstream_learns_the_signed_visitor(
     serve: Serve, upstream: respx.Route, subject: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
@@ -57,7 +57,7 @@ async def test_it_learns_the_visitor_that_the_tenants_server_signed(
     assert upstream.calls.last.request.headers["x-user-id"] == told
 
 
-async def test_a_trace_goes_on(client: Client, upstream: respx.Route) -> None:
+async def test_a_traceparent_is_passed_on(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     await client.ask("Hi", headers={"traceparent": TRACE})
     assert upstream.calls.last.request.headers.get_list("traceparent") == [TRACE]
@@ -75,7 +75,7 @@ async def test_a_trace_goes_on(client: Client, upstream: respx.Route) -> None:
         "00-4bf92f3577b34da6a3ce929d0e0e4736-" + "0" * 16 + "-01",
     ],
 )
-async def test_what_is_no_trace_ends_here(client: Client, upstream: respx.Route, value: str) -> None:
+async def test_an_invalid_traceparent_is_dropped(client: Client, upstream: respx.Route, value: str) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     await client.ask("Hi", headers={"traceparent": value})
     assert "traceparent" not in upstream.calls.last.request.headers

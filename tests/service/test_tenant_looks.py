@@ -35,7 +35,7 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def test_every_setting_of_the_contract_is_taken_as_it_is() -> None:
+def test_every_documented_setting_is_accepted() -> None:
     """Each name, and each limit at its edge."""
     assert EVERYTHING.keys() == WidgetSettings.model_fields.keys()
     assert WidgetSettings.model_validate(EVERYTHING).model_dump(exclude_unset=True) == EVERYTHING
@@ -84,13 +84,13 @@ def test_every_setting_of_the_contract_is_taken_as_it_is() -> None:
         ("mode", "inline"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, value: object) -> None:
+def test_an_invalid_setting_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError):
         WidgetSettings.model_validate({name: value})
 
 
 @pytest.mark.parametrize("handoff", ["help@shop.test", "mailto:help@shop.test?subject=Hi", "https://shop.test/help"])
-def test_a_handoff_is_a_mail_address_or_an_address_of_the_web(handoff: str) -> None:
+def test_a_handoff_is_an_email_address_or_a_url(handoff: str) -> None:
     assert WidgetSettings.model_validate({"handoff": handoff}).handoff == handoff
 
 
@@ -106,7 +106,7 @@ def test_a_handoff_is_a_mail_address_or_an_address_of_the_web(handoff: str) -> N
         (5, None),
     ],
 )
-def test_an_images_source_in_the_policy_is_its_address_without_the_query(value: object, source: str | None) -> None:
+def test_the_policy_lists_an_images_url_without_its_query(value: object, source: str | None) -> None:
     assert image_source(value) == source
 
 

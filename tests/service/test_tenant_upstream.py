@@ -33,7 +33,7 @@ async def test_a_tenants_temperature_and_cap_reach_the_upstream(serve: Serve, up
 @pytest.mark.parametrize(
     "field", ["model", "temperature", "max_tokens", "system_prompt", "messages", "tools", "openai_base_url"]
 )
-async def test_a_request_can_set_none_of_it(client: Client, upstream: respx.Route, field: str) -> None:
+async def test_a_request_cannot_set_them(client: Client, upstream: respx.Route, field: str) -> None:
     status, problem, _ = await client.refused(json_body={"message": "Hi", field: "x"})
     assert (status, problem["errors"][0]["field"], upstream.call_count) == (422, field, 0)
 
@@ -67,7 +67,7 @@ async def test_a_tenants_own_upstream_gets_its_own_key_and_never_the_services(
         ("SHOP_KEY", "sk-\ncanary"),
     ],
 )
-async def test_a_tenants_variable_that_cannot_work_is_named_in_the_log_and_costs_nothing(
+async def test_a_tenants_invalid_variable_is_named_in_the_log_and_costs_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, wrong: str
 ) -> None:
     """It is read with each question; the visitor is told no more than that the assistant is not available."""
@@ -87,7 +87,7 @@ async def test_a_tenants_variable_that_cannot_work_is_named_in_the_log_and_costs
     assert "canary" not in caplog.text + str(vars(told)) + str(problem)
 
 
-async def test_one_tenants_failing_upstream_stops_no_other_tenant(
+async def test_one_tenants_failing_upstream_does_not_affect_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, upstream: respx.Route
 ) -> None:
     """Its circuit is its own: the others' provider answers."""
@@ -104,7 +104,7 @@ async def test_one_tenants_failing_upstream_stops_no_other_tenant(
         assert (await client.ask("Hi", headers={"X-API-Key": key})).text == "Hello"
 
 
-async def test_a_tenant_with_its_own_key_is_answered_for_real_beside_the_demonstration(
+async def test_a_tenant_with_its_own_key_gets_real_answers_in_demonstration_mode(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_URL", UPSTREAM)

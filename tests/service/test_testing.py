@@ -23,7 +23,7 @@ HOURS = {"title": "Opening hours", "url": "https://shop.example/hours"}
 PRICES = {"title": "Prices", "url": "https://shop.example/prices"}
 
 
-def test_an_answer_comes_word_by_word_and_ends_complete(chat: Chat, upstream: respx.Route) -> None:
+def test_an_answer_arrives_word_by_word_and_ends_as_complete(chat: Chat, upstream: respx.Route) -> None:
     upstream.mock(side_effect=answers("One two three", pace=0.05))
     answer = chat.ask("Count")
     assert (answer.text, answer.ending, answer.sources) == ("One two three", "complete", [])
@@ -44,18 +44,18 @@ def test_several_answers_are_given_in_turn(chat: Chat, upstream: respx.Route) ->
     assert [chat.ask("Next?").status for _ in range(3)] == [200, 502, 200]
 
 
-def test_no_connection_comes_about(chat: Chat, upstream: respx.Route) -> None:
+def test_a_connection_error_can_be_simulated(chat: Chat, upstream: respx.Route) -> None:
     no_connection = httpx.ConnectError("refused")
     upstream.mock(side_effect=in_turn(no_connection, no_connection, answers("Hello")))
     assert chat.ask("Hi").text == "Hello"
 
 
-def test_thoughts_are_no_part_of_the_answer(chat: Chat, upstream: respx.Route) -> None:
+def test_thoughts_are_not_part_of_the_answer(chat: Chat, upstream: respx.Route) -> None:
     upstream.mock(side_effect=thinks("A thought.", "Yes."))
     assert chat.ask("Well?").text == "Yes."
 
 
-def test_an_answer_cites_what_it_is_told_to(chat: Chat, upstream: respx.Route) -> None:
+def test_an_answer_cites_the_given_sources(chat: Chat, upstream: respx.Route) -> None:
     upstream.mock(side_effect=cites("From nine [1]."))
     answer = chat.ask("When?")
     assert (answer.text, answer.sources) == ("From nine [1].", [HOURS, PRICES])
@@ -64,7 +64,7 @@ def test_an_answer_cites_what_it_is_told_to(chat: Chat, upstream: respx.Route) -
 
 
 @pytest.mark.parametrize(("retry_after", "header"), [(7, "7"), ("30", "30")])
-def test_a_refusal_has_its_status_and_its_wait(
+def test_a_refusal_has_its_status_and_retry_after(
     chat: Chat, upstream: respx.Route, retry_after: float | str, header: str
 ) -> None:
     upstream.mock(side_effect=refuses(429, retry_after=retry_after))
@@ -88,7 +88,7 @@ def test_an_answer_stalls_after_some_pieces_and_can_be_stopped(chat: Chat, upstr
         assert [event.data["status"] for event in events] == ["cancelled"]
 
 
-def test_a_reader_leaves_and_resumes(chat: Chat, upstream: respx.Route) -> None:
+def test_a_reader_can_leave_and_resume(chat: Chat, upstream: respx.Route) -> None:
     upstream.mock(side_effect=answers("One two three", pace=0.1))
     message_id = str(uuid.uuid4())
     with chat.stream("Count", message_id=message_id) as events:
@@ -99,7 +99,7 @@ def test_a_reader_leaves_and_resumes(chat: Chat, upstream: respx.Route) -> None:
     assert upstream.call_count == 1
 
 
-def test_the_service_takes_settings_and_its_tenant_too(upstream: respx.Route) -> None:
+def test_the_service_and_its_tenant_accept_settings(upstream: respx.Route) -> None:
     upstream.mock(side_effect=answers("Hello"))
     with running_chat(max_message_chars=5, tenant={"model": "small"}, origin="https://other.example") as chat:
         assert chat.ask("Hi").text == "Hello"
@@ -107,7 +107,7 @@ def test_the_service_takes_settings_and_its_tenant_too(upstream: respx.Route) ->
     assert b'"model":"small"' in upstream.calls.last.request.content
 
 
-def test_what_is_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch, upstream: respx.Route) -> None:
+def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, upstream: respx.Route) -> None:
     monkeypatch.setenv("OPENAI_MODEL", "of-the-developer")
     upstream.mock(side_effect=answers("Hello"))
     with running_chat() as chat:
@@ -116,9 +116,7 @@ def test_what_is_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_every_dialect_is_one_that_the_service_understands(
-    chat: Chat, upstream: respx.Route, dialect: str
-) -> None:
+async def test_the_service_understands_every_dialect(chat: Chat, upstream: respx.Route, dialect: str) -> None:
     """A visitor's whole conversation: thoughts, sources, a limit, a refusal, a break."""
     upstream.mock(side_effect=thinks("A thought.", "Yes, ", "of course.", dialect=dialect))
     answer = chat.ask("Well?")
@@ -136,7 +134,7 @@ async def test_every_dialect_is_one_that_the_service_understands(
     assert chat.ask("And?").ending == "upstream_interrupted"
 
 
-def test_a_behaviour_is_for_respx_alone_too() -> None:
+def test_a_behaviour_also_works_with_respx_alone() -> None:
     """Without the service: it is called with a request."""
     request = httpx.Request("POST", "https://upstream.test/v1/chat/completions", json={"model": "small"})
     response = answers("Hello")(request)

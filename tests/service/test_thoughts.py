@@ -46,13 +46,13 @@ def in_pieces(text: str, size: int) -> list[str]:
         ("◁think▷", "◁/think▷"),
     ],
 )
-def test_thoughts_at_the_beginning_are_not_shown_however_they_are_split(opening: str, closing: str, size: int) -> None:
+def test_thoughts_at_the_beginning_are_hidden_however_they_are_split(opening: str, closing: str, size: int) -> None:
     text, hidden, ending = shown(*in_pieces(f"{opening}{THOUGHT}{closing}\n\nThe <b>answer</b>.", size))
     assert (text, ending) == ("The <b>answer</b>.", Finish("complete"))
     assert hidden.characters >= len(THOUGHT)
 
 
-def test_a_body_in_single_bytes_gives_the_same() -> None:
+def test_a_body_fed_byte_by_byte_gives_the_same_result() -> None:
     body = b"".join(answer("<thi", "nk>Hm", "m</th", "ink>", "Yes", tokens=None))
     parts, ending = parts_of(every_byte(body))
     assert (text_of(parts), ending) == ("Yes", Finish("complete"))
@@ -74,47 +74,47 @@ def test_a_body_in_single_bytes_gives_the_same() -> None:
         " " * 2000 + "<think>code</think>",
     ],
 )
-def test_what_is_no_thought_is_shown_as_it_is(text: str, size: int) -> None:
+def test_text_that_only_resembles_a_thought_is_shown(text: str, size: int) -> None:
     assert shown(*in_pieces(text, size)) == (text, Size(), Finish("complete"))
 
 
 @pytest.mark.parametrize("size", [1, 1000])
-def test_several_thoughts_in_a_row_and_empty_ones_are_not_shown(size: int) -> None:
+def test_several_and_empty_thoughts_are_hidden(size: int) -> None:
     text = "<think>\n\n</think>\n\n<think>Hm</think>  Yes, <think>this</think> stays."
     assert shown(*in_pieces(text, size))[0] == "Yes, <think>this</think> stays."
 
 
-def test_thousands_of_them_are_no_work_without_end() -> None:
+def test_thousands_of_thoughts_cost_linear_work() -> None:
     assert shown("<think></think>" * 60_000)[0].startswith("<think></think>")
 
 
-def test_white_space_that_never_ends_is_no_work_without_end() -> None:
+def test_endless_white_space_costs_linear_work() -> None:
     assert shown(*[" "] * 20_000, "Yes")[0] == " " * 20_000 + "Yes"
 
 
-def test_thoughts_without_an_end_are_the_answer_of_one_that_is_complete() -> None:
+def test_unclosed_thoughts_are_the_answer_if_it_is_complete() -> None:
     """Nothing else came, and the provider says that it was all."""
     assert shown("<think>\nOkay, it is", " four.") == ("<think>\nOkay, it is four.", Size(), Finish("complete"))
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-def test_thoughts_that_were_cut_stay_thoughts(reason: str) -> None:
+def test_truncated_thoughts_stay_hidden(reason: str) -> None:
     text, hidden, ending = shown("<think>Okay, it", " is", reason=reason)
     assert (text, hidden) == ("", Size.of("Okay, it is"))
     assert ending == Finish("length" if reason == "length" else "filtered")
 
 
-def test_thoughts_of_a_broken_body_stay_thoughts() -> None:
+def test_thoughts_of_an_interrupted_body_stay_hidden() -> None:
     parts, _ = parts_of([delta("<think>Okay")], whole=False)
     assert text_of(parts) == ""
 
 
-def test_thoughts_without_an_end_are_held_within_a_bound() -> None:
+def test_unclosed_thoughts_are_buffered_up_to_a_limit() -> None:
     text, _, ending = shown("<think>", "x" * MAX_HELD_CHARS, "y")
     assert (text, type(ending)) == ("", EmptyAnswer)
 
 
-def test_an_answer_of_nothing_but_thoughts_is_empty() -> None:
+def test_an_answer_of_only_thoughts_is_empty() -> None:
     text, _, ending = shown("<think>Hm</think>")
     assert (text, type(ending)) == ("", EmptyAnswer)
 
@@ -122,7 +122,7 @@ def test_an_answer_of_nothing_but_thoughts_is_empty() -> None:
 # The whole way
 
 
-async def test_thoughts_are_not_shown_not_stored_and_not_sent_back(client: Client, upstream: respx.Route) -> None:
+async def test_thoughts_are_not_shown_stored_or_sent_back(client: Client, upstream: respx.Route) -> None:
     thinking = answer("<think>", "A secret thought.", "</think>", "\n\nFour.")
     upstream.mock(side_effect=[streamed(*thinking), streamed(*answer("Eight."))])
     first = await client.ask("2 + 2?")
@@ -135,7 +135,7 @@ async def test_thoughts_are_not_shown_not_stored_and_not_sent_back(client: Clien
     assert {"role": "assistant", "content": "Four."} in sent
 
 
-async def test_thoughts_without_an_opening_tag_are_hidden_once_they_are_known(
+async def test_thoughts_without_an_opening_tag_are_hidden_from_the_second_answer_on(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of models whose prompt ends with that tag, through servers that do not know them."""
@@ -147,7 +147,7 @@ async def test_thoughts_without_an_opening_tag_are_hidden_once_they_are_known(
         assert (await client.ask("2 + 2?")).text == "Four."
 
 
-async def test_a_model_that_thinks_first_no_more_is_believed(client: Client, upstream: respx.Route) -> None:
+async def test_a_model_may_stop_thinking_first(client: Client, upstream: respx.Route) -> None:
     """Or never did, and wrote about the tag: at worst one answer comes whole."""
     rest = asyncio.Event()
     about_tags = answer("A thought ends with ", "</think>", ".")
@@ -164,7 +164,7 @@ async def test_a_model_that_thinks_first_no_more_is_believed(client: Client, ups
         assert [event.name async for event in events] == ["message", "done"]
 
 
-async def test_thoughts_in_tags_are_signs_of_life(serve: Serve, upstream: respx.Route) -> None:
+async def test_thoughts_in_tags_prevent_a_timeout(serve: Serve, upstream: respx.Route) -> None:
     end = asyncio.Event()
     upstream.mock(return_value=streamed(delta("<think>"), delta("Hm."), end, *answer("</think>", "Yes")))
     async with serve(connect_timeout=0.25, first_text_timeout=1, text_timeout=60) as client:
@@ -173,7 +173,7 @@ async def test_thoughts_in_tags_are_signs_of_life(serve: Serve, upstream: respx.
     assert (got.text, got.last.data["status"]) == ("Yes", "complete")
 
 
-async def test_thoughts_in_tags_are_received_and_charged(serve: Serve, upstream: respx.Route) -> None:
+async def test_thoughts_in_tags_are_charged(serve: Serve, upstream: respx.Route) -> None:
     body = Body([delta("<think>"), *[delta("I think. ")] * 1000, delta("</think>"), delta("Half"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
     async with serve(system_prompt="Be kind.") as client:

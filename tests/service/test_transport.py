@@ -35,7 +35,7 @@ async def outcome(script: Script) -> httpx.Response:
 # What is sent
 
 
-async def test_a_request_arrives_as_httpx_has_built_it() -> None:
+async def test_a_request_is_sent_as_httpx_built_it() -> None:
     requests: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -80,7 +80,7 @@ async def test_a_body_of_unknown_length_is_sent_in_chunks() -> None:
     ],
     ids=["line break", "name", "nul", "target", "body too long", "body too short"],
 )
-async def test_a_request_that_would_arrive_as_another_is_not_completed(changed: dict[str, Any]) -> None:
+async def test_a_request_that_would_be_misread_is_not_sent_completely(changed: dict[str, Any]) -> None:
     async with serving(Peer.until_gone) as server, connecting() as client:
         with pytest.raises(httpx.LocalProtocolError):
             await client.post(server.url, content=b"hello", **changed)
@@ -135,7 +135,7 @@ async def test_a_server_that_does_not_read_is_a_write_timeout() -> None:
         stop.set()
 
 
-async def test_a_response_that_comes_before_the_request_is_sent_is_read_and_the_connection_closed() -> None:
+async def test_an_early_response_is_read_and_its_connection_closed() -> None:
     refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno."
 
     async def script(peer: Peer) -> None:
@@ -178,7 +178,7 @@ async def test_a_response_that_comes_before_the_request_is_sent_is_read_and_the_
     ),
 )
 @pytest.mark.parametrize("cut", ["as given", "byte by byte"])
-async def test_a_body_is_read_in_every_framing(pieces: list[bytes], cut: str) -> None:
+async def test_a_body_is_read_with_every_framing(pieces: list[bytes], cut: str) -> None:
     sent = pieces if cut == "as given" else [bytes([byte]) for byte in b"".join(pieces)]
 
     async def script(peer: Peer) -> None:
@@ -192,7 +192,7 @@ async def test_a_body_is_read_in_every_framing(pieces: list[bytes], cut: str) ->
     assert "x-trailer" not in response.headers and "link" not in response.headers
 
 
-async def test_the_head_is_given_as_it_came() -> None:
+async def test_the_head_is_returned_as_received() -> None:
     response = await outcome(
         responding(b"HTTP/1.1 418 I'm a teapot\r\nX-A: 1\r\nx-a: \xe9\r\nContent-Length: 0\r\n\r\n")
     )
@@ -201,7 +201,7 @@ async def test_the_head_is_given_as_it_came() -> None:
     assert response.headers.raw == [(b"X-A", b"1"), (b"x-a", b"\xe9"), (b"Content-Length", b"0")]
 
 
-async def test_a_response_without_a_body_ends_with_its_head() -> None:
+async def test_a_response_without_a_body_ends_after_its_head() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
@@ -231,7 +231,7 @@ async def test_a_response_without_a_body_ends_with_its_head() -> None:
         "|"
     ),
 )
-async def test_what_is_no_whole_response_is_an_error_after_the_text_that_came(pieces: list[bytes], text: str) -> None:
+async def test_an_incomplete_response_is_an_error_after_the_received_text(pieces: list[bytes], text: str) -> None:
     received = b""
     async with serving(responding(*pieces)) as server, connecting() as client:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -243,7 +243,7 @@ async def test_what_is_no_whole_response_is_an_error_after_the_text_that_came(pi
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + b"5\r\nhello\r\n"])
-async def test_a_reset_is_an_error_after_the_text_that_came(sent: bytes) -> None:
+async def test_a_reset_is_an_error_after_the_received_text(sent: bytes) -> None:
     received = b""
     arrived = asyncio.Event()
 
@@ -266,7 +266,7 @@ async def test_a_reset_is_an_error_after_the_text_that_came(sent: bytes) -> None
 
 
 @pytest.mark.parametrize("place", ["head", "1xx", "one header", "trailers", "chunk extension"])
-async def test_header_fields_without_end_are_an_error(place: str) -> None:
+async def test_endless_headers_are_an_error(place: str) -> None:
     begin, again = {
         "head": (b"HTTP/1.1 200 OK\r\n", b"X-Long: " + b"x" * 1000 + b"\r\n"),
         "1xx": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </" + b"x" * 1000 + b">\r\n\r\n"),
@@ -289,7 +289,7 @@ async def test_header_fields_without_end_are_an_error(place: str) -> None:
     assert sent > http_response.MAX_HEAD_BYTES / 2
 
 
-async def test_a_server_that_sends_faster_than_it_is_read_has_to_wait() -> None:
+async def test_a_fast_server_is_slowed_down_by_backpressure() -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -311,7 +311,7 @@ async def test_a_server_that_sends_faster_than_it_is_read_has_to_wait() -> None:
     assert max(sizes) <= MAX_UNREAD_BYTES
 
 
-async def test_others_have_their_turn_between_the_pieces_of_what_came_at_once() -> None:
+async def test_other_tasks_run_between_the_pieces_of_a_large_read() -> None:
     turns = 0
 
     async def take_turns() -> None:
@@ -332,7 +332,7 @@ async def test_others_have_their_turn_between_the_pieces_of_what_came_at_once() 
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + b"5\r\nhello\r\n"])
-async def test_silence_is_a_read_timeout(sent: bytes) -> None:
+async def test_a_silent_server_is_a_read_timeout(sent: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(sent)
@@ -344,7 +344,7 @@ async def test_silence_is_a_read_timeout(sent: bytes) -> None:
         await server.until_open(0)
 
 
-async def test_the_read_timeout_begins_anew_with_each_piece() -> None:
+async def test_the_read_timeout_restarts_with_each_piece() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -357,7 +357,7 @@ async def test_the_read_timeout_begins_anew_with_each_piece() -> None:
         assert (await client.post(server.url, json=JSON)).text == 12 * "."
 
 
-async def test_a_reader_that_is_slow_itself_is_no_timeout() -> None:
+async def test_a_slow_reader_is_not_a_timeout() -> None:
     more = asyncio.Event()
 
     async def script(peer: Peer) -> None:

@@ -46,14 +46,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     ],
     ids="length|chunks|after 1xx|1.0 keep-alive|1.0|Connection: close|both lengths|two responses|surplus".split("|"),
 )
-async def test_a_connection_is_used_again_where_the_response_allows_it(response: bytes, fate: str) -> None:
+async def test_a_connection_is_reused_if_the_response_allows_it(response: bytes, fate: str) -> None:
     async with serving(lambda peer: peer.answer_all(response)) as server, connecting() as client:
         for _ in range(3):
             assert (await client.post(server.url, json=JSON)).text == "hello"
         assert server.accepted == (1 if fate == KEEP else 3)
 
 
-async def test_a_response_that_is_closed_early_closes_its_connection_at_once() -> None:
+async def test_closing_a_response_early_closes_its_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED, b"5\r\nhello\r\n")
@@ -68,7 +68,7 @@ async def test_a_response_that_is_closed_early_closes_its_connection_at_once() -
         assert server.accepted == 3
 
 
-async def test_an_idle_connection_is_closed_when_its_time_is_over() -> None:
+async def test_an_idle_connection_is_closed_after_the_keepalive_timeout() -> None:
     async with serving(Peer.answer_all) as server, connecting(expiry=0.05) as client:
         await client.post(server.url, json=JSON)
         await server.until_open(0)
@@ -77,7 +77,7 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over() -> None:
 
 
 @pytest.mark.parametrize("farewell", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
-async def test_an_idle_connection_that_the_server_ends_is_not_used_again(farewell: bytes) -> None:
+async def test_an_idle_connection_that_the_server_closes_is_not_reused(farewell: bytes) -> None:
     end = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -94,7 +94,7 @@ async def test_an_idle_connection_that_the_server_ends_is_not_used_again(farewel
         assert server.accepted == 2
 
 
-async def test_a_connection_that_ends_while_the_next_request_is_on_its_way_is_a_protocol_or_read_error() -> None:
+async def test_a_connection_closed_during_the_next_request_is_a_protocol_or_read_error() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(HELLO)
@@ -106,7 +106,7 @@ async def test_a_connection_that_ends_while_the_next_request_is_on_its_way_is_a_
             await client.post(server.url, json=JSON)
 
 
-async def test_at_most_so_many_connections_are_kept_idle_and_the_oldest_go_first() -> None:
+async def test_idle_connections_are_limited_and_the_oldest_are_closed_first() -> None:
     async with serving(Peer.answer_all) as server, connecting(idle=2) as client:
         await _open_at_once(client, server.url, 5)
         await server.until_open(2)
@@ -114,7 +114,7 @@ async def test_at_most_so_many_connections_are_kept_idle_and_the_oldest_go_first
         assert server.accepted == 5
 
 
-async def test_without_idle_connections_each_request_has_its_own() -> None:
+async def test_without_keepalive_each_request_has_its_own_connection() -> None:
     async with serving(Peer.answer_all) as server, connecting(idle=0) as client:
         for _ in range(3):
             await client.post(server.url, json=JSON)
@@ -122,7 +122,7 @@ async def test_without_idle_connections_each_request_has_its_own() -> None:
         assert server.accepted == 3
 
 
-async def test_a_pool_that_is_full_of_idle_connections_makes_room_for_another_server() -> None:
+async def test_a_pool_full_of_idle_connections_makes_room_for_another_server() -> None:
     async with serving(Peer.answer_all) as one, serving(Peer.answer_all) as other, connecting(most=2) as client:
         await _open_at_once(client, one.url, 2)
         await client.post(other.url, json=JSON)
@@ -130,7 +130,7 @@ async def test_a_pool_that_is_full_of_idle_connections_makes_room_for_another_se
         assert (other.open, one.accepted, other.accepted) == (1, 2, 1)
 
 
-async def test_a_full_pool_makes_requests_wait_in_order_and_time_out() -> None:
+async def test_requests_to_a_full_pool_wait_in_order_and_time_out() -> None:
     proceed = asyncio.Event()
     order: list[int] = []
 
@@ -164,7 +164,7 @@ async def _open_at_once(client: httpx.AsyncClient, url: str, count: int) -> None
         await response.aread()
 
 
-async def test_a_request_takes_as_many_steps_with_many_idle_connections_as_with_one() -> None:
+async def test_many_idle_connections_do_not_slow_down_a_request() -> None:
     async with serving(Peer.answer_all) as server, connecting() as client:
 
         async def steps() -> int:
@@ -218,7 +218,7 @@ async def test_a_refused_connection_is_a_connect_error() -> None:
 
 
 @pytest.mark.parametrize("name", [f"{'.'.join(5 * ['no-such-upstream-' + 40 * 'x'])}", f"{70 * 'x'}.test"])
-async def test_a_name_that_cannot_be_is_a_connect_error(name: str) -> None:
+async def test_an_invalid_host_name_is_a_connect_error(name: str) -> None:
     async with connecting() as client:
         with pytest.raises(httpx.ConnectError):
             await client.post(f"http://{name}/", json=JSON)
@@ -250,7 +250,7 @@ async def test_the_next_address_of_a_name_is_tried_when_one_refuses_or_is_silent
                 assert (await client.post("http://many.test/", json=JSON)).text == "hello"
 
 
-async def test_the_first_error_is_told_when_every_address_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_error_is_raised_if_every_address_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
@@ -265,7 +265,7 @@ async def test_the_first_error_is_told_when_every_address_fails(monkeypatch: pyt
 # TLS
 
 
-async def test_a_private_authority_is_trusted_by_the_context_and_http1_is_agreed_on(authority: Authority) -> None:
+async def test_a_private_ca_in_the_context_is_trusted_and_http1_negotiated(authority: Authority) -> None:
     agreed: list[str | None] = []
 
     async def script(peer: Peer) -> None:
@@ -279,9 +279,7 @@ async def test_a_private_authority_is_trusted_by_the_context_and_http1_is_agreed
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["for another name", "of an unknown authority"])
-async def test_a_certificate_that_proves_nothing_is_refused_before_anything_is_sent(
-    authority: Authority, trusted: bool
-) -> None:
+async def test_an_untrusted_certificate_is_refused_before_anything_is_sent(authority: Authority, trusted: bool) -> None:
     received: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -295,7 +293,7 @@ async def test_a_certificate_that_proves_nothing_is_refused_before_anything_is_s
     assert b"".join(received) == b""
 
 
-async def test_the_server_name_can_be_told(authority: Authority) -> None:
+async def test_the_server_name_can_be_overridden(authority: Authority) -> None:
     names: list[str | None] = []
     tls = authority.server("other.test")
     tls.sni_callback = lambda connection, name, context: names.append(name)
@@ -305,7 +303,7 @@ async def test_the_server_name_can_be_told(authority: Authority) -> None:
     assert names == ["other.test"]
 
 
-async def test_a_server_that_never_shakes_hands_is_a_connect_timeout(authority: Authority) -> None:
+async def test_an_unfinished_tls_handshake_is_a_connect_timeout(authority: Authority) -> None:
     async with serving(Peer.until_gone) as server:
         async with connecting(authority.client(), timeout=httpx.Timeout(10, connect=0.1)) as client:
             with pytest.raises(httpx.ConnectTimeout):
@@ -313,7 +311,7 @@ async def test_a_server_that_never_shakes_hands_is_a_connect_timeout(authority: 
             await server.until_open(0)
 
 
-async def test_large_bodies_go_both_ways_through_tls(authority: Authority) -> None:
+async def test_large_bodies_pass_through_tls_in_both_directions(authority: Authority) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.request()
         body = request.partition(b"\r\n\r\n")[2]
@@ -324,7 +322,7 @@ async def test_large_bodies_go_both_ways_through_tls(authority: Authority) -> No
         assert (await client.post(server.url, content=body)).content == body
 
 
-async def test_a_tls_connection_closes_at_once_though_the_server_does_not_answer(authority: Authority) -> None:
+async def test_a_tls_connection_closes_without_waiting_for_the_server(authority: Authority) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED, b"5\r\nhello\r\n")
@@ -341,7 +339,7 @@ async def test_a_tls_connection_closes_at_once_though_the_server_does_not_answer
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_a_request_that_is_cancelled_at_any_step_gives_its_place_back(authority: Authority, tls: bool) -> None:
+async def test_a_request_cancelled_at_any_step_frees_its_slot(authority: Authority, tls: bool) -> None:
     async def script(peer: Peer) -> None:
         while True:
             await peer.request()
@@ -365,7 +363,7 @@ async def test_a_request_that_is_cancelled_at_any_step_gives_its_place_back(auth
     assert completed < 80
 
 
-async def test_a_request_that_is_cancelled_while_it_connects_or_shakes_hands_gives_its_place_back() -> None:
+async def test_a_request_cancelled_during_connect_or_handshake_frees_its_slot() -> None:
     with silent_address() as silent:
         async with serving(Peer.until_gone) as mute, serving(Peer.answer_all) as server, connecting(most=1) as client:
             for url in (f"http://127.0.0.1:{silent.getsockname()[1]}/", mute.url.replace("http:", "https:")):
@@ -380,7 +378,7 @@ async def test_a_request_that_is_cancelled_while_it_connects_or_shakes_hands_giv
 # As others of httpx and httpcore
 
 
-async def test_the_trace_extension_is_told_what_httpx_tells_it(authority: Authority) -> None:
+async def test_the_trace_extension_gets_the_same_events_as_with_httpx(authority: Authority) -> None:
     async def events(client: httpx.AsyncClient, url: str) -> list[str]:
         told: list[str] = []
 
@@ -400,7 +398,7 @@ async def test_the_trace_extension_is_told_what_httpx_tells_it(authority: Author
 
 
 @respx.mock
-async def test_the_default_mocker_of_respx_stands_in_for_it(respx_mock: respx.MockRouter) -> None:
+async def test_respxs_default_mocker_replaces_the_transport(respx_mock: respx.MockRouter) -> None:
     answer = respx_mock.post("https://upstream.test/v1").respond(200, text="mocked")
     respx_mock.post("https://broken.test/").mock(side_effect=httpx.ConnectError)
     respx_mock.route(host="127.0.0.1").pass_through()
@@ -414,7 +412,7 @@ async def test_the_default_mocker_of_respx_stands_in_for_it(respx_mock: respx.Mo
     assert answer.calls.last.request.content == b'{"question":"Hello?"}'
 
 
-async def test_what_it_relies_on_of_httpcore_is_there() -> None:
+async def test_the_httpcore_internals_that_are_used_exist() -> None:
     """Besides the public interface: see `Entrance`, and `Trace`, whose events the test above compares."""
     requirements = (Path(__file__).parents[2] / "requirements.txt").read_text().splitlines()
     assert f"httpcore=={version('httpcore')}" in requirements

@@ -49,7 +49,7 @@ def facts(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) ->
     return found
 
 
-def test_a_provider_that_works_is_told_with_its_settings(
+def test_a_working_provider_is_reported_with_its_settings(
     provider: respx.Route, capsys: pytest.CaptureFixture[str]
 ) -> None:
     provider.mock(side_effect=answers("One two three four five", pace=0.01, tokens=(20, 10)))
@@ -76,14 +76,14 @@ def test_a_provider_that_works_is_told_with_its_settings(
         (answers("One", finish_reason="length"), "ended", "length"),
     ],
 )
-def test_what_an_answer_shows_is_told(
+def test_the_features_of_an_answer_are_reported(
     provider: respx.Route, capsys: pytest.CaptureFixture[str], behaviour: Any, name: str, value: object
 ) -> None:
     provider.mock(side_effect=behaviour)
     assert facts(capsys)[name] == value
 
 
-def test_what_is_refused_is_told_with_the_settings_that_avoid_it(
+def test_refused_fields_are_reported_with_settings_that_avoid_them(
     provider: respx.Route, capsys: pytest.CaptureFixture[str]
 ) -> None:
     too_large = "This model's maximum context length is 2048 tokens, you requested 4118 (22 in the messages, 4096 in "
@@ -102,7 +102,7 @@ def test_what_is_refused_is_told_with_the_settings_that_avoid_it(
     assert found["settings"][2:] == ["MAX_ANSWER_TOKENS=512", 'OPENAI_BODY={"stream_options": null}']
 
 
-def test_what_the_service_would_log_is_not_printed_beside_it(tmp_path: Path) -> None:
+def test_log_messages_are_not_printed(tmp_path: Path) -> None:
     """As an operator runs it: without a log."""
     with local_upstream() as upstream:
         environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": upstream.url("picky")}
@@ -112,7 +112,7 @@ def test_what_the_service_would_log_is_not_printed_beside_it(tmp_path: Path) -> 
     assert json.loads(done.stdout)["refuses"] == ["without stream_options"]
 
 
-def test_a_tenants_own_provider_is_asked_as_the_tenant_is_set_up(
+def test_a_tenants_own_provider_is_asked_with_the_tenants_settings(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, provider: respx.Route
 ) -> None:
     monkeypatch.setenv("SHOP_URL", "https://user:canary@shop.test/v1")
@@ -131,7 +131,7 @@ def test_a_tenants_own_provider_is_asked_as_the_tenant_is_set_up(
     assert not provider.called
 
 
-def test_a_base_url_without_its_last_part_is_found(
+def test_a_base_url_without_v1_is_completed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "https://provider.test")
@@ -153,7 +153,7 @@ def test_a_base_url_without_its_last_part_is_found(
         (answers(""), "without any text"),
     ],
 )
-def test_what_does_not_work_is_one_line_and_an_exit_code(
+def test_a_failure_is_one_line_and_an_exit_code(
     provider: respx.Route, capsys: pytest.CaptureFixture[str], behaviour: Any, told: str
 ) -> None:
     provider.mock(side_effect=behaviour)
@@ -170,7 +170,7 @@ def test_without_a_provider_there_is_nothing_to_check(
     assert "OPENAI_API_KEY" in check(capsys, code=1)[1]
 
 
-def test_an_unknown_tenant_and_a_missing_variable_are_one_line(
+def test_an_unknown_tenant_or_missing_variable_is_one_line(
     capsys: pytest.CaptureFixture[str], provider: respx.Route
 ) -> None:
     assert "nobody" in check(capsys, "nobody", code=1)[1]
@@ -187,7 +187,7 @@ def test_an_unknown_tenant_and_a_missing_variable_are_one_line(
         ("http://no-such-name.invalid/v1", "its name is not known"),
     ],
 )
-def test_why_there_is_no_connection_is_told(
+def test_the_reason_for_a_failed_connection_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str, told: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", address)

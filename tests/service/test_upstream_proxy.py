@@ -58,23 +58,23 @@ async def answering(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("transport", ["httptools", "httpx"])
-async def test_a_certificate_of_a_private_authority_is_trusted(
-    serve: Serve, authority: Authority, transport: str
-) -> None:
+async def test_a_certificate_of_a_private_ca_is_trusted(serve: Serve, authority: Authority, transport: str) -> None:
     async with serving(answering, authority.server("localhost")) as server:
         settings = {"openai_base_url": f"{server.url}v1", "upstream_transport": transport}
         async with serve(**settings, upstream_ca_file=str(authority.file())) as client:
             assert (await client.ask("Hi")).text == "Hello"
 
 
-async def test_without_the_file_it_is_not(serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_ca_file_it_is_not_trusted(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     async with serving(answering, authority.server("localhost")) as server:
         async with serve(openai_base_url=f"{server.url}v1") as client:
             assert (await client.refused())[1]["code"] == "upstream_failed"
 
 
-async def test_the_public_authorities_are_trusted_beside_it(serve: Serve, authority: Authority) -> None:
+async def test_public_cas_are_still_trusted(serve: Serve, authority: Authority) -> None:
     async with serve(upstream_ca_file=str(authority.file())) as client:
         transport = client.state["service"].upstream.client._transport
         assert len(transport._pool._context.get_ca_certs()) > 50

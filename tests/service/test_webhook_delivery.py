@@ -48,7 +48,7 @@ from service.webhooks import delivery, sending
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("failure", [httpx.ConnectError("down"), httpx.Response(503), httpx.Response(302)])
-async def test_a_webhook_that_was_down_for_two_minutes_is_told_once(
+async def test_a_webhook_that_was_down_for_two_minutes_gets_the_event_once(
     serve: Serve, hook: respx.Route, clock: Clock, failure: httpx.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "chatbot")
@@ -84,7 +84,7 @@ async def test_a_webhook_that_was_down_for_two_minutes_is_told_once(
     assert not any(word in log for word in ("ada@example.com", "By Friday", "parcel", "token=1", "hooks.test"))
 
 
-async def test_a_webhook_that_stays_down_is_given_up_after_a_day_and_told_when_the_operator_says_so(
+async def test_delivery_gives_up_after_a_day_until_the_operator_retries(
     serve: Serve, hook: respx.Route, clock: Clock
 ) -> None:
     hook.mock(return_value=httpx.Response(500))
@@ -119,7 +119,7 @@ async def test_two_processes_deliver_each_event_once(serve: Serve, hook: respx.R
 
 
 @pytest.mark.each_database
-async def test_a_process_that_leaves_during_a_delivery_leaves_it_to_the_next(
+async def test_an_unfinished_delivery_is_taken_over_by_another_process(
     serve: Serve, hook: respx.Route, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "PARTING_SECONDS", 0)
@@ -188,7 +188,7 @@ def listening(port: int) -> Iterator[Receiver]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1"])
-async def test_a_private_address_is_not_connected_to_unless_that_is_allowed(
+async def test_private_addresses_are_refused_unless_allowed(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     upstream.mock(side_effect=lambda _: streamed(*answer("Hello!")))
@@ -230,11 +230,11 @@ async def test_a_private_address_is_not_connected_to_unless_that_is_allowed(
         ("::127.0.0.1", False),
     ],
 )
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_public_addresses_are_recognized(address: str, public: bool) -> None:
     assert sending.is_public(address) is public
 
 
-async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
+async def test_the_checked_address_is_the_one_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A name that means another address when it is asked for again, as in DNS rebinding, gains nothing."""
@@ -257,7 +257,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     assert connected == ["93.184.215.14"]
 
 
-def test_a_service_that_is_killed_delivers_after_its_restart(tmp_path: Path) -> None:
+def test_a_killed_service_delivers_after_its_restart(tmp_path: Path) -> None:
     port = free_port()
     settings = {
         "SHOP_HOOK": f"http://127.0.0.1:{port}/",
@@ -284,7 +284,7 @@ def test_a_service_that_is_killed_delivers_after_its_restart(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "secret", [SECRET, SECRET.removeprefix("whsec_"), SECRET.rstrip("="), f"whsec_{OTHER} {SECRET}", f"'{SECRET}'"]
 )
-async def test_a_secret_may_be_written_in_several_ways_and_another_one_stand_beside_it(
+async def test_a_secret_may_be_written_in_several_ways_and_rotated(
     serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     monkeypatch.setenv("SHOP_HOOK_SECRET", secret)
@@ -319,7 +319,7 @@ async def test_the_operator_sees_what_is_wrong_with_a_webhook(
         assert [(event.state, event.problem) for event in await settled(client)] == [("pending", problem)]
 
 
-def test_the_operator_lists_retries_and_tests(
+def test_the_operator_can_list_retry_and_test(
     database_url: str, hook: respx.Route, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str, code: int = 0) -> str:

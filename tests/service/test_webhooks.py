@@ -20,7 +20,7 @@ from service.testing.chunks import answer, streamed
 
 
 @pytest.mark.each_database
-async def test_a_hand_off_reaches_the_webhook_once_and_signed(serve: Serve, hook: respx.Route) -> None:
+async def test_a_handoff_reaches_the_webhook_once_and_signed(serve: Serve, hook: respx.Route) -> None:
     async with serve(tenant=HOOKED) as client:
         started = await hold_conversation(client)
         await client.ask("And now?", conversation_id=started["conversation_id"])
@@ -54,7 +54,7 @@ async def test_a_hand_off_reaches_the_webhook_once_and_signed(serve: Serve, hook
         assert len(told(hook)[1]["data"]["turns"]) == 3
 
 
-async def test_what_may_not_be_handed_off_is_refused_and_nothing_is_told(serve: Serve, hook: respx.Route) -> None:
+async def test_an_invalid_handoff_is_refused_and_not_delivered(serve: Serve, hook: respx.Route) -> None:
     async with serve(tenant=HOOKED) as client:
         conversation_id = (await hold_conversation(client))["conversation_id"]
         store = client.state["service"].store
@@ -100,9 +100,7 @@ async def test_what_may_not_be_handed_off_is_refused_and_nothing_is_told(serve: 
         ({"copy": "me"}, "copy"),
     ],
 )
-async def test_fields_that_are_not_valid_are_named(
-    serve: Serve, hook: respx.Route, change: dict[str, Any], field: str
-) -> None:
+async def test_invalid_fields_are_named(serve: Serve, hook: respx.Route, change: dict[str, Any], field: str) -> None:
     async with serve(tenant=HOOKED) as client:
         conversation_id = (await hold_conversation(client))["conversation_id"]
 
@@ -127,7 +125,7 @@ async def test_a_tenant_without_a_usable_webhook_says_so(
         assert await outbox(client) == []
 
 
-async def test_a_visitor_may_hand_off_so_often_and_no_more(serve: Serve, hook: respx.Route) -> None:
+async def test_handoffs_per_visitor_are_limited(serve: Serve, hook: respx.Route) -> None:
     """The same once more is no more, so it is not refused."""
     async with serve(tenant=HOOKED) as client:
         conversation_id = (await hold_conversation(client))["conversation_id"]
@@ -142,7 +140,9 @@ async def test_a_visitor_may_hand_off_so_often_and_no_more(serve: Serve, hook: r
         assert len(await settled(client)) == 11
 
 
-async def test_a_long_conversation_is_told_from_its_end(serve: Serve, hook: respx.Route, upstream: respx.Route) -> None:
+async def test_a_long_conversation_is_truncated_at_its_beginning(
+    serve: Serve, hook: respx.Route, upstream: respx.Route
+) -> None:
     async with serve(tenant=HOOKED) as client:
         upstream.mock(side_effect=lambda _: streamed(*answer("x" * 45_000)))
         started = await hold_conversation(client, "First?")
@@ -160,7 +160,7 @@ async def test_a_long_conversation_is_told_from_its_end(serve: Serve, hook: resp
 
 
 @pytest.mark.each_database
-async def test_feedback_is_told_when_it_changes(serve: Serve, hook: respx.Route, clock: Clock) -> None:
+async def test_changed_feedback_is_delivered(serve: Serve, hook: respx.Route, clock: Clock) -> None:
     async with serve(tenant=HOOKED) as client:
         started = await hold_conversation(client)
         message_id = started["message_id"]
@@ -190,7 +190,7 @@ async def test_feedback_is_told_when_it_changes(serve: Serve, hook: respx.Route,
         }
 
 
-async def test_feedback_of_a_tenant_without_a_webhook_stays_here(serve: Serve, hook: respx.Route) -> None:
+async def test_feedback_without_a_webhook_is_only_stored(serve: Serve, hook: respx.Route) -> None:
     async with serve() as client:
         started = await hold_conversation(client)
 
@@ -199,7 +199,7 @@ async def test_feedback_of_a_tenant_without_a_webhook_stays_here(serve: Serve, h
         assert await outbox(client) == []
 
 
-async def test_what_is_deleted_is_not_told(serve: Serve, hook: respx.Route, clock: Clock) -> None:
+async def test_a_deleted_conversation_is_not_delivered(serve: Serve, hook: respx.Route, clock: Clock) -> None:
     hook.mock(return_value=httpx.Response(500))
     async with serve(tenant=HOOKED) as client:
         kept, deleted = await hold_conversation(client), await hold_conversation(client)
@@ -213,9 +213,7 @@ async def test_what_is_deleted_is_not_told(serve: Serve, hook: respx.Route, cloc
         assert await outbox(client) == []
 
 
-async def test_the_window_has_a_form_where_the_webhook_can_be_used(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_window_has_a_form_if_the_webhook_is_usable(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(tenant=HOOKED) as client:
         for secret, handoff in ((SECRET, b'"handoff":"form"'), ("short", b'"handoff":"help@shop.test"')):
             monkeypatch.setenv("SHOP_HOOK_SECRET", secret)

@@ -57,9 +57,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.each_database
-def test_each_worker_answers_their_metrics_are_one_and_a_killed_one_is_replaced(
-    tmp_path: Path, database_url: str
-) -> None:
+def test_workers_share_metrics_and_a_killed_one_is_replaced(tmp_path: Path, database_url: str) -> None:
     with local_upstream() as local, two_workers(tmp_path, local.url("quick"), DATABASE_URL=database_url) as service:
 
         def ask() -> None:
@@ -82,7 +80,7 @@ def test_each_worker_answers_their_metrics_are_one_and_a_killed_one_is_replaced(
         assert service.stop() == 0
 
 
-def test_sigterm_lets_the_answers_of_all_workers_end(tmp_path: Path) -> None:
+def test_sigterm_lets_the_answers_of_all_workers_finish(tmp_path: Path) -> None:
     with (
         local_upstream() as local,
         two_workers(tmp_path, local.url("endless"), DRAIN_SECONDS="2") as service,
@@ -101,7 +99,7 @@ def test_sigterm_lets_the_answers_of_all_workers_end(tmp_path: Path) -> None:
         assert "Traceback" not in service.log()
 
 
-def test_workers_whose_supervisor_is_killed_end_too(tmp_path: Path) -> None:
+def test_workers_exit_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     with local_upstream() as local, two_workers(tmp_path, local.url("quick")) as service:
         until(lambda: len(pids(service)) == 2)
         workers = pids(service)

@@ -46,11 +46,11 @@ async def test_a_key_cannot_be_read_from_the_database_or_a_log(store: Store) -> 
 @pytest.mark.parametrize(
     "odd", ["", "x", "clé", "a4_pub_", "a4_pub_\0", "a4_pub_" + "A" * 32, "a4_pub_" + "ä" * 32, "\ud800", "A" * 100_000]
 )
-async def test_an_odd_key_is_just_unknown(store: Store, odd: str) -> None:
+async def test_a_malformed_key_is_unknown(store: Store, odd: str) -> None:
     assert await store.find_access(odd) is None
 
 
-async def test_a_key_that_is_nearly_right_is_unknown(store: Store) -> None:
+async def test_a_nearly_correct_key_is_unknown(store: Store) -> None:
     _, _, api_key = await store.add_tenant("shop")
 
     for wrong in (api_key[:-1], f"{api_key}A", api_key.upper(), f'"{api_key}"', f" {api_key}", f"{api_key}\n"):
@@ -58,11 +58,11 @@ async def test_a_key_that_is_nearly_right_is_unknown(store: Store) -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "wgt_", "wgt_\0", "wgt_" + "A" * 16, "' OR 1=1 --", "\ud800"])
-async def test_an_odd_widget_id_is_just_unknown(store: Store, odd: str) -> None:
+async def test_a_malformed_widget_id_is_unknown(store: Store, odd: str) -> None:
     assert await store.find_widget(odd) is None
 
 
-async def test_a_revoked_key_opens_nothing_from_then_on(store: Store) -> None:
+async def test_a_revoked_key_no_longer_works(store: Store) -> None:
     _, _, api_key = await store.add_tenant("shop")
     [key] = await store.list_keys("shop")
 
@@ -82,7 +82,7 @@ async def test_a_key_works_until_it_expires(store: Store, tenant: Tenant) -> Non
     assert await store.find_access(stale) is None
 
 
-async def test_a_rotated_key_works_for_the_grace_period_and_other_kinds_for_good(store: Store) -> None:
+async def test_a_rotated_key_works_for_the_grace_period_and_other_kinds_are_unaffected(store: Store) -> None:
     _, _, old = await store.add_tenant("shop")
     _, secret = await store.add_key("shop", secret=True)
 
@@ -109,7 +109,7 @@ async def test_rotating_never_prolongs_a_key(store: Store, tenant: Tenant) -> No
     assert {each.id: each.expires_at for each in await store.list_keys("shop")}[key.id] == soon
 
 
-async def test_a_tenant_cannot_revoke_anothers_key(store: Store, tenant: Tenant) -> None:
+async def test_a_tenant_cannot_revoke_another_tenants_key(store: Store, tenant: Tenant) -> None:
     _, _, api_key = await store.add_tenant("other")
     [key] = await store.list_keys("other")
 
@@ -118,7 +118,7 @@ async def test_a_tenant_cannot_revoke_anothers_key(store: Store, tenant: Tenant)
     assert await store.find_access(api_key) is not None
 
 
-async def test_a_name_is_given_once(store: Store, tenant: Tenant) -> None:
+async def test_a_name_is_unique(store: Store, tenant: Tenant) -> None:
     with pytest.raises(NameTaken, match="'shop'"):
         await store.add_tenant("shop")
 
@@ -126,7 +126,7 @@ async def test_a_name_is_given_once(store: Store, tenant: Tenant) -> None:
     assert len(await store.list_keys("shop")) == 1
 
 
-async def test_only_what_is_given_changes(store: Store, tenant: Tenant) -> None:
+async def test_only_the_given_settings_change(store: Store, tenant: Tenant) -> None:
     changed = await store.set_tenant("shop", model="large", tokens_per_day=0)
 
     assert (changed.model, changed.tokens_per_day) == ("large", 0)
@@ -135,7 +135,7 @@ async def test_only_what_is_given_changes(store: Store, tenant: Tenant) -> None:
     assert (await store.set_tenant("shop", model=None)).model is None
 
 
-async def test_a_widgets_settings_are_merged_and_taken_away(store: Store) -> None:
+async def test_a_widgets_settings_are_merged_and_removed(store: Store) -> None:
     await store.add_tenant("shop", {"title": "Hi", "color": "#123456"})
 
     await store.set_widget("shop", {"title": None, "suggestions": ["Prices?", "¿Qué tal? 🎉"]})
@@ -162,7 +162,7 @@ async def test_an_origin_is_listed_as_long_as_a_tenant_lists_it(store: Store) ->
     assert await listed() == ["new"]
 
 
-async def test_an_origin_that_another_process_lists_or_unlists_is_known_at_once(
+async def test_a_change_to_origins_by_another_process_applies_at_once(
     database_url: str, store: Store, tenant: Tenant
 ) -> None:
     other = Store(database_url)
@@ -173,7 +173,7 @@ async def test_an_origin_that_another_process_lists_or_unlists_is_known_at_once(
     assert not await store.lists_any(["https://shop.test"])
 
 
-async def test_a_listed_origin_is_found_by_an_index_and_not_by_reading_every_tenant(database_url: str) -> None:
+async def test_a_listed_origin_is_found_with_an_index(database_url: str) -> None:
     database = Database(database_url)
     await database.migrate()
     query = LISTED_ORIGIN.params(entries=["https://a.test", "*"]).compile(compile_kwargs={"literal_binds": True})
@@ -208,7 +208,7 @@ async def test_a_removed_tenant_leaves_nothing_behind(store: Store, tenant: Tena
     assert await store.usage("gone", datetime(2020, 1, 1, tzinfo=UTC)) == []
 
 
-async def test_what_nobody_has_is_named(store: Store) -> None:
+async def test_an_unknown_name_is_in_the_error(store: Store) -> None:
     with pytest.raises(TenantNotFound, match="'nobody'"):
         await store.get_tenant("nobody")
     with pytest.raises(TenantNotFound, match="'nobody'"):
@@ -238,5 +238,5 @@ async def test_an_ipv6_visitor_is_a_network_and_an_ipv4_one_an_address(store: St
 
 
 @pytest.mark.parametrize("odd", ["", "unix:", "testclient", "fe80::1%eth0", "\ud800"])
-async def test_an_address_of_another_kind_is_a_visitor_too(store: Store, tenant: Tenant, odd: str) -> None:
+async def test_any_other_kind_of_address_is_a_visitor_too(store: Store, tenant: Tenant, odd: str) -> None:
     assert visitor_id(tenant, odd) == visitor_id(tenant, odd) != visitor_id(tenant, "192.0.2.1")

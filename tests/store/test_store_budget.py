@@ -49,7 +49,7 @@ async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> Bu
     return None
 
 
-async def test_what_is_reserved_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
+async def test_a_reservation_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=terms(400))
     assert begun.reservation is not None
     assert begun.reservation.tokens == 400
@@ -60,7 +60,7 @@ async def test_what_is_reserved_counts_until_it_is_settled(store: Store, tenant:
     assert await has_spent(store, tenant, 13)
 
 
-async def test_the_history_that_goes_with_a_question_is_reserved_too(store: Store, tenant: Tenant) -> None:
+async def test_the_history_sent_with_a_question_is_reserved_too(store: Store, tenant: Tenant) -> None:
     first = await begin(store, tenant, "q" * 300)
     await finish(store, tenant, first, "a" * 300)
 
@@ -70,9 +70,7 @@ async def test_the_history_that_goes_with_a_question_is_reserved_too(store: Stor
     assert begun.reservation.tokens == 50 + 2 * (100 + 4)
 
 
-async def test_at_the_edge_of_the_budget_it_is_overspent_by_one_reservation_at_most(
-    store: Store, tenant: Tenant
-) -> None:
+async def test_the_budget_is_overspent_by_at_most_one_reservation(store: Store, tenant: Tenant) -> None:
     """Fifty ask at once while 950 of 1,000 tokens are spent; each may take 100."""
     await spend(store, tenant, 950, NOON)
 
@@ -98,14 +96,14 @@ async def test_a_spent_budget_says_when_the_next_day_begins(store: Store, tenant
     assert await spent_at(store, tenant, NOON + 12 * HOUR) is None
 
 
-async def test_a_limit_of_zero_is_none_and_counts_all_the_same(store: Store, tenant: Tenant) -> None:
+async def test_zero_means_no_limit_but_is_still_counted(store: Store, tenant: Tenant) -> None:
     for _ in range(3):
         await spend(store, tenant, 10**9, NOON, tokens_per_day=0)
 
     assert await spent_at(store, tenant, NOON, tokens_per_day=1000) is not None
 
 
-async def test_a_clock_set_back_over_midnight_opens_no_day_twice(store: Store, tenant: Tenant) -> None:
+async def test_a_clock_set_back_over_midnight_does_not_grant_a_day_twice(store: Store, tenant: Tenant) -> None:
     """Half an hour into a new day its budget is spent; then the clock is set back by an hour."""
     midnight = NOON + 12 * HOUR
     await spend(store, tenant, 400, NOON)
@@ -118,7 +116,7 @@ async def test_a_clock_set_back_over_midnight_opens_no_day_twice(store: Store, t
     assert await spent_at(store, tenant, midnight + DAY) is None
 
 
-async def test_a_clock_that_was_far_ahead_locks_nobody_out_for_long(store: Store, tenant: Tenant) -> None:
+async def test_a_clock_that_was_far_ahead_does_not_lock_anyone_out_for_long(store: Store, tenant: Tenant) -> None:
     """The sweeper finds the counter of a day that is not to come for long: it goes on as today's."""
     now = time.time()
     await spend(store, tenant, 1000, now + 300 * DAY)
@@ -130,9 +128,7 @@ async def test_a_clock_that_was_far_ahead_locks_nobody_out_for_long(store: Store
     assert await spent_at(store, tenant, now + DAY) is None
 
 
-async def test_an_answer_over_midnight_is_settled_on_the_day_that_it_was_reserved_of(
-    store: Store, tenant: Tenant
-) -> None:
+async def test_an_answer_over_midnight_is_settled_on_the_day_of_its_reservation(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=terms(900), now=NOON)
     await spend(store, tenant, 990, NOON + DAY)
 
@@ -141,7 +137,7 @@ async def test_an_answer_over_midnight_is_settled_on_the_day_that_it_was_reserve
     assert await spent_at(store, tenant, NOON + DAY, tokens_per_day=990) is not None
 
 
-async def test_a_process_that_was_thought_dead_settles_what_it_really_used(store: Store, tenant: Tenant) -> None:
+async def test_a_process_wrongly_taken_for_dead_settles_its_actual_usage(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=terms(300))
     await store.abandon(begun.turn.id, beat=0)
 
@@ -153,7 +149,7 @@ async def test_a_process_that_was_thought_dead_settles_what_it_really_used(store
     assert (total.group, total.charged) == (("complete",), 13)
 
 
-async def test_answers_that_are_cut_discarded_or_deleted_are_settled_too(store: Store, tenant: Tenant) -> None:
+async def test_cut_discarded_and_deleted_answers_are_settled_too(store: Store, tenant: Tenant) -> None:
     cut, discarded, deleted = [await begin(store, tenant, terms=terms(300)) for _ in range(3)]
 
     row = used(tenant, cut, prompt_tokens=None, completion_tokens=None, charged=70)
@@ -166,7 +162,7 @@ async def test_answers_that_are_cut_discarded_or_deleted_are_settled_too(store: 
     assert await has_spent(store, tenant, 83)
 
 
-async def test_an_answer_that_was_thought_lost_and_is_then_cut_is_booked_once(store: Store, tenant: Tenant) -> None:
+async def test_an_answer_taken_for_lost_and_then_cut_is_settled_once(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, writer="mine", terms=terms(300))
     ended = await begin(store, tenant, writer="mine", terms=terms(300))
     await store.abandon(begun.turn.id, beat=0)
@@ -188,7 +184,7 @@ async def test_an_answer_that_was_thought_lost_and_is_then_cut_is_booked_once(st
     assert [(turn.answer, turn.code) for turn in found if turn] == [("Half", "restarting"), ("Hi.", None)]
 
 
-async def test_a_removed_tenant_keeps_no_other_answer_from_being_cut(store: Store, tenant: Tenant) -> None:
+async def test_a_removed_tenant_does_not_block_other_answers_from_being_cut(store: Store, tenant: Tenant) -> None:
     removed, _, _ = await store.add_tenant("removed")
     gone, kept = await begin(store, removed), await begin(store, tenant)
     await store.remove_tenant("removed")
@@ -201,7 +197,7 @@ async def test_a_removed_tenant_keeps_no_other_answer_from_being_cut(store: Stor
     assert (turn.answer, turn.code) == ("Half", "restarting")
 
 
-async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant: Tenant) -> None:
+async def test_a_refused_or_repeated_question_reserves_nothing(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
     await begin(store, tenant, message_id=message_id, terms=terms(100))
     await begin(store, tenant, message_id=message_id, terms=terms(100))
@@ -211,7 +207,7 @@ async def test_what_is_refused_or_repeated_reserves_nothing(store: Store, tenant
     assert await has_spent(store, tenant, 100)
 
 
-async def test_a_visitor_reads_so_many_answers_at_a_time_and_others_theirs(store: Store, tenant: Tenant) -> None:
+async def test_concurrent_answers_are_limited_per_visitor(store: Store, tenant: Tenant) -> None:
     """Thirty at once, of three allowed: exactly three. One that ends makes room for one."""
     mine, other = terms(1, 0, visitor="a" * 32, streams=3), terms(1, 0, visitor="b" * 32, streams=3)
     results = await asyncio.gather(*(begin(store, tenant, terms=mine) for _ in range(30)), return_exceptions=True)
@@ -228,7 +224,7 @@ async def test_a_visitor_reads_so_many_answers_at_a_time_and_others_theirs(store
     await begin(store, tenant, terms=replace(mine, tokens=0))
 
 
-async def test_the_history_has_as_many_characters_as_it_may(store: Store, tenant: Tenant) -> None:
+async def test_the_history_is_limited_in_characters(store: Store, tenant: Tenant) -> None:
     """The newest turns count first, and none is cut in the middle."""
     first = await begin(store, tenant, "1" * 10)
     conversation_id = first.turn.conversation_id

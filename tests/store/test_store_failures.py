@@ -64,7 +64,7 @@ async def test_a_locked_database_is_unavailable(database_url: str, store: Store,
     assert await take(store, "key", 1) == 0.0
 
 
-async def test_a_lock_that_ends_in_time_is_waited_for(database_url: str, store: Store, tenant: Tenant) -> None:
+async def test_a_short_lock_is_waited_for(database_url: str, store: Store, tenant: Tenant) -> None:
     async with _locked(database_url):
         waiting = asyncio.create_task(begin(store, tenant))
         await asyncio.wait([waiting], timeout=0.2)
@@ -73,7 +73,7 @@ async def test_a_lock_that_ends_in_time_is_waited_for(database_url: str, store: 
     assert (await waiting).is_new
 
 
-async def test_sqlite_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+async def test_sqlite_can_be_read_during_a_write(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
     store = Store(url)
     await store.migrate()
@@ -87,7 +87,7 @@ async def test_sqlite_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_is_no_database_is_unavailable_until_it_is_gone(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_unavailable_until_it_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(b"not a database " * 100)
     store = Store(f"sqlite+aiosqlite:///{path}")
@@ -110,7 +110,7 @@ async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path:
     await store.close()
 
 
-async def test_a_file_that_is_taken_away_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
+async def test_a_removed_file_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
     """Connections that are open would otherwise go on with a file that nobody finds any more."""
     path, elsewhere = tmp_path / "test.db", tmp_path / "elsewhere.db"
     store = Store(f"sqlite+aiosqlite:///{path}")
@@ -132,7 +132,7 @@ async def test_a_file_that_is_taken_away_is_unavailable_until_it_is_back(tmp_pat
     await store.close()
 
 
-async def test_a_file_that_is_replaced_is_the_database_from_then_on(tmp_path: Path) -> None:
+async def test_a_replaced_file_is_used_from_then_on(tmp_path: Path) -> None:
     path, restored = tmp_path / "test.db", tmp_path / "restored.db"
     store, other = Store(f"sqlite+aiosqlite:///{path}"), Store(f"sqlite+aiosqlite:///{restored}")
     await store.migrate()
@@ -148,7 +148,7 @@ async def test_a_file_that_is_replaced_is_the_database_from_then_on(tmp_path: Pa
     await store.close()
 
 
-async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
+async def test_a_commit_that_exceeds_the_deadline_does_not_count_as_failed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A turn that was begun but reported as failed would stand as running, with nobody who writes it."""
@@ -164,7 +164,7 @@ async def test_a_commit_that_outlasts_the_deadline_is_not_taken_for_a_failure(
     await store.close()
 
 
-async def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(tmp_path: Path) -> None:
+async def test_a_full_sqlite_file_is_unavailable_and_keeps_its_data(tmp_path: Path) -> None:
     store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
     engine = store._database.engine
     event.listen(engine, "connect", lambda connection, _: connection.cursor().execute("PRAGMA max_page_count=60"))
@@ -199,7 +199,7 @@ async def _busy_writer(store: Store) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_what_waits_to_be_written_is_one_transaction(store: Store, tenant: Tenant) -> None:
+async def test_pending_writes_share_one_transaction(store: Store, tenant: Tenant) -> None:
     commits: list[object] = []
     event.listen(store._database.engine, "commit", commits.append)
 
@@ -210,7 +210,7 @@ async def test_what_waits_to_be_written_is_one_transaction(store: Store, tenant:
     assert len(commits) == 2
 
 
-async def test_what_fails_takes_nothing_with_it_that_is_written_together(tmp_path: Path) -> None:
+async def test_a_failed_write_does_not_affect_others_in_its_transaction(tmp_path: Path) -> None:
     """A name that is taken fails by itself; a text that fills the disk undoes all of the transaction."""
     store = Store(f"sqlite:///{tmp_path / 'test.db'}")
     event.listen(
@@ -274,7 +274,7 @@ async def test_a_server_that_never_answers_is_unavailable() -> None:
         await store.close()
 
 
-async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_cancelled_before_the_server_answers_leaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.deadlines.CONNECT", 0.2)
     async with _silent_server() as (url, closed):
         store = Store(url)
@@ -289,7 +289,7 @@ async def test_who_leaves_before_the_server_answers_leaves_no_connection(monkeyp
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-async def test_a_restarted_server_is_found_again_at_once(database_url: str, store: Store, tenant: Tenant) -> None:
+async def test_a_restarted_server_is_used_again_at_once(database_url: str, store: Store, tenant: Tenant) -> None:
     await asyncio.gather(*(store.ping() for _ in range(10)))
 
     name = make_url(database_url).database  # other tests have connections to the same server
@@ -305,7 +305,7 @@ def connections_in_use(store: Store) -> int:
     return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
-async def test_visitors_who_leave_take_no_connection_with_them(store: Store, tenant: Tenant) -> None:
+async def test_cancelled_calls_leak_no_connections(store: Store, tenant: Tenant) -> None:
     for wave in range(10):
         tasks = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
         await asyncio.wait(tasks, timeout=wave * 0.004)
@@ -317,7 +317,7 @@ async def test_visitors_who_leave_take_no_connection_with_them(store: Store, ten
     assert connections_in_use(store) == 0
 
 
-async def test_a_call_that_is_cancelled_at_any_statement_writes_nothing_and_holds_up_no_other(
+async def test_a_call_cancelled_at_any_statement_writes_nothing_and_blocks_no_other(
     store: Store, tenant: Tenant
 ) -> None:
     """What it leaves in memory, such as an open cursor with a row to fetch, must not hold the lock."""
@@ -351,7 +351,7 @@ async def test_a_call_that_is_cancelled_at_any_statement_writes_nothing_and_hold
     assert connections_in_use(store) == 0
 
 
-async def test_a_number_beyond_the_database_is_an_error_of_the_family(store: Store, tenant: Tenant) -> None:
+async def test_a_number_too_large_for_the_database_is_a_store_error(store: Store, tenant: Tenant) -> None:
     with pytest.raises(StoreError) as caught:
         await store.revoke_key("shop", 10**30)
 

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.each_database
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def test_a_window_grants_its_limit_and_tells_when_it_ends(store: Store) -> None:
+async def test_a_window_grants_its_limit_and_reports_when_it_ends(store: Store) -> None:
     assert [await take(store, "key", 2, 60, now) for now in (1000, 1010, 1020, 1059.5)] == [0.0, 0.0, 40.0, 0.5]
 
 
-async def test_the_next_window_begins_when_the_last_is_over(store: Store) -> None:
+async def test_the_next_window_begins_when_the_previous_one_ends(store: Store) -> None:
     assert [await take(store, "key", 1, 60, now) for now in (1000, 1059, 1060, 1061, 1119, 1500)] == [
         0.0,
         1.0,
@@ -36,15 +36,15 @@ async def test_the_next_window_begins_when_the_last_is_over(store: Store) -> Non
     ]
 
 
-async def test_scopes_have_limits_of_their_own(store: Store) -> None:
+async def test_each_scope_has_its_own_limit(store: Store) -> None:
     assert [await take(store, scope, 1, 60, 1000) for scope in ("a", "b", "a", "b", "c")] == [0.0, 0.0, 60.0, 60.0, 0.0]
 
 
-async def test_a_lower_limit_holds_at_once(store: Store) -> None:
+async def test_a_lowered_limit_applies_at_once(store: Store) -> None:
     assert [await take(store, "key", limit, 60, 1000) for limit in (5, 5, 5, 2, 4, 4)] == [0, 0, 0, 60, 0, 60]
 
 
-async def test_a_clock_set_back_frees_nothing_and_blocks_for_one_window(store: Store) -> None:
+async def test_a_clock_set_back_frees_nothing_and_blocks_for_at_most_one_window(store: Store) -> None:
     for _ in range(3):
         await take(store, "key", 2, 60, 5000)
 
@@ -54,7 +54,7 @@ async def test_a_clock_set_back_frees_nothing_and_blocks_for_one_window(store: S
     assert [await take(store, "key", 2, 60, 1460) for _ in range(3)] == [0.0, 0.0, 60.0]
 
 
-async def test_one_that_waited_for_its_turn_does_not_move_the_window(store: Store) -> None:
+async def test_a_call_that_waited_does_not_move_the_window(store: Store) -> None:
     """Asked at 99.9 s, it comes after the one that began the window at 100 s: the next window begins at 160 s still.
 
     Nobody is told to wait for longer than a window.
@@ -72,19 +72,19 @@ async def test_one_that_waited_for_its_turn_does_not_move_the_window(store: Stor
     ]
 
 
-async def test_a_clock_set_back_within_the_limit_counts_on(store: Store) -> None:
+async def test_a_clock_set_back_within_the_window_keeps_counting(store: Store) -> None:
     assert [await take(store, "key", 2, 60, now) for now in (5000, 1400, 1401)] == [0.0, 0.0, 59.0]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20])
-async def test_many_at_once_get_exactly_the_limit(store: Store, limit: int) -> None:
+async def test_concurrent_calls_get_exactly_the_limit(store: Store, limit: int) -> None:
     results = await asyncio.gather(*(take(store, "key", limit) for _ in range(60)))
 
     assert results.count(0.0) == limit
     assert all(0 < seconds <= 60 for seconds in results if seconds)
 
 
-async def test_what_is_taken_is_told_with_what_is_left(store: Store) -> None:
+async def test_taking_a_quota_reports_what_is_left(store: Store) -> None:
     """Each quota tells what is left of it and when its window ends."""
     visitor, key = Quota("visitor", 2), Quota("key", 10)
 
@@ -98,7 +98,7 @@ async def test_what_is_taken_is_told_with_what_is_left(store: Store) -> None:
     assert await store.take(key, now=1021) == [QuotaState(True, 7, 39)]
 
 
-async def test_a_visitor_who_is_refused_takes_nothing_of_the_keys(store: Store) -> None:
+async def test_a_refused_visitor_uses_up_nothing_of_the_keys_limit(store: Store) -> None:
     """A visitor's calls beyond its own limit are not counted on the limit that all share."""
     for _ in range(50):
         await store.take(Quota("loud", 3), Quota("key", 5), now=1000)
@@ -106,7 +106,7 @@ async def test_a_visitor_who_is_refused_takes_nothing_of_the_keys(store: Store) 
     assert [len(await store.take(Quota(who, 3), Quota("key", 5), now=1001)) for who in ("a", "b")] == [2, 2]
 
 
-async def test_no_tokens_are_lost_when_many_answers_end_at_once(store: Store, tenant: Tenant) -> None:
+async def test_concurrent_settlements_lose_no_tokens(store: Store, tenant: Tenant) -> None:
     await asyncio.gather(*(ask(store, tenant) for _ in range(30)))
 
     assert await has_spent(store, tenant, 30 * 13)
@@ -137,7 +137,7 @@ def refused(tenant: Tenant, at: datetime, **given: Any) -> UsageRow:
     return UsageRow(at, tenant.id, "rate_limited", refused=True, **given)
 
 
-async def test_times_to_the_first_text_are_told_as_percentiles(store: Store, tenant: Tenant) -> None:
+async def test_times_to_the_first_text_are_reported_as_percentiles(store: Store, tenant: Tenant) -> None:
     """The nearest rank: half of the answers began after 10 ms, 95 of 100 after 950 ms."""
     rows = [used(tenant, at=EPOCH, first_text_ms=ms) for ms in [10] * 50 + list(range(510, 1000, 10)) + [5000]]
     await store.record([*rows, refused(tenant, EPOCH)])
@@ -147,7 +147,7 @@ async def test_times_to_the_first_text_are_told_as_percentiles(store: Store, ten
     assert (total.first_text_p50_ms, total.first_text_p95_ms) == (10, 950)
 
 
-async def test_usage_of_past_days_becomes_sums_that_name_nobody(store: Store, tenant: Tenant) -> None:
+async def test_usage_of_past_days_becomes_anonymous_totals(store: Store, tenant: Tenant) -> None:
     """After RETENTION_DAYS the bill is as before, and no row tells of one visitor or request any more."""
     days = [datetime(2026, 3, day, hour, tzinfo=UTC) for day in (1, 2, 3) for hour in (0, 12, 23)]
     rows = [used(tenant, at=at, visitor="f" * 32, first_text_ms=7, request_id="r", key_id=1) for at in days]
@@ -167,7 +167,7 @@ async def test_usage_of_past_days_becomes_sums_that_name_nobody(store: Store, te
     assert (await store.purge(days[-1])).usage == 0
 
 
-async def test_a_day_that_is_summed_up_in_steps_becomes_one_sum_for_each_outcome(
+async def test_a_day_that_is_aggregated_in_steps_has_one_total_per_outcome(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for long, and no page that was refused leaves its origin behind."""
@@ -187,7 +187,7 @@ async def test_a_day_that_is_summed_up_in_steps_becomes_one_sum_for_each_outcome
     assert await store._database.read(lambda db: db.scalar(count)) == 3
 
 
-async def test_an_operators_questions_may_take_as_long_as_there_are_rows(
+async def test_an_operators_reports_have_no_deadline(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.record([used(tenant, key_id=1)])
@@ -199,7 +199,7 @@ async def test_an_operators_questions_may_take_as_long_as_there_are_rows(
     assert list(await store.keys_last_used("shop")) == [1]
 
 
-async def test_refusals_of_nobody_and_of_a_removed_tenant_are_taken(store: Store, tenant: Tenant) -> None:
+async def test_refusals_of_unknown_and_removed_tenants_are_stored(store: Store, tenant: Tenant) -> None:
     """A request with an unknown key has no tenant; one whose tenant was just removed is left out."""
     gone, _, _ = await store.add_tenant("gone")
     await store.remove_tenant("gone")
@@ -211,7 +211,7 @@ async def test_refusals_of_nobody_and_of_a_removed_tenant_are_taken(store: Store
     assert [each.requests for each in await store.usage("shop", EPOCH)] == [1]
 
 
-async def test_a_purge_forgets_old_counters_and_keeps_the_day(store: Store, tenant: Tenant) -> None:
+async def test_a_purge_deletes_old_counters_and_keeps_todays(store: Store, tenant: Tenant) -> None:
     await take(store, "old", 1, now=(datetime.now(UTC) - timedelta(days=3)).timestamp())
     await take(store, "new", 1)
     await ask(store, tenant)
@@ -223,7 +223,7 @@ async def test_a_purge_forgets_old_counters_and_keeps_the_day(store: Store, tena
     assert await has_spent(store, tenant, 13)
 
 
-async def test_usage_keeps_a_header_that_no_database_holds(store: Store, tenant: Tenant) -> None:
+async def test_usage_stores_headers_with_characters_that_the_database_cannot_hold(store: Store, tenant: Tenant) -> None:
     row = used(tenant, origin="https://evil\0\ud800", request_id="\0", message_id=uuid.uuid4())
 
     await store.record([row])

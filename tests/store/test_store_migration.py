@@ -60,7 +60,7 @@ async def _write_as_before(database: Database, until: asyncio.Event) -> tuple[in
     return written, longest
 
 
-async def test_an_older_release_goes_on_writing_while_many_rows_are_upgraded(
+async def test_an_older_release_keeps_writing_during_a_large_upgrade(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, full: bool
 ) -> None:
     rows = 1_000_000 if full else 20_000
@@ -94,9 +94,7 @@ async def test_an_older_release_goes_on_writing_while_many_rows_are_upgraded(
     await new.close()
 
 
-async def test_an_upgrade_that_was_broken_off_is_gone_on_with(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_interrupted_upgrade_continues(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "BATCH", 100)
     database = Database(database_url)
     await database.write(_go_back(1000))
@@ -115,7 +113,7 @@ async def test_an_upgrade_that_was_broken_off_is_gone_on_with(
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-async def test_an_upgrade_waits_for_a_report_without_making_others_wait(
+async def test_an_upgrade_waits_for_a_report_without_blocking_others(
     database_url: str, store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table that somebody reads is not locked by waiting for it: whoever reads after that would wait, too."""
@@ -148,7 +146,7 @@ def _add_a_column(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN note TEXT")
 
 
-async def test_a_newer_database_with_additions_is_good_for_this_release(
+async def test_a_newer_database_with_additions_works_with_this_release(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that replicas of this release go on beside those of the next one, and it can be rolled back."""
@@ -189,7 +187,7 @@ async def test_a_newer_database_without_what_this_release_needs_is_refused(
         ["CREATE TABLE usage (id INTEGER)"],
     ],
 )
-async def test_tables_of_another_application_are_refused_and_left_alone(
+async def test_another_applications_tables_are_refused_and_left_alone(
     empty_database_url: str, statements: list[str]
 ) -> None:
     database = Database(empty_database_url)
@@ -208,7 +206,7 @@ async def test_tables_of_another_application_are_refused_and_left_alone(
     await database.close()
 
 
-async def test_tables_with_other_names_do_no_harm(empty_database_url: str) -> None:
+async def test_tables_with_other_names_are_ignored(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     await database.write(lambda db: db.exec_driver_sql("CREATE TABLE users (id INTEGER)").close())
     await database.migrate()

@@ -38,7 +38,7 @@ async def count_of_pieces(store: Store) -> int:
     return await store._database.read(lambda db: db.scalar(select(func.count()).select_from(pieces))) or 0
 
 
-async def test_a_running_turn_has_its_pieces_in_their_order(store: Store, tenant: Tenant) -> None:
+async def test_a_running_turn_has_its_pieces_in_order(store: Store, tenant: Tenant) -> None:
     begun, other = await begin(store, tenant), await begin(store, tenant)
     texts = [f"{number} \U0001f600\u2028" for number in range(12)]
     await keep(store, begun, *texts)
@@ -51,13 +51,13 @@ async def test_a_running_turn_has_its_pieces_in_their_order(store: Store, tenant
     assert repeated.turn.answer == "".join(texts)
 
 
-async def test_many_turns_are_kept_in_one_statement(store: Store, tenant: Tenant) -> None:
+async def test_many_turns_are_checkpointed_in_one_statement(store: Store, tenant: Tenant) -> None:
     turns = [await begin(store, tenant) for _ in range(20)]
     await store.checkpoint([], [Piece(each.turn.number, 0, f"text {n}", n) for n, each in enumerate(turns)])
     assert [(await found(store, tenant, each)).answer for each in turns] == [f"text {n}" for n in range(20)]
 
 
-async def test_a_piece_that_is_kept_again_takes_the_place_of_its_first_try(store: Store, tenant: Tenant) -> None:
+async def test_a_repeated_checkpoint_replaces_the_same_piece(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await keep(store, begun, "Once ")
     await store.checkpoint([], [Piece(begun.turn.number, 5, "upon", 3)])
@@ -65,13 +65,13 @@ async def test_a_piece_that_is_kept_again_takes_the_place_of_its_first_try(store
     assert (await found(store, tenant, begun)).answer == "Once upon a time"
 
 
-async def test_what_no_database_holds_keeps_its_place_in_a_piece(store: Store, tenant: Tenant) -> None:
+async def test_replaced_characters_keep_their_position_in_a_piece(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await keep(store, begun, "a\0b", "c\ud800d")
     assert (await found(store, tenant, begun)).answer == "a\ufffdbc\ufffdd"
 
 
-async def test_a_reader_elsewhere_is_given_what_is_new_and_each_character_once(store: Store, tenant: Tenant) -> None:
+async def test_a_reader_at_another_process_gets_each_character_once(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await keep(store, begun, "Once ", "upon ")
     first = await store.follow_turn(begun.turn.id)
@@ -96,7 +96,7 @@ async def test_an_ended_turn_has_its_answer_and_no_pieces(store: Store, tenant: 
     assert await count_of_pieces(store) == 0
 
 
-async def test_nothing_is_added_to_a_turn_that_has_ended_or_was_deleted(store: Store, tenant: Tenant) -> None:
+async def test_no_piece_is_added_to_an_ended_or_deleted_turn(store: Store, tenant: Tenant) -> None:
     ended, deleted, running = [await begin(store, tenant) for _ in range(3)]
     await keep(store, deleted, "gone")
     await finish(store, tenant, ended, "")
@@ -112,7 +112,9 @@ async def test_nothing_is_added_to_a_turn_that_has_ended_or_was_deleted(store: S
 # Turns whose process is gone
 
 
-async def test_a_dead_turn_keeps_its_text_and_is_charged_what_was_received(store: Store, tenant: Tenant) -> None:
+async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_received(
+    store: Store, tenant: Tenant
+) -> None:
     begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", "upon ", received=30)
 
@@ -126,7 +128,7 @@ async def test_a_dead_turn_keeps_its_text_and_is_charged_what_was_received(store
     assert await count_of_pieces(store) == 0
 
 
-async def test_thoughts_that_were_received_of_a_dead_turn_are_charged(store: Store, tenant: Tenant) -> None:
+async def test_the_thoughts_of_an_interrupted_turn_are_charged(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 700)])
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 900)])
@@ -135,7 +137,7 @@ async def test_thoughts_that_were_received_of_a_dead_turn_are_charged(store: Sto
     assert await has_spent(store, tenant, 104 + 900)
 
 
-async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end(store: Store, tenant: Tenant) -> None:
+async def test_a_turn_wrongly_taken_for_dead_is_charged_its_final_usage(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", received=30)
     await store.abandon(begun.turn.id, beat=0)
@@ -144,7 +146,9 @@ async def test_a_turn_that_was_taken_for_dead_is_charged_what_it_took_in_the_end
     assert await has_spent(store, tenant, 13)
 
 
-async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(store: Store, tenant: Tenant) -> None:
+async def test_an_interrupted_turn_of_an_earlier_release_is_charged_its_reservation(
+    store: Store, tenant: Tenant
+) -> None:
     begun = await begin(store, tenant, terms=TurnLimits(tokens=300))
     as_then = update(messages).values(prompt_estimate=None, answer="as it kept it")
     await store._database.write(lambda db: db.execute(as_then).close())
@@ -153,7 +157,7 @@ async def test_a_dead_turn_of_an_earlier_release_is_charged_what_it_reserved(sto
     assert await has_spent(store, tenant, 300)
 
 
-async def test_an_earlier_release_writes_and_reads_turns_in_the_newer_tables(store: Store, tenant: Tenant) -> None:
+async def test_an_earlier_release_can_use_the_newer_tables(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await keep(store, begun, "Half")
     as_then = text("UPDATE messages SET answer = 'Whole', status = 'complete'")
@@ -181,7 +185,7 @@ def _spawned() -> multiprocessing.context.SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
-async def test_turns_of_a_killed_process_are_lost_and_those_of_a_living_one_are_not(
+async def test_only_turns_of_a_killed_process_count_as_lost(
     database_url: str, store: Store, tenant: Tenant, _spawned: multiprocessing.context.SpawnContext
 ) -> None:
     await store.enter()
@@ -209,7 +213,7 @@ async def test_turns_of_a_killed_process_are_lost_and_those_of_a_living_one_are_
 
 
 @pytest.mark.parametrize("writer", [None, "", "0123456789abcdef", "../../etc/passwd:x", "0123456789abcdef:x", "-:x"])
-async def test_a_turn_of_which_nothing_can_be_told_is_left_to_its_heartbeat(
+async def test_a_turn_whose_process_is_unknown_depends_on_its_heartbeat(
     store: Store, tenant: Tenant, writer: str | None
 ) -> None:
     await store.enter()
@@ -218,7 +222,7 @@ async def test_a_turn_of_which_nothing_can_be_told_is_left_to_its_heartbeat(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_a_process_leaves_no_file_beside_the_database(store: Store, tenant: Tenant, database_url: str) -> None:
+async def test_a_process_leaves_no_file_behind(store: Store, tenant: Tenant, database_url: str) -> None:
     directory = os.path.dirname(database_url.partition("///")[2])
 
     def locks() -> list[str]:

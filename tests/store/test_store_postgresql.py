@@ -26,7 +26,7 @@ def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-async def test_many_ask_at_once_through_pgbouncer(pooled_url: str) -> None:
+async def test_concurrent_questions_work_through_pgbouncer(pooled_url: str) -> None:
     """More connections than PgBouncer has of the server's, so that one transaction follows another on any of them."""
     store = Store(pooled_url, pool_size=16)
     await store.migrate()
@@ -41,7 +41,7 @@ async def test_many_ask_at_once_through_pgbouncer(pooled_url: str) -> None:
     await store.close()
 
 
-async def test_a_transaction_through_pgbouncer_has_the_deadlines_of_any_other(pooled_url: str) -> None:
+async def test_a_transaction_through_pgbouncer_has_the_usual_deadlines(pooled_url: str) -> None:
     """And leaves none of them to whoever gets the connection next."""
     store = Store(pooled_url, pool_size=1)
     names = ("statement_timeout", "idle_in_transaction_session_timeout")
@@ -57,7 +57,7 @@ async def test_a_transaction_through_pgbouncer_has_the_deadlines_of_any_other(po
     await store.close()
 
 
-async def test_a_connection_to_a_primary_that_became_read_only_is_made_anew(store: Store, tenant: Tenant) -> None:
+async def test_a_connection_to_a_primary_that_became_read_only_is_replaced(store: Store, tenant: Tenant) -> None:
     """As after a switchover, when the address leads to the new primary already; nobody's question fails."""
 
     def become_read_only(db: Connection) -> None:
@@ -68,7 +68,7 @@ async def test_a_connection_to_a_primary_that_became_read_only_is_made_anew(stor
     assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(8))))
 
 
-async def test_connections_that_the_network_forgot_are_made_anew(
+async def test_connections_that_the_network_dropped_are_replaced(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a silence they are asked first; the one that was found dead takes the others with it."""
@@ -93,7 +93,7 @@ async def test_connections_that_the_network_forgot_are_made_anew(
             await store.close()
 
 
-async def test_a_call_that_the_network_swallowed_leaves_no_dead_connection_for_the_next(
+async def test_a_call_lost_in_the_network_leaves_no_dead_connection_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with forgetful_network(database_url) as (network, url):
@@ -110,7 +110,7 @@ async def test_a_call_that_the_network_swallowed_leaves_no_dead_connection_for_t
         await store.close()
 
 
-async def test_the_kernel_looks_after_each_connection(store: Store) -> None:
+async def test_every_connection_has_tcp_keepalive(store: Store) -> None:
     def look(db: Connection) -> tuple[int, int]:
         connection: Any = db.connection.driver_connection
         connected = connection._transport.get_extra_info("socket")
@@ -124,7 +124,7 @@ async def test_the_kernel_looks_after_each_connection(store: Store) -> None:
     assert idle_seconds <= 30
 
 
-async def test_a_store_has_as_many_connections_as_it_may(database_url: str) -> None:
+async def test_a_store_opens_at_most_its_pool_size(database_url: str) -> None:
     store = Store(database_url, pool_size=2)
     await asyncio.gather(*(store.ping() for _ in range(20)))
 

@@ -119,7 +119,7 @@ def _set_widget(url: str, times: int) -> None:
     asyncio.run(run())
 
 
-async def test_processes_that_start_at_once_make_the_tables_once(
+async def test_processes_starting_together_create_the_tables_once(
     in_processes: InProcesses, empty_database_url: str
 ) -> None:
     await in_processes(_migrate, empty_database_url)
@@ -134,7 +134,7 @@ async def test_processes_share_one_limit(
     assert sum(granted) == min(limit, 100 * PROCESSES)
 
 
-async def test_processes_lose_no_turn_and_repeat_none(
+async def test_concurrent_processes_neither_lose_nor_repeat_a_turn(
     in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
 ) -> None:
     shared = [uuid.uuid4() for _ in range(30)]
@@ -146,7 +146,7 @@ async def test_processes_lose_no_turn_and_repeat_none(
     assert await has_spent(store, tenant, 13 * (len(shared) + 30 * PROCESSES))
 
 
-async def test_processes_that_sum_up_at_once_count_nothing_twice(
+async def test_concurrent_aggregation_counts_nothing_twice(
     in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
 ) -> None:
     at = datetime(2026, 3, 1, tzinfo=UTC)
@@ -158,7 +158,7 @@ async def test_processes_that_sum_up_at_once_count_nothing_twice(
     assert (total.requests, total.charged) == (12_000, 156_000)
 
 
-async def test_processes_that_read_before_they_write_undo_nothing(
+async def test_concurrent_read_modify_writes_lose_nothing(
     in_processes: InProcesses, database_url: str, store: Store, tenant: Tenant
 ) -> None:
     await in_processes(_set_widget, database_url, 30)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.each_database
 # Questions that are taken back
 
 
-async def test_what_replaced_a_question_that_was_taken_back_stands_alone(store: Store, tenant: Tenant) -> None:
+async def test_the_replacement_of_a_withdrawn_question_stands_alone(store: Store, tenant: Tenant) -> None:
     """Asked again twice, the first time without reaching the provider."""
     first = await ask(store, tenant, "Hello?", "One.")
     again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
@@ -34,7 +34,9 @@ async def test_what_replaced_a_question_that_was_taken_back_stands_alone(store: 
 
 
 @pytest.mark.parametrize("ends_first", [True, False])
-async def test_without_text_it_gives_way_to_the_answer_before(store: Store, tenant: Tenant, ends_first: bool) -> None:
+async def test_a_replacement_without_text_restores_the_previous_answer(
+    store: Store, tenant: Tenant, ends_first: bool
+) -> None:
     first = await ask(store, tenant, "Hello?", "One.")
     again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
     dropped, second = [await begin(store, tenant, **again) for _ in range(2)]
@@ -49,7 +51,7 @@ async def test_without_text_it_gives_way_to_the_answer_before(store: Store, tena
     assert [turn.answer for turn in visible] == ["One."]
 
 
-async def test_a_conversation_whose_only_question_was_taken_back_is_none(store: Store, tenant: Tenant) -> None:
+async def test_a_conversation_whose_only_question_was_withdrawn_does_not_exist(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, subject="ann")
 
     await store.discard_turn(begun.turn.id, used(tenant, begun))
@@ -60,7 +62,7 @@ async def test_a_conversation_whose_only_question_was_taken_back_is_none(store: 
 # Asking again
 
 
-async def test_a_regenerated_answer_takes_the_place_of_the_last(store: Store, tenant: Tenant) -> None:
+async def test_a_regenerated_answer_replaces_the_last_one(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
     given = {"conversation_id": first.turn.conversation_id}
     last = await ask(store, tenant, "2", "two", **given)
@@ -77,7 +79,7 @@ async def test_a_regenerated_answer_takes_the_place_of_the_last(store: Store, te
     assert replaced.hidden
 
 
-async def test_a_regenerated_answer_without_text_gives_the_place_back(store: Store, tenant: Tenant) -> None:
+async def test_a_regenerated_answer_without_text_restores_the_previous_one(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
     given = {"conversation_id": first.turn.conversation_id}
     failed = await begin(store, tenant, "1", regenerate=True, **given)
@@ -91,7 +93,7 @@ async def test_a_regenerated_answer_without_text_gives_the_place_back(store: Sto
     assert (await begin(store, tenant, "1", regenerate=True, **given)).turn.replaces == first.turn.id
 
 
-async def test_the_last_text_comes_back_over_several_failed_tries(store: Store, tenant: Tenant) -> None:
+async def test_the_last_text_is_restored_after_several_failed_attempts(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
     given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
     second = await begin(store, tenant, "1", **given)
@@ -106,7 +108,7 @@ async def test_the_last_text_comes_back_over_several_failed_tries(store: Store, 
     assert [turn.id for turn in ended or []] == [first.turn.id]
 
 
-async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Store, tenant: Tenant) -> None:
+async def test_of_two_failed_answers_the_newer_one_shows(store: Store, tenant: Tenant) -> None:
     first = await begin(store, tenant, "1")
     await finish(store, tenant, first, "", status="error", code="upstream_failed")
     again = await begin(store, tenant, "1", conversation_id=first.turn.conversation_id, regenerate=True)
@@ -117,7 +119,7 @@ async def test_a_failed_answer_to_a_failed_one_is_the_one_that_shows(store: Stor
     assert [(turn.id, turn.code) for turn in turns or []] == [(again.turn.id, "upstream_timeout")]
 
 
-async def test_a_regenerated_answer_that_breaks_gives_the_place_back_but_one_that_was_stopped_does_not(
+async def test_an_interrupted_regeneration_restores_the_previous_answer_but_a_stopped_one_does_not(
     store: Store, tenant: Tenant
 ) -> None:
     first = await ask(store, tenant, "1", "one")
@@ -133,7 +135,7 @@ async def test_a_regenerated_answer_that_breaks_gives_the_place_back_but_one_tha
     assert [turn.answer for turn in after_a_stop or []] == ["o"]
 
 
-async def test_only_what_the_client_means_is_replaced(store: Store, tenant: Tenant) -> None:
+async def test_only_the_turn_that_the_client_names_is_replaced(store: Store, tenant: Tenant) -> None:
     """Another tab may have asked since: its question is nobody's to take away."""
     first = await ask(store, tenant, "1", "one")
     given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
@@ -153,7 +155,7 @@ async def test_only_what_the_client_means_is_replaced(store: Store, tenant: Tena
     assert [turn.id for turn in turns or []] == [first.turn.id, another_tab.turn.id, meant.turn.id]
 
 
-async def test_regenerating_where_nothing_was_asked_just_asks(store: Store, tenant: Tenant) -> None:
+async def test_regenerating_without_an_earlier_question_just_asks(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, "1", regenerate=True)
 
     assert begun.is_new

@@ -91,7 +91,7 @@ async def _set_version(url: str, version: int) -> None:
     await database.close()
 
 
-async def test_an_empty_database_gets_its_tables(empty_database_url: str) -> None:
+async def test_an_empty_database_gets_the_tables(empty_database_url: str) -> None:
     store = Store(empty_database_url)
     with pytest.raises(SchemaMismatch, match=f"version 0.*needs {migrations.newest_version()}"):
         await store.ping()
@@ -103,7 +103,7 @@ async def test_an_empty_database_gets_its_tables(empty_database_url: str) -> Non
     await store.close()
 
 
-async def test_a_database_of_version_0_gets_its_tables(empty_database_url: str) -> None:
+async def test_a_database_of_version_0_gets_the_tables(empty_database_url: str) -> None:
     def make(db: Connection) -> None:
         tables.schema_version.create(db)
         db.execute(tables.schema_version.insert().values(version=0))
@@ -144,7 +144,7 @@ async def test_an_older_database_is_upgraded_and_keeps_its_rows(
 
 
 @pytest.mark.parametrize("version", [1])
-async def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(database_url: str, version: int) -> None:
+async def test_an_upgraded_database_has_the_schema_of_a_new_one(database_url: str, version: int) -> None:
     fresh = await _shape(database_url)
 
     def go_back(db: Connection) -> None:
@@ -237,7 +237,7 @@ async def test_an_upgrade_that_fails_leaves_the_older_database(
     assert "note" not in await _columns(database_url, "tenants")
 
 
-async def test_a_newer_database_is_refused_as_it_is(database_url: str, store: Store) -> None:
+async def test_a_newer_database_is_refused_and_left_alone(database_url: str, store: Store) -> None:
     await _set_version(database_url, 99)
 
     with pytest.raises(
@@ -248,7 +248,7 @@ async def test_a_newer_database_is_refused_as_it_is(database_url: str, store: St
         await store.ping()
 
 
-async def test_many_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+async def test_concurrent_starts_migrate_once(empty_database_url: str) -> None:
     stores = [Store(empty_database_url) for _ in range(8)]
 
     await asyncio.gather(*(store.migrate() for store in stores))

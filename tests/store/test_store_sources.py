@@ -35,7 +35,7 @@ async def test_an_answer_that_cites_nothing_has_no_sources(store: Store, tenant:
     assert turn is not None and turn.sources is None
 
 
-async def test_answers_that_end_with_their_process_keep_each_its_own_sources(store: Store, tenant: Tenant) -> None:
+async def test_answers_cut_off_together_each_keep_their_own_sources(store: Store, tenant: Tenant) -> None:
     cited, plain = await begin(store, tenant), await begin(store, tenant)
 
     await store.cut_turns(

@@ -74,7 +74,7 @@ async def test_conversations_are_found_by_tenant_time_rating_and_outcome(store: 
         await found(store, tenant="nobody")
 
 
-async def test_pages_give_every_conversation_and_every_turn_once(store: Store, tenant: Tenant) -> None:
+async def test_paging_returns_every_conversation_and_turn_once(store: Store, tenant: Tenant) -> None:
     """Conversations that were last used in one moment are told apart by their ids."""
     first = await ask(store, tenant, "0")
     for number in range(1, 5):

@@ -40,7 +40,7 @@ HARD_TEXTS = [
 ]
 
 
-async def test_a_first_question_opens_a_conversation(store: Store, tenant: Tenant) -> None:
+async def test_a_first_question_starts_a_conversation(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
 
     begun = await begin(store, tenant, "Hello?", message_id=message_id, model="small")
@@ -66,7 +66,7 @@ async def test_a_finished_turn_keeps_its_answer_and_tokens(store: Store, tenant:
     assert turn.finished_at >= turn.created_at
 
 
-async def test_a_turn_ends_once(store: Store, tenant: Tenant) -> None:
+async def test_a_turn_ends_only_once(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     assert await finish(store, tenant, begun, "first")
 
@@ -79,7 +79,7 @@ async def test_a_turn_ends_once(store: Store, tenant: Tenant) -> None:
     assert await has_spent(store, tenant, 13)
 
 
-async def test_many_endings_at_once_leave_one(store: Store, tenant: Tenant) -> None:
+async def test_of_concurrent_endings_only_one_is_stored(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
 
     endings = await asyncio.gather(*(finish(store, tenant, begun, f"answer {n}") for n in range(20)))
@@ -91,7 +91,7 @@ async def test_many_endings_at_once_leave_one(store: Store, tenant: Tenant) -> N
     assert await has_spent(store, tenant, 13)
 
 
-async def test_the_history_is_the_newest_answered_turns_oldest_first(store: Store, tenant: Tenant) -> None:
+async def test_the_history_has_the_newest_answered_turns_oldest_first(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
     conversation_id = first.turn.conversation_id
     for number, answer in enumerate(["two", "", "four", "five"], start=2):
@@ -106,7 +106,7 @@ async def test_the_history_is_the_newest_answered_turns_oldest_first(store: Stor
     assert none.history == []
 
 
-async def test_turns_keep_their_order_when_their_times_are_equal(
+async def test_turns_with_equal_times_keep_their_order(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moment = datetime.now(UTC)
@@ -122,7 +122,7 @@ async def test_turns_keep_their_order_when_their_times_are_equal(
     assert [turn.question for turn in turns] == [str(number) for number in range(10)]
 
 
-async def test_a_long_conversation_is_read_from_its_newest_turns(store: Store, tenant: Tenant) -> None:
+async def test_a_long_conversation_returns_its_newest_turns(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "0")
     for number in range(1, 5):
         await ask(store, tenant, str(number), conversation_id=first.turn.conversation_id)
@@ -133,7 +133,7 @@ async def test_a_long_conversation_is_read_from_its_newest_turns(store: Store, t
 
 
 @pytest.mark.parametrize("text", HARD_TEXTS, ids=range(len(HARD_TEXTS)))
-async def test_any_text_comes_back_as_it_was(store: Store, tenant: Tenant, text: str) -> None:
+async def test_any_text_is_stored_unchanged(store: Store, tenant: Tenant, text: str) -> None:
     begun = await ask(store, tenant, text, text)
     assert await store.rate_turn(tenant.id, begun.turn.id, rating="down", comment=text)
 
@@ -143,7 +143,7 @@ async def test_any_text_comes_back_as_it_was(store: Store, tenant: Tenant, text:
     assert (turn.question, turn.answer, turn.comment) == (text, text, text)
 
 
-async def test_what_no_database_holds_is_replaced_and_the_rest_kept(store: Store, tenant: Tenant) -> None:
+async def test_characters_that_the_database_cannot_hold_are_replaced(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
     begun = await begin(store, tenant, "a\0b\ud800c", message_id=message_id)
     await finish(store, tenant, begun, "x\0y\udfffz")
@@ -157,7 +157,7 @@ async def test_what_no_database_holds_is_replaced_and_the_rest_kept(store: Store
 # The same request again
 
 
-async def test_the_same_request_again_gives_the_turn_that_is_there(store: Store, tenant: Tenant) -> None:
+async def test_a_repeated_request_returns_the_existing_turn(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant, "Hello?")
     running = await begin(store, tenant, "Hello?", message_id=begun.turn.id)
     await finish(store, tenant, begun, "Hi.")
@@ -169,7 +169,7 @@ async def test_the_same_request_again_gives_the_turn_that_is_there(store: Store,
     assert len(await store.conversation(tenant.id, begun.turn.conversation_id) or []) == 1
 
 
-async def test_of_many_equal_requests_at_once_one_begins(store: Store, tenant: Tenant) -> None:
+async def test_of_many_identical_concurrent_requests_one_begins(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
 
     results = await asyncio.gather(*(begin(store, tenant, message_id=message_id) for _ in range(20)))
@@ -181,7 +181,7 @@ async def test_of_many_equal_requests_at_once_one_begins(store: Store, tenant: T
     assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1, "one left without a turn"
 
 
-async def test_of_many_equal_requests_in_a_conversation_one_begins(store: Store, tenant: Tenant) -> None:
+async def test_of_many_identical_requests_in_a_conversation_one_begins(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant)
     given: dict[str, Any] = {
         "message_id": uuid.uuid4(),
@@ -195,7 +195,7 @@ async def test_of_many_equal_requests_in_a_conversation_one_begins(store: Store,
     assert {result.turn.replaces for result in results} == {first.turn.id}
 
 
-async def test_a_message_id_is_good_for_one_question_in_one_conversation(store: Store, tenant: Tenant) -> None:
+async def test_a_message_id_belongs_to_one_question_in_one_conversation(store: Store, tenant: Tenant) -> None:
     taken = await begin(store, tenant, "Hello?")
     other = await begin(store, tenant, "Hello?")
 
@@ -205,7 +205,7 @@ async def test_a_message_id_is_good_for_one_question_in_one_conversation(store: 
         await begin(store, tenant, "Hello?", message_id=taken.turn.id, conversation_id=other.turn.conversation_id)
 
 
-async def test_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) -> None:
+async def test_a_request_with_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) -> None:
     taken = await begin(store, tenant, "Hello?")
 
     with pytest.raises(MessageIdTaken):
@@ -216,9 +216,7 @@ async def test_a_taken_message_id_changes_nothing(store: Store, tenant: Tenant) 
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_nothing_that_a_visitor_asks_for_goes_through_a_whole_table(
-    store: Store, tenant: Tenant, database_url: str
-) -> None:
+async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Tenant, database_url: str) -> None:
     """So that a question is as fast after millions of them."""
     statements: list[tuple[str, Any]] = []
     engine = store._database.engine
@@ -247,7 +245,7 @@ async def test_nothing_that_a_visitor_asks_for_goes_through_a_whole_table(
 # Whose it is
 
 
-async def test_a_tenant_sees_nothing_of_another(store: Store, tenant: Tenant) -> None:
+async def test_a_tenant_cannot_see_another_tenants_turns(store: Store, tenant: Tenant) -> None:
     other, _, _ = await store.add_tenant("other")
     begun = await ask(store, tenant, "secret", "secret")
     turn = begun.turn
@@ -267,7 +265,7 @@ async def test_a_tenant_sees_nothing_of_another(store: Store, tenant: Tenant) ->
     assert [(each.answer, each.rating) for each in kept or []] == [("secret", None)]
 
 
-async def test_a_conversation_must_be_there_to_go_on(store: Store, tenant: Tenant) -> None:
+async def test_only_an_existing_conversation_can_be_continued(store: Store, tenant: Tenant) -> None:
     with pytest.raises(ConversationNotFound):
         await begin(store, tenant, conversation_id=uuid.uuid4())
 
@@ -287,7 +285,7 @@ async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) ->
 # Forgetting
 
 
-async def test_a_deleted_conversation_is_gone_and_its_bill_stays(store: Store, tenant: Tenant) -> None:
+async def test_a_deleted_conversation_is_gone_but_its_usage_stays(store: Store, tenant: Tenant) -> None:
     begun = await ask(store, tenant)
 
     assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
@@ -298,7 +296,7 @@ async def test_a_deleted_conversation_is_gone_and_its_bill_stays(store: Store, t
     assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
 
 
-async def test_an_answer_whose_conversation_was_deleted_is_billed(store: Store, tenant: Tenant) -> None:
+async def test_an_answer_whose_conversation_was_deleted_is_still_charged(store: Store, tenant: Tenant) -> None:
     begun = await begin(store, tenant)
     await store.delete_conversation(tenant.id, begun.turn.conversation_id)
 
@@ -318,7 +316,7 @@ async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, te
         await begin(store, tenant)
 
 
-async def test_a_purge_takes_what_nobody_used_since(
+async def test_a_purge_deletes_conversations_that_were_not_used_since(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.store.purge.BATCH", 2)

@@ -90,7 +90,7 @@ def page(context: BrowserContext, shop: RunningService, script: str) -> Iterator
     assert page.evaluate("ran") == []
 
 
-def test_no_payload_leaves_anything_but_harmless_elements(page: Page) -> None:
+def test_no_payload_produces_anything_but_harmless_elements(page: Page) -> None:
     """Each whole, as an answer that is done and as one that goes on."""
     payloads = [case["payload"] for case in xss_cases("payloads")]
     found = page.evaluate(
@@ -105,7 +105,7 @@ def test_no_payload_leaves_anything_but_harmless_elements(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('article').length") == 2 * len(payloads) > 800
 
 
-def test_no_payload_leaves_anything_else_at_any_character(page: Page) -> None:
+def test_no_payload_produces_anything_else_at_any_prefix(page: Page) -> None:
     """And what it comes to is what the whole payload comes to."""
     found = page.evaluate(
         """(payloads) => payloads.flatMap((payload) => {
@@ -139,7 +139,7 @@ KEPT = {
 }  # fmt: skip
 
 
-def test_the_harmless_controls_are_shown_right(page: Page) -> None:
+def test_harmless_markdown_renders_correctly(page: Page) -> None:
     controls = xss_cases("benign_controls")
     assert len(controls) == 25
     for control in controls:
@@ -189,7 +189,7 @@ def show(page: Page, markdown: str, *, done: bool = True) -> None:
         ("[x](javascript&#58;alert(1))", "x", None),
     ],
 )
-def test_a_link_shows_the_host_that_it_leads_to(page: Page, markdown: str, text: str, address: str | None) -> None:
+def test_a_link_shows_its_host(page: Page, markdown: str, text: str, address: str | None) -> None:
     show(page, markdown)
     expect(page.locator("article p")).to_have_text(text)
     expect(page.locator("article a")).to_have_count(1 if address else 0)
@@ -197,13 +197,13 @@ def test_a_link_shows_the_host_that_it_leads_to(page: Page, markdown: str, text:
         expect(page.locator("article a")).to_have_attribute("href", address)
 
 
-def test_an_image_is_a_link_that_names_its_host_and_loads_nothing(page: Page) -> None:
+def test_an_image_becomes_a_link_with_its_host_and_loads_nothing(page: Page) -> None:
     show(page, "![A map](https://tracker.test/?q=secret)")
     expect(page.get_by_role("link", name="Show image: A map tracker.test")).to_have_attribute("target", "_blank")
     expect(page.get_by_role("img")).to_have_count(0)
 
 
-def test_code_is_copied_as_it_is(page: Page, context: BrowserContext) -> None:
+def test_code_is_copied_verbatim(page: Page, context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     show(page, "```js\nif (a < b) {\n\tc();\n}\n```\n")
     page.get_by_role("button", name="Copy code").click()
@@ -212,7 +212,7 @@ def test_code_is_copied_as_it_is(page: Page, context: BrowserContext) -> None:
     expect(page.get_by_role("button", name="Copy code")).to_be_visible()
 
 
-def test_what_is_finished_is_not_touched_while_the_answer_grows(page: Page) -> None:
+def test_finished_elements_are_not_redrawn_while_the_answer_grows(page: Page) -> None:
     """Every element and text of it stays, and no record of a change names it."""
     start = "# One\n\nTwo **three**\n\n- four\n- five\n\n| a |\n|---|\n| b |\n| c |\n\n```\nsix\n```\n\n"
     show(page, start + "Sev", done=False)

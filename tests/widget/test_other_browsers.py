@@ -33,7 +33,7 @@ def arrive(other_browser: Browser, host_pages: HostPages, shop: RunningService) 
         yield come
 
 
-def test_by_keyboard_the_chat_opens_answers_and_gives_the_focus_back(arrive: Arrive, provider: Provider) -> None:
+def test_by_keyboard_the_chat_opens_answers_and_returns_the_focus(arrive: Arrive, provider: Provider) -> None:
     visitor = arrive(body="<button>Of the page</button>")
     visitor.sees_button("Open chat")
     visitor.driver.page("document.querySelector('button').focus()")
@@ -58,9 +58,7 @@ def test_by_keyboard_the_chat_opens_answers_and_gives_the_focus_back(arrive: Arr
     visitor.sees(open=True, focus="textarea")
 
 
-def test_by_pointer_the_chat_opens_stops_closes_and_keeps_the_conversation_over_a_reload(
-    arrive: Arrive, provider: Provider
-) -> None:
+def test_by_pointer_the_chat_opens_stops_closes_and_survives_a_reload(arrive: Arrive, provider: Provider) -> None:
     visitor = arrive()
     visitor.opens()
     answer = provider.answer()
@@ -90,7 +88,7 @@ def test_on_a_phone_the_chat_fills_the_screen(arrive: Arrive) -> None:
     assert visitor.driver.inside(sizes) == visitor.driver.page(sizes)
 
 
-def test_dark_is_dark_and_text_on_a_light_colour_is_black(arrive: Arrive) -> None:
+def test_the_dark_theme_applies_and_text_on_a_light_colour_is_black(arrive: Arrive) -> None:
     visitor = arrive('data-theme="dark" data-color="#ffe100"')
     seen = visitor.sees(open=False)
     assert seen["icon"] in ("rgb(0, 0, 0)", "color(xyz-d65 0 0 0)"), seen["icon"]
@@ -98,7 +96,7 @@ def test_dark_is_dark_and_text_on_a_light_colour_is_black(arrive: Arrive) -> Non
     visitor.sees(background="rgb(21, 23, 27)")
 
 
-def test_from_right_to_left(arrive: Arrive, provider: Provider) -> None:
+def test_the_window_is_mirrored_from_right_to_left(arrive: Arrive, provider: Provider) -> None:
     visitor = arrive('data-locale="ar"')
     visitor.opens("فتح الدردشة")
     provider.answer("نعم.")
@@ -106,7 +104,7 @@ def test_from_right_to_left(arrive: Arrive, provider: Provider) -> None:
     visitor.sees(direction="rtl", questions=["هل أنت هنا؟"], answers=["نعم."])
 
 
-def test_the_strictest_policy_of_a_page_has_nothing_to_refuse(arrive: Arrive, shop: RunningService) -> None:
+def test_the_strictest_content_security_policy_refuses_nothing(arrive: Arrive, shop: RunningService) -> None:
     policy = f"default-src 'none'; script-src {shop.url}; frame-src {shop.url}; require-trusted-types-for 'script'"
     visitor = arrive(headers={"Content-Security-Policy": f"{policy}; trusted-types 'none'; img-src data:"})
     visitor.opens()
@@ -122,9 +120,7 @@ def test_the_strictest_policy_of_a_page_has_nothing_to_refuse(arrive: Arrive, sh
     ],
     ids=["writes itself anew", "replaces its root", "removes the chat"],
 )
-def test_the_window_and_its_answer_are_there_again_on_a_page_that(
-    arrive: Arrive, provider: Provider, script: str
-) -> None:
+def test_the_window_and_its_answer_come_back_on_a_page_that(arrive: Arrive, provider: Provider, script: str) -> None:
     visitor = arrive()
     visitor.opens()
     answer = provider.answer()
@@ -139,7 +135,7 @@ def test_the_window_and_its_answer_are_there_again_on_a_page_that(
     assert visitor.driver.page("return document.querySelectorAll('[id^=a4-chat-widget]').length") == 1
 
 
-def test_a_page_that_always_removes_the_chat_stays_alive(arrive: Arrive) -> None:
+def test_a_page_that_always_removes_the_chat_does_not_hang(arrive: Arrive) -> None:
     guard = """<script>
         window.removed = 0;
         new MutationObserver(() => {
@@ -154,7 +150,7 @@ def test_a_page_that_always_removes_the_chat_stays_alive(arrive: Arrive) -> None
     assert visitor.driver.page("return window.removed") < 12
 
 
-def test_a_cross_origin_isolated_page_has_the_chat(arrive: Arrive, provider: Provider) -> None:
+def test_the_chat_works_on_a_cross_origin_isolated_page(arrive: Arrive, provider: Provider) -> None:
     isolated = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin"}
     visitor = arrive(headers=isolated)
     visitor.opens()

@@ -96,7 +96,7 @@ def chat(page: Page | FrameLocator) -> FrameLocator:
     return page.frame_locator("[id^=a4-chat-widget] iframe")
 
 
-def test_a_wrong_token_says_so_and_the_right_one_leads_on(context: BrowserContext, owned: RunningService) -> None:
+def test_a_wrong_token_is_reported_and_the_right_one_signs_in(context: BrowserContext, owned: RunningService) -> None:
     page = context.new_page()
     page.goto(f"{owned.url}/studio/conversations")
     page.get_by_label("Studio token").fill("a guess")
@@ -148,7 +148,7 @@ def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     expect(page.get_by_label("Title")).to_have_value(HARD)
 
 
-def test_on_monday_each_of_twenty_conversations_is_found_read_exported_and_deleted(
+def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
     context: BrowserContext, owned: RunningService, said: Said
 ) -> None:
     tenant(owned, "monday")
@@ -206,7 +206,9 @@ def test_on_monday_each_of_twenty_conversations_is_found_read_exported_and_delet
     expect(page.locator("#count")).to_have_text("Nothing found. Try other words, or fewer filters.")
 
 
-def test_the_documentation_tries_a_question_on_this_service(context: BrowserContext, service: RunningService) -> None:
+def test_the_documentation_can_send_a_question_to_this_service(
+    context: BrowserContext, service: RunningService
+) -> None:
     """In demonstration mode, for a tenant that lists the service's own origin."""
     key = service.manage("tenant", "add", "docs", "--origin", "http://127.0.0.1:*")["api_key"]
     page = context.new_page()

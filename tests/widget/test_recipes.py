@@ -112,12 +112,12 @@ RECIPES = {
 }
 
 
-def test_every_recipe_is_tried() -> None:
+def test_every_recipe_is_tested() -> None:
     assert re.findall("^## (.*)$", PAGE, re.MULTILINE) == list(RECIPES)
 
 
 @pytest.mark.parametrize("tool", RECIPES)
-def test_the_bubble_appears_on_a_page_of(
+def test_the_bubble_appears_on_a_page_made_with(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, tool: str
 ) -> None:
     made = RECIPES[tool](shop)

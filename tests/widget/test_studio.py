@@ -71,7 +71,7 @@ def snippet(page: Page, form: str) -> str:
     return page.get_by_role("tabpanel").text_content() or ""
 
 
-def test_what_is_changed_shows_in_the_preview(studio: Open) -> None:
+def test_changes_show_in_the_preview(studio: Open) -> None:
     """Colour, title, greeting and suggestions, language, theme and mode, each by its control."""
     page = studio()
     window = chat(site(page)).get_by_role("dialog")
@@ -99,7 +99,7 @@ def test_what_is_changed_shows_in_the_preview(studio: Open) -> None:
     expect(site(page).locator("html > [id^=a4-chat-widget]")).to_have_css("position", "fixed")
 
 
-def test_the_website_around_it_is_a_desktop_or_a_phone_light_or_dark(studio: Open) -> None:
+def test_the_preview_can_be_a_desktop_or_phone_light_or_dark(studio: Open) -> None:
     page = studio()
     window = chat(site(page)).locator("chat-window")
     expect(window).to_have_css("color-scheme", "light")
@@ -109,7 +109,7 @@ def test_the_website_around_it_is_a_desktop_or_a_phone_light_or_dark(studio: Ope
     expect(page.locator("#preview")).to_have_css("width", "390px")
 
 
-def test_the_window_is_opened_and_closed_from_outside_and_within(studio: Open) -> None:
+def test_the_window_opens_and_closes_from_outside_and_inside(studio: Open) -> None:
     page = studio()
     closed = page.get_by_role("radio", name="Closed")
     chat(site(page)).get_by_role("button", name="Close chat").click()
@@ -118,7 +118,7 @@ def test_the_window_is_opened_and_closed_from_outside_and_within(studio: Open) -
     expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
 
 
-def test_the_window_shows_a_conversation_and_an_error_in_each_look(studio: Open) -> None:
+def test_the_preview_shows_a_conversation_and_an_error_in_each_theme(studio: Open) -> None:
     page = studio()
     inside = chat(site(page))
     view(page, "Window", "Conversation")
@@ -133,7 +133,7 @@ def test_the_window_shows_a_conversation_and_an_error_in_each_look(studio: Open)
     expect(inside.get_by_text("How can I help")).to_be_visible()
 
 
-def test_undo_takes_back_one_step_after_another(studio: Open) -> None:
+def test_undo_reverts_one_step_at_a_time(studio: Open) -> None:
     page = studio()
     undo = page.get_by_role("button", name="Undo")
     expect(undo).to_be_disabled()
@@ -150,7 +150,7 @@ def test_undo_takes_back_one_step_after_another(studio: Open) -> None:
     expect(page.get_by_label("Colour", exact=True)).to_have_value("#c2410c")
 
 
-def test_a_colour_that_is_hard_to_see_comes_with_one_that_is_not(studio: Open) -> None:
+def test_a_colour_with_low_contrast_gets_a_better_suggestion(studio: Open) -> None:
     page = studio()
     page.get_by_role("button", name="Yellow").click()
     row = page.locator("#contrast li", has_text="On a light page")
@@ -163,14 +163,14 @@ def test_a_colour_that_is_hard_to_see_comes_with_one_that_is_not(studio: Open) -
     expect(page.locator("#contrast li", has_text="Focus ring")).to_contain_text("Too low")
 
 
-def test_a_message_that_speaks_first_is_said_beside_the_closed_bubble(studio: Open) -> None:
+def test_a_proactive_message_shows_beside_the_closed_bubble(studio: Open) -> None:
     page = studio()
     group(page, "Proactive message")
     page.get_by_label("Message beside the closed bubble").fill("Looking for a chair?")
     expect(chat(site(page)).get_by_role("button", name="Looking for a chair?")).to_be_visible()
 
 
-def test_a_wrong_value_is_named_and_goes_nowhere(studio: Open) -> None:
+def test_an_invalid_value_is_reported_and_not_used(studio: Open) -> None:
     page = studio("#title=Kept")
     page.get_by_label("Colour", exact=True).fill("reddish")
     expect(page.get_by_text("Not a valid CSS colour.").locator("visible=true")).to_have_count(1)
@@ -183,7 +183,7 @@ def test_a_wrong_value_is_named_and_goes_nowhere(studio: Open) -> None:
 
 
 @pytest.mark.parametrize("form", ["Script tag", "Object", "ES module"])
-def test_the_snippet_gives_an_empty_page_the_same_look(studio: Open, host_pages: HostPages, form: str) -> None:
+def test_the_snippet_reproduces_the_look_on_an_empty_page(studio: Open, host_pages: HostPages, form: str) -> None:
     page = studio()
     page.get_by_role("button", name="Teal").click()
     page.get_by_label("Title").fill(HARD)
@@ -216,7 +216,7 @@ def test_the_snippet_gives_an_empty_page_the_same_look(studio: Open, host_pages:
         assert "Georgia" in fonts[0]
 
 
-def test_only_what_differs_from_the_defaults_is_in_the_snippet(studio: Open) -> None:
+def test_the_snippet_has_only_what_differs_from_the_defaults(studio: Open) -> None:
     page = studio()
     beginning = snippet(page, "Script tag")
     assert re.findall(r"data-[\w-]+", beginning) == ["data-api-key", "data-widget-id"]
@@ -230,7 +230,7 @@ def test_only_what_differs_from_the_defaults_is_in_the_snippet(studio: Open) -> 
     assert "#" not in page.url
 
 
-def test_the_snippet_takes_the_owners_own_widget(studio: Open) -> None:
+def test_the_snippet_can_use_the_owners_own_widget(studio: Open) -> None:
     page = studio()
     page.get_by_label("Your widget id").fill("wgt_mine")
     page.get_by_label("Your public key").fill("a4_pub_mine")
@@ -238,7 +238,7 @@ def test_the_snippet_takes_the_owners_own_widget(studio: Open) -> None:
     assert 'data-api-key="a4_pub_mine" data-widget-id="wgt_mine"' in tag
 
 
-def test_the_copy_buttons_copy(context: BrowserContext, studio: Open) -> None:
+def test_the_copy_buttons_work(context: BrowserContext, studio: Open) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = studio("#title=Shop")
     page.get_by_role("button", name="Copy", exact=True).click()
@@ -269,7 +269,7 @@ def test_a_link_can_set_only_what_the_form_can(studio: Open) -> None:
     assert re.findall(r"data-[\w-]+", snippet(page, "Script tag"))[2:] == ["data-title"]
 
 
-def test_an_image_from_a_file_travels_in_the_snippet(studio: Open) -> None:
+def test_an_uploaded_image_is_embedded_in_the_snippet(studio: Open) -> None:
     page = studio()
     expect(chat(site(page)).get_by_role("dialog")).to_be_visible()
     page.get_by_label("Upload an icon").set_input_files(ROOT / "docs/demonstration.png")
@@ -280,7 +280,7 @@ def test_an_image_from_a_file_travels_in_the_snippet(studio: Open) -> None:
     assert len(found[1]) < 20_000
 
 
-def test_the_forms_of_the_snippet_are_chosen_by_keyboard(studio: Open) -> None:
+def test_the_snippets_tabs_work_by_keyboard(studio: Open) -> None:
     page = studio()
     page.get_by_role("tab", name="Script tag").focus()
     page.keyboard.press("ArrowRight")
@@ -350,7 +350,7 @@ def test_the_first_screen_shows_the_open_chat_beside_the_headline_and_three_figu
     expect(chat(page).get_by_role("button", name="Open chat")).to_be_visible()
 
 
-def test_the_bubble_has_no_box_around_it_on_a_dark_page(context: BrowserContext, service: RunningService) -> None:
+def test_the_bubble_has_no_white_box_on_a_dark_page(context: BrowserContext, service: RunningService) -> None:
     """A frame of another colour scheme than its document's gets an opaque backdrop (CSS Color Adjust, section 2.4)."""
     page = context.new_page()
     page.emulate_media(color_scheme="dark")

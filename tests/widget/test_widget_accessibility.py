@@ -123,7 +123,7 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_before_the_visitor_agreed_and_in_a_formatted_answer(
+def test_axe_finds_nothing_before_consent_and_in_a_formatted_answer(
     visit: Visit, provider: Provider, check: Check, theme: str
 ) -> None:
     chat = visit(
@@ -156,9 +156,7 @@ def test_axe_finds_nothing_on_a_phone(visit: Visit, provider: Provider, check: C
     check(chat.frame)
 
 
-def test_an_answer_is_announced_in_whole_sentences_with_its_beginning_and_its_end(
-    visit: Visit, provider: Provider
-) -> None:
+def test_an_answer_is_announced_in_whole_sentences_with_its_start_and_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     chat.frame.evaluate(LISTEN)
@@ -193,7 +191,7 @@ def test_a_formatted_answer_is_drawn_as_it_grows_and_announced_as_plain_text(vis
     expect(chat.answers.get_by_role("link")).to_have_attribute("href", "https://example.com/terms")
 
 
-def test_motion_stops_for_those_who_asked_for_that(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+def test_reduced_motion_is_respected(visit: Visit, context: BrowserContext, provider: Provider) -> None:
     chat = visit()
     chat.page.emulate_media(reduced_motion="reduce")
     chat.open()
@@ -218,7 +216,7 @@ def test_motion_stops_for_those_who_asked_for_that(visit: Visit, context: Browse
         ("light", "--a4w-bg-color: #1b2430; --a4w-text-color: #ffe9c9"),
     ],
 )
-def test_the_owners_colours_can_be_read_though_the_visitors_system_prefers_others(
+def test_the_owners_colours_stay_readable_in_any_system_theme(
     visit: Visit, provider: Provider, check: Check, system: Literal["light", "dark"], colours: str
 ) -> None:
     chat = visit('data-proactive="Can we help?" data-proactive-delay=0', head=f"<style>:root {{ {colours} }}</style>")
@@ -234,7 +232,7 @@ def test_the_owners_colours_can_be_read_though_the_visitors_system_prefers_other
     check(chat.frame)
 
 
-def test_the_window_can_be_read_in_forced_colors(visit: Visit, provider: Provider) -> None:
+def test_the_window_is_readable_in_forced_colors(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.page.emulate_media(forced_colors="active")
     chat.open()

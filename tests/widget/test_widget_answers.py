@@ -29,7 +29,7 @@ def editing_beside_a_draft(visit: Visit, provider: Provider) -> Chat:
 
 
 @pytest.mark.parametrize("limit", [300, 6000])
-def test_a_question_may_be_as_long_as_the_service_takes(visit: Visit, tmp_path: Path, limit: int) -> None:
+def test_a_question_may_be_as_long_as_the_service_allows(visit: Visit, tmp_path: Path, limit: int) -> None:
     """The limit is counted down to before it is reached, and nothing longer is sent."""
     with running_service(tmp_path, MAX_MESSAGE_CHARS=f"{limit}") as service:
         chat = visit(service=service)
@@ -43,7 +43,9 @@ def test_a_question_may_be_as_long_as_the_service_takes(visit: Visit, tmp_path: 
 
 
 @pytest.mark.parametrize("first", ["\n\n#", "#", "**", "1.", "```"])
-def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, provider: Provider, first: str) -> None:
+def test_the_typing_indicator_stays_until_part_of_the_answer_is_drawn(
+    visit: Visit, provider: Provider, first: str
+) -> None:
     """The first characters may be markers, which show nothing. A blank beginning is not sent before what follows it."""
     chat = visit()
     chat.open()
@@ -73,7 +75,7 @@ def test_the_dots_stay_until_something_of_the_answer_is_drawn(visit: Visit, prov
     expect(dots).to_have_count(0)
 
 
-def test_the_caret_stands_on_the_line_of_the_last_words_in_a_list(visit: Visit, provider: Provider) -> None:
+def test_the_caret_is_on_the_last_line_of_a_list(visit: Visit, provider: Provider) -> None:
     """An item's text is a block of its own: a caret behind it would stand on the next line."""
     chat = visit()
     chat.open()
@@ -94,7 +96,7 @@ def test_the_caret_stands_on_the_line_of_the_last_words_in_a_list(visit: Visit, 
     assert item.locator("p").evaluate("(text) => getComputedStyle(text, '::after').content") == "none"
 
 
-def test_a_new_answer_takes_the_place_of_the_last_one(visit: Visit, provider: Provider) -> None:
+def test_a_regenerated_answer_replaces_the_last_one(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "Tell me a number", "Four.")
@@ -106,7 +108,7 @@ def test_a_new_answer_takes_the_place_of_the_last_one(visit: Visit, provider: Pr
     expect(chat.answers).to_have_text(["Five."])
 
 
-def test_a_new_answer_that_fails_leaves_the_old_one(visit: Visit, provider: Provider) -> None:
+def test_a_failed_regeneration_keeps_the_old_answer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "Tell me a number", "Four.")
@@ -118,7 +120,7 @@ def test_a_new_answer_that_fails_leaves_the_old_one(visit: Visit, provider: Prov
     expect(chat.answers).to_have_text(["Four."])
 
 
-def test_only_the_last_answer_can_be_made_anew_and_only_the_last_question_edited(
+def test_only_the_last_answer_can_be_regenerated_and_only_the_last_question_edited(
     visit: Visit, provider: Provider
 ) -> None:
     chat = visit()
@@ -152,7 +154,7 @@ def test_an_edited_question_replaces_the_last_one_and_its_answer(visit: Visit, p
     expect(chat.answers).to_have_text(["Oslo.", "Stockholm."])
 
 
-def test_escape_leaves_the_edited_question_as_it_was(visit: Visit, provider: Provider) -> None:
+def test_escape_cancels_editing_a_question(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -166,9 +168,7 @@ def test_escape_leaves_the_edited_question_as_it_was(visit: Visit, provider: Pro
     expect(chat.window).to_be_hidden()
 
 
-def test_a_question_that_is_being_edited_stays_behind_when_another_conversation_is_opened(
-    visit: Visit, provider: Provider
-) -> None:
+def test_opening_another_conversation_cancels_editing(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -184,9 +184,7 @@ def test_a_question_that_is_being_edited_stays_behind_when_another_conversation_
     expect(chat.questions).to_have_text(["One?", "Three?"])
 
 
-def test_a_deleted_conversation_takes_the_question_that_is_being_edited_with_it(
-    visit: Visit, provider: Provider
-) -> None:
+def test_deleting_a_conversation_cancels_editing(visit: Visit, provider: Provider) -> None:
     chat = editing_beside_a_draft(visit, provider)
     chat.choose("Delete conversation")
     chat.inside.get_by_role("button", name="Delete", exact=True).click()
@@ -196,7 +194,7 @@ def test_a_deleted_conversation_takes_the_question_that_is_being_edited_with_it(
     expect(chat.questions).to_have_text(["Two?"])
 
 
-def test_an_edited_question_never_takes_the_place_of_one_that_was_asked_since(visit: Visit, provider: Provider) -> None:
+def test_an_edited_question_never_replaces_a_newer_one(visit: Visit, provider: Provider) -> None:
     chat = visit("""data-follow-ups='["And to Iceland?"]'""")
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -214,16 +212,14 @@ def test_an_edited_question_never_takes_the_place_of_one_that_was_asked_since(vi
     expect(chat.questions).to_have_text(["One?", "And to Iceland?", "From the page", "Four?"])
 
 
-def test_a_new_conversation_begins_with_the_draft_and_not_with_the_question_that_was_being_edited(
-    visit: Visit, provider: Provider
-) -> None:
+def test_a_new_conversation_keeps_the_draft_but_not_the_question_being_edited(visit: Visit, provider: Provider) -> None:
     chat = editing_beside_a_draft(visit, provider)
     chat.choose("New conversation")
     expect(chat.questions).to_have_count(0)
     expect(chat.field).to_have_value("A draft")
 
 
-def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> None:
+def test_an_answer_can_be_rated_with_a_comment(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     heard(chat, "feedback")
@@ -247,7 +243,7 @@ def test_an_answer_is_rated_with_a_comment(visit: Visit, provider: Provider) -> 
     assert chat.console == []
 
 
-def test_a_rating_that_does_not_arrive_is_taken_back_and_said(visit: Visit, provider: Provider) -> None:
+def test_a_failed_rating_is_reverted_and_reported(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
@@ -258,7 +254,7 @@ def test_a_rating_that_does_not_arrive_is_taken_back_and_said(visit: Visit, prov
     expect(chat.log.get_by_role("textbox")).to_have_count(0)
 
 
-def test_a_comment_that_does_not_arrive_stays_to_be_sent_again(visit: Visit, provider: Provider) -> None:
+def test_a_failed_comment_can_be_sent_again(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
@@ -277,7 +273,7 @@ def test_a_comment_that_does_not_arrive_stays_to_be_sent_again(visit: Visit, pro
     expect(comment).to_have_count(0)
 
 
-def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> None:
+def test_escape_closes_the_comment_form_first(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "Hello?", "Hi.")
@@ -289,7 +285,7 @@ def test_escape_closes_the_comment_first(visit: Visit, provider: Provider) -> No
     expect(chat.button("Not helpful")).to_have_attribute("aria-pressed", "true")
 
 
-def test_follow_ups_stand_under_a_complete_answer_and_ask_their_text(visit: Visit, provider: Provider) -> None:
+def test_follow_ups_appear_below_a_complete_answer_and_send_their_text(visit: Visit, provider: Provider) -> None:
     chat = visit("""data-follow-ups='["And to Iceland?"]'""")
     chat.open()
     expect(chat.button("And to Iceland?")).to_have_count(0)
@@ -304,7 +300,9 @@ def test_follow_ups_stand_under_a_complete_answer_and_ask_their_text(visit: Visi
     expect(chat.button("And to Iceland?")).to_have_count(0)
 
 
-def test_answers_have_their_time_and_days_are_parted(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+def test_answers_show_their_time_and_days_are_separated(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     context.clock.install(time=yesterday)
     chat = visit()
@@ -321,7 +319,7 @@ def test_answers_have_their_time_and_days_are_parted(visit: Visit, context: Brow
 
 
 @pytest.mark.parametrize("context", [{"locale": "en-GB", "timezone_id": "Europe/London"}], indirect=True)
-def test_times_and_dates_are_written_as_the_visitor_writes_the_language(
+def test_times_and_dates_follow_the_visitors_regional_format(
     visit: Visit, context: BrowserContext, provider: Provider, tmp_path: Path
 ) -> None:
     context.clock.install(time=datetime(2026, 3, 30, 13, 52, tzinfo=UTC))
@@ -339,9 +337,7 @@ def test_times_and_dates_are_written_as_the_visitor_writes_the_language(
     assert chat.frame.evaluate("document.documentElement.lang") == "en"
 
 
-def test_a_long_conversation_is_drawn_once_and_the_next_message_costs_no_more(
-    visit: Visit, provider: Provider, full: bool
-) -> None:
+def test_a_new_message_does_not_redraw_a_long_conversation(visit: Visit, provider: Provider, full: bool) -> None:
     turns = 5000 if full else 500
     chat = visit()
     chat.open()
@@ -373,9 +369,7 @@ def test_a_long_conversation_is_drawn_once_and_the_next_message_costs_no_more(
     assert chat.frame.evaluate(f"({left})({LIST}.querySelector('.scroll'))") < 24
 
 
-def test_sources_of_an_answer_are_linked_by_their_numbers_and_listed_with_their_hosts(
-    visit: Visit, provider: Provider
-) -> None:
+def test_citations_are_linked_and_sources_listed_with_their_hosts(visit: Visit, provider: Provider) -> None:
     """They are there again after a reload."""
     chat = visit('data-locale="fr"')
     chat.button("Ouvrir le chat").click()

@@ -17,7 +17,7 @@ def _address(service: RunningService) -> str:
     return f"{service.url}/widget.js?key={service.api_key}&id={service.widget_id}"
 
 
-def test_two_widgets_have_an_api_each_and_the_global_is_the_first(visit: Visit, shop: RunningService) -> None:
+def test_two_widgets_each_have_an_api_and_the_global_is_the_first(visit: Visit, shop: RunningService) -> None:
     other_tenant = add_tenant(shop, "second")
     chat = visit(body=script_tag(other_tenant, "data-position=bottom-left") * 2)
     other = Chat(chat.page, other_tenant.widget_id)
@@ -34,7 +34,7 @@ def test_two_widgets_have_an_api_each_and_the_global_is_the_first(visit: Visit, 
     assert chat.page.evaluate("[typeof A4ChatWidget, document.querySelectorAll('[id^=a4]').length]") == ["undefined", 0]
 
 
-def test_calls_before_the_script_events_and_dom_events_all_arrive(visit: Visit, provider: Provider) -> None:
+def test_queued_calls_events_and_dom_events_all_arrive(visit: Visit, provider: Provider) -> None:
     provider.answer("Queued.")
     queue = """<script>
         window.seen = [];
@@ -49,7 +49,7 @@ def test_calls_before_the_script_events_and_dom_events_all_arrive(visit: Visit, 
 
 
 @pytest.mark.parametrize("place", ["head", "late", "defer", "config", "address"])
-def test_the_script_works_wherever_and_however_it_comes(
+def test_the_script_works_wherever_and_however_it_is_loaded(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, place: str
 ) -> None:
     tag = script_tag(shop)
@@ -71,7 +71,7 @@ def test_the_script_works_wherever_and_however_it_comes(
     assert chat.console == []
 
 
-def test_the_module_mounts_on_an_element_and_takes_it_away(
+def test_the_module_mounts_on_an_element_and_unmounts(
     context: BrowserContext, host_pages: HostPages, shop: RunningService
 ) -> None:
     chat = Chat(context.new_page(), shop.widget_id)
@@ -97,7 +97,7 @@ def test_the_module_mounts_on_an_element_and_takes_it_away(
 
 
 @pytest.mark.parametrize("framework", ["react", "vue"])
-def test_the_readmes_component_puts_the_widget_on_a_page_and_takes_it_away(
+def test_the_documented_component_mounts_and_unmounts_the_widget(
     context: BrowserContext, host_pages: HostPages, provider: Provider, shop: RunningService, framework: str
 ) -> None:
     """In React's strict mode, which mounts everything twice."""
@@ -122,7 +122,7 @@ def test_the_readmes_component_puts_the_widget_on_a_page_and_takes_it_away(
     assert [line for line in chat.console if not line.startswith("info")] == []
 
 
-def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Visit) -> None:
+def test_a_page_that_opens_the_window_on_click_focuses_it(visit: Visit) -> None:
     chat = visit(body='<button onclick="A4ChatWidget.open()">Ask us</button>')
     expect(chat.bubble).to_be_visible()
     chat.page.get_by_role("button", name="Ask us").click()
@@ -130,9 +130,7 @@ def test_a_page_that_opens_the_window_at_a_click_gives_it_the_keyboard(visit: Vi
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["before the window is there", "once it is"])
-def test_calls_one_after_the_other_are_performed_as_they_were_made(
-    visit: Visit, provider: Provider, loaded: bool
-) -> None:
+def test_calls_are_performed_in_order(visit: Visit, provider: Provider, loaded: bool) -> None:
     chat = visit()
     expect(chat.bubble).to_be_visible()
     if loaded:
@@ -158,7 +156,7 @@ def test_calls_one_after_the_other_are_performed_as_they_were_made(
     assert chat.page.evaluate("heard") == ["open", "close", "open"]
 
 
-def test_an_answer_that_ends_just_as_the_bubble_is_pressed_does_not_keep_the_window_closed(
+def test_an_answer_that_ends_just_as_the_bubble_is_pressed_does_not_stop_the_window_from_opening(
     visit: Visit, provider: Provider
 ) -> None:
     chat = visit()
@@ -184,7 +182,7 @@ def test_an_answer_that_ends_just_as_the_bubble_is_pressed_does_not_keep_the_win
     expect(chat.field).to_be_focused()
 
 
-def test_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop: RunningService, full: bool) -> None:
+def test_destroyed_widgets_leak_no_memory(visit: Visit, shop: RunningService, full: bool) -> None:
     chat = visit()
     chat.open()
     chat.page.evaluate("A4ChatWidget.destroy()")
@@ -218,7 +216,7 @@ def test_widgets_that_were_destroyed_leave_nothing_in_memory(visit: Visit, shop:
     assert grown == {}
 
 
-def test_a_button_of_the_page_opens_the_window_with_a_draft_and_has_the_focus_again(visit: Visit) -> None:
+def test_a_page_button_opens_the_window_with_a_draft_and_gets_the_focus_back(visit: Visit) -> None:
     button = """<button onclick="A4ChatWidget.open({ draft: 'Which size?' })">Ask us</button>"""
     chat = visit("data-launcher=none", body=button)
     ask = chat.page.get_by_role("button", name="Ask us")
@@ -232,7 +230,7 @@ def test_a_button_of_the_page_opens_the_window_with_a_draft_and_has_the_focus_ag
     expect(ask).to_be_focused()
 
 
-def test_a_chat_that_is_opened_from_a_modal_dialog_can_be_used_and_outlives_it(visit: Visit) -> None:
+def test_a_chat_opened_from_a_modal_dialog_is_usable_and_outlives_it(visit: Visit) -> None:
     chat = visit(body="<dialog id=d><button onclick='A4ChatWidget.open()'>Ask us</button></dialog>")
     expect(chat.bubble).to_be_visible()
     chat.page.evaluate("document.getElementById('d').showModal()")

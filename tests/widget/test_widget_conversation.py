@@ -57,7 +57,7 @@ def test_a_visitor_asks_stops_closes_reloads_and_finds_the_conversation(visit: V
     assert chat.console == []
 
 
-def test_the_second_question_is_asked_with_the_first(visit: Visit, provider: Provider) -> None:
+def test_the_second_question_is_sent_with_the_first(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("It is Oslo.")
@@ -73,7 +73,7 @@ def test_the_second_question_is_asked_with_the_first(visit: Visit, provider: Pro
     ]
 
 
-def test_a_question_typed_during_an_answer_is_a_draft_until_it_has_ended(visit: Visit, provider: Provider) -> None:
+def test_a_question_typed_during_an_answer_stays_a_draft_until_it_ends(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -111,7 +111,7 @@ def test_a_double_click_sends_or_stops_once(visit: Visit, provider: Provider) ->
     expect(chat.answers.last).to_have_text("Two")
 
 
-def test_a_question_that_waits_for_the_answer_before_it_is_seen_at_the_end(visit: Visit, provider: Provider) -> None:
+def test_a_queued_question_is_visible_at_the_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     first = provider.answer()
@@ -133,7 +133,7 @@ def test_a_question_that_waits_for_the_answer_before_it_is_seen_at_the_end(visit
     expect(chat.questions).to_have_text(["First?", "Second?", "Third?"])
 
 
-def test_a_question_is_seen_while_the_conversation_before_it_is_loading(visit: Visit, provider: Provider) -> None:
+def test_a_question_is_visible_while_the_conversation_loads(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("One")
@@ -186,7 +186,7 @@ def test_a_page_reloaded_during_an_answer_ends_with_the_whole_of_it(visit: Visit
     assert len(provider.asked) == 1
 
 
-def test_a_deleted_conversation_is_gone_from_the_service_too(visit: Visit, provider: Provider) -> None:
+def test_deleting_a_conversation_deletes_it_from_the_service(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("Forget me.")
@@ -201,7 +201,7 @@ def test_a_deleted_conversation_is_gone_from_the_service_too(visit: Visit, provi
     expect(chat.log).to_contain_text("How can I help you")
 
 
-def test_two_tabs_keep_a_conversation_each_and_both_list_the_two(
+def test_two_tabs_each_keep_their_conversation_and_list_both(
     context: BrowserContext, visit: Visit, provider: Provider, shop: RunningService
 ) -> None:
     """On a page of the service's own site, where the browser lets the frame store something itself."""
@@ -240,7 +240,7 @@ def test_two_tabs_keep_a_conversation_each_and_both_list_the_two(
     expect(second.questions).to_have_text(["In the second?"])
 
 
-def test_a_tab_that_knows_less_takes_nothing_away_that_another_has_asked(
+def test_a_stale_tab_never_removes_another_tabs_question(
     context: BrowserContext, visit: Visit, provider: Provider, shop: RunningService
 ) -> None:
     tenant = add_tenant(shop, "stale", origin="http://127.0.0.1:*")
@@ -266,7 +266,7 @@ def test_a_tab_that_knows_less_takes_nothing_away_that_another_has_asked(
     expect(other.answers).to_have_text(["One.", "Two.", "One anew."])
 
 
-def test_a_question_that_failed_and_was_asked_again_is_there_once(visit: Visit, provider: Provider) -> None:
+def test_a_failed_question_that_was_retried_appears_once(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("One.")
@@ -283,7 +283,7 @@ def test_a_question_that_failed_and_was_asked_again_is_there_once(visit: Visit, 
     expect(chat.answers).to_have_text(["One.", "Two."])
 
 
-def test_a_new_answer_that_breaks_leaves_the_one_before(visit: Visit, provider: Provider) -> None:
+def test_an_interrupted_regeneration_keeps_the_previous_answer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("Good.")
@@ -299,7 +299,7 @@ def test_a_new_answer_that_breaks_leaves_the_one_before(visit: Visit, provider: 
     expect(chat.answers).to_have_text("Good.")
 
 
-def test_a_question_that_was_refused_is_asked_again_after_a_reload(
+def test_a_refused_question_can_be_retried_after_a_reload(
     visit: Visit, provider: Provider, shop: RunningService
 ) -> None:
     chat = visit(service=add_tenant(shop, "strict", "--visitor-rate-per-minute", "1"))
@@ -314,7 +314,7 @@ def test_a_question_that_was_refused_is_asked_again_after_a_reload(
     expect(chat.button(re.compile("Try again in"))).to_be_visible()
 
 
-def test_a_suggestion_asks_its_text(visit: Visit, provider: Provider) -> None:
+def test_a_suggestion_sends_its_text(visit: Visit, provider: Provider) -> None:
     chat = visit("""data-suggestions='["Where is my order?", "Can I return it?"]'""")
     chat.open()
     provider.answer("On its way.")
@@ -323,7 +323,7 @@ def test_a_suggestion_asks_its_text(visit: Visit, provider: Provider) -> None:
     expect(chat.answers).to_have_text(["On its way."])
 
 
-def test_the_page_drives_the_widget_and_hears_of_what_happens(visit: Visit, provider: Provider) -> None:
+def test_the_page_controls_the_widget_and_receives_its_events(visit: Visit, provider: Provider) -> None:
     early = "<script>(window.A4ChatWidget ||= []).push(['on', 'ready', () => { document.title = 'ready' }])</script>"
     chat = visit(head=early)
     expect(chat.page).to_have_title("ready")

@@ -13,7 +13,7 @@ from processes import RunningService, free_port, restarted, running_service
 pytest_plugins = ["visitor"]
 
 
-def test_a_provider_that_refuses_is_said_in_plain_words_and_asked_again(visit: Visit, provider: Provider) -> None:
+def test_a_provider_refusal_is_reported_in_plain_words_and_can_be_retried(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.refuse(401)
@@ -27,7 +27,7 @@ def test_a_provider_that_refuses_is_said_in_plain_words_and_asked_again(visit: V
     expect(chat.button("Try again")).to_have_count(0)
 
 
-def test_an_answer_that_breaks_keeps_its_text_until_it_is_tried_again(visit: Visit, provider: Provider) -> None:
+def test_an_interrupted_answer_keeps_its_text_until_it_is_retried(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -45,7 +45,7 @@ def test_an_answer_that_breaks_keeps_its_text_until_it_is_tried_again(visit: Vis
     expect(chat.answers).to_have_text(["A whole answer."])
 
 
-def test_an_empty_answer_is_said_to_be_one(visit: Visit, provider: Provider) -> None:
+def test_an_empty_answer_says_so(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer().end()
@@ -54,7 +54,7 @@ def test_an_empty_answer_is_said_to_be_one(visit: Visit, provider: Provider) -> 
     expect(chat.button("Try again")).to_be_enabled()
 
 
-def test_an_answer_cut_at_its_maximum_length_can_go_on(visit: Visit, provider: Provider) -> None:
+def test_an_answer_cut_at_its_maximum_length_can_be_continued(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -101,9 +101,7 @@ def test_a_rate_limit_counts_down_to_when_trying_again_makes_sense(
     expect(chat.button("Try again")).to_be_enabled()
 
 
-def test_a_connection_that_drops_is_found_again_without_a_gap_or_a_repeat(
-    visit: Visit, line: Line, provider: Provider
-) -> None:
+def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()
     answer = provider.answer()
@@ -122,9 +120,7 @@ def test_a_connection_that_drops_is_found_again_without_a_gap_or_a_repeat(
     assert len(provider.asked) == 1
 
 
-def test_a_network_that_is_off_for_a_while_costs_nothing(
-    context: BrowserContext, visit: Visit, provider: Provider
-) -> None:
+def test_a_network_outage_loses_nothing(context: BrowserContext, visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -142,7 +138,7 @@ def test_a_network_that_is_off_for_a_while_costs_nothing(
     assert len(provider.asked) == 1
 
 
-def test_a_stop_while_the_connection_is_gone_still_stops(visit: Visit, line: Line, provider: Provider) -> None:
+def test_stop_works_while_the_connection_is_down(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()
     answer = provider.answer()
@@ -162,7 +158,7 @@ def tells_errors(chat: Chat) -> None:
     chat.page.evaluate("() => { window.errors = []; A4ChatWidget.on('error', ({ code }) => errors.push(code)) }")
 
 
-def test_a_window_whose_file_a_deploy_took_away_opens_all_the_same(visit: Visit, context: BrowserContext) -> None:
+def test_a_window_whose_file_a_deployment_removed_still_opens(visit: Visit, context: BrowserContext) -> None:
     """The page in the frame as it was names a file that is gone; as it is now, one that is there."""
     pages: list[str] = []
     context.route(WINDOW, lambda route: route.continue_() if pages else route.fulfill(status=404))
@@ -176,7 +172,7 @@ def test_a_window_whose_file_a_deploy_took_away_opens_all_the_same(visit: Visit,
     expect(chat.bubble).to_be_focused()
 
 
-def test_a_window_whose_file_stays_away_is_looked_for_in_one_other_page(visit: Visit, context: BrowserContext) -> None:
+def test_a_missing_window_file_reloads_the_frame_only_once(visit: Visit, context: BrowserContext) -> None:
     pages: list[str] = []
     context.on("request", lambda request: pages.append(request.url) if request.is_navigation_request() else None)
     context.route(WINDOW, lambda route: route.fulfill(status=404))
@@ -194,7 +190,7 @@ def test_a_window_whose_file_stays_away_is_looked_for_in_one_other_page(visit: V
     assert len([url for url in pages if "/widget.html" in url]) == 2
 
 
-def test_a_bubble_that_is_pressed_while_the_service_is_away_opens_once_it_is_back(visit: Visit, line: Line) -> None:
+def test_a_bubble_pressed_during_an_outage_opens_once_the_service_is_back(visit: Visit, line: Line) -> None:
     chat = visit(url=line.url)
     expect(chat.bubble).to_be_visible()
     tells_errors(chat)
@@ -206,7 +202,7 @@ def test_a_bubble_that_is_pressed_while_the_service_is_away_opens_once_it_is_bac
     chat.open()
 
 
-def test_a_badge_that_cannot_be_shown_costs_the_next_one_nothing(
+def test_a_badge_that_fails_to_load_does_not_affect_the_next_one(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
     away = "**/assets/card-*"
@@ -230,7 +226,7 @@ def test_a_badge_that_cannot_be_shown_costs_the_next_one_nothing(
     assert [line for line in chat.console if line.startswith("uncaught")] == []
 
 
-def test_the_earlier_messages_that_do_not_load_can_be_asked_for_again(visit: Visit, provider: Provider) -> None:
+def test_loading_earlier_messages_can_be_retried(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("Hi.")
@@ -245,7 +241,7 @@ def test_the_earlier_messages_that_do_not_load_can_be_asked_for_again(visit: Vis
     expect(chat.answers).to_have_text("Hi.")
 
 
-def test_a_conversation_that_the_service_has_forgotten_begins_anew(
+def test_a_conversation_that_the_service_has_deleted_starts_over(
     visit: Visit, shop: RunningService, provider: Provider
 ) -> None:
     chat = visit()
@@ -267,7 +263,7 @@ def test_a_conversation_that_the_service_has_forgotten_begins_anew(
     expect(chat.answers).to_have_text(["Hi again."])
 
 
-def test_a_service_that_restarts_during_an_answer_lets_it_end_and_goes_on_afterwards(
+def test_a_service_that_restarts_lets_an_answer_finish_and_continues(
     visit: Visit, provider: Provider, tmp_path: Path
 ) -> None:
     settings = {"PORT": str(free_port()), "OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "sk"}

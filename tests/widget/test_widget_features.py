@@ -17,7 +17,7 @@ pytest_plugins = ["visitor"]
 WINDOW = "document.querySelector('ai-chat-widget').shadowRoot.querySelector('chat-window')"
 
 
-def test_nothing_is_sent_before_the_visitor_agreed_and_that_is_asked_once(visit: Visit, provider: Provider) -> None:
+def test_nothing_is_sent_before_consent_which_is_asked_for_once(visit: Visit, provider: Provider) -> None:
     chat = visit(
         'data-consent="true" data-privacy="We keep it for 30 days." data-privacy-url="https://shop.example/privacy" '
         """data-suggestions='["Where is my order?"]'"""
@@ -42,7 +42,7 @@ def test_nothing_is_sent_before_the_visitor_agreed_and_that_is_asked_once(visit:
     expect(agree).to_have_count(0)
 
 
-def test_a_privacy_note_without_consent_stands_in_the_welcome(visit: Visit) -> None:
+def test_a_privacy_note_without_consent_is_in_the_welcome(visit: Visit) -> None:
     chat = visit('data-privacy="We keep it for 30 days."')
     chat.open()
     expect(chat.log).to_contain_text("We keep it for 30 days.")
@@ -56,7 +56,7 @@ def test_a_privacy_note_without_consent_stands_in_the_welcome(visit: Visit) -> N
         ("en", "متجر", "نحتفظ بها.", "rtl"),
     ],
 )
-def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_own(
+def test_tenant_texts_keep_their_own_writing_direction(
     visit: Visit, consent: str, locale: str, title: str, text: str, theirs: str
 ) -> None:
     chat = visit(
@@ -83,9 +83,7 @@ def test_words_of_the_tenant_in_another_direction_than_the_windows_keep_their_ow
     )
 
 
-def test_an_image_does_not_turn_the_words_behind_it_to_the_direction_of_the_window(
-    visit: Visit, provider: Provider
-) -> None:
+def test_an_image_does_not_change_the_direction_of_the_text_after_it(visit: Visit, provider: Provider) -> None:
     chat = visit("data-open data-locale=ar")
     provider.answer("![A map](https://maps.test/m.png) shows the way.")
     chat.page.evaluate("A4ChatWidget.send('Where?')")
@@ -94,7 +92,7 @@ def test_an_image_does_not_turn_the_words_behind_it_to_the_direction_of_the_wind
     expect(answer.get_by_role("link")).to_have_css("direction", "rtl")
 
 
-def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) -> None:
+def test_the_handoff_is_always_a_safe_link(visit: Visit) -> None:
     for given, href in {
         "help@shop.example": "mailto:help@shop.example",
         "https://shop.example/contact": "https://shop.example/contact",
@@ -106,14 +104,14 @@ def test_the_way_to_a_person_is_a_link_that_can_be_nothing_else(visit: Visit) ->
 
 
 @pytest.mark.parametrize("given", ["javascript:alert(1)", "javascript:alert(1)@shop.example", "//evil.test"])
-def test_what_is_no_way_to_a_person_is_left_out_and_the_console_says_so(visit: Visit, given: str) -> None:
+def test_an_invalid_handoff_is_ignored_and_the_console_says_so(visit: Visit, given: str) -> None:
     chat = visit(f'data-handoff="{given}"')
     chat.open()
     expect(chat.inside.get_by_role("link")).to_have_count(0)
     assert chat.console == ["warning: A4ChatWidget: data-handoff is too long or wrong, and is left out."]
 
 
-def test_a_draft_is_there_after_a_reload_and_gone_once_it_is_sent(visit: Visit, provider: Provider) -> None:
+def test_a_draft_survives_a_reload_until_it_is_sent(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     chat.field.fill("A first line\nand a second")
@@ -128,7 +126,7 @@ def test_a_draft_is_there_after_a_reload_and_gone_once_it_is_sent(visit: Visit, 
     expect(chat.field).to_have_value("")
 
 
-def test_a_draft_that_is_too_long_to_send_is_there_after_a_reload(visit: Visit) -> None:
+def test_a_draft_that_is_too_long_to_send_survives_a_reload(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.field.fill("😀" * 4100)
@@ -137,7 +135,7 @@ def test_a_draft_that_is_too_long_to_send_is_there_after_a_reload(visit: Visit) 
     expect(chat.field).to_have_value("😀" * 4100)
 
 
-def test_a_question_asked_offline_is_said_to_wait_and_goes_on_by_itself(
+def test_a_question_asked_offline_waits_visibly_and_is_sent_automatically(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
     context.clock.install()
@@ -157,7 +155,7 @@ def test_a_question_asked_offline_is_said_to_wait_and_goes_on_by_itself(
     assert len(provider.asked) == 1
 
 
-def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, provider: Provider) -> None:
+def test_a_rate_limit_is_reported_to_the_page(shop: RunningService, visit: Visit, provider: Provider) -> None:
     chat = visit(service=add_tenant(shop, "limits", "--visitor-rate-per-minute", "1"))
     chat.open()
     heard(chat, "limit")
@@ -168,7 +166,7 @@ def test_a_rate_limit_is_told_to_the_page(shop: RunningService, visit: Visit, pr
     assert chat.page.evaluate("heard[0].code") == "visitor_rate_limited"
 
 
-def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_program_makes() -> None:
+def test_the_window_has_its_own_text_for_every_error_a_visitor_can_meet() -> None:
     lists = re.findall(r"^ +\[?'([\w ]+)',", (WIDGET / "src/window/conversation/problems.ts").read_text(), re.MULTILINE)
     told = set(" ".join(lists).split())
     by_a_program = {"bad_request", "malformed_json", "method_not_allowed", "unsupported_media_type", "message_id_taken"}
@@ -184,9 +182,7 @@ def test_the_window_has_words_of_its_own_for_every_error_but_those_that_only_a_p
     assert every_error().keys() - told == by_a_program | before_it_is_read | elsewhere
 
 
-def test_an_edited_question_that_was_refused_still_replaces_the_old_one(
-    visit: Visit, line: Line, provider: Provider
-) -> None:
+def test_a_refused_edited_question_still_replaces_the_old_one(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -206,7 +202,7 @@ def test_an_edited_question_that_was_refused_still_replaces_the_old_one(
     expect(chat.answers).to_have_text(["2"])
 
 
-def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None:
+def test_an_expired_token_is_shown_and_reported_to_the_page(visit: Visit) -> None:
     chat = visit()
     chat.open()
     heard(chat, "error")
@@ -220,9 +216,7 @@ def test_a_token_that_expired_is_said_and_told_to_the_page(visit: Visit) -> None
     assert chat.page.evaluate("heard[0].code") == "user_token_expired"
 
 
-def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewed(
-    visit: Visit, provider: Provider
-) -> None:
+def test_an_answer_behind_a_closed_window_is_counted_and_previewed(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     for answer, preview in [("Yes, on **Monday**.", "Yes, on Monday."), ("And on Thursday.", "And on Thursday.")]:
@@ -244,7 +238,7 @@ def test_an_answer_that_comes_while_the_window_is_closed_is_counted_and_previewe
     expect(chat.bubble).to_have_accessible_name("Open chat")
 
 
-def test_an_answer_that_fails_while_the_window_is_closed_is_counted_too(visit: Visit, provider: Provider) -> None:
+def test_a_failed_answer_behind_a_closed_window_is_counted_too(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answering = provider.answer()
@@ -256,7 +250,7 @@ def test_an_answer_that_fails_while_the_window_is_closed_is_counted_too(visit: V
     expect(chat.bubble).to_have_accessible_name("Open chat (1 new message)")
 
 
-def test_in_the_flow_of_a_page_it_is_a_region_that_neither_closes_nor_grows(visit: Visit) -> None:
+def test_an_inline_chat_is_a_region_without_close_and_expand(visit: Visit) -> None:
     chat = visit()
     chat.open()
     expect(chat.button("Expand")).to_be_visible()
@@ -269,7 +263,7 @@ def test_in_the_flow_of_a_page_it_is_a_region_that_neither_closes_nor_grows(visi
     expect(chat.field).to_be_visible()
 
 
-def test_a_larger_window_is_asked_for_and_can_be_made_smaller_again(visit: Visit) -> None:
+def test_the_window_can_be_expanded_and_collapsed(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.addEventListener('window-expand', () => {{ window.asked = true }})")
@@ -279,7 +273,7 @@ def test_a_larger_window_is_asked_for_and_can_be_made_smaller_again(visit: Visit
     expect(chat.button("Collapse")).to_be_visible()
 
 
-def test_the_facts_of_a_page_and_the_visitors_token_go_with_each_question(visit: Visit) -> None:
+def test_the_pages_facts_and_the_visitors_token_are_sent_with_each_question(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature'); {WINDOW}.setContext({{ plan: 'gold' }})")
@@ -291,7 +285,7 @@ def test_the_facts_of_a_page_and_the_visitors_token_go_with_each_question(visit:
     assert body is not None and body["context"] == {"plan": "gold"}
 
 
-def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: Visit) -> None:
+def test_an_identified_visitor_sees_the_services_list_of_conversations(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature')")
@@ -303,9 +297,7 @@ def test_a_visitor_whom_the_service_knows_sees_its_list_of_conversations(visit: 
     expect(chat.inside.get_by_role("listitem")).to_contain_text(re.compile("From my phone.*January 2, 2026", re.DOTALL))
 
 
-def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_nor_a_draft_behind(
-    visit: Visit, tmp_path: Path
-) -> None:
+def test_signing_out_leaves_no_conversation_title_or_draft_behind(visit: Visit, tmp_path: Path) -> None:
     secret = "a secret that only the service and the shop know"
     with running_service(tmp_path, SHOP_SECRET=secret) as service:
         service.manage("tenant", "set", "shop", "--identity-secret-env", "SHOP_SECRET")
@@ -324,7 +316,7 @@ def test_a_visitor_who_signs_out_leaves_neither_a_conversation_nor_its_title_nor
         expect(chat.inside.get_by_role("status")).to_have_text("No past conversations yet")
 
 
-def test_a_list_of_conversations_that_does_not_come_says_so(visit: Visit) -> None:
+def test_a_list_of_conversations_that_fails_to_load_says_so(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.frame.evaluate(f"{WINDOW}.identify('header.body.signature')")

@@ -49,7 +49,7 @@ def hooked(told: queue.Queue[dict[str, Any]], tmp_path_factory: pytest.TempPathF
             yield service
 
 
-def test_a_conversation_is_handed_to_a_person(
+def test_a_conversation_can_be_handed_off(
     visit: Visit, hooked: RunningService, told: queue.Queue[dict[str, Any]], check: Check
 ) -> None:
     chat = visit("data-theme=dark data-privacy-url=https://shop.example/privacy", service=hooked)
@@ -100,7 +100,7 @@ def test_a_conversation_is_handed_to_a_person(
     assert chat.console == []
 
 
-def test_what_was_not_sent_says_so_and_nobody_else_sees_it(visit: Visit, hooked: RunningService) -> None:
+def test_a_failed_handoff_says_so_and_nobody_else_sees_it(visit: Visit, hooked: RunningService) -> None:
     chat = visit(service=hooked)
     chat.open()
     chat.ask("Where is my parcel?")

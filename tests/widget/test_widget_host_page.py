@@ -52,7 +52,7 @@ def _add_script(page: Page, service: RunningService) -> None:
     page.evaluate(ADD, {"src": f"{service.url}/widget.js", "key": service.api_key, "id": service.widget_id})
 
 
-def test_a_page_gains_one_global_and_one_element_and_destroy_takes_them_away(
+def test_a_page_gets_one_global_and_one_element_and_destroy_removes_them(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, provider: Provider
 ) -> None:
     chat = Chat(context.new_page(), shop.widget_id)
@@ -87,7 +87,7 @@ def test_a_page_gains_one_global_and_one_element_and_destroy_takes_them_away(
     expect(chat.answers).to_have_text("An answer.")
 
 
-def test_the_same_widget_twice_is_there_once_and_two_widgets_are_two(
+def test_a_duplicate_widget_appears_once_and_two_widgets_both_appear(
     visit: Visit, shop: RunningService, provider: Provider
 ) -> None:
     other_tenant = add_tenant(shop, "other")
@@ -113,7 +113,7 @@ NO_STORAGE_IN_FRAMES = """for (const name of window === top ? [] : ['localStorag
 
 
 @pytest.mark.parametrize(("denied", "kept_by_the_page"), [(False, 0), (True, 1)])
-def test_the_pages_storage_is_used_only_where_the_browser_denies_the_frame_its_own(
+def test_the_pages_storage_is_used_only_if_the_browser_denies_the_frame_its_own(
     context: BrowserContext, visit: Visit, provider: Provider, denied: bool, kept_by_the_page: int
 ) -> None:
     """As browsers do that block what other sites store."""
@@ -156,7 +156,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("css", HOSTILE.values(), ids=HOSTILE.keys())
-def test_no_style_of_the_page_reaches_the_widget(visit: Visit, css: str) -> None:
+def test_page_styles_do_not_reach_the_widget(visit: Visit, css: str) -> None:
     chat = visit(head=f"<style>{css}</style>")
     expect(chat.bubble).to_be_in_viewport(ratio=1)
     assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
@@ -168,7 +168,7 @@ def test_no_style_of_the_page_reaches_the_widget(visit: Visit, css: str) -> None
     expect(chat.bubble).to_be_visible()
 
 
-def test_a_page_that_hides_its_root_hides_the_widget_with_it_and_gets_it_back(visit: Visit) -> None:
+def test_a_page_that_hides_its_root_hides_the_widget_too(visit: Visit) -> None:
     chat = visit(head="<style id=hostile>* { all: unset !important; display: none !important }</style>")
     expect(chat.host).to_have_css("display", "block")
     expect(chat.host).to_have_css("position", "fixed")
@@ -177,7 +177,9 @@ def test_a_page_that_hides_its_root_hides_the_widget_with_it_and_gets_it_back(vi
     chat.open()
 
 
-def test_a_strict_policy_of_the_page_refuses_nothing(visit: Visit, shop: RunningService, provider: Provider) -> None:
+def test_a_strict_content_security_policy_refuses_nothing(
+    visit: Visit, shop: RunningService, provider: Provider
+) -> None:
     policy = (
         "default-src 'none'; script-src 'nonce-abc' 'strict-dynamic'; img-src data:; "
         f"frame-src {shop.url}; base-uri 'none'; form-action 'none'; "
@@ -191,7 +193,7 @@ def test_a_strict_policy_of_the_page_refuses_nothing(visit: Visit, shop: Running
     assert chat.console == []
 
 
-def test_a_page_with_hostile_scripts_still_has_the_widget(visit: Visit, provider: Provider) -> None:
+def test_the_widget_works_on_a_page_with_hostile_scripts(visit: Visit, provider: Provider) -> None:
     chat = visit(
         head="""<script>
             Array.prototype.extra = function () {};
@@ -208,7 +210,7 @@ def test_a_page_with_hostile_scripts_still_has_the_widget(visit: Visit, provider
     assert chat.console == []
 
 
-def test_a_method_is_a_listener_for_clicks(visit: Visit) -> None:
+def test_a_method_can_be_a_click_listener(visit: Visit) -> None:
     chat = visit(body="<button id=help>Help</button>")
     expect(chat.bubble).to_be_visible()
     chat.page.evaluate("document.getElementById('help').addEventListener('click', A4ChatWidget.open)")
@@ -217,7 +219,7 @@ def test_a_method_is_a_listener_for_clicks(visit: Visit) -> None:
     assert chat.console == []
 
 
-def test_facts_in_a_reactive_object_are_told(visit: Visit, provider: Provider) -> None:
+def test_facts_in_a_reactive_object_are_sent(visit: Visit, provider: Provider) -> None:
     """A proxy cannot be posted to a frame."""
     facts = "new Proxy({ plan: 'gold', left: undefined }, {})"
     chat = visit(head=f"<script>(window.A4ChatWidget ||= []).push(['setContext', {facts}])</script>")
@@ -255,9 +257,7 @@ def _leaves_no_trace(chat: Chat) -> None:
     assert chat.page.evaluate("document.activeElement.tagName") in ("BODY", "BUTTON")
 
 
-def test_a_page_that_the_tenant_does_not_list_shows_nothing_and_stays_usable(
-    visit: Visit, shop: RunningService
-) -> None:
+def test_an_unlisted_page_shows_nothing_and_stays_usable(visit: Visit, shop: RunningService) -> None:
     elsewhere = add_tenant(shop, "elsewhere", origin="https://elsewhere.test")
     chat = visit("data-open", service=elsewhere, body=CORNER_BUTTON)
     chat.page.wait_for_function(
@@ -267,14 +267,14 @@ def test_a_page_that_the_tenant_does_not_list_shows_nothing_and_stays_usable(
     expect(chat.inside.get_by_role("button")).to_have_count(0)
 
 
-def test_a_service_that_is_dead_leaves_the_page_as_it_is(visit: Visit) -> None:
+def test_an_unreachable_service_leaves_the_page_unchanged(visit: Visit) -> None:
     chat = visit('data-open data-api-url="http://127.0.0.1:1"', body=CORNER_BUTTON)
     _leaves_no_trace(chat)
     chat.page.evaluate("A4ChatWidget.open(); A4ChatWidget.send('Hello?'); A4ChatWidget.close()")
     _leaves_no_trace(chat)
 
 
-def test_a_script_tag_without_its_key_says_so_once_and_does_nothing(visit: Visit, shop: RunningService) -> None:
+def test_a_script_tag_without_a_key_warns_once_and_does_nothing(visit: Visit, shop: RunningService) -> None:
     loaded = "<script>addEventListener('load', () => { document.title = 'loaded' })</script>"
     chat = visit(service=replace(shop, api_key=""), head=loaded)
     expect(chat.page).to_have_title("loaded")
@@ -282,7 +282,7 @@ def test_a_script_tag_without_its_key_says_so_once_and_does_nothing(visit: Visit
     assert chat.console == ["error: A4ChatWidget: data-api-key is missing or wrong."]
 
 
-def test_the_tenants_settings_show_and_an_attribute_wins_over_them(
+def test_an_attribute_overrides_the_tenants_settings(
     visit: Visit, shop: RunningService, context: BrowserContext
 ) -> None:
     settings = ["--title", "Shop help", "--greeting", "Welcome in!", "--suggestion", "Where is it?"]
@@ -339,7 +339,7 @@ def _left(chat: Chat) -> Any:
     return chat.page.evaluate("(host) => host.getBoundingClientRect().left", chat.host.element_handle())
 
 
-def test_the_page_s_language_is_the_widgets(visit: Visit) -> None:
+def test_the_widget_uses_the_pages_language(visit: Visit) -> None:
     chat = visit(head="<script>document.documentElement.lang = 'de-AT'</script>")
     chat.button("Chat öffnen").click()
     expect(chat.inside.get_by_role("textbox", name="Nachricht schreiben …")).to_be_focused()

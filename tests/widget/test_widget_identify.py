@@ -54,7 +54,7 @@ def alone(chat: Chat) -> None:
     assert "Alice" not in chat.frame.content()
 
 
-def test_another_visitor_does_not_see_the_conversation_and_asks_in_a_new_one(
+def test_another_visitor_starts_a_new_conversation_and_cannot_see_the_old_one(
     visit: Visit, known: RunningService, provider: Provider
 ) -> None:
     chat = visit(service=known)
@@ -72,7 +72,7 @@ def test_another_visitor_does_not_see_the_conversation_and_asks_in_a_new_one(
     expect(chat.inside.get_by_role("listitem")).to_contain_text("Where is mine?")
 
 
-def test_the_list_of_conversations_closes_with_the_visitor_whose_it_is(
+def test_the_list_of_conversations_closes_when_the_visitor_changes(
     visit: Visit, known: RunningService, provider: Provider
 ) -> None:
     chat = visit(service=known)
@@ -86,7 +86,9 @@ def test_the_list_of_conversations_closes_with_the_visitor_whose_it_is(
     alone(chat)
 
 
-def test_an_answer_under_way_ends_with_its_visitor(visit: Visit, known: RunningService, provider: Provider) -> None:
+def test_an_answer_in_progress_ends_when_the_visitor_changes(
+    visit: Visit, known: RunningService, provider: Provider
+) -> None:
     chat = visit(service=known)
     chat.open()
     identify(chat, token("alice"))
@@ -123,7 +125,7 @@ def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
 
 
 @pytest.mark.parametrize("next_visitor", ["bob", ""])
-def test_a_question_on_its_way_does_not_come_back_for_another_visitor(
+def test_a_pending_question_does_not_reappear_for_another_visitor(
     visit: Visit, known: RunningService, provider: Provider, next_visitor: str
 ) -> None:
     theirs = visit(f'data-user-token="{token("alice")}"', service=known)
@@ -143,7 +145,7 @@ def test_a_question_on_its_way_does_not_come_back_for_another_visitor(
     assert len(provider.asked) == asked + 1
 
 
-def test_what_a_page_says_before_the_window_is_there_counts_in_its_order(
+def test_calls_before_the_window_has_loaded_take_effect_in_order(
     visit: Visit, known: RunningService, provider: Provider
 ) -> None:
     """As pages do whose sign-in first says that nobody is there, and then who is."""

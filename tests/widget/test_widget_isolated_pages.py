@@ -31,7 +31,7 @@ IMAGE = base64.b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRA
 
 
 @pytest.mark.parametrize("headers", POLICIES.values(), ids=POLICIES)
-def test_a_page_has_the_chat_whatever_its_policies(
+def test_the_chat_works_under_any_isolation_policy(
     visit: Visit, provider: Provider, headers: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
     chat = visit("data-locale=de data-sound", headers=headers)
@@ -92,7 +92,7 @@ PAGES = ["ordinary", "isolated"]
 @pytest.mark.parametrize("context", [{"ignore_https_errors": True}], ids=["tls"], indirect=True)
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("header", ["Access-Control-Allow-Origin=*", "Cross-Origin-Resource-Policy=cross-origin"])
-def test_an_image_of_another_site_shows_by_either_header(
+def test_an_image_from_another_site_shows_with_either_header(
     visit: Visit, shop: RunningService, images: str, tmp_path: Path, header: str, page: str
 ) -> None:
     chat = _visit_with_images(visit, shop, tmp_path, f"{images}?{header}", page)
@@ -104,7 +104,7 @@ def test_an_image_of_another_site_shows_by_either_header(
 
 @pytest.mark.parametrize("context", [{"ignore_https_errors": True}], ids=["tls"], indirect=True)
 @pytest.mark.parametrize("page", PAGES)
-def test_an_image_of_another_site_without_a_header_leaves_the_built_in_ones(
+def test_an_image_from_another_site_without_a_header_falls_back_to_the_built_in_icon(
     visit: Visit, shop: RunningService, images: str, tmp_path: Path, page: str
 ) -> None:
     chat = _visit_with_images(visit, shop, tmp_path, f"{images}?X-None=1", page)

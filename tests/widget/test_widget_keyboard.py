@@ -17,7 +17,7 @@ LYING_PHONE = {"has_touch": True, "viewport": {"width": 844, "height": 390}}
 TABLET = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
 
 
-def test_everything_works_by_keyboard_and_escape_gives_the_focus_back(visit: Visit, provider: Provider) -> None:
+def test_everything_works_by_keyboard_and_escape_returns_the_focus(visit: Visit, provider: Provider) -> None:
     chat = visit(body='<a href="#next">A link of the page</a>')
     chat.bubble.wait_for()
     chat.page.keyboard.press("Tab")
@@ -40,7 +40,7 @@ def test_everything_works_by_keyboard_and_escape_gives_the_focus_back(visit: Vis
     expect(chat.field).to_be_focused()
 
 
-def test_every_control_that_has_the_focus_shows_it(visit: Visit, provider: Provider) -> None:
+def test_every_focused_control_shows_it(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("An answer.")
@@ -92,7 +92,7 @@ def _focused(chat: Chat) -> dict[str, str] | None:
     return found
 
 
-def test_shift_and_enter_breaks_the_line(visit: Visit, provider: Provider) -> None:
+def test_shift_enter_inserts_a_line_break(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     chat.page.keyboard.type("One")
@@ -110,7 +110,7 @@ def test_shift_and_enter_breaks_the_line(visit: Visit, provider: Provider) -> No
     [(True, False), (False, True)],
     ids=["composition ends after the key", "composition ends before the key, as in Safari"],
 )
-def test_the_enter_that_accepts_a_word_of_an_input_method_sends_nothing(
+def test_enter_during_ime_composition_sends_nothing(
     visit: Visit, provider: Provider, composing: bool, ended_before: bool
 ) -> None:
     chat = visit()
@@ -131,16 +131,14 @@ def test_the_enter_that_accepts_a_word_of_an_input_method_sends_nothing(
     expect(chat.answers).to_have_text("はい。")
 
 
-def test_escape_that_leaves_an_input_method_does_not_close(visit: Visit) -> None:
+def test_escape_during_ime_composition_does_not_close_the_window(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": True})
     expect(chat.window).to_be_visible()
 
 
-def test_escape_that_leaves_an_input_method_after_the_composition_does_not_close(
-    visit: Visit, provider: Provider
-) -> None:
+def test_escape_right_after_ime_composition_does_not_close_the_window(visit: Visit, provider: Provider) -> None:
     """As in Safari."""
     chat = visit()
     chat.page.emulate_media(reduced_motion="reduce")  # nothing stays to be seen while it closes
@@ -152,7 +150,7 @@ def test_escape_that_leaves_an_input_method_after_the_composition_does_not_close
     expect(chat.window).to_be_visible()
 
 
-def test_a_control_that_goes_as_it_is_pressed_leaves_the_focus_in_the_conversation(
+def test_a_control_that_disappears_when_pressed_leaves_the_focus_in_the_conversation(
     visit: Visit, provider: Provider
 ) -> None:
     chat = visit("""data-suggestions='["Where is it?"]'""")
@@ -191,7 +189,7 @@ def test_a_control_that_goes_as_it_is_pressed_leaves_the_focus_in_the_conversati
     expect(chat.bubble).to_be_focused()
 
 
-def test_escape_closes_after_a_press_on_what_takes_no_focus(visit: Visit) -> None:
+def test_escape_closes_the_window_after_a_click_on_something_unfocusable(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.inside.get_by_role("heading", name="Chat").click()
@@ -203,7 +201,7 @@ def test_escape_closes_after_a_press_on_what_takes_no_focus(visit: Visit) -> Non
     expect(chat.field).to_be_focused()
 
 
-def test_white_space_alone_and_too_much_text_are_not_sent(visit: Visit) -> None:
+def test_blank_and_overlong_messages_are_not_sent(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.field.fill("  \n ")
@@ -218,13 +216,13 @@ def test_white_space_alone_and_too_much_text_are_not_sent(visit: Visit) -> None:
     expect(chat.questions).to_have_count(0)
 
 
-def test_a_window_that_the_page_opens_by_itself_leaves_the_focus_where_it_is(visit: Visit) -> None:
+def test_a_window_opened_by_the_page_does_not_steal_the_focus(visit: Visit) -> None:
     chat = visit("data-open", body="<input autofocus aria-label='Search'>")
     expect(chat.window).to_be_visible()
     expect(chat.page.get_by_label("Search")).to_be_focused()
 
 
-def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
+def test_on_a_phone_the_window_fills_the_screen_until_it_is_closed(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
     chat = visit()
@@ -244,7 +242,7 @@ def test_on_a_phone_the_window_fills_the_screen_and_gives_it_back(
 
 
 @pytest.mark.parametrize("context", [LYING_PHONE], indirect=True)
-def test_on_a_short_screen_no_keyboard_comes_up_before_the_field_is_pressed(visit: Visit) -> None:
+def test_on_a_short_screen_the_keyboard_opens_only_when_the_field_is_pressed(visit: Visit) -> None:
     chat = visit()
     chat.bubble.click()
     expect(chat.button("More")).to_be_focused()
@@ -256,9 +254,7 @@ def test_on_a_short_screen_no_keyboard_comes_up_before_the_field_is_pressed(visi
     [(TABLET, ""), (PHONE, "data-mode=inline"), (TABLET, "data-mode=inline")],
     indirect=["context"],
 )
-def test_where_fingers_point_everything_is_large_enough_for_them(
-    visit: Visit, provider: Provider, attributes: str
-) -> None:
+def test_touch_targets_are_large_enough(visit: Visit, provider: Provider, attributes: str) -> None:
     """Safari makes a page larger, and leaves it so, for a field with letters of less than 16 px."""
     chat = visit(f"""{attributes} data-handoff=help@shop.example data-follow-ups='["And then?"]'""")
     if not attributes:
@@ -278,7 +274,7 @@ def test_where_fingers_point_everything_is_large_enough_for_them(
 
 
 @pytest.mark.parametrize("context", [PHONE], indirect=True)
-def test_in_the_flow_of_a_page_the_conversation_does_not_hold_the_page(visit: Visit) -> None:
+def test_an_inline_conversation_lets_the_page_scroll(visit: Visit) -> None:
     """Neither where it has nothing to scroll nor at its end."""
     chat = visit("data-mode=inline data-target=main", body=TALL)
     chat.page.locator("main").evaluate("main => { main.style.height = '600px' }")
@@ -293,7 +289,9 @@ def test_in_the_flow_of_a_page_the_conversation_does_not_hold_the_page(visit: Vi
 
 @pytest.mark.parametrize("place", ["heading", "log", "textbox"])
 @pytest.mark.parametrize("context", [PHONE], indirect=True)
-def test_a_window_that_covers_the_page_holds_it(visit: Visit, place: Literal["heading", "log", "textbox"]) -> None:
+def test_a_window_that_covers_the_page_stops_it_from_scrolling(
+    visit: Visit, place: Literal["heading", "log", "textbox"]
+) -> None:
     chat = visit(body=TALL)
     chat.open()
     _swipe_up(chat, chat.inside.get_by_role(place))
@@ -315,7 +313,7 @@ def test_tab_does_not_leave_a_window_that_covers_the_page(visit: Visit) -> None:
     expect(chat.field).to_be_focused()
 
 
-def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit) -> None:
+def test_a_text_size_of_300_percent_fits_the_window(visit: Visit) -> None:
     chat = visit()
     chat.page.set_viewport_size({"width": 427, "height": 267})
     chat.open()
@@ -324,7 +322,7 @@ def test_a_page_at_three_times_the_size_of_its_text_fits_the_window(visit: Visit
     expect(chat.field).to_be_in_viewport()
 
 
-def test_a_long_note_at_four_times_the_size_is_read_within_itself(visit: Visit) -> None:
+def test_a_long_note_at_400_percent_scrolls_by_itself(visit: Visit) -> None:
     note = "We keep what you write. " * 20
     chat = visit(f'data-consent=true data-privacy="{note}"')
     chat.page.set_viewport_size({"width": 320, "height": 256})

@@ -115,9 +115,7 @@ def left_of(chat: Chat, name: str) -> float:
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_the_window_speaks_the_language_of_the_tag_in_its_direction(
-    visit: Visit, provider: Provider, locale: str
-) -> None:
+def test_the_window_uses_the_tags_language_and_direction(visit: Visit, provider: Provider, locale: str) -> None:
     chat = visit(f'data-locale="{locale}"')
     says = open_in(chat, locale)
     assert chat.frame.evaluate("[document.documentElement.lang, getComputedStyle(document.body).direction]") == [
@@ -182,7 +180,7 @@ def test_nothing_is_cut_off_on_the_narrowest_screen_in_any_language(
     assert chat.frame.evaluate(CRAMPED) == []
 
 
-def test_no_word_of_the_tenant_is_too_long_for_the_narrowest_screen(visit: Visit, provider: Provider) -> None:
+def test_tenant_texts_fit_the_narrowest_screen(visit: Visit, provider: Provider) -> None:
     """Long compounds and bare addresses break, and the consent button keeps its words in sight."""
     word = "Donaudampfschifffahrtsgesellschaft" * 2
     texts = f"""data-greeting="{word}" data-suggestions='["{word}"]' data-follow-ups='["{word}"]' """
@@ -201,7 +199,7 @@ def test_no_word_of_the_tenant_is_too_long_for_the_narrowest_screen(visit: Visit
 
 
 @pytest.mark.parametrize("locale", [*FROM_RIGHT, "de"])
-def test_languages_from_right_to_left_mirror_the_window(visit: Visit, provider: Provider, locale: str) -> None:
+def test_right_to_left_languages_mirror_the_window(visit: Visit, provider: Provider, locale: str) -> None:
     chat = visit(f'data-locale="{locale}"')
     says = open_in(chat, locale)
     provider.answer("12")
@@ -225,7 +223,7 @@ def test_languages_from_right_to_left_mirror_the_window(visit: Visit, provider: 
 
 
 @pytest.mark.parametrize(("locale", "theirs", "text"), [("en", "rtl", "مرحبًا 123"), ("ar", "ltr", "Hello 123")])
-def test_words_of_another_direction_keep_their_own(
+def test_text_in_another_direction_keeps_it(
     visit: Visit, provider: Provider, locale: str, theirs: str, text: str
 ) -> None:
     chat = visit(f'data-locale="{locale}"')
@@ -242,7 +240,7 @@ def test_words_of_another_direction_keep_their_own(
     assert chat.log.get_by_text(text).evaluate_all(f"(all) => all.map({direction})") == [theirs, theirs]
 
 
-def test_code_in_a_sentence_from_right_to_left_is_written_from_left_to_right(visit: Visit, provider: Provider) -> None:
+def test_code_in_right_to_left_text_reads_left_to_right(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("استخدم الأمر `--force` الآن.")
@@ -269,9 +267,7 @@ def test_code_in_a_sentence_from_right_to_left_is_written_from_left_to_right(vis
         ("zh-TW", 5, "超出 5 個字元"),
     ],
 )
-def test_numbers_are_written_and_declined_as_the_language_does(
-    visit: Visit, locale: str, number: int, text: str
-) -> None:
+def test_numbers_and_plurals_follow_the_language(visit: Visit, locale: str, number: int, text: str) -> None:
     chat = visit(f'data-locale="{locale}"')
     open_in(chat, locale)
     chat.field.fill("x" * (4000 - number if locale == "ar" else 4000 + number))
@@ -281,14 +277,14 @@ def test_numbers_are_written_and_declined_as_the_language_does(
 @pytest.mark.parametrize(
     ("wish", "locale"), [("fr-CA", "fr"), ("pt", "pt-BR"), ("zh-HK", "zh-TW"), ("zh-Hans", "zh-CN"), ("tlh", "en")]
 )
-def test_the_language_of_the_page_comes_before_the_browsers(visit: Visit, wish: str, locale: str) -> None:
+def test_the_pages_language_takes_precedence_over_the_browsers(visit: Visit, wish: str, locale: str) -> None:
     chat = visit(head=f"<script>document.documentElement.lang = '{wish}'</script>")
     asked = chunks_asked_for(chat.page)
     open_in(chat, locale)
     assert asked == ([] if locale == "en" else [locale])
 
 
-def test_a_page_that_names_no_language_is_spoken_to_in_the_browsers(
+def test_a_page_without_a_language_gets_the_browsers(
     browser: Browser, host_pages: HostPages, shop: RunningService
 ) -> None:
     forget = "<script>document.documentElement.removeAttribute('lang')</script>"
@@ -298,7 +294,7 @@ def test_a_page_that_names_no_language_is_spoken_to_in_the_browsers(
         open_in(chat, "uk")
 
 
-def test_a_language_that_cannot_be_fetched_gives_way_to_english(visit: Visit, tab: Page) -> None:
+def test_a_language_that_cannot_be_loaded_falls_back_to_english(visit: Visit, tab: Page) -> None:
     def refuse(route: Route) -> None:
         route.abort()
 

@@ -36,7 +36,7 @@ def test_the_menu_works_by_keyboard_and_escape_closes_it_first(visit: Visit, pro
     expect(chat.window).to_be_hidden()
 
 
-def test_an_earlier_conversation_is_opened_and_goes_on(visit: Visit, provider: Provider) -> None:
+def test_a_past_conversation_can_be_opened_and_continued(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "What is the capital of Norway?", "Oslo.")
@@ -57,9 +57,7 @@ def test_an_earlier_conversation_is_opened_and_goes_on(visit: Visit, provider: P
     expect(chat.answers).to_have_text(["Oslo.", "Akerselva."])
 
 
-def test_a_question_of_the_page_is_seen_also_where_the_list_of_earlier_conversations_was(
-    visit: Visit, provider: Provider
-) -> None:
+def test_a_question_sent_by_the_page_closes_the_list_of_past_conversations(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -72,9 +70,7 @@ def test_a_question_of_the_page_is_seen_also_where_the_list_of_earlier_conversat
     expect(chat.button("Back")).to_have_count(0)
 
 
-def test_another_conversation_is_shown_from_its_end_wherever_the_visitor_was_in_the_one_before(
-    visit: Visit, provider: Provider
-) -> None:
+def test_another_conversation_opens_scrolled_to_its_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     latest = chat.button("Jump to latest")
@@ -100,9 +96,7 @@ def test_another_conversation_is_shown_from_its_end_wherever_the_visitor_was_in_
 
 
 @pytest.mark.parametrize("way", ["the list", "back", "another choice"])
-def test_the_question_whether_to_delete_a_conversation_is_over_with_any_other_choice(
-    visit: Visit, provider: Provider, way: str
-) -> None:
+def test_any_other_action_dismisses_the_delete_confirmation(visit: Visit, provider: Provider, way: str) -> None:
     """Otherwise its "Delete" would be for the conversation that was opened since."""
     chat = visit('data-sound="true"')
     chat.open()
@@ -126,7 +120,7 @@ def test_the_question_whether_to_delete_a_conversation_is_over_with_any_other_ch
     expect(delete).to_have_count(0)
 
 
-def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, provider: Provider) -> None:
+def test_a_past_conversation_is_deleted_after_confirmation(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -143,7 +137,7 @@ def test_an_earlier_conversation_is_deleted_after_a_second_press(visit: Visit, p
     expect(chat.answers).to_have_text(["2"])
 
 
-def test_the_list_of_earlier_conversations_says_when_there_are_none_and_escape_leaves_it(visit: Visit) -> None:
+def test_an_empty_list_of_past_conversations_says_so_and_escape_closes_it(visit: Visit) -> None:
     chat = visit()
     chat.open()
     chat.choose("Past conversations")
@@ -154,7 +148,7 @@ def test_the_list_of_earlier_conversations_says_when_there_are_none_and_escape_l
     expect(chat.window).to_be_visible()
 
 
-def test_a_conversation_is_downloaded_as_text(visit: Visit, provider: Provider, tmp_path: Path) -> None:
+def test_a_conversation_can_be_downloaded_as_text(visit: Visit, provider: Provider, tmp_path: Path) -> None:
     chat = visit('data-title="The shop"')
     chat.open()
     answered(chat, provider, "What is <b>bold</b>?", "A weight of type.")
@@ -190,7 +184,7 @@ def test_the_sound_can_be_turned_off_and_stays_so(visit: Visit, context: Browser
     assert chat.frame.evaluate("tones") == 0
 
 
-def test_a_browser_without_sound_shows_its_answers(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+def test_a_browser_without_audio_still_shows_answers(visit: Visit, context: BrowserContext, provider: Provider) -> None:
     context.add_init_script("delete window.AudioContext")
     chat = visit('data-sound="true"')
     chat.open()

@@ -32,7 +32,7 @@ def test_an_inline_chat_fills_its_target_and_never_closes(visit: Visit, provider
     assert chat.iframe.bounding_box() == box
 
 
-def test_an_inline_chat_without_a_target_stands_where_its_script_does(visit: Visit) -> None:
+def test_an_inline_chat_without_a_target_appears_at_its_script(visit: Visit) -> None:
     chat = visit("data-mode=inline", body="<p id=before>Before</p>")
     expect(chat.field).to_be_visible()
     assert chat.host.evaluate("(host) => host.previousElementSibling.tagName") == "SCRIPT"
@@ -42,7 +42,7 @@ def test_an_inline_chat_without_a_target_stands_where_its_script_does(visit: Vis
     assert (box["height"], box["width"]) == (520, before["width"])
 
 
-def test_a_target_that_comes_late_and_is_replaced_gets_its_chat(visit: Visit) -> None:
+def test_a_late_or_replaced_target_gets_its_chat(visit: Visit) -> None:
     chat = visit("data-mode=inline data-target=#late")
     expect(chat.host).to_have_count(0)
     render = "() => { document.querySelector('main').innerHTML = '<div id=late style=\"height:600px\"></div>' }"
@@ -52,7 +52,7 @@ def test_a_target_that_comes_late_and_is_replaced_gets_its_chat(visit: Visit) ->
         assert chat.host.evaluate("(host) => host.parentElement.id") == "late"
 
 
-def test_an_inline_chat_without_a_target_follows_its_tag_to_the_page_that_takes_the_place_of_this_one(
+def test_an_inline_chat_without_a_target_follows_its_tag_when_the_page_is_replaced(
     visit: Visit,
 ) -> None:
     """As Turbo and its like go from page to page: the next one has the same tag."""
@@ -77,7 +77,7 @@ def test_an_inline_chat_without_a_target_follows_its_tag_to_the_page_that_takes_
     expect(chat.host).to_have_count(1)
 
 
-def test_a_target_that_is_not_there_is_named_once(context: BrowserContext, visit: Visit) -> None:
+def test_a_missing_target_is_reported_once(context: BrowserContext, visit: Visit) -> None:
     context.clock.install()
     chat = visit("data-mode=inline data-target=#nowhere")
     context.clock.fast_forward(10_000)
@@ -85,7 +85,7 @@ def test_a_target_that_is_not_there_is_named_once(context: BrowserContext, visit
     assert chat.console == ["error: A4ChatWidget: data-target is missing or wrong."]
 
 
-def test_a_page_chat_is_all_of_the_page(visit: Visit) -> None:
+def test_a_page_chat_fills_the_page(visit: Visit) -> None:
     chat = visit("data-mode=page")
     expect(chat.field).to_be_visible()
     assert chat.iframe.bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 800}
@@ -100,7 +100,7 @@ def test_a_page_chat_is_all_of_the_page(visit: Visit) -> None:
         ("data-offset-x=far", (1216, 720), (880, 144)),
     ],
 )
-def test_offsets_move_the_bubble_and_give_way_where_the_window_would_leave_the_screen(
+def test_offsets_move_the_bubble_but_never_push_the_window_off_screen(
     visit: Visit, attributes: str, closed: tuple[int, int], opened: tuple[int, int]
 ) -> None:
     chat = visit(attributes)
@@ -115,7 +115,7 @@ def test_offsets_move_the_bubble_and_give_way_where_the_window_would_leave_the_s
 
 
 @pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
-def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
+def test_the_window_can_be_resized_at_its_free_corner_and_keeps_its_size(
     context: BrowserContext, provider: Provider, shop: RunningService, position: str
 ) -> None:
     """On a page of the service's own site: what drives the browser takes no pointer out of a frame of another one."""
@@ -174,7 +174,7 @@ def test_the_window_is_dragged_to_a_size_by_its_free_corner_and_keeps_it(
     expect_size(320, 768)
 
 
-def test_the_widget_is_not_printed_with_the_page_around_it(visit: Visit) -> None:
+def test_the_widget_is_not_printed_with_the_page(visit: Visit) -> None:
     chat = visit()
     expect(chat.bubble).to_be_visible()
     chat.page.emulate_media(media="print")
@@ -187,13 +187,13 @@ def test_the_widget_is_not_printed_with_the_page_around_it(visit: Visit) -> None
     expect(chat.host).to_be_visible()
 
 
-def test_a_chat_that_is_a_part_of_the_page_is_printed_with_it(visit: Visit) -> None:
+def test_an_inline_chat_is_printed_with_the_page(visit: Visit) -> None:
     chat = visit("data-mode=inline")
     chat.page.emulate_media(media="print")
     expect(chat.field).to_be_visible()
 
 
-def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:
+def test_the_pages_css_variables_reach_the_window(visit: Visit) -> None:
     css = "html { --a4w-primary-color: rgb(0, 128, 96); --a4w-bg-color: #fef6e4; --a4w-font: Georgia }"
     chat = visit(head=f"<style>{css}</style>")
     expect(chat.bubble).to_have_css("background-color", "rgb(0, 128, 96)")
@@ -212,7 +212,7 @@ def test_the_css_variables_of_the_page_reach_the_window(visit: Visit) -> None:
         ("no colour; background: url(//evil.test)", "rgb(79, 70, 229)", "1.1 1.1 1.1"),
     ],
 )
-def test_the_text_on_the_main_colour_is_the_one_that_is_easier_to_read(
+def test_text_on_the_main_colour_is_black_or_white_whichever_is_more_readable(
     visit: Visit, color: str, background: str, text: str
 ) -> None:
     """WCAG 2 finds black and white as easy at a relative luminance of 0.179: #757575 is just below it."""
@@ -221,7 +221,7 @@ def test_the_text_on_the_main_colour_is_the_one_that_is_easier_to_read(
     expect(chat.bubble).to_have_css("color", f"color(xyz-d65 {text})")
 
 
-def test_an_icon_shows_as_soon_as_it_is_there_and_a_broken_one_never(visit: Visit) -> None:
+def test_an_icon_shows_once_it_has_loaded_and_a_broken_one_never(visit: Visit) -> None:
     chat = visit(f'data-icon="{PIXEL}"')
     expect(chat.bubble.locator("img")).to_be_visible()
     chat = visit('data-icon="data:image/png;base64,broken"')
@@ -231,7 +231,7 @@ def test_an_icon_shows_as_soon_as_it_is_there_and_a_broken_one_never(visit: Visi
 
 @pytest.mark.parametrize("name", ["icon", "avatar"])
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "http://images.test/a.png", "data:text/html,x", "/a.png"])
-def test_an_image_is_an_https_or_a_data_image_address_and_otherwise_the_tenants(
+def test_an_invalid_image_url_falls_back_to_the_tenants(
     visit: Visit, shop: RunningService, tmp_path: Path, name: str, address: str
 ) -> None:
     (tmp_path / "look.json").write_text(json.dumps({name: PIXEL}))
@@ -255,7 +255,7 @@ def test_an_image_is_an_https_or_a_data_image_address_and_otherwise_the_tenants(
         ("html { color-scheme: light dark } body { background: white }", "light"),
     ],
 )
-def test_the_window_is_dark_where_the_page_is_whatever_the_system_says(visit: Visit, css: str, colour: str) -> None:
+def test_the_window_follows_the_pages_theme_whatever_the_system_prefers(visit: Visit, css: str, colour: str) -> None:
     chat = visit(head=f"<style>{css}</style>")
     chat.page.emulate_media(color_scheme="dark")
     chat.open()

@@ -33,7 +33,7 @@ def test_the_widget_opens_and_answers_under_a_prefix(
     assert chat.console == []
 
 
-def test_what_the_documentation_tries_goes_to_the_prefix(context: BrowserContext, prefixed: RunningService) -> None:
+def test_the_documentations_requests_use_the_prefix(context: BrowserContext, prefixed: RunningService) -> None:
     document = f"{prefixed.url}/openapi.json"
     server = httpx.get(document).json()["servers"][0]["url"]
     assert httpx.get(urljoin(document, server).rstrip("/") + "/api/v1/health").status_code == 200

@@ -24,7 +24,7 @@ def until_watched(chat: Chat) -> None:
     chat.page.wait_for_function("() => window.isWatched")
 
 
-def test_a_message_that_begins_by_itself_opens_the_window_with_it_and_comes_once_per_visit(visit: Visit) -> None:
+def test_a_proactive_message_opens_the_window_with_it_and_appears_once_per_visit(visit: Visit) -> None:
     chat = visit(PROACTIVE)
     card = chat.button("Can I help?")
     expect(card).to_be_visible()
@@ -43,7 +43,7 @@ def test_a_message_that_begins_by_itself_opens_the_window_with_it_and_comes_once
 
 
 @pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
-def test_a_message_fits_a_screen_that_is_narrower_than_its_card(visit: Visit, position: str) -> None:
+def test_a_proactive_message_fits_a_narrow_screen(visit: Visit, position: str) -> None:
     chat = visit(f"{PROACTIVE} data-position={position}")
     chat.page.set_viewport_size({"width": 320, "height": 640})
     expect(chat.button("Can I help?")).to_be_visible()
@@ -54,7 +54,7 @@ def test_a_message_fits_a_screen_that_is_narrower_than_its_card(visit: Visit, po
     expect(chat.bubble).to_be_in_viewport(ratio=1)
 
 
-def test_a_message_that_comes_after_the_pointer_was_on_the_bubble_still_opens_the_window(visit: Visit) -> None:
+def test_a_proactive_message_after_hovering_the_bubble_still_opens_the_window(visit: Visit) -> None:
     chat = visit('data-proactive="Can I help?" data-proactive-exit', head=TELLS_WHEN_WATCHED)
     until_watched(chat)
     fetch_the_window(chat)
@@ -65,7 +65,7 @@ def test_a_message_that_comes_after_the_pointer_was_on_the_bubble_still_opens_th
     expect(chat.log).not_to_contain_text("How can I help you")
 
 
-def test_a_message_that_is_dismissed_leaves_the_badge_and_gives_the_focus_to_the_bubble(visit: Visit) -> None:
+def test_dismissing_a_proactive_message_keeps_the_badge_and_focuses_the_bubble(visit: Visit) -> None:
     chat = visit(PROACTIVE)
     chat.button("Dismiss").click()
     expect(chat.button("Can I help?")).to_have_count(0)
@@ -73,7 +73,7 @@ def test_a_message_that_is_dismissed_leaves_the_badge_and_gives_the_focus_to_the
     expect(chat.host).to_have_css("width", "64px")
 
 
-def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Visit) -> None:
+def test_a_proactive_message_waits_for_its_path_and_exit_intent(visit: Visit) -> None:
     chat = visit('data-proactive="Wait!" data-proactive-exit data-proactive-path="/shop/*"', head=TELLS_WHEN_WATCHED)
     until_watched(chat)
     chat.page.evaluate(LEAVE)
@@ -84,7 +84,7 @@ def test_a_message_waits_for_its_path_and_for_the_pointer_that_leaves(visit: Vis
     expect(chat.button("Wait!")).to_be_visible()
 
 
-def test_a_message_comes_when_the_visitor_goes_to_its_path_within_the_page(visit: Visit) -> None:
+def test_a_proactive_message_appears_after_client_side_navigation_to_its_path(visit: Visit) -> None:
     chat = visit(f'{PROACTIVE} data-proactive-path="/shop/*"', head=TELLS_WHEN_WATCHED)
     until_watched(chat)
     fetch_the_window(chat)
@@ -93,7 +93,7 @@ def test_a_message_comes_when_the_visitor_goes_to_its_path_within_the_page(visit
     expect(chat.button("Can I help?")).to_be_visible()
 
 
-def test_a_message_never_comes_over_an_open_window(visit: Visit) -> None:
+def test_a_proactive_message_never_appears_over_an_open_window(visit: Visit) -> None:
     chat = visit(f"data-open {PROACTIVE}")
     expect(chat.field).to_be_visible()
     chat.until_still()
@@ -102,7 +102,7 @@ def test_a_message_never_comes_over_an_open_window(visit: Visit) -> None:
     expect(chat.button("Can I help?")).to_have_count(0)
 
 
-def test_a_message_does_not_follow_a_visitor_who_has_opened_the_chat_to_the_next_page(
+def test_a_proactive_message_does_not_reappear_on_the_next_page_once_the_chat_was_opened(
     visit: Visit, host_pages: HostPages, shop: RunningService
 ) -> None:
     chat = visit('data-proactive="Can I help?" data-proactive-exit', head=TELLS_WHEN_WATCHED)

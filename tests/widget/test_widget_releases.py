@@ -59,7 +59,7 @@ def files_of(url: str, widget_id: str) -> list[str]:
     return re.findall(r"assets/[\w.-]+", httpx.get(f"{url}/widget.html?id={widget_id}").text)
 
 
-def test_each_release_has_the_files_of_the_other(releases: tuple[RunningService, str, str]) -> None:
+def test_each_release_serves_the_files_of_the_other(releases: tuple[RunningService, str, str]) -> None:
     service, *urls = releases
     pages = [files_of(url, service.widget_id) for url in urls]
     assert pages[0] and pages[1] and pages[0] != pages[1]
@@ -79,7 +79,7 @@ def test_each_release_has_the_files_of_the_other(releases: tuple[RunningService,
             assert httpx.get(f"{url}/{name}").status_code == 404
 
 
-def test_windows_of_either_release_open_and_answer_whichever_replica_is_asked(
+def test_windows_of_either_release_work_with_either_replica(
     context: BrowserContext, host_pages: HostPages, releases: tuple[RunningService, str, str]
 ) -> None:
     service, *urls = releases

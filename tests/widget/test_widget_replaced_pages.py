@@ -84,9 +84,7 @@ def change(chat: Chat, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", REPLACED.values(), ids=REPLACED)
-def test_the_window_and_its_answer_are_there_again_on_a_page_that(
-    visit: Visit, provider: Provider, script: str
-) -> None:
+def test_the_window_and_its_answer_come_back_on_a_page_that(visit: Visit, provider: Provider, script: str) -> None:
     chat = visit(body=BUTTON)
     chat.open()
     chat.page.evaluate("window.ready = 0; A4ChatWidget.on('ready', () => { ready += 1 })")
@@ -109,7 +107,7 @@ def test_the_window_and_its_answer_are_there_again_on_a_page_that(
 
 
 @pytest.mark.parametrize("event", ["DOMContentLoaded", "load"])
-def test_a_page_that_writes_itself_anew_while_it_loads_has_its_chat(
+def test_a_page_rewritten_while_it_loads_gets_the_chat(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, event: str
 ) -> None:
     tag = script_tag(shop).replace("</", "<\\/")
@@ -126,9 +124,7 @@ def test_a_page_that_writes_itself_anew_while_it_loads_has_its_chat(
 
 
 @pytest.mark.parametrize("script", ["writes itself anew", "replaces its root", "moves the chat"])
-def test_calls_reach_the_app_where_the_page_is_replaced_while_the_frame_still_loads(
-    visit: Visit, provider: Provider, script: str
-) -> None:
+def test_calls_survive_a_page_replacement_while_the_frame_loads(visit: Visit, provider: Provider, script: str) -> None:
     held: list[Route] = []
     chat = visit()
     expect(chat.bubble).to_be_visible()
@@ -144,14 +140,14 @@ def test_calls_reach_the_app_where_the_page_is_replaced_while_the_frame_still_lo
     assert held
 
 
-def test_a_call_just_after_the_chat_was_removed_is_performed_once_it_is_there_again(visit: Visit) -> None:
+def test_a_call_made_while_the_chat_is_removed_is_performed_once_it_is_back(visit: Visit) -> None:
     chat = visit()
     expect(chat.bubble).to_be_visible()
     change(chat, "host.remove(); A4ChatWidget.open();")
     expect(chat.field).to_be_visible()
 
 
-def test_an_inline_chat_follows_a_page_that_writes_itself_anew(visit: Visit, provider: Provider) -> None:
+def test_an_inline_chat_follows_a_rewritten_page(visit: Visit, provider: Provider) -> None:
     chat = visit("data-mode=inline data-target=#here", body="<div id=here style='height:600px'></div>")
     provider.answer("Still here.")
     chat.ask("Where?")
@@ -162,7 +158,7 @@ def test_an_inline_chat_follows_a_page_that_writes_itself_anew(visit: Visit, pro
     assert chat.console == []
 
 
-def test_two_widgets_are_both_there_again(visit: Visit, shop: RunningService) -> None:
+def test_two_widgets_both_come_back(visit: Visit, shop: RunningService) -> None:
     other_tenant = add_tenant(shop, "second of a replaced page")
     chat = visit(body=script_tag(other_tenant, "data-position=bottom-left"))
     other = Chat(chat.page, other_tenant.widget_id)
@@ -174,7 +170,7 @@ def test_two_widgets_are_both_there_again(visit: Visit, shop: RunningService) ->
     assert chat.console == []
 
 
-def test_a_page_that_always_removes_the_chat_stays_alive_and_is_told_once_that_it_is_left_out(
+def test_a_page_that_always_removes_the_chat_does_not_hang_and_gets_one_warning(
     context: BrowserContext, visit: Visit
 ) -> None:
     context.clock.install()
@@ -193,7 +189,7 @@ def test_a_page_that_always_removes_the_chat_stays_alive_and_is_told_once_that_i
     assert [line for line in chat.console if "A4ChatWidget" in line] == [REFUSED]
 
 
-def test_a_page_that_removes_the_chat_every_second_is_left_alone_too(context: BrowserContext, visit: Visit) -> None:
+def test_the_widget_also_gives_up_on_a_page_that_removes_it_every_second(context: BrowserContext, visit: Visit) -> None:
     context.clock.install()
     body = """<script>
         window.removed = 0;
@@ -208,7 +204,7 @@ def test_a_page_that_removes_the_chat_every_second_is_left_alone_too(context: Br
     assert [line for line in chat.console if "A4ChatWidget" in line] == [REFUSED]
 
 
-def test_a_page_that_settles_has_the_chat_again(context: BrowserContext, visit: Visit) -> None:
+def test_a_page_that_settles_gets_the_chat_back(context: BrowserContext, visit: Visit) -> None:
     context.clock.install()
     chat = visit(head=GUARD)
     context.clock.run_for(2000)
@@ -219,9 +215,7 @@ def test_a_page_that_settles_has_the_chat_again(context: BrowserContext, visit: 
     assert chat.console == []
 
 
-def test_a_page_that_has_been_left_alone_gets_the_chat_when_it_goes_elsewhere(
-    context: BrowserContext, visit: Visit
-) -> None:
+def test_after_giving_up_the_widget_returns_when_the_url_changes(context: BrowserContext, visit: Visit) -> None:
     context.clock.install()
     chat = visit(head=GUARD)
     context.clock.run_for(60_000)
@@ -232,9 +226,7 @@ def test_a_page_that_has_been_left_alone_gets_the_chat_when_it_goes_elsewhere(
     chat.open()
 
 
-def test_a_page_that_replaces_its_root_again_and_again_has_the_chat_each_time(
-    context: BrowserContext, visit: Visit
-) -> None:
+def test_a_page_that_keeps_replacing_its_root_gets_the_chat_each_time(context: BrowserContext, visit: Visit) -> None:
     context.clock.install()
     chat = visit()
     expect(chat.bubble).to_be_visible()
@@ -247,7 +239,7 @@ def test_a_page_that_replaces_its_root_again_and_again_has_the_chat_each_time(
 
 
 @pytest.mark.parametrize("moment", ["at once", "a moment later"])
-def test_a_widget_that_is_destroyed_before_it_is_put_back_stays_away(
+def test_a_widget_destroyed_before_it_is_restored_stays_away(
     context: BrowserContext, visit: Visit, moment: str
 ) -> None:
     context.clock.install()

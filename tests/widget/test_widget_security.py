@@ -13,7 +13,7 @@ MARKUP = """<img src="http://tracker.invalid/1" onerror="window.owned = 1"><scri
 <style>* { display: none }</style> <iframe src="http://tracker.invalid/3"></iframe> &lt;b&gt; ${7*7} {{7*7}}"""
 
 
-def test_markup_in_an_answer_stays_text_and_nothing_of_it_is_fetched(
+def test_markup_in_an_answer_stays_text_and_loads_nothing(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
     hosts: set[str] = set()
@@ -74,7 +74,7 @@ def test_no_payload_does_anything_in_the_window(visit: Visit, context: BrowserCo
     assert chat.console == []
 
 
-def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop: RunningService) -> None:
+def test_the_widgets_page_opened_directly_is_one_plain_line(context: BrowserContext, shop: RunningService) -> None:
     page = context.new_page()
     page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
     console: list[str] = []
@@ -85,7 +85,7 @@ def test_the_widgets_page_alone_is_one_plain_line(context: BrowserContext, shop:
     assert console == []
 
 
-def test_messages_that_a_page_forges_change_nothing(visit: Visit, provider: Provider) -> None:
+def test_forged_messages_from_the_page_change_nothing(visit: Visit, provider: Provider) -> None:
     chat = visit()
     expect(chat.bubble).to_be_visible()
     chat.page.evaluate(
@@ -112,7 +112,7 @@ def test_messages_that_a_page_forges_change_nothing(visit: Visit, provider: Prov
     expect(chat.answers).to_have_text("The right key.")
 
 
-def test_a_frame_of_another_site_in_the_page_reaches_nothing(
+def test_a_frame_from_another_site_reaches_nothing(
     visit: Visit, context: BrowserContext, host_pages: HostPages
 ) -> None:
     attack = """<script>
@@ -202,7 +202,7 @@ def test_forged_messages_from_five_frames_change_nothing(
     assert provider.asked == []
 
 
-def test_a_page_inside_a_page_that_is_not_listed_gets_no_widget(
+def test_a_listed_page_inside_an_unlisted_one_gets_no_widget(
     context: BrowserContext, host_pages: HostPages, visit: Visit, shop: RunningService
 ) -> None:
     """`frame-ancestors` asks every page around, so nobody can put a listed page into a trap of their own."""

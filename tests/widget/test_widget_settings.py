@@ -52,7 +52,7 @@ def studio() -> Fields:
     return fields
 
 
-def test_the_types_for_host_pages_name_each_setting_and_nothing_that_does_not_exist() -> None:
+def test_the_types_for_host_pages_declare_exactly_the_settings() -> None:
     types = types_of((WIDGET / "types/a4-chat-widget.d.ts").read_text(), "ChatWidgetConfig")
     assert types.keys() == {*SETTINGS, *BY_ATTRIBUTE_ALONE}
     for name in SETTINGS:
@@ -62,7 +62,7 @@ def test_the_types_for_host_pages_name_each_setting_and_nothing_that_does_not_ex
         assert types[name] == expected, name
 
 
-def test_the_parser_in_the_frame_has_the_same_bounds_for_texts_and_lists() -> None:
+def test_the_frames_parser_has_the_same_limits_for_texts_and_lists() -> None:
     source = (WIDGET / "src/frame/parse.ts").read_text()
     texts = dict(re.findall(r"(\w+): (\d+)", re.search(r"const TEXTS = {(.*?)}", source)[1]))  # type: ignore[index]
     assert texts
@@ -71,13 +71,13 @@ def test_the_parser_in_the_frame_has_the_same_bounds_for_texts_and_lists() -> No
     assert f"text(entry, {questions['items']['maxLength']})).slice(0, {questions['maxItems']})" in source
 
 
-def test_the_settings_of_the_protocol_are_those_of_the_service() -> None:
+def test_the_protocols_settings_are_the_services() -> None:
     types = types_of((WIDGET / "src/protocol.ts").read_text(), "Settings")
     assert types.keys() == {*SETTINGS} - {"avatar", "icon"}  # which the frame loads, and the window gets as images
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_form_of_the_studio_has_each_setting_with_its_bounds(studio: Fields, name: str) -> None:
+def test_the_studios_form_has_each_setting_with_its_limits(studio: Fields, name: str) -> None:
     field, schema = studio.found[name], declared(name)
     if schema.get("enum"):
         assert {*schema["enum"]} == studio.values[name] - {""}
@@ -88,12 +88,12 @@ def test_the_form_of_the_studio_has_each_setting_with_its_bounds(studio: Fields,
         assert int(field["maxlength"] or "") == schema["maxLength"]
 
 
-def test_the_form_of_the_studio_has_nothing_else(studio: Fields) -> None:
+def test_the_studios_form_has_nothing_else(studio: Fields) -> None:
     assert {name for name in studio.found if not name.startswith("--a4w-")} - OF_THE_STUDIO == {*SETTINGS}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_documents_name_each_setting_as_an_attribute(name: str) -> None:
+def test_the_docs_list_each_setting_as_an_attribute(name: str) -> None:
     attribute = re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", name)
     rows = [line for line in (DOCS / "embedding.md").read_text().splitlines() if line.startswith("| `data-")]
     assert any(f"`data-{attribute}`" in row.split("|")[1] for row in rows)

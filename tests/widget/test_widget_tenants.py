@@ -217,7 +217,7 @@ def own_pages(world: World) -> list[tuple[str, str]]:
     return places + ([("victim", CHAT)] if world.scheme == "https" else [])
 
 
-def test_each_tenant_has_its_chat_on_its_own_pages_and_usage_names_them(world: World, context: BrowserContext) -> None:
+def test_each_tenants_chat_works_on_its_own_pages_and_usage_names_them(world: World, context: BrowserContext) -> None:
     for tenant, host in own_pages(world):
         chat = world.visit(context, host, tenant)
         assert chat.page.evaluate("isSecureContext") is (world.scheme == "https")
@@ -256,9 +256,7 @@ def test_a_widget_with_another_tenants_key_gets_no_answer_and_costs_nothing(
 
 
 @pytest.mark.parametrize("host", [EVIL_CROSS_SITE, EVIL_SAME_SITE, NOBODYS])
-def test_the_page_of_a_widget_stays_shut_on_pages_that_its_tenant_does_not_list(
-    world: World, context: BrowserContext, host: str
-) -> None:
+def test_a_widgets_page_does_not_start_on_unlisted_pages(world: World, context: BrowserContext, host: str) -> None:
     page = context.new_page()
     with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
         page.goto(world.page(host, world.tag("victim")))
@@ -309,7 +307,7 @@ FORGERY = """<script>
 
 
 @pytest.mark.parametrize("host", [EVIL_CROSS_SITE, EVIL_SAME_SITE])
-def test_nothing_that_a_page_says_to_its_own_widgets_page_makes_that_another_tenants(
+def test_no_message_can_turn_a_widgets_page_into_another_tenants(
     world: World, context: BrowserContext, host: str
 ) -> None:
     conversation_id = victims_conversation(world, context)
@@ -352,7 +350,7 @@ def test_nothing_that_a_page_says_to_its_own_widgets_page_makes_that_another_ten
 
 
 @pytest.mark.parametrize("host", [EVIL_CROSS_SITE, EVIL_SAME_SITE, NOBODYS])
-def test_a_page_that_nobody_listed_can_neither_read_a_widgets_page_nor_call_the_service(
+def test_an_unlisted_page_can_neither_read_a_widgets_page_nor_call_the_service(
     world: World, context: BrowserContext, host: str
 ) -> None:
     victim = world.tenants["victim"]
@@ -375,7 +373,7 @@ def test_a_page_that_nobody_listed_can_neither_read_a_widgets_page_nor_call_the_
     assert not any(world.asked.values())
 
 
-def test_a_page_that_its_tenant_lists_can_call_the_service_itself(world: World, context: BrowserContext) -> None:
+def test_a_listed_page_can_call_the_service_directly(world: World, context: BrowserContext) -> None:
     page = context.new_page()
     page.goto(world.page(CROSS_SITE, ""))
     world.providers["victim"].answer("Directly.")
@@ -387,7 +385,7 @@ def test_a_page_that_its_tenant_lists_can_call_the_service_itself(world: World, 
     assert "Directly." in page.evaluate(ask, [f"{world.own}/api/v1/chat", world.tenants["victim"].api_key])
 
 
-def test_a_window_whose_proof_has_expired_gets_another_one_and_asks_once(world: World, context: BrowserContext) -> None:
+def test_a_window_with_an_expired_proof_gets_a_new_one_and_asks_once(world: World, context: BrowserContext) -> None:
     chat = world.visit(context, CROSS_SITE, "victim")
     chat.open()
     refused = _refuse_first_proof(chat.page)

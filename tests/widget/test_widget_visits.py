@@ -19,7 +19,7 @@ def ask_and_begin_to_answer(chat: Chat, provider: Provider) -> ProviderAnswer:
     return answer
 
 
-def test_an_open_window_and_its_answer_go_on_on_the_next_page(
+def test_an_open_window_and_its_answer_continue_on_the_next_page(
     visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
 ) -> None:
     chat = visit()
@@ -36,7 +36,7 @@ def test_an_open_window_and_its_answer_go_on_on_the_next_page(
     assert len(provider.asked) == 1
 
 
-def test_on_a_phone_the_next_page_is_not_covered_and_a_badge_says_that_the_answer_is_there(
+def test_on_a_phone_the_next_page_is_not_covered_and_a_badge_announces_the_answer(
     visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
 ) -> None:
     chat = visit("data-open")
@@ -53,7 +53,7 @@ def test_on_a_phone_the_next_page_is_not_covered_and_a_badge_says_that_the_answe
     assert len(provider.asked) == 1
 
 
-def test_an_answer_goes_on_behind_a_window_that_was_closed_on_the_page_before(
+def test_an_answer_continues_behind_a_window_closed_on_the_previous_page(
     visit: Visit, host_pages: HostPages, shop: RunningService, provider: Provider
 ) -> None:
     chat = visit()

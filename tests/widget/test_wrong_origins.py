@@ -31,12 +31,12 @@ PATHS = [
 ]
 
 
-def test_there_are_as_many_as_promised() -> None:
+def test_there_are_as_many_wrong_origins_as_promised() -> None:
     assert len(set(WRONG_ORIGINS)) >= 36
     assert not any(origin_matches(origin, [ALLOWED]) for origin in WRONG_ORIGINS)
 
 
-async def test_the_api_refuses_each_at_every_path(serve: Serve, upstream: respx.Route) -> None:
+async def test_the_api_refuses_each_wrong_origin_at_every_path(serve: Serve, upstream: respx.Route) -> None:
     async with serve(tenant={"origins": [ALLOWED]}) as client:
         for origin in WRONG_ORIGINS:
             raw = [("Origin", origin.encode().decode("latin-1"))]
@@ -104,7 +104,7 @@ def sites(context: BrowserContext, shop: RunningService) -> Sites:
     return Sites(context, shop)
 
 
-def test_the_widget_works_where_it_is_allowed(sites: Sites, exact: RunningService, provider: Provider) -> None:
+def test_the_widget_works_on_an_allowed_origin(sites: Sites, exact: RunningService, provider: Provider) -> None:
     """Without this, the refusals below would prove nothing."""
     page = sites.open(ALLOWED, script_tag(exact, url=SERVICE))
     chat = Chat(page, exact.widget_id)
@@ -154,7 +154,7 @@ def test_a_sandbox_on_the_allowed_site_cannot_frame_the_widget(sites: Sites, exa
     frame_in(sandbox).wait_for_function(REFUSED)
 
 
-def test_the_page_in_the_frame_begins_for_no_wrong_origin(sites: Sites, exact: RunningService) -> None:
+def test_the_page_in_the_frame_starts_for_no_wrong_origin(sites: Sites, exact: RunningService) -> None:
     """The browser's own check is wider than the list where it has a wildcard, so the page looks for itself."""
     page = sites.open(ALLOWED, f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>')
     bare = frame_in(page)
@@ -167,7 +167,7 @@ def test_the_page_in_the_frame_begins_for_no_wrong_origin(sites: Sites, exact: R
 
 
 @pytest.mark.parametrize("deeper", ["https://a.b.allowed.example", "https://allowed.example"])
-def test_a_wildcard_is_one_level_though_the_browsers_is_more(
+def test_a_wildcard_covers_one_level_although_the_browsers_covers_more(
     sites: Sites, shop: RunningService, provider: Provider, deeper: str
 ) -> None:
     service = add_tenant(shop, "one-level", origin="https://*.allowed.example")
@@ -180,7 +180,7 @@ def test_a_wildcard_is_one_level_though_the_browsers_is_more(
     assert provider.asked == []
 
 
-def test_a_tenant_that_asked_for_it_is_shown_anywhere(sites: Sites, shop: RunningService, provider: Provider) -> None:
+def test_a_tenant_with_any_origin_is_shown_anywhere(sites: Sites, shop: RunningService, provider: Provider) -> None:
     added = shop.manage("tenant", "add", f"any-{uuid.uuid4()}", "--any-origin", "--model", shop.model)
     service = replace(shop, widget_id=added["widget_id"], api_key=added["api_key"])
     chat = Chat(sites.open("https://anywhere.example", script_tag(service, url=SERVICE)), service.widget_id)
