@@ -90,6 +90,9 @@ class AnswerStream(EventSourceResponse):
         answer, position = self._answer, self._after
         frame = _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
         while True:
+            # anyio does not cancel a task that is about to run, which this one always is while tokens come fast.
+            if not self.active:
+                return  # the visitor has left
             if text := answer.text(position):
                 position += len(text)
                 frame += _message(text, position)

@@ -1,6 +1,7 @@
 """Readers leave, upstreams stall, the service stops: whatever was opened is closed, and every answer is recorded."""
 
 import asyncio
+import itertools
 import logging
 import re
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +57,25 @@ async def test_an_answer_goes_on_while_another_reader_is_there(serve: Serve, ups
         rest.set()
         assert (await second.answer()).text == "One two"
     assert upstream.call_count == 1
+
+
+async def test_a_reader_who_leaves_is_noticed_although_a_token_comes_in_each_turn_of_the_loop(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    tokens = itertools.count()
+
+    async def in_each_turn() -> AsyncIterator[bytes]:
+        while next(tokens) < 5_000:
+            yield delta("word ")
+            await asyncio.sleep(0)
+
+    upstream.mock(return_value=httpx.Response(200, content=in_each_turn()))
+    async with serve(resume_seconds=0) as client:
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Go on"}) as response:
+            await anext(response.events())
+            await response.leave()
+        await client.until_idle()
+        assert next(tokens) < 1_000
 
 
 async def test_readers_who_leave_leave_nothing_behind(serve: Serve, full: bool) -> None:

@@ -147,7 +147,7 @@ class Client:
 
         async def send(message: Message) -> None:
             if leaving.is_set():
-                raise OSError("the client has gone")
+                return  # as uvicorn does
             if message["type"] == "http.response.start":
                 received = {name.decode(): value.decode() for name, value in message["headers"]}
                 head.set_result((message["status"], received))
