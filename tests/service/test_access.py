@@ -1,6 +1,7 @@
 """Who may ask, from where, and how much: every refusal is a problem with its own code, and costs no upstream call."""
 
 import asyncio
+import json
 import logging
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import respx
 from sqlalchemy import Engine, event
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client import Client
 from conftest import ORIGIN, Serve
@@ -271,6 +273,24 @@ async def test_a_body_over_the_limit_is_refused_with_or_without_a_content_length
     length = {"Content-Length": "70000"} if declared else {}
     status, problem, _ = await client.refused(body=b"x" * 70_000, headers=length)
     assert (status, problem["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "chat"), ("GET", "health"), ("POST", "nothing")])
+@pytest.mark.parametrize("key", [{}, {"X-API-Key": None}])
+async def test_a_body_that_is_announced_as_too_large_is_refused_unread_wherever_it_goes(
+    client: Client, method: str, path: str, key: dict[str, None]
+) -> None:
+    """In the API's own words, before the key is looked at, and though the body never comes."""
+
+    def without_body(app: ASGIApp) -> ASGIApp:
+        async def run(scope: Scope, _: Receive, send: Send) -> None:
+            await app(scope, lambda: pytest.fail("the body was waited for"), send)
+
+        return run
+
+    headers = {"Content-Length": "70000"} | key
+    response, body = await client.through(without_body).request(method, f"/api/v1/{path}", headers=headers)
+    assert (response.status, json.loads(body)["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from service.errors import (
 )
 from service.testing.chunks import DONE, Body, answer, data, delta, streamed
 from service.upstream.charge import TokenCount
+from service.upstream.completion import MAX_BLANK_BYTES
 from service.upstream.stream import Finish
 
 COMPLETION: dict[str, Any] = {
@@ -53,6 +54,20 @@ def test_a_whole_completion_is_an_answer_however_it_is_split_up(before: bytes) -
 def test_endless_blank_lines_cost_little_work() -> None:
     pieces = [b"\n"] * 200_000 + [delta("Hello", "stop")]
     assert decode(pieces) == ("Hello", Finish("complete"))
+
+
+@pytest.mark.parametrize(
+    ("blank", "ending"), [(MAX_BLANK_BYTES - 1, "complete"), (MAX_BLANK_BYTES, "upstream_interrupted")]
+)
+async def test_whether_a_body_is_a_completion_is_open_for_so_many_blank_bytes_only(
+    client: Client, upstream: respx.Route, blank: int, ending: str
+) -> None:
+    """What comes before it is known is kept. After that the body is a stream, which keeps no blank lines."""
+    upstream.mock(side_effect=lambda _: streamed(b"\n" * blank, whole(content="Hello!")))
+    got = (await client.ask("Hi")).last
+    assert got.data.get("status", got.data.get("code")) == ending
+    upstream.mock(side_effect=lambda _: streamed(b"\n" * blank, *answer("Hello!")))
+    assert (await client.ask("Hi")).text == "Hello!"
 
 
 def test_a_whole_completion_may_have_parts_thoughts_and_no_finish_reason() -> None:

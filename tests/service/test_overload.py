@@ -233,6 +233,28 @@ async def test_without_a_stream_limit_one_answer_has_at_most_twenty_readers(
     assert {got.text for got in await asyncio.gather(*asking)} == {"Half whole"}
 
 
+@pytest.mark.each_database
+async def test_where_no_answer_can_begin_a_message_id_is_still_that_of_its_question_alone(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    """The answer that is there is given to its own question, and to none that has another text or conversation."""
+    upstream.mock(side_effect=lambda _: streamed(*answer("Hello")))
+    async with serve(max_streams=1) as client:
+        message_id = str(uuid.uuid4())
+        await client.ask("Hi", message_id=message_id)
+        await client.until_idle()
+        other = (await client.ask("Hi")).events[0].data["conversation_id"]
+        await client.until_idle()
+        upstream.mock(side_effect=lambda _: streamed(delta("Half "), asyncio.Event()))
+        asked = {"message": "Hi", "message_id": message_id}
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Go on"}):
+            assert (await client.refused())[1]["code"] == "overloaded"
+            assert (await client.ask("Hi", message_id=message_id)).text == "Hello"
+            for different in ({"message": "Other"}, {"conversation_id": other}):
+                status, problem, _ = await client.refused(json_body=asked | different)
+                assert (status, problem["code"]) == (409, "message_id_taken")
+
+
 READS: dict[str, tuple[str, str, object]] = {
     "a conversation": ("GET", "/api/v1/conversations/{conversation}", None),
     "a deletion": ("DELETE", "/api/v1/conversations/{other}", None),

@@ -18,6 +18,7 @@ import respx
 from standardwebhooks import Webhook
 
 import manage
+from client import until
 from conftest import ORIGIN, Serve
 from databases import ask
 from hooks import (
@@ -30,6 +31,7 @@ from hooks import (
     Clock,
     hand_off,
     hold_conversation,
+    outbox,
     process_beside,
     rate,
     settled,
@@ -141,6 +143,37 @@ async def test_an_unfinished_delivery_is_taken_over_by_another_process(
         (event,) = await settled(next_one)
 
     assert (event.state, event.attempts) == ("delivered", 2)
+
+
+@pytest.mark.each_database
+async def test_an_attempt_that_outlives_its_lease_changes_nothing_of_the_next_one(
+    serve: Serve, hook: respx.Route, clock: Clock
+) -> None:
+    """Another process has taken the event meanwhile: what the first one hears says nothing of that attempt."""
+    attempts: list[asyncio.Future[httpx.Response]] = []
+
+    async def answer_later(_: httpx.Request) -> httpx.Response:
+        attempts.append(asyncio.get_running_loop().create_future())
+        return await attempts[-1]
+
+    hook.mock(side_effect=answer_later)
+    async with serve(tenant=HOOKED) as one, process_beside(one) as other:
+        started = await hold_conversation(one)
+        await hand_off(one, started["conversation_id"])
+        await until(lambda: len(attempts) == 1)
+        first, second = (one, other) if one.state["service"].webhooks._attempts else (other, one)
+        clock.ahead = timedelta(seconds=delivery.LEASE_SECONDS + 1)
+        second.state["service"].webhooks.wake()
+        await until(lambda: len(attempts) == 2)
+        taken = await outbox(one)
+
+        attempts[0].set_result(httpx.Response(500))
+        await until(lambda: not first.state["service"].webhooks._attempts)
+        assert await outbox(one) == taken
+
+        attempts[1].set_result(httpx.Response(204))
+        (event,) = await settled(second)
+    assert (event.state, event.attempts, len(attempts)) == ("delivered", 2, 2)
 
 
 class Receiver:

@@ -1,6 +1,7 @@
 """What a tenant's webhook is told: hand-offs and ratings, signed, once, and nothing that was deleted."""
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,14 +10,16 @@ import pytest
 import respx
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from client import until
 from conftest import ORIGIN, Serve
 from databases import ask
 from hooks import HOOKED, SECRET, WANTED, Clock, hand_off, hold_conversation, outbox, rate, settled, told
 from hooks import _hook as _hook
 from hooks import clock as clock
 from hooks import hook as hook
-from service.store.outbox import MOST_CHARS
+from service.store.outbox import MOST_CHARS, Outbox
 from service.testing.chunks import answer, streamed
+from service.webhooks import delivery
 
 
 @pytest.mark.each_database
@@ -52,6 +55,32 @@ async def test_a_handoff_reaches_the_webhook_once_and_signed(serve: Serve, hook:
         assert await hand_off(client, started["conversation_id"]) == (204, None)  # it went on: another event
         await settled(client)
         assert len(told(hook)[1]["data"]["turns"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["handoff", "feedback"])
+async def test_what_a_visitor_sends_is_delivered_at_once_and_not_when_the_outbox_is_next_looked_at(
+    serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(delivery, "POLL_SECONDS", 3600)
+    looks: list[object] = []
+    next_due = Outbox.next_due
+
+    async def noted(outbox: Outbox, busy: Collection[int]) -> object:
+        looks.append(due := await next_due(outbox, busy))
+        return due
+
+    monkeypatch.setattr(Outbox, "next_due", noted)
+    async with serve(tenant=HOOKED) as client:
+        started = await hold_conversation(client)
+        await until(lambda: looks == [None])  # the next look is in an hour
+
+        if kind == "handoff":
+            await hand_off(client, started["conversation_id"])
+        else:
+            await rate(client, started["message_id"], rating="up")
+        await until(lambda: bool(hook.calls))
+
+        assert told(hook)[0]["type"] == kind
 
 
 async def test_an_invalid_handoff_is_refused_and_not_delivered(serve: Serve, hook: respx.Route) -> None:

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from service.store.records import UsageGroup
 from service.upstream.event_stream import EventStreamDecoder
@@ -95,11 +94,15 @@ class Response:
 class Client:
     """Speaks to an application whose lifespan runs; `headers` go with each request."""
 
-    def __init__(self, app: Starlette, state: dict[str, Any], headers: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, state: dict[str, Any], headers: Mapping[str, str]) -> None:
         self.app = app
         self.state = state
         self.headers = dict(headers)
         self.widget_id = ""
+
+    def through(self, wrap: Callable[[ASGIApp], ASGIApp]) -> "Client":
+        """A client of the same application, with something in between."""
+        return Client(wrap(self.app), self.state, self.headers)
 
     @asynccontextmanager
     async def stream(

@@ -1,0 +1,93 @@
+"""A reader's place: it is given back when its question is refused or cut off, and when the reader stops reading."""
+
+import asyncio
+
+import httpx
+import pytest
+import respx
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from client import Client, until
+from conftest import Serve
+from service.testing.chunks import Body, answer, delta, streamed
+from service.web.connections import ABORT
+
+
+async def readers(client: Client) -> float:
+    """How many there are, as /metrics says."""
+    _, body = await client.request("GET", "/metrics", headers={"Authorization": "Bearer token"})
+    (line,) = [line for line in body.decode().splitlines() if line.startswith("chatbot_readers ")]
+    return float(line.split()[1])
+
+
+async def test_a_question_that_the_provider_refuses_leaves_no_reader(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(return_value=httpx.Response(401))
+    async with serve(metrics_token="token") as client:
+        for _ in range(3):
+            assert (await client.refused())[0] == 502
+        assert await readers(client) == 0
+
+
+@pytest.mark.each_database
+async def test_a_question_that_is_cut_off_before_its_answer_begins_gives_its_place_back(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    """Nobody is there to read the answer, so it ends, and the visitor may ask again."""
+    reached = asyncio.Event()
+    requests: list[asyncio.Task[object]] = []
+
+    def noting(app: ASGIApp) -> ASGIApp:
+        async def note(scope: Scope, receive: Receive, send: Send) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            requests.append(task)
+            await app(scope, receive, send)
+
+        return note
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    upstream.mock(side_effect=never)
+    async with serve(resume_seconds=0, metrics_token="token", tenant={"visitor_streams": 1}) as client:
+        asking = asyncio.create_task(client.through(noting).refused())
+        await reached.wait()
+        assert await readers(client) == 1
+        requests[0].cancel()  # as the server does when it stops
+        assert (await asking)[1]["code"] == "restarting"
+        await client.until_idle()
+        assert await readers(client) == 0
+        upstream.mock(side_effect=lambda _: streamed(*answer("Hello")))
+        assert (await client.ask("Hi")).text == "Hello"
+
+
+async def test_a_reader_who_does_not_read_is_cut_off_and_the_answer_ends(
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "chatbot")
+    body = Body([delta("Much "), asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(200, stream=body))
+    aborted = asyncio.Event()
+
+    def clogging(app: ASGIApp) -> ASGIApp:
+        async def clog(scope: Scope, receive: Receive, send: Send) -> None:
+            async def take_the_head(message: Message) -> None:
+                if message.get("body"):
+                    await asyncio.Event().wait()
+                await send(message)
+
+            await app({**scope, "extensions": {ABORT: aborted.set}}, receive, take_the_head)
+
+        return clog
+
+    async with serve(resume_seconds=0, send_timeout=0.05, metrics_token="token") as client:
+        async with client.through(clogging).stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+            assert response.status == 200
+            await until(aborted.is_set)
+            assert await response.body() == b""
+        await until(body.closed.is_set)
+        await client.until_idle()
+        assert await readers(client) == 0
+    assert "a reader was too slow" in [record.getMessage() for record in caplog.records]
