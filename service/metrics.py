@@ -6,6 +6,8 @@ Each is documented in docs/operating.md. Gauges say how several processes of one
 
 import os
 from collections.abc import Mapping
+from itertools import product
+from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,11 +20,13 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.store.meter import Meter
+from service.store.outbox import Kind
 from service.store.records import UsageRow
 from service.upstream.charge import Size
 
 DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8)
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: where several processes keep their counters
+Outcome = Literal["delivered", "failed", "given_up"]  # of an attempt to deliver an event to a webhook
 ANSWERED = range(200, 600)  # the HTTP statuses that are told apart
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and no query needs them
@@ -110,6 +114,8 @@ class Metrics:
             ["event", "outcome"],
             registry=registry,
         )
+        for told in product(get_args(Kind), get_args(Outcome)):
+            self.webhooks.labels(*told)  # a series that began with its first one would not show as an increase
         # The provider
         self.retries = Counter(
             "chatbot_upstream_retries", "Times that a provider was asked again, by why.", ["reason"], registry=registry

@@ -9,7 +9,7 @@ from functools import partial
 
 import httpx
 
-from service.metrics import Metrics
+from service.metrics import Metrics, Outcome
 from service.store.outbox import Event, Outbox
 from service.store.records import StoreError
 from service.webhooks.hook import HookUnusable, Message, hook_of, shown_id
@@ -103,6 +103,7 @@ class Delivery:
 
     async def _record(self, event: Event, problem: str | None) -> None:
         now = utc_now()
+        outcome: Outcome
         facts = {"event": event.kind, "id": shown_id(event.id), "tenant": event.tenant.name, "attempt": event.attempts}
         if problem is None:
             outcome = "delivered"

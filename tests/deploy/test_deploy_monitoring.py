@@ -17,8 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client import Client
 from conftest import Serve
+from hooks import HOOKED, hand_off, hold_conversation, settled
+from hooks import _hook as _hook
+from hooks import hook as hook
 from preloaded import ROOT
 from service.testing.chunks import answer, streamed
+from service.webhooks import delivery
 
 TOKEN = "m3trics"
 RULES = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]
@@ -122,6 +126,27 @@ def _matches(value: str, matcher: Any) -> bool:
     return re.fullmatch(matcher.value, value) is not None
 
 
+async def test_a_webhook_that_is_given_up_shows_as_an_increase(
+    serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus sees no increase in a series that begins with 1, so each is there from the start with 0."""
+    (rule,) = [rule for rule in RULES if rule["alert"] == "ChatWebhookGivenUp"]
+    (selector,) = asked_by(rule["expr"]).series
+    monkeypatch.setattr(delivery, "DELAYS", ())
+    hook.mock(return_value=httpx.Response(500))
+
+    async def given_up(client: Client) -> dict[str, float]:
+        samples = [each for each in await _samples(client) if each.name == selector.name and matches(each, selector)]
+        return {each.labels["event"]: each.value for each in samples}
+
+    async with serve(metrics_token=TOKEN, tenant=HOOKED) as client:
+        assert await given_up(client) == {"handoff": 0, "feedback": 0}
+        started = await hold_conversation(client)
+        assert (await hand_off(client, started["conversation_id"]))[0] == 204
+        assert [event.state for event in await settled(client)] == ["failed"]
+        assert await given_up(client) == {"handoff": 1, "feedback": 0}
+
+
 def test_legends_and_texts_use_only_labels_of_the_expression() -> None:
     for panel in PANELS:
         for target in panel["targets"]:
@@ -140,6 +165,7 @@ def test_there_is_an_alert_for_each_fault_that_says_what_to_do() -> None:
         "ChatCircuitOpen",
         "ChatUnstoredAnswers",
         "ChatInterruptedAnswers",
+        "ChatWebhookGivenUp",
         "ChatLoopLag",
         "ChatDiskFull",
     ]
