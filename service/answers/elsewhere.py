@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from service.answers import pace
 from service.answers.answer import Answer
 from service.errors import Interrupted, MessageUnknown, ServiceError
 from service.metrics import Metrics
-from service.store.records import StoreUnavailable, Turn
+from service.store.records import RunningTurn, StoreUnavailable, Turn
 from service.store.store import Store
 
 log = logging.getLogger("chatbot")
@@ -46,6 +46,8 @@ class Elsewhere:
         self._metrics = metrics
         self._mirrors: dict[UUID, Mirror] = {}
         self._heartbeats: dict[UUID, Heartbeat] = {}
+        self._nothing_runs = False  # when it was last looked
+        self._left_out = 0  # heartbeats since then
 
     def find(self, message_id: UUID) -> Mirror | None:
         return self._mirrors.get(message_id)
@@ -72,7 +74,7 @@ class Elsewhere:
     async def _mirror(self, mirror: Mirror) -> None:
         """Follow an answer that another process writes, by what it keeps in the database.
 
-        Should that process die, `close_lost` or `close_abandoned` closes the turn.
+        Should that process die, `close_gone` closes the turn.
         """
         try:
             while mirror.answer.ending is None:
@@ -103,24 +105,33 @@ class Elsewhere:
 
     async def close_lost(self) -> None:
         """Close the turns of processes that are gone for certain: those of this one's own earlier life among them."""
-        lost = await self._store.lost_turns()
-        for message_id, beat in lost.items():
-            await self._abandon(message_id, beat)
+        await self._close_lost(await self._store.heartbeats())
 
-    async def close_abandoned(self, own: Collection[UUID]) -> None:
-        """Close the turns, but for this process's own, whose heartbeat has stood still for too long.
+    async def close_gone(self, own: Collection[UUID]) -> None:
+        """Close the turns of processes that are gone for certain, or whose heartbeat has stood still for too long.
 
-        No clock is compared with another's.
+        This is for every heartbeat. While nothing runs, most of them ask the database nothing. `own` are the turns of
+        this process; no clock is compared with another's.
         """
-        beats = await self._store.heartbeats()
+        self._left_out += 1
+        if self._nothing_runs and not own and not self._mirrors and self._left_out < pace.IDLE_HEARTBEATS:
+            return
+        turns = await self._store.heartbeats()
+        self._nothing_runs, self._left_out = not turns, 0
+        await self._close_lost(turns)
         known, self._heartbeats = self._heartbeats, {}
-        for message_id in beats.keys() - set(own):
-            beat, last = beats[message_id], known.get(message_id)
+        for message_id in turns.keys() - set(own):
+            beat, last = turns[message_id].beat, known.get(message_id)
             seen = last.seen + 1 if last and last.beat == beat else 1
             self._heartbeats[message_id] = Heartbeat(beat, seen)
         for message_id, heartbeat in self._heartbeats.items():
             if heartbeat.is_gone:
                 await self._abandon(message_id, heartbeat.beat)
+
+    async def _close_lost(self, turns: Mapping[UUID, RunningTurn]) -> None:
+        for message_id, turn in turns.items():
+            if turn.is_lost:
+                await self._abandon(message_id, turn.beat)
 
     async def _abandon(self, message_id: UUID, beat: int) -> None:
         if await self._store.abandon(message_id, beat):

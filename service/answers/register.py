@@ -231,11 +231,7 @@ class Answers:
         """Look after the answers until `closing` is set."""
         while not closing.is_set():
             try:
-                if self._writings:
-                    await self._hear_requests()
-                if await self._keeper.checkpoint(list(self._writings.values())):
-                    await self.close_lost()
-                    await self._elsewhere.close_abandoned(self._writings.keys())
+                await self.tick()
             except StoreUnavailable as error:
                 log.warning("answers under way are not kept", extra={"reason": str(error)})
             except Exception:
@@ -245,6 +241,13 @@ class Answers:
                     await closing.wait()
             except TimeoutError:
                 continue
+
+    async def tick(self) -> None:
+        """Look after them once."""
+        if self._writings:
+            await self._hear_requests()
+        if await self._keeper.checkpoint(list(self._writings.values())):
+            await self._elsewhere.close_gone(self._writings.keys())
 
     async def _hear_requests(self) -> None:
         writings = dict(self._writings)

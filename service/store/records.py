@@ -289,6 +289,14 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """What others see of a running turn: its heartbeat, and whether its process is gone for certain."""
+
+    beat: int
+    is_lost: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequests:
     """What others ask of a running turn: `followed` grows as readers elsewhere look at it; deleting it stops it."""
 

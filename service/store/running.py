@@ -8,7 +8,17 @@ from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from service.store.closing import Closing, close_turn
 from service.store.pieces import deleted_among, keep, kept_text, received_tokens, since
-from service.store.records import DAY_SECONDS, INTERRUPTED, Followed, Piece, Reservation, Turn, TurnRequests, UsageRow
+from service.store.records import (
+    DAY_SECONDS,
+    INTERRUPTED,
+    Followed,
+    Piece,
+    Reservation,
+    RunningTurn,
+    Turn,
+    TurnRequests,
+    UsageRow,
+)
 from service.store.rows import COLUMNS, fetch_record, to_record
 from service.store.tables import conversations, messages, running
 
@@ -24,7 +34,6 @@ _REQUESTS = select(messages.c.id, messages.c.followed, messages.c.stop_asked).wh
 _LOOK = update(messages).where(_IS_IT, running).values(followed=messages.c.followed + 1).returning(*COLUMNS[Turn])
 _TURN = select(*COLUMNS[Turn]).where(_IS_IT)
 _STOP = update(messages).where(_IS_IT, running).values(stop_asked=True)
-_BEATS = select(messages.c.id, messages.c.beat).where(running)
 _WRITERS = select(messages.c.id, messages.c.beat, messages.c.writer).where(running)
 _SUPPOSED = (
     select(
@@ -72,16 +81,14 @@ def ask_to_stop(db: Connection, message_id: uuid.UUID) -> None:
     db.execute(_STOP, {"message": message_id})
 
 
-def heartbeats(db: Connection) -> dict[uuid.UUID, int]:
-    """The heartbeats of all running turns: one that stands still has lost its process."""
-    return {row.id: row.beat for row in db.execute(_BEATS).all()}
+def heartbeats(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict[uuid.UUID, RunningTurn]:
+    """The heartbeats of all running turns: one that stands still has lost its process.
 
-
-def lost_turns(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict[uuid.UUID, int]:
-    """The heartbeats of the running turns whose processes, other than this one's `own`, are gone for certain."""
+    `own` is the name of this process, which lives.
+    """
     rows = [(row.id, row.beat, process_of(row.writer)) for row in db.execute(_WRITERS).all()]
     gone = {name for name in {process for _, _, process in rows} if name != own and is_gone(name)}
-    return {message_id: beat for message_id, beat, process in rows if process in gone}
+    return {message_id: RunningTurn(beat, process in gone) for message_id, beat, process in rows}
 
 
 def processes_that_write(db: Connection) -> Collection[str]:

@@ -35,6 +35,7 @@ from service.store.records import (
     QuotaState,
     Rating,
     Refusal,
+    RunningTurn,
     Selection,
     Source,
     Status,
@@ -247,11 +248,6 @@ class Store:
         """A name for the writer of one turn, which bears that of this process."""
         return f"{self._processes.name}:{uuid.uuid4().hex}"
 
-    async def lost_turns(self) -> dict[uuid.UUID, int]:
-        """The heartbeats of the running turns whose processes are gone for certain; see `abandon`."""
-        processes = self._processes
-        return await self._database.read(lambda db: running.lost_turns(db, processes.name, processes.is_gone))
-
     async def forget_lost_processes(self) -> None:
         """Clean up after processes that are gone and have no running turns any more."""
         self._processes.clean(await self._database.read(running.processes_that_write))
@@ -275,9 +271,10 @@ class Store:
         """Tell the process that writes a turn to end it."""
         await self._database.write(lambda db: running.ask_to_stop(db, message_id))
 
-    async def heartbeats(self) -> dict[uuid.UUID, int]:
-        """The heartbeats of all running turns: one that stands still has lost its process."""
-        return await self._database.read(running.heartbeats)
+    async def heartbeats(self) -> dict[uuid.UUID, RunningTurn]:
+        """The heartbeats of all running turns: one that stands still has lost its process. See `abandon`."""
+        processes = self._processes
+        return await self._database.read(lambda db: running.heartbeats(db, processes.name, processes.is_gone))
 
     async def abandon(self, message_id: uuid.UUID, beat: int) -> bool:
         """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile."""

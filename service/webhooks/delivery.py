@@ -19,7 +19,7 @@ from service.webhooks.sending import send
 DELAYS = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800)
 JITTER = 0.2  # of each, earlier or later: what failed together is not tried together again
 LEASE_SECONDS = 60  # longer than an attempt
-POLL_SECONDS = 10  # after which another process's events are seen
+POLL_SECONDS = 30  # after which another process's events are seen
 MOST_AT_ONCE = 20
 PARTING_SECONDS = 5  # that attempts under way have when the process leaves
 

@@ -292,7 +292,7 @@ async def test_an_answer_that_was_wrongly_taken_for_lost_is_still_stored(
     async with half_answered(one, upstream) as (asked, _, events, rest):
         message_id = uuid.UUID(asked["message_id"])
         async with asyncio.timeout(30):
-            while not await store.abandon(message_id, (await store.heartbeats())[message_id]):
+            while not await store.abandon(message_id, (await store.heartbeats())[message_id].beat):
                 continue  # it has shown life meanwhile
         rest.set()
         assert [event async for event in events][-1].data["status"] == "complete"

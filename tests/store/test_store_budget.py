@@ -16,6 +16,7 @@ from service.store.records import (
     BudgetSpent,
     ConversationNotFound,
     CutTurn,
+    RunningTurn,
     Tenant,
     TooManyStreams,
     TurnLimits,
@@ -82,7 +83,7 @@ async def test_the_budget_is_overspent_by_at_most_one_reservation(store: Store, 
     refused = [result for result in results if isinstance(result, BudgetSpent)]
     assert (len(begun), len(refused)) == (1, 49)
     assert all(result.pending for result in refused)
-    assert await store.heartbeats() == {begun[0].turn.id: 0}
+    assert await store.heartbeats() == {begun[0].turn.id: RunningTurn(beat=0, is_lost=False)}
 
 
 async def test_a_spent_budget_says_when_the_next_day_begins(store: Store, tenant: Tenant) -> None:
