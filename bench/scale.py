@@ -1,6 +1,9 @@
 """What one process of the service takes for answers at the pace of a model: what docs/scale.md reckons with.
 
-    python bench/scale.py [--streams N] [--seconds S] [--rate TOKENS] [--database URL]
+    python bench/scale.py [--streams N] [--seconds S] [--rate TOKENS] [--database URL] [--replicas N]
+
+With --replicas, so many processes behind nginx with deploy/nginx.conf: whether tokens are lost or late, and whether
+memory grows, while the streams are open. Needs nginx, too.
 
 Half a minute on two cores: one for the service, one for the upstream and the visitors, a C program. Needs cc. CPU is
 the process's own time, so that other work on the machine changes it little. The database is a new SQLite file, or an
@@ -12,25 +15,29 @@ import sys
 import tempfile
 from pathlib import Path
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from relays import machine
+from relays.fleet import head_of_samples, start_fleet, told_by, watched
 from relays.load import Load, Plan
 from relays.modes import WARM_UP, measure
-from relays.targets import METRICS_TOKEN, Setting, Target, service
+from relays.targets import MOST_STREAMS, Setting, Target, service
 
+MOST_TOKENS = 4096  # as in relays/load.h
 FULL = 0.7  # of a core, that a process should be busy at most: what is left takes bursts
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.rate * options.seconds > MOST_TOKENS or options.streams > MOST_STREAMS:
+        parser.error(f"at most {MOST_STREAMS} streams, and {MOST_TOKENS} tokens in each: lower --rate")
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
         cores = machine.two_cores()
         load = Load(Path(temporary), cores.load)
         setting = Setting(Path(temporary), f"http://127.0.0.1:{load.port}/v1", cores.server)
+        if options.replicas > 1:
+            return _hold(load, setting, options)
         target = service(setting, options.database)
         try:
             return _measure(load, target, options)
@@ -43,11 +50,11 @@ def _measure(load: Load, target: Target, options: argparse.Namespace) -> int:
     if not measure(load, target, WARM_UP).complete:
         print("the service does not relay", file=sys.stderr)
         return 1
-    before = _told(target)
+    before = told_by(target)
     tokens = options.rate * options.seconds
     plan = Plan("paced", options.streams, tokens=tokens, rate=options.rate, seconds=options.seconds + 30)
     measured = measure(load, target, plan)
-    after = _told(target)
+    after = told_by(target)
     grown = {name: value - before.get(name, 0) for name, value in after.items()}
     answers = grown["chatbot_answer_seconds_count"]
     begin, flowing, end = measured.cpu
@@ -72,16 +79,30 @@ def _measure(load: Load, target: Target, options: argparse.Namespace) -> int:
     return 0 if measured.complete else 1
 
 
-def _told(target: Target) -> dict[str, float]:
-    """The sums and counts of /metrics, by name and kind."""
-    headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
-    response = httpx.get(f"http://127.0.0.1:{target.port}/metrics", headers=headers, timeout=60)
-    return {
-        " ".join([sample.name, *filter(None, [sample.labels.get("kind")])]): sample.value
-        for family in text_string_to_metric_families(response.raise_for_status().text)
-        for sample in family.samples
-        if sample.name.endswith(("_count", "_sum"))
+def _hold(load: Load, setting: Setting, options: argparse.Namespace) -> int:
+    """Streams over several replicas."""
+    fleet = start_fleet(setting, options.replicas, options.database)
+    try:
+        if not measure(load, fleet.nginx, WARM_UP).complete:
+            print("the service does not relay", file=sys.stderr)
+            return 1
+        tokens = options.rate * options.seconds
+        plan = Plan("paced", options.streams, tokens=tokens, rate=options.rate, seconds=options.seconds + 60)
+        print(head_of_samples(options.replicas))
+        report = watched(load, fleet, plan)
+    finally:
+        fleet.stop()
+    lost = plan.expected_tokens - report.tokens
+    figures = {
+        "answers": f"{report.answers} of {options.streams} whole, of {tokens} tokens in {options.seconds} s each",
+        "tokens lost": f"{lost} of {plan.expected_tokens}; {report.faults} answers or tokens were wrong",
+        "a token's way, ms": f"p50 {report.p50_ms:.1f}, p99 {report.p99_ms:.0f}, worst {report.worst_ms:.0f}",
+        "the load itself was late by, ms": f"{report.late_ms:.0f}",
     }
+    for name, text in figures.items():
+        print(f"{name:<34} {text}")
+    print(machine.description())
+    return 0 if not lost and not report.faults and report.answers == options.streams else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--streams", type=int, default=200, metavar="N", help="answers at a time; default: 200")
     parser.add_argument("--seconds", type=int, default=10, metavar="S", help="that an answer takes; default: 10")
     parser.add_argument("--rate", type=int, default=30, metavar="TOKENS", help="a second in each stream; default: 30")
+    parser.add_argument("--replicas", type=int, default=1, metavar="N", help="behind nginx, if several; default: 1")
     parser.add_argument("--database", metavar="URL", help="DATABASE_URL; default: a new SQLite file")
     return parser
 

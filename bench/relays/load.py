@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Load:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: _prepare(core),
         )
         self.pid = self._process.pid
         self.port = int(self._line())
@@ -88,3 +89,10 @@ class Load:
         if not line:
             raise RuntimeError("the load program has ended")
         return line
+
+
+def _prepare(core: int) -> None:
+    """Two open files for each stream, and a core of its own."""
+    os.sched_setaffinity(0, {core})
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -113,17 +113,22 @@ def post(path: str, body: object, **headers: str) -> bytes:
 
 
 def service(setting: Setting, database: str | None = None) -> Target:
-    port, folder = free_port(), setting.folder("this service")
+    return replicas(setting, 1, database)[0]
+
+
+def replicas(setting: Setting, count: int, database: str | None) -> list[Target]:
+    """The service, so many times, on one database."""
+    folder = setting.folder("this service")
     for left in folder.glob("chatbot.db*"):  # of a run before
         left.unlink()
     environment = {
         "HOST": "127.0.0.1",
-        "PORT": str(port),
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_BASE_URL": setting.upstream,
         "DATABASE_URL": database or f"sqlite:///{folder}/chatbot.db",
         "METRICS_TOKEN": METRICS_TOKEN,
         "MAX_STREAMS": str(MOST_STREAMS),
+        "ANSWER_TIMEOUT": "3600",
         "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
     } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}
     limits = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
@@ -142,7 +147,12 @@ def service(setting: Setting, database: str | None = None) -> Target:
     )
     headers = {"X-API-Key": json.loads(added.stdout)["api_key"], "Origin": "https://bench.test"}
     request = post("/api/v1/chat", {"message": QUESTION}, **headers)
-    return setting.start("this service", [sys.executable, str(ROOT / "chatbot.py")], port, request, **environment)
+    started: list[Target] = []
+    for number in range(1, count + 1):
+        name, port = "this service" if count == 1 else f"replica {number}", free_port()
+        command = [sys.executable, str(ROOT / "chatbot.py")]
+        started.append(setting.start(name, command, port, request, **environment, PORT=str(port)))
+    return started
 
 
 def fastapi(setting: Setting) -> Target:
@@ -175,27 +185,33 @@ def litellm(setting: Setting) -> Target:
 
 
 def nginx(setting: Setting) -> Target:
+    port = free_port()
+    site = f"""
+        upstream model {{ server {setting.upstream.split("/")[2]}; keepalive 100; }}
+        server {{
+            listen 127.0.0.1:{port} backlog=4096;
+            location / {{
+                proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+                proxy_buffering off; proxy_read_timeout 300s;
+            }}
+        }}
+    """
+    return start_nginx(setting, site, port, post("/v1/chat/completions", _completion()))
+
+
+def start_nginx(setting: Setting, site: str, port: int, request: bytes) -> Target:
+    """An nginx with what a configuration file for its `http` block says."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
-    port, folder = free_port(), setting.folder("nginx")
+    folder = setting.folder("nginx")
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(f"""
         worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_rlimit_nofile 20000;
         events {{ worker_connections 10000; }}
-        http {{
-            access_log off; {temporary}
-            upstream model {{ server {setting.upstream.split("/")[2]}; keepalive 100; }}
-            server {{
-                listen 127.0.0.1:{port} backlog=4096;
-                location / {{
-                    proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-                    proxy_buffering off; proxy_read_timeout 300s;
-                }}
-            }}
-        }}
+        http {{ access_log off; {temporary} include {folder}/site.conf; }}
     """)
-    request = post("/v1/chat/completions", _completion())
+    (folder / "site.conf").write_text(site)
     command = [program, "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
     return setting.start("nginx", command, port, request)
 
