@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import manage
+from docs import PAGES, README, code_blocks, manage_commands
 from preloaded import ROOT
 from processes import running_service
 from required import skip_unless_required
@@ -23,16 +24,9 @@ from service.errors import every_error
 from service.settings import DEFAULT_BASE_URL, Settings
 from service.store.records import Tenant
 
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
-README = PAGES["README.md"]
 LINKED = PAGES | {"CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text()}
-MANAGE = ".venv/bin/python manage.py "
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<(https?://[^>\s]+)>")
 SECRET = "a-secret-of-the-site-with-32-bytes-or-more"
-
-
-def code_blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
 def rows(page: str, heading: str) -> list[list[str]]:
@@ -71,12 +65,6 @@ def test_the_readme_is_short_and_links_to_every_page_by_its_title() -> None:
     assert {page: title and title[1] for page, title in titles.items()} == {
         page: title for title, page in re.findall(r"\[(.*)\]\((.*)\)", table)
     }
-
-
-def manage_commands(page: str) -> list[str]:
-    """The page's `manage.py` commands, each on one line."""
-    lines = "".join(code_blocks(page, "sh")).replace("\\\n", " ").splitlines()
-    return [line.removeprefix(MANAGE) for line in lines if line.startswith(MANAGE)]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if manage_commands(page)])

@@ -1,0 +1,182 @@
+"""The commands in the README and docs/ that are not `manage.py`'s: each is run by a test, or by what runs the tests."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from sqlalchemy.engine import make_url
+
+import manage
+from databases import POSTGRES, on_postgres
+from docs import MANAGE, PAGES, code_blocks, shell_commands
+from preloaded import ROOT
+from required import skip_unless_required
+from service.access.signatures import MIN_SECRET_BYTES
+from service.settings import Settings
+from service.store.records import Tenant
+from service.webhooks.hook import hook_of
+
+OLDEST = ROOT / "tests/store/schemas/1-postgresql.sql"
+TENANT_OF_OLDEST = (
+    "INSERT INTO tenants"
+    " (name, origins, rate_per_minute, visitor_rate_per_minute, tokens_per_day, visitor_salt, created_at)"
+    " VALUES ('Shop', '[]', 0, 0, 0, '1', now());"
+    "INSERT INTO widgets SELECT 'wgt_1', id, '{}' FROM tenants"
+)
+BENCH = ".venv/bin/python bench/"
+ASSIGNMENT = re.compile(r"(export )?[A-Z][A-Z_]*=('[^']*'|\$\([^)]*\)|\S)+( #.*)?")
+# How a command begins, and what runs it.
+RUN_BY = {
+    MANAGE: "tests/test_readme.py",
+    "curl ": "tests/test_readme.py",
+    "pg_dump ": "tests/test_docs_commands.py",
+    "psql ": "tests/test_docs_commands.py",
+    "pg_restore ": "tests/test_docs_commands.py",
+    BENCH: "tests/test_docs_commands.py",
+    "python3 -m venv ": ".ci/run",
+    "docker ": ".ci/image",
+    ".venv/bin/pip install --require-hashes ": "Dockerfile",
+    "WEBHOOK_SECRET=": "tests/deploy/test_webhook_receiver.py",
+}
+
+
+def test_every_command_in_the_docs_is_run_by_something() -> None:
+    commands = [
+        (page, command)
+        for page in PAGES
+        for command in shell_commands(page)
+        if command and not command.startswith(tuple(RUN_BY)) and not ASSIGNMENT.fullmatch(command)
+    ]
+    assert commands == []
+    assert [place for place in RUN_BY.values() if not (ROOT / place).is_file()] == []
+
+
+def test_the_receivers_commands_set_what_it_reads() -> None:
+    commands = [command for command in shell_commands("docs/webhooks.md") if command.startswith("WEBHOOK_SECRET=")]
+    assert commands
+    for command in commands:
+        *variables, python, path = shlex.split(command)
+        assert (python, path) == ("python3", "deploy/webhook_receiver.py")
+        program = (ROOT / path).read_text()
+        assert [each for each in variables if f'"{each.partition("=")[0]}"' not in program] == []
+
+
+def variables_of(page: str) -> dict[str, str]:
+    """What the `sh` blocks of a page set, as a shell understands it."""
+    lines = [line.replace("…", "x") for line in shell_commands(page) if ASSIGNMENT.fullmatch(line)]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(["set -ae", *lines, "env -0"])],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    set_here = {line.removeprefix("export ").partition("=")[0] for line in lines}
+    pairs = [pair.partition("=") for pair in done.stdout.split("\0") if pair]
+    return {name: value for name, _, value in pairs if name in set_here}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(ASSIGNMENT.fullmatch, shell_commands(page)))])
+def test_the_variables_in_the_docs_are_taken_with_the_values_shown(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("openssl") is None:
+        skip_unless_required("openssl is not installed")
+    variables = variables_of(page)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = {name for name in variables if name.lower() in Settings.model_fields}
+    assert Settings().model_fields_set == {name.lower() for name in settings}
+    others = variables.keys() - settings
+    if "SHOP_WEBHOOK_URL" in others:
+        hooked = SimpleNamespace(webhook_url_env="SHOP_WEBHOOK_URL", webhook_secret_env="SHOP_WEBHOOK_SECRET")
+        assert hook_of(cast(Tenant, hooked)).url == variables["SHOP_WEBHOOK_URL"]
+        others -= {"SHOP_WEBHOOK_URL", "SHOP_WEBHOOK_SECRET"}
+    assert all(len(variables[name].encode()) >= MIN_SECRET_BYTES for name in others if name == "MY_SITE_SECRET")
+    assert others <= {"MY_SITE_SECRET"}
+
+
+def test_the_benchmarks_take_the_options_shown() -> None:
+    """They are run by hand, as docs/testing.md says: this only finds an option that there is not."""
+    commands = [command for page in PAGES for command in shell_commands(page) if command.startswith(BENCH)]
+    assert commands
+    for _, script, *arguments in map(shlex.split, commands):
+        told = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
+        assert [each for each in arguments if each.startswith("-") and f"{each} " not in told.stdout] == []
+
+
+# PostgreSQL's own tools
+
+
+@pytest.fixture
+def owned_url() -> Iterator[str]:
+    """An empty database whose owner has no other rights, as other tools write its URL."""
+    if not POSTGRES:
+        skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
+    if not all(map(tool, ("pg_dump", "pg_restore", "psql"))):
+        skip_unless_required("pg_dump, pg_restore and psql are not all installed")
+    name = f"test_{uuid.uuid4().hex}"
+    on_postgres(f'CREATE ROLE "{name}" LOGIN')
+    on_postgres(f'CREATE DATABASE "{name}" OWNER "{name}"')
+    try:
+        url = make_url(POSTGRES).set(drivername="postgresql", username=name, database=name)
+        yield url.render_as_string(hide_password=False)
+    finally:
+        on_postgres(f'DROP DATABASE "{name}" WITH (FORCE)')
+        on_postgres(f'DROP ROLE "{name}"')
+
+
+def tool(name: str) -> str | None:
+    return shutil.which(name, path=path())
+
+
+def path() -> str:
+    """With PostgreSQL's own directory, which Debian keeps off it."""
+    return ":".join([os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
+
+
+def in_shell(command: str, directory: Path) -> None:
+    environment = os.environ | {"PATH": path()}
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("release", ["the same release", "the first release"])
+def test_a_dump_is_restored_as_the_docs_say(
+    owned_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], release: str
+) -> None:
+    """Also one that was made before an upgrade, into the database that was upgraded."""
+    dump, restore = [
+        block for block in code_blocks("docs/operating.md", "sh") if block.startswith(("pg_dump ", "psql "))
+    ]
+    monkeypatch.setenv("DATABASE_URL", owned_url)
+
+    def manage_py(*arguments: str) -> tuple[int, str]:
+        code = manage.main(arguments)
+        return code, capsys.readouterr().out
+
+    if release == "the first release":
+        in_shell(f'psql --quiet "$DATABASE_URL" --file={OLDEST}', tmp_path)
+        in_shell(f'psql --quiet "$DATABASE_URL" --command="{TENANT_OF_OLDEST}"', tmp_path)
+    else:
+        assert manage_py("tenant", "add", "Shop", "--origin", "https://shop.test")[0] == 0
+    in_shell(dump, tmp_path)
+    assert manage_py("migrate")[0] == 0
+    shown = manage_py("tenant", "show", "Shop", "--json")
+    assert shown[0] == 0
+    assert manage_py("tenant", "remove", "Shop", "--yes")[0] == 0
+
+    in_shell(restore, tmp_path)
+
+    assert manage_py("migrate", "--check")[0] == (3 if release == "the first release" else 0)
+    assert manage_py("migrate")[0] == 0
+    assert manage_py("tenant", "show", "Shop", "--json") == shown
