@@ -277,10 +277,10 @@ async def test_a_body_over_the_limit_is_refused_with_or_without_a_content_length
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "chat"), ("GET", "health"), ("POST", "nothing")])
 @pytest.mark.parametrize("key", [{}, {"X-API-Key": None}])
-async def test_a_body_that_is_announced_as_too_large_is_refused_unread_wherever_it_goes(
+async def test_a_too_large_content_length_is_refused_without_reading_the_body(
     client: Client, method: str, path: str, key: dict[str, None]
 ) -> None:
-    """In the API's own words, before the key is looked at, and though the body never comes."""
+    """As a problem, on every route, before the key is checked, and even if the body never arrives."""
 
     def without_body(app: ASGIApp) -> ASGIApp:
         async def run(scope: Scope, _: Receive, send: Send) -> None:

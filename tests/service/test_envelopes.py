@@ -59,10 +59,10 @@ def test_endless_blank_lines_cost_little_work() -> None:
 @pytest.mark.parametrize(
     ("blank", "ending"), [(MAX_BLANK_BYTES - 1, "complete"), (MAX_BLANK_BYTES, "upstream_interrupted")]
 )
-async def test_whether_a_body_is_a_completion_is_open_for_so_many_blank_bytes_only(
+async def test_a_whole_completion_may_follow_a_limited_number_of_blank_bytes(
     client: Client, upstream: respx.Route, blank: int, ending: str
 ) -> None:
-    """What comes before it is known is kept. After that the body is a stream, which keeps no blank lines."""
+    """Blank bytes are kept until the kind of body is known. Beyond the limit, it counts as a stream of events."""
     upstream.mock(side_effect=lambda _: streamed(b"\n" * blank, whole(content="Hello!")))
     got = (await client.ask("Hi")).last
     assert got.data.get("status", got.data.get("code")) == ending

@@ -1,4 +1,4 @@
-"""What a service asks of its database while nobody asks it anything."""
+"""What an idle service asks its database."""
 
 import asyncio
 import uuid
@@ -72,10 +72,10 @@ async def statements_of_this_task(monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield statements
 
 
-async def test_an_idle_service_asks_its_database_for_six_statements_a_minute(
+async def test_an_idle_service_sends_its_database_six_statements_a_minute(
     serve: Serve, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four for the answers of others, and two for what webhooks are to be told."""
+    """Four about the answers of other processes, and two about the outbox."""
     async with serve() as client:
         await clock.turn(client, TICKS)
         async with statements_of_this_task(monkeypatch) as statements:
@@ -87,7 +87,7 @@ async def test_an_idle_service_asks_its_database_for_six_statements_a_minute(
 
 
 async def test_an_idle_service_closes_an_answer_whose_process_died(serve: Serve, clock: Clock) -> None:
-    """It sees it a little later, and then waits as long as any other service does."""
+    """It notices the answer a little later, and then waits as long as any other process."""
     async with serve() as client:
         store = client.state["service"].store
         await clock.turn(client, TICKS)

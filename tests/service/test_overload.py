@@ -234,10 +234,10 @@ async def test_without_a_stream_limit_one_answer_has_at_most_twenty_readers(
 
 
 @pytest.mark.each_database
-async def test_where_no_answer_can_begin_a_message_id_is_still_that_of_its_question_alone(
+async def test_a_full_service_returns_a_stored_answer_only_for_its_own_question(
     serve: Serve, upstream: respx.Route
 ) -> None:
-    """The answer that is there is given to its own question, and to none that has another text or conversation."""
+    """The same message id with another text or conversation is refused."""
     upstream.mock(side_effect=lambda _: streamed(*answer("Hello")))
     async with serve(max_streams=1) as client:
         message_id = str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""A reader's place: it is given back when its question is refused or cut off, and when the reader stops reading."""
+"""Readers are counted out when their question is refused or cut off, and when they stop reading."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ async def readers(client: Client) -> float:
     return float(line.split()[1])
 
 
-async def test_a_question_that_the_provider_refuses_leaves_no_reader(serve: Serve, upstream: respx.Route) -> None:
+async def test_a_question_the_provider_refuses_leaves_no_reader(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=httpx.Response(401))
     async with serve(metrics_token="token") as client:
         for _ in range(3):
@@ -29,10 +29,10 @@ async def test_a_question_that_the_provider_refuses_leaves_no_reader(serve: Serv
 
 
 @pytest.mark.each_database
-async def test_a_question_that_is_cut_off_before_its_answer_begins_gives_its_place_back(
+async def test_a_request_cut_off_before_its_answer_begins_frees_the_visitors_slot(
     serve: Serve, upstream: respx.Route
 ) -> None:
-    """Nobody is there to read the answer, so it ends, and the visitor may ask again."""
+    """Nobody reads the answer, so it ends, and the visitor may ask again."""
     reached = asyncio.Event()
     requests: list[asyncio.Task[object]] = []
 
@@ -63,7 +63,7 @@ async def test_a_question_that_is_cut_off_before_its_answer_begins_gives_its_pla
         assert (await client.ask("Hi")).text == "Hello"
 
 
-async def test_a_reader_who_does_not_read_is_cut_off_and_the_answer_ends(
+async def test_a_reader_that_stops_reading_is_cut_off_and_the_answer_ends(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "chatbot")

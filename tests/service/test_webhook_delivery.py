@@ -146,10 +146,10 @@ async def test_an_unfinished_delivery_is_taken_over_by_another_process(
 
 
 @pytest.mark.each_database
-async def test_an_attempt_that_outlives_its_lease_changes_nothing_of_the_next_one(
+async def test_the_result_of_an_attempt_whose_lease_has_expired_is_ignored(
     serve: Serve, hook: respx.Route, clock: Clock
 ) -> None:
-    """Another process has taken the event meanwhile: what the first one hears says nothing of that attempt."""
+    """Another process has taken the event in the meantime."""
     attempts: list[asyncio.Future[httpx.Response]] = []
 
     async def answer_later(_: httpx.Request) -> httpx.Response:

@@ -58,7 +58,7 @@ async def test_a_handoff_reaches_the_webhook_once_and_signed(serve: Serve, hook:
 
 
 @pytest.mark.parametrize("kind", ["handoff", "feedback"])
-async def test_what_a_visitor_sends_is_delivered_at_once_and_not_when_the_outbox_is_next_looked_at(
+async def test_a_new_event_is_delivered_without_waiting_for_the_next_poll(
     serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(delivery, "POLL_SECONDS", 3600)
