@@ -20,22 +20,25 @@ addEventListener('error', (event) => ran.push(event.message));
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`${Markdown.markdownStyles}`);
 document.adoptedStyleSheets.push(sheet);
-const labels = { copyCode: 'Copy code', copied: 'Copied', showImage: 'Show image', table: 'Table' };
+const labels = { copyCode: 'Copy code', copied: 'Copied', showImage: 'Show image', code: 'Code', table: 'Table',
+                 task: 'Task' };
 window.answer = () => {
   const element = document.body.appendChild(document.createElement('article'));
   return Object.assign(Markdown.createMarkdown(element, labels, 'https://shop.test/a/'), { element });
 };
 
 const ATTRIBUTES = {
-  p: [], h1: [], h2: [], h3: [], h4: [], h5: [], h6: [], hr: [], blockquote: [], li: [], ul: [], ol: ['start'],
-  div: ['tabindex', 'role', 'aria-label'], pre: ['tabindex'], table: [], tr: [], th: [], td: [], code: [], span: [],
+  p: [], h3: [], h4: [], h5: [], h6: [], hr: [], blockquote: [], li: [], ul: [], ol: ['start'],
+  div: ['tabindex', 'role', 'aria-label'], pre: ['tabindex', 'role', 'aria-label'], table: [], tr: [], th: [], td: [],
+  code: [], span: ['role', 'aria-label', 'aria-checked', 'aria-disabled'],
   strong: [], em: [], del: [], u: [], sub: [], sup: [], kbd: [], small: [], br: [],
   a: ['href', 'target', 'rel'], button: ['type'],
 };
 const VALUES = {
-  class: /^(md|code|table|note|cite|plain|image|center|right|(apart ?)?(task( done)?)?)$/, dir: /^auto$/,
+  class: /^(md|code|table|note|cite|plain|image|center|right|wide|(apart ?)?(task)?)$/, dir: /^auto$/,
   'data-growing': /^$/,
-  start: /^[0-9]+$/, tabindex: /^0$/, role: /^group$/, 'aria-label': /^Table$/, type: /^button$/,
+  start: /^[0-9]+$/, tabindex: /^0$/, role: /^(group|checkbox)$/, 'aria-label': /^(Table|Code|Task)$/,
+  'aria-checked': /^(true|false)$/, 'aria-disabled': /^true$/, type: /^button$/,
   href: /^(https?:\\/\\/|mailto:|(tel|sms):[+\\d(])/, target: /^_blank$/, rel: /^noopener noreferrer nofollow$/,
 };
 
@@ -135,7 +138,7 @@ def test_no_payload_produces_anything_else_at_any_prefix(page: Page) -> None:
 KEPT = {
     "b00": "strong + em", "b01": "code", "b02": "pre", "b03": "ol > li + li", "b04": "ul ul", "b05": "blockquote",
     "b06": 'a[href="https://example.com/a?b=1&c=2#d"]', "b07": "a", "b08": 'a[href^="mailto:"]', "b09": "table",
-    "b14": "h1", "b15": "br", "b17": "a", "b21": "hr", "b22": "del",
+    "b14": "h3", "b15": "br", "b17": "a", "b21": "hr", "b22": "del",
 }  # fmt: skip
 
 

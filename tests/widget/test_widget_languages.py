@@ -16,7 +16,7 @@ Visit = Callable[..., Chat]
 
 STRINGS = WIDGET / "src" / "strings"
 FROM_RIGHT = ("ar", "fa", "he")
-HELPERS = ("bubble", "en-rare", "index", "locale")
+HELPERS = ("bubble", "duration", "en-rare", "index", "locale")
 LOCALES = sorted(path.stem for path in STRINGS.glob("*.ts") if path.stem not in HELPERS)
 CHUNK = re.compile(r"/assets/(\w\w(?:-\w\w)?)-[\w-]+\.js$")
 
@@ -209,7 +209,7 @@ def test_right_to_left_languages_mirror_the_window(visit: Visit, provider: Provi
     window = chat.window.bounding_box()
     field = chat.field.bounding_box()
     question = chat.questions.bounding_box()
-    title = chat.inside.get_by_role("heading").bounding_box()
+    title = chat.inside.get_by_role("heading", level=1).bounding_box()
     assert window and field and question and title
     middle = window["x"] + window["width"] / 2
     is_left = {

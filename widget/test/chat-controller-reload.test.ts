@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { forget } from '../src/window/conversation/upkeep.ts';
 import { answered, CONVERSATION, createChat, DONE, fakeFetch, fakePage, problem, START } from './helpers.ts';
 
 let page: ReturnType<typeof fakePage>;
@@ -170,7 +171,7 @@ describe('after a reload', () => {
 
   test('a conversation can be deleted from the service and from here', async () => {
     const { chat, memory } = await answered(web);
-    const gone = chat.forget();
+    const gone = forget(chat);
     const call = await web.next();
     expect(call).toMatchObject({ url: `api/v1/conversations/${CONVERSATION}`, method: 'DELETE' });
     call.respond(new Response(null, { status: 204 }));

@@ -1,8 +1,9 @@
 /// <reference types="vite/client" />
 import { describe, expect, test } from 'vitest';
+import { duration } from '../src/strings/duration.ts';
 import english from '../src/strings/en.ts';
 import rest from '../src/strings/en-rare.ts';
-import { duration, fill, type Strings } from '../src/strings/index.ts';
+import { fill, type Strings } from '../src/strings/index.ts';
 import { bubbleLabels, chooseLocale, direction, LOCALES, type Locale } from '../src/strings/locale.ts';
 
 const en: Strings = { ...english, ...rest };
@@ -12,12 +13,12 @@ const OTHERS = LOCALES.filter((locale) => locale !== 'en');
 
 /** Words that these languages share with English. */
 const AS_IN_ENGLISH: Partial<Record<Locale, string[]>> = {
-  de: ['Chat', 'Offline'],
-  fr: ['Chat', 'Conversation', 'Sources'],
+  de: ['Chat', 'Offline', 'Code'],
+  fr: ['Chat', 'Conversation', 'Code', 'Sources'],
   es: ['Chat'],
   'pt-BR': ['Chat'],
   it: ['Chat', 'Offline'],
-  nl: ['Chat', 'Offline'],
+  nl: ['Chat', 'Offline', 'Code'],
 };
 
 /** Texts whose words stay the same after every number. */
@@ -70,7 +71,7 @@ const places = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort()
 
 test('every file of words belongs to a language that can be chosen', () => {
   const files = Object.keys(import.meta.glob('../src/strings/*.ts')).map((path) => path.replace(/.*\/|\.ts$/g, ''));
-  const helpers = ['bubble', 'en-rare', 'index', 'locale'];
+  const helpers = ['bubble', 'duration', 'en-rare', 'index', 'locale'];
   expect(files.sort()).toEqual([...LOCALES, ...helpers].sort());
 });
 

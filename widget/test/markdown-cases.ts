@@ -1,10 +1,21 @@
+export const LABELS = {
+  copyCode: 'Copy',
+  copied: 'Copied',
+  copyFailed: 'Not copied',
+  showImage: 'Show image',
+  code: 'Code',
+  table: 'Table',
+  task: 'Task',
+  sources: 'Sources',
+};
+
 /** What a text becomes, by what it shows. */
 export const CASES: Record<string, [markdown: string, html: string][]> = {
   headings: [
-    ['# One\n## Two ##\n###### Six', '<h1>One</h1><h2>Two</h2><h6>Six</h6>'],
+    ['# One\n## Two ##\n###### Six', '<h3>One</h3><h4>Two</h4><h6>Six</h6>'],
     ['#hashtag and ####### seven', '<p>#hashtag and ####### seven</p>'],
-    ['Title\n===\nSubtitle\n---\ntext', '<h1>Title</h1><h2>Subtitle</h2><p>text</p>'],
-    ['### C#', '<h3>C#</h3>'],
+    ['Title\n===\nSubtitle\n---\ntext', '<h3>Title</h3><h4>Subtitle</h4><p>text</p>'],
+    ['### C#', '<h5>C#</h5>'],
   ],
   emphasis: [
     [
@@ -42,7 +53,10 @@ export const CASES: Record<string, [markdown: string, html: string][]> = {
     ['3. a\n4. b', '<ol start="3"><li><p>a</p></li><li><p>b</p></li></ol>'],
     ['1. a\n  - b\n2. c', '<ol><li><p>a</p><ul><li><p>b</p></li></ul></li><li><p>c</p></li></ol>'],
     ['1. a\n\n   more\n\n2. b', '<ol><li><p>a</p><p>more</p></li><li class="apart"><p>b</p></li></ol>'],
-    ['- [x] done\n- [ ] open', '<ul><li class="task done"><p>done</p></li><li class="task"><p>open</p></li></ul>'],
+    [
+      '- [x] done\n- [ ] open',
+      '<ul><li class="task"><span role="checkbox" aria-label="Task" aria-checked="true" aria-disabled="true"><p>done</p></li><li class="task"><span role="checkbox" aria-label="Task" aria-checked="false" aria-disabled="true"><p>open</p></li></ul>',
+    ],
     [
       '1. Run:\n   ```sh\n   ls\n\n     -l\n   ```\n2. b',
       '<ol><li><p>Run:</p><pre sh>ls\n\n  -l</pre></li><li><p>b</p></li></ol>',
@@ -69,7 +83,7 @@ export const CASES: Record<string, [markdown: string, html: string][]> = {
     ],
     [
       '|a|\n|-|\n|1|\n\n|b|\n|-|\n|2|\n# c',
-      '<table><tr><th>a</th></tr><tr><td>1</td></tr></table><table><tr><th>b</th></tr><tr><td>2</td></tr></table><h1>c</h1>',
+      '<table><tr><th>a</th></tr><tr><td>1</td></tr></table><table><tr><th>b</th></tr><tr><td>2</td></tr></table><h3>c</h3>',
     ],
   ],
   quotes: [

@@ -6,12 +6,12 @@ import { describe, expect, test } from 'vitest';
 import { MOST_ELEMENTS } from '../src/window/markdown/bounds.ts';
 import { createParser } from '../src/window/markdown/parser.ts';
 import { count, plain } from '../src/window/markdown/tree.ts';
+import { LABELS } from './markdown-cases.ts';
 
 declare const process: { env: Record<string, string | undefined> };
 
 const TEXTS = Number(process.env.MARKDOWN_TEXTS ?? 200);
 const SEED = Number(process.env.MARKDOWN_SEED ?? 1);
-const LABELS = { copyCode: 'Copy', copied: 'Copied', showImage: 'Show image' };
 const SITE = 'https://shop.example/help/';
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */

@@ -9,9 +9,9 @@ import {
 } from '../src/window/markdown/bounds.ts';
 import { createParser } from '../src/window/markdown/parser.ts';
 import { count, plain, type Tree } from '../src/window/markdown/tree.ts';
+import { LABELS } from './markdown-cases.ts';
 import { countSteps } from './steps.ts';
 
-const LABELS = { copyCode: 'Copy', copied: 'Copied', showImage: 'Show image' };
 const SITE = 'https://shop.example/';
 
 const parse = (text: string, done = true) => createParser(LABELS, SITE)(text, done);

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { createParser } from '../src/window/markdown/parser.ts';
 import { plain, type Tree, type TreeElement } from '../src/window/markdown/tree.ts';
-import { CASES, HALF_WRITTEN } from './markdown-cases.ts';
+import { CASES, HALF_WRITTEN, LABELS } from './markdown-cases.ts';
 
-const LABELS = { copyCode: 'Copy', copied: 'Copied', showImage: 'Show image' };
 /** What is the same everywhere, and checked for itself. */
-const COMMON = ['dir', 'tabindex', 'target', 'rel', 'data-growing'];
+const COMMON = ['dir', 'target', 'rel', 'data-growing'];
 
 const SITE = 'https://shop.example/help/start';
 
@@ -99,7 +98,7 @@ describe('Markdown', () => {
       { title: 'help.example: safe', url: 'https://evil.example/x' },
       { title: '', url: 'javascript:alert(1)' },
     ];
-    const update = createParser({ ...LABELS, sources: 'Sources' }, SITE);
+    const update = createParser(LABELS, SITE);
     const text = 'Free [1] and 【2†x】, not [3] or [4].';
     expect(html(update(text, false))).not.toContain('href');
     expect(html(update(text, false, false, sources))).toBe(

@@ -37,8 +37,9 @@ const NEAR = 64;
 const CALM = matchMedia('(prefers-reduced-motion)');
 /** In milliseconds. */
 const CLOSING = 140;
-const MOTION =
-  'animation:a4 .2s ease-out}@keyframes a4{from{opacity:0;transform:translateY(12px) scale(.98)}}@media(prefers-reduced-motion){iframe{animation:none}';
+/** From and into the bubble's corner. */
+const AWAY = 'opacity:0;transform:scale(.9)';
+const MOTION = `animation:a4 .24s cubic-bezier(.2,.8,.2,1)}@keyframes a4{from{${AWAY}}}@media(prefers-reduced-motion){iframe{animation:none}`;
 const SHAPE = 'border-radius:18px;box-shadow:0 0 0 1px #0000000f,0 4px 12px #0000001a,0 16px 48px #0000002e;';
 
 /** Opens and closes the window, says where it stands, and performs what the host page asks for. */
@@ -98,8 +99,8 @@ export class WindowControl {
     this.#opened = true;
     clearTimeout(this.#closing);
     const { box, shape } = this.#box();
-    const moves = this.#init.mode === 'bubble' && !this.#place.open;
-    this.#widget.look(box, shape + (moves ? MOTION : ''), true, focus);
+    // Also while it is open: an animation that is there already goes on, and one that is not there any more ends.
+    this.#widget.look(box, shape + (this.#init.mode === 'bubble' ? MOTION : ''), true, focus);
   }
 
   /** Only a bubble closes: everything else has its place on the page. */
@@ -109,28 +110,28 @@ export class WindowControl {
     clearTimeout(this.#closing);
     const { box, shape } = this.#box();
     if (!CALM.matches) {
-      const away = 'opacity:0;transform:translateY(12px);transition:opacity .14s,transform .14s;';
-      this.#widget.look(box, shape + away, true, false);
+      this.#widget.look(box, `${shape + AWAY};transition:opacity .14s,transform .14s;`, true, false);
     }
     this.#closing = setTimeout(() => this.#widget.showBubble(focus), CALM.matches ? 0 : CLOSING);
   }
 
   #box(): { box: string; shape: string } {
     const { small, top, height } = this.#place;
+    const origin = `transform-origin:${this.#widget.isLeft ? 0 : 100}% 100%;`;
     if (this.#init.inFlow) {
       const shape = `position:absolute;${this.#init.mode === 'inline' ? 'border-radius:18px;' : ''}`;
       return { box: 'position:relative;height:100%;min-height:520px;', shape };
     }
     if (this.#init.mode === 'page' || small) {
       const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';
-      return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: '' };
+      return { box: `${this.#widget.corner('100%', '100%')}inset:auto;left:0;${area}`, shape: origin };
     }
     const { width: drawn, height: raised } = this.#size;
     const [width, tall] = this.#expanded
       ? [Math.max(drawn, 640), 9999]
       : [Math.max(drawn || 400, 320), Math.max(raised || 640, 400)];
     const box = this.#widget.corner(`min(${width}px,100vw - 32px)`, `min(${tall}px,100vh - 32px)`);
-    return { box, shape: SHAPE };
+    return { box, shape: SHAPE + origin };
   }
 
   /** A pointer comes near the window's free corner. */

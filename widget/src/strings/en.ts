@@ -16,15 +16,12 @@ const en = {
   restoring: 'Loading your conversation…',
   offline: 'Offline',
   unavailable: 'Unavailable',
-  paused: 'Paused · {time}',
   close: 'Close chat',
   expand: 'Expand',
   shrink: 'Collapse',
   more: 'More',
+  controls: 'Chat controls',
   newConversation: 'New conversation',
-  history: 'Past conversations',
-  forgotten: 'Conversation deleted',
-  forgetFailed: 'Couldn’t delete this conversation. Please try again.',
 
   // The conversation
   conversation: 'Conversation',
@@ -41,26 +38,23 @@ const en = {
   regenerate: 'Regenerate',
   good: 'Helpful',
   bad: 'Not helpful',
-  thanks: 'Thank you for your feedback.',
+  actions: 'Answer actions',
   edit: 'Edit question',
   stopped: 'Stopped',
   retry: 'Try again',
-  retryIn: 'Try again in {time}',
-  continue: 'Continue',
-  continueMessage: 'Please continue.',
 
   // In Markdown
   copyCode: 'Copy code',
   showImage: 'Show image',
+  code: 'Code',
   table: 'Table',
+  task: 'Task',
   sources: 'Sources',
 
   // The field and the foot
   placeholder: 'Write a message…',
   send: 'Send message',
   stop: 'Stop',
-  charactersLeft: 'one:{count} character left|{count} characters left',
-  charactersOver: 'one:{count} character too many|{count} characters too many',
   offlineNote: 'You’re offline. Your message will be sent when you’re back.',
   offlineWait: 'Will send when you’re back online',
   note: 'AI can make mistakes. Check important details.',
@@ -69,10 +63,6 @@ const en = {
   consent: 'Agree and start',
 
   // What can go wrong
-  cutOff: 'This answer reached its maximum length.',
-  filtered: 'A content filter blocked this answer.',
-  filteredRest: 'A content filter blocked the rest of this answer.',
-  empty: 'No answer was received. Please try again.',
   lost: 'The connection was lost before the answer was complete.',
   errorGeneric: 'Something went wrong. Please try again.',
   errorOffline: 'Can’t reach the chat. Check your connection and try again.',

@@ -3,6 +3,8 @@ import { plainText } from './plain-text.ts';
 /** Screen readers notice a change best some time after the last one, and NVDA not at all before this. */
 const GAP = 250;
 const REGIONS = 3;
+/** What was said would be found again by those who walk through the page. */
+const SAID = 10_000;
 const SENTENCE = /[\s\S]*?(?:[.!?…।؟]+(?=\s)|[。！？]+|\n+)/gy;
 
 /**
@@ -13,6 +15,7 @@ export class Announcer {
   readonly element = document.createElement('div');
   #waiting: string[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #emptying: ReturnType<typeof setTimeout> | undefined;
   #turn = 0;
   #said = 0;
 
@@ -48,12 +51,19 @@ export class Announcer {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#waiting = [];
+    this.#empty();
+  }
+
+  #empty(): void {
+    clearTimeout(this.#emptying);
     for (const region of this.element.children) region.textContent = '';
   }
 
   readonly #speak = (): void => {
     const regions = this.element.children;
     const region = regions[this.#turn % REGIONS];
+    clearTimeout(this.#emptying);
+    this.#emptying = setTimeout(() => this.#empty(), SAID);
     this.#turn += 1;
     const next = regions[this.#turn % REGIONS];
     if (region) region.textContent = this.#waiting.splice(0).join(' ');

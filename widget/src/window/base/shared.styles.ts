@@ -21,7 +21,7 @@ export const shared = css`
   .icon:hover { background: var(--_secondary); color: var(--_text); }
   .pill {
     min-height: var(--_tap, 32px); padding: 5px 12px; border: 1px solid var(--_border); border-radius: 999px;
-    background: var(--_bg); color: var(--_text); font-size: 13px; font-weight: 500;
+    background: var(--_bg); color: var(--_text); font-size: .8125rem; font-weight: 500;
   }
   .pill:hover { background: var(--_secondary); }
   .pill[disabled] { opacity: .6; }
@@ -31,7 +31,7 @@ export const shared = css`
   }
   img { width: 100%; height: 100%; object-fit: cover; }
   a { color: inherit; text-underline-offset: 2px; border-radius: 4px; }
-  .privacy { margin: 0; color: var(--_muted); font-size: 12.5px; text-wrap: pretty; }
+  .privacy { margin: 0; color: var(--_muted); font-size: .8125rem; text-wrap: pretty; }
   .hidden {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
   }

@@ -1,7 +1,7 @@
 import type { EventDetail, EventName } from '../../protocol.ts';
 import type { ChatEvent } from './chat-events.ts';
-import type { Chat, ChatMemory } from './chat-memory.ts';
-import { type ChatService, type Rating, ServiceError } from './chat-service.ts';
+import type { ChatMemory } from './chat-memory.ts';
+import { type ChatService, ServiceError } from './chat-service.ts';
 import { personOf } from './identity.ts';
 import { backoff, pause } from './pause.ts';
 import { chain, createTurn, type Turn, type TurnStatus, toTurns } from './turn.ts';
@@ -31,9 +31,9 @@ const PENDING_AGE = 600_000;
 /** Owns the conversation. A call that was superseded, by a stop or a new conversation, can change nothing any more. */
 export class ChatController {
   readonly #host: Host;
-  readonly #service: ChatService;
-  readonly #memory: ChatMemory;
-  readonly #observer: ChatObserver;
+  readonly service: ChatService;
+  readonly memory: ChatMemory;
+  readonly observer: ChatObserver;
 
   status: ChatStatus = 'idle';
   turns: Turn[] = [];
@@ -48,9 +48,9 @@ export class ChatController {
 
   constructor(host: Host, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
     this.#host = host;
-    this.#service = service;
-    this.#memory = memory;
-    this.#observer = observer;
+    this.service = service;
+    this.memory = memory;
+    this.observer = observer;
   }
 
   /** Nobody is there any more to see what comes. */
@@ -63,7 +63,7 @@ export class ChatController {
   }
 
   get remembered(): boolean {
-    return this.#memory.get().conversationId !== null;
+    return this.memory.get().conversationId !== null;
   }
 
   /** Asks, or waits for the answer being written to end and asks then. */
@@ -89,7 +89,7 @@ export class ChatController {
   #ask(question: string, turns: Turn[], replaces: string[]): void {
     const turn = { ...createTurn(uuid(), question), replaces };
     this.turns = [...turns, turn];
-    this.#observer.onEvent('message', { id: turn.id, text: question });
+    this.observer.onEvent('message', { id: turn.id, text: question });
     void this.#run(turn);
   }
 
@@ -103,7 +103,7 @@ export class ChatController {
       this.#end(turn, 'cancelled');
     };
     this.waiting = [];
-    this.#service.stop(turn.id).catch(end);
+    this.service.stop(turn.id).catch(end);
     if (this.status === 'reconnecting') {
       end();
       return;
@@ -135,7 +135,7 @@ export class ChatController {
   /** Leaves this conversation for another one, or for none yet. */
   open(conversationId: string | null): void {
     this.#clear();
-    this.#memory.set({ conversationId, pending: null });
+    this.memory.set({ conversationId, pending: null });
     void this.restore();
   }
 
@@ -144,19 +144,19 @@ export class ChatController {
    * conversation, which is then not there for them. Returns whether it was left.
    */
   identify(token: string): boolean {
-    const isFresh = token !== this.#service.userToken;
+    const isFresh = token !== this.service.userToken;
     const person = personOf(token);
-    const leaves = isFresh && this.#memory.isOfAnother(person);
+    const leaves = isFresh && this.memory.isOfAnother(person);
     if (leaves) this.#clear(); // With the token by which the answer under way can be stopped.
-    this.#service.userToken = token;
-    if (isFresh) this.#memory.identify(person);
+    this.service.userToken = token;
+    if (isFresh) this.memory.identify(person);
     if (this.restoreFailed || (isFresh && !this.turns.length)) void this.restore();
     return leaves;
   }
 
   #clear(): void {
     const turn = this.last;
-    if (turn?.status === 'running') this.#service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
+    if (turn?.status === 'running') this.service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
     this.#begin();
     this.waiting = [];
     this.turns = [];
@@ -164,54 +164,20 @@ export class ChatController {
     this.#set('idle');
   }
 
-  /** The visitor's conversations: the service's list for one whom it knows, otherwise this browser's. */
-  async chats(): Promise<Chat[]> {
-    return this.#service.userToken ? await this.#service.conversations() : this.#memory.get().chats;
-  }
-
-  /** Deletes a conversation from the service, too. False when that failed: then it is still there. */
-  async forget(id = this.#memory.get().conversationId): Promise<boolean> {
-    if (!id) return true;
-    try {
-      await this.#service.forget(id);
-    } catch (error) {
-      if (!(error instanceof ServiceError && error.status === 404)) return false;
-    }
-    if (id === this.#memory.get().conversationId) this.newConversation();
-    this.#memory.drop(id);
-    return true;
-  }
-
-  /** False when the service did not take it. */
-  async rate(turn: Turn, rating: Rating, comment = ''): Promise<boolean> {
-    const before = turn.rating;
-    turn.rating = rating;
-    this.#host.requestUpdate();
-    try {
-      await this.#service.rate(turn.id, rating, comment);
-    } catch {
-      turn.rating = before;
-      this.#host.requestUpdate();
-      return false;
-    }
-    this.#observer.onEvent('feedback', { id: turn.id, rating, ...(comment && { comment }) });
-    return true;
-  }
-
   /** Brings back the conversation that this browser remembers, and goes on with an answer that a reload cut off. */
   async restore(): Promise<void> {
-    const { conversationId, pending } = this.#memory.get();
+    const { conversationId, pending } = this.memory.get();
     if (!conversationId && !pending) return;
     const { call, signal } = this.#begin();
     this.restoreFailed = false;
     this.#set('restoring');
     try {
-      if (conversationId) this.turns = toTurns(await this.#service.conversation(conversationId, signal));
+      if (conversationId) this.turns = toTurns(await this.service.conversation(conversationId, signal));
     } catch (error) {
       if (call !== this.#call) return;
-      if (error instanceof ServiceError && error.status === 404 && conversationId) this.#memory.drop(conversationId);
+      if (error instanceof ServiceError && error.status === 404 && conversationId) this.memory.drop(conversationId);
       else this.restoreFailed = true;
-      if (error instanceof ServiceError) this.#observer.onEvent('error', { code: error.code });
+      if (error instanceof ServiceError) this.observer.onEvent('error', { code: error.code });
     }
     if (call !== this.#call) return;
     this.#set('idle');
@@ -231,7 +197,7 @@ export class ChatController {
       turn.position = '0';
       void this.#run(turn);
     } else {
-      this.#memory.set({ pending: null });
+      this.memory.set({ pending: null });
       this.#next();
     }
   }
@@ -240,7 +206,7 @@ export class ChatController {
     const { call, signal } = this.#begin();
     const superseded = () => call !== this.#call;
     Object.assign(turn, { status: 'running', code: '', detail: '', reference: '', retryAt: 0 } satisfies Partial<Turn>);
-    this.#memory.set({
+    this.memory.set({
       pending: { messageId: turn.id, message: turn.question, replaces: turn.replaces, at: Date.now() },
     });
     this.#set('sending');
@@ -249,7 +215,7 @@ export class ChatController {
     let attempt = 0;
     for (;;) {
       try {
-        for await (const event of this.#service.ask(this.#question(turn), turn.position, signal)) {
+        for await (const event of this.service.ask(this.#question(turn), turn.position, signal)) {
           if (superseded()) return;
           lostAt = undefined;
           attempt = 0;
@@ -259,7 +225,7 @@ export class ChatController {
         if (superseded()) return;
         if (error instanceof ServiceError) {
           if (error.code === 'conversation_not_found' && this.remembered) {
-            this.#memory.drop(this.#memory.get().conversationId ?? '');
+            this.memory.drop(this.memory.get().conversationId ?? '');
             turn.replaces = [];
             continue;
           }
@@ -295,8 +261,8 @@ export class ChatController {
 
   /** The conversation as it is by now, with a turn at its end that is still to be asked. */
   async #readAgain(turn: Turn, signal: AbortSignal): Promise<void> {
-    const { conversationId } = this.#memory.get();
-    const messages = await this.#service.conversation(conversationId ?? '', signal).catch(() => undefined);
+    const { conversationId } = this.memory.get();
+    const messages = await this.service.conversation(conversationId ?? '', signal).catch(() => undefined);
     if (!messages || signal.aborted) return; // What is shown is less, and asking goes on.
     turn.before = undefined;
     this.turns = [...toTurns(messages), turn];
@@ -304,7 +270,7 @@ export class ChatController {
   }
 
   #question(turn: Turn) {
-    const { conversationId } = this.#memory.get();
+    const { conversationId } = this.memory.get();
     return { message: turn.question, conversationId, messageId: turn.id, replaces: turn.replaces };
   }
 
@@ -313,8 +279,8 @@ export class ChatController {
     switch (event.type) {
       case 'start':
         // Of whom the service knows, it has the list: nothing of theirs stays in the browser when they sign out.
-        if (this.#service.userToken) this.#memory.claim(event.conversationId);
-        else this.#memory.enter(event.conversationId, this.turns[0]?.question ?? '');
+        if (this.service.userToken) this.memory.claim(event.conversationId);
+        else this.memory.enter(event.conversationId, this.turns[0]?.question ?? '');
         if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
         return false;
       case 'message':
@@ -325,7 +291,7 @@ export class ChatController {
         if (this.status !== 'streaming' && this.status !== 'stopping') this.#set('streaming');
         this.#frame ||= requestAnimationFrame(() => {
           this.#frame = 0;
-          if (turn === this.last) this.#observer.onText(turn);
+          if (turn === this.last) this.observer.onText(turn);
         });
         return false;
       case 'sources':
@@ -343,9 +309,9 @@ export class ChatController {
   #fail(turn: Turn, code: string, detail: string, retryAfter: number, status = 0): void {
     turn.code = code === 'unknown' && status ? String(status) : code;
     turn.detail = detail;
-    turn.reference = this.#service.requestId;
+    turn.reference = this.service.requestId;
     turn.retryAt = retryAfter ? Date.now() + retryAfter * 1000 : 0;
-    if (LIMITS.test(turn.code)) this.#observer.onEvent('limit', { code: turn.code });
+    if (LIMITS.test(turn.code)) this.observer.onEvent('limit', { code: turn.code });
     this.#end(turn, 'error', !!status);
   }
 
@@ -356,12 +322,12 @@ export class ChatController {
     if (status === 'error' || (status !== 'lost' && !turn.answer.trim())) Object.assign(turn, turn.before);
     // A lost answer can still be fetched, now or after a reload; a refused question is asked again then, unless what was
     // there before it has come back.
-    if (status !== 'lost' && (!refused || turn.before)) this.#memory.set({ pending: null });
+    if (status !== 'lost' && (!refused || turn.before)) this.memory.set({ pending: null });
     turn.before = undefined;
     this.#set('idle');
     if (status === 'error' || status === 'lost')
-      this.#observer.onEvent('error', { id: turn.id, code: turn.code || status });
-    else this.#observer.onEvent('answer', { id: turn.id, text: turn.answer, status });
+      this.observer.onEvent('error', { id: turn.id, code: turn.code || status });
+    else this.observer.onEvent('answer', { id: turn.id, text: turn.answer, status });
     this.#next();
   }
 

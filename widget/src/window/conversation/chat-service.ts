@@ -1,7 +1,6 @@
 import { record, text } from '../../protocol.ts';
 import type { Source } from '../markdown/index.ts';
 import { type ChatEvent, parseJson, parseSources, readEvents, seconds } from './chat-events.ts';
-import { type Chat, parseChats } from './chat-memory.ts';
 
 export interface Question {
   message: string;
@@ -93,27 +92,10 @@ export class ChatService {
     await this.request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
   }
 
-  async rate(messageId: string, rating: Rating, comment: string): Promise<void> {
-    await this.request(`messages/${encodeURIComponent(messageId)}/feedback`, {
-      method: 'POST',
-      body: JSON.stringify({ rating, ...(comment && { comment }) }),
-    });
-  }
-
   async conversation(id: string, signal: AbortSignal): Promise<StoredMessage[]> {
     const response = await this.request(`conversations/${encodeURIComponent(id)}`, { signal });
     const messages = record(parseJson(await response.text()))?.messages;
     return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
-  }
-
-  /** The conversations of the visitor whom the user token names, newest first. */
-  async conversations(): Promise<Chat[]> {
-    const response = await this.request('conversations', {});
-    return parseChats(record(parseJson(await response.text()))?.conversations, 'updated_at');
-  }
-
-  async forget(id: string): Promise<void> {
-    await this.request(`conversations/${encodeURIComponent(id)}`, { method: 'DELETE' });
   }
 
   /** Asks a route under api/v1/. Raises ServiceError. */

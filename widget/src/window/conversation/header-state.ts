@@ -1,4 +1,4 @@
-import { duration, fill, type Strings } from '../../strings/index.ts';
+import type { Strings } from '../../strings/index.ts';
 import type { ChatController } from './chat-controller.ts';
 
 /** Errors that say something of the question, or of who asks, and nothing of the service. */
@@ -9,12 +9,13 @@ export function headerState(
   { status, last, restoreFailed }: ChatController,
   wait: number,
   strings: Strings,
+  pausedText?: (wait: number, strings: Strings) => string,
 ): [name: string, text: string] {
   if (!navigator.onLine) return ['offline', strings.offline];
   if (status === 'reconnecting') return [status, strings.reconnecting];
   if (status === 'restoring') return [status, strings.restoring];
   if (status !== 'idle') return [status, strings.answering];
-  if (wait > 0) return ['down', fill(strings.paused, { time: duration(wait) })];
+  if (wait > 0) return ['down', pausedText?.(wait, strings) ?? strings.unavailable];
   const failed = last?.status === 'error' && !OF_QUESTION.test(last.code);
   return restoreFailed || failed || last?.status === 'lost' ? ['down', strings.unavailable] : [status, strings.online];
 }

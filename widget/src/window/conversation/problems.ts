@@ -2,7 +2,13 @@ import type { Strings } from '../../strings/index.ts';
 import type { Turn } from './turn.ts';
 
 /** The visitor's language comes first, then what the service says to visitors, then what is always true. */
-export function problemText({ code, detail }: Pick<Turn, 'code' | 'detail'>, strings: Strings): string {
+export function problemText(
+  { code, detail, status, answer }: Pick<Turn, 'code' | 'detail'> & Partial<Turn>,
+  strings: Strings,
+): string {
+  if (status === 'length') return strings.cutOff;
+  if (status === 'filtered') return answer ? strings.filteredRest : strings.filtered;
+  if (status === 'empty') return strings.empty;
   // A number is the status of a proxy on the way.
   const texts: [codes: string, text: string][] = [
     ['visitor_rate_limited too_many_answers', strings.errorRateLimit],

@@ -1,11 +1,11 @@
 /** Questions and ways out that are wanted rarely. */
 import { html, nothing } from 'lit/html.js';
+import { duration } from '../../strings/duration.ts';
 import { fill, type Strings } from '../../strings/index.ts';
 import { pen, retry } from '../base/icons.ts';
 import * as icons from '../base/rare-icons.ts';
 import { personUrl } from '../conversation/person.ts';
 import type { Turn } from '../conversation/turn.ts';
-import type { showForm } from './handoff-form.ts';
 
 /** Asks whether a conversation shall go; `title` names one of the list. */
 export const renderDelete = (strings: Strings, title: string, yes: () => void, no: () => void) => html`
@@ -32,12 +32,32 @@ export const renderNotRestored = (
 ) => html`<div class="notice problem">${icons.alert}
   <span>${strings.restoreFailed}</span><button class="pill" @click=${again}>${retry}${strings.retry}</button></div>`;
 
+/** After an answer that was cut off for its length. */
+export const renderContinue = (list: Helped, busy: boolean) => {
+  const { strings } = list;
+  return html`<button class="pill" ?disabled=${busy} @click=${() => list.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
+};
+
+/** Before the last question can be tried again. */
+export const renderWait = (strings: Strings, { retryAt }: Turn) =>
+  html`<button class="pill" disabled>${retry}${fill(strings.retryIn, { time: duration(Math.ceil((retryAt - Date.now()) / 1000)) })}</button>`;
+
+/** What the header says meanwhile; `wait` in seconds. */
+export const pausedText = (wait: number, strings: Strings): string => fill(strings.paused, { time: duration(wait) });
+
+/** How far the text in the field is from the limit, near it and beyond. */
+export const renderCount = (
+  strings: Strings,
+  left: number,
+) => html`<div id="count" class="count ${left < 0 ? 'over' : ''}">
+  ${fill(left < 0 ? strings.charactersOver : strings.charactersLeft, { count: Math.abs(left) })}</div>`;
+
 /** Of the list of messages. */
 interface Helped {
   strings: Strings;
   /** How somebody can be reached: an address, 'form', or not. */
   person: string | undefined;
-  tell(name: string): void;
+  tell(name: string, detail?: unknown): void;
   copyText(text: string): unknown;
 }
 
@@ -58,7 +78,3 @@ export function renderPerson(handoff: string, label: string, kind: string, form:
     ? html`<a class=${kind} href=${url} target="_blank" rel="noopener noreferrer">${content}</a>`
     : html`<button class=${kind} @click=${form}>${content}</button>`;
 }
-
-/** Fetches the form that sends the conversation to the owner, and opens it. */
-export const openForm = (...given: Parameters<typeof showForm>): Promise<void> =>
-  import('./handoff-form.ts').then((form) => form.showForm(...given), console.error);

@@ -2,13 +2,18 @@ import { css } from '../base/chat-element.ts';
 
 export const styles = css`
   :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; overscroll-behavior: var(--_over); scrollbar-width: thin; animation: rise .2s; }
+  .bar, p, section { max-width: 720px; margin-inline: auto; }
   .bar, li { display: flex; align-items: center; gap: 4px; }
-  h2 { margin: 0; font-size: 15px; font-weight: 600; }
-  ul { margin: 8px 0 0; padding: 0; list-style: none; }
-  .chat { flex: 1; flex-direction: column; align-items: flex-start; gap: 0; min-width: 0; min-height: 56px; padding: 8px 12px; border-radius: 12px; }
+  h2, h3 { margin: 0; font-size: .9375rem; font-weight: 600; }
+  h3 { padding: 16px 12px 4px; color: var(--_muted); font-size: .8125rem; font-weight: 500; }
+  ul { margin: 0; padding: 0; list-style: none; }
+  .chat { position: relative; flex: 1; min-width: 0; min-height: 44px; padding: 8px 12px; gap: 12px; border-radius: 12px; }
   .chat:hover, [aria-current] { background: var(--_secondary); }
-  .title { max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-  time, p { color: var(--_muted); font-size: 13px; }
-  time::first-letter { text-transform: uppercase; }
+  [aria-current]::before {
+    content: ''; position: absolute; inset-block: 10px; inset-inline-start: 0; width: 3px; border-radius: 3px; background: var(--_focus);
+  }
+  .title { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  time, p { color: var(--_muted); font-size: .8125rem; font-variant-numeric: tabular-nums; }
+  h3::first-letter { text-transform: uppercase; }
   p { padding: 0 12px; }
 `;

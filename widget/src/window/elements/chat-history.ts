@@ -1,12 +1,13 @@
 import { html, nothing } from 'lit/html.js';
 import { fill, type Strings } from '../../strings/index.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
-import { dayName } from '../base/dates.ts';
+import { dayName, isSameDay, timeOf } from '../base/dates.ts';
 import { iconButton } from '../base/icon-button.ts';
 import * as icons from '../base/rare-icons.ts';
 import { shared } from '../base/shared.styles.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
 import type { Chat } from '../conversation/chat-memory.ts';
+import { chats } from '../conversation/upkeep.ts';
 import { styles } from './chat-history.styles.ts';
 
 /**
@@ -32,7 +33,7 @@ export class ChatHistory extends ChatElement {
   }
 
   load(): void {
-    this.chat.chats().then(
+    chats(this.chat).then(
       (chats) => {
         this.chats = chats;
       },
@@ -54,7 +55,12 @@ export class ChatHistory extends ChatElement {
         <h2>${strings.history}</h2>
       </div>
       <p role="status">${problem || (chats ? (chats.length ? nothing : strings.historyEmpty) : strings.restoring)}</p>
-      <ul>${chats?.map(this.#renderChat)}</ul>
+      ${byDay(chats ?? []).map(
+        (day) => html`<section>
+          <h3>${dayName(day[0].at)}</h3>
+          <ul>${day.map(this.#renderChat)}</ul>
+        </section>`,
+      )}
     `;
   }
 
@@ -63,7 +69,7 @@ export class ChatHistory extends ChatElement {
     const label = fill(strings.historyDelete, { title: chat.title });
     return html`<li>
       <button class="chat" aria-current=${chat.id === this.current || nothing} @click=${() => this.#open(chat)}>
-        <span class="title" dir="auto">${chat.title}</span><time>${dayName(chat.at)}</time>
+        <span class="title" dir="auto">${chat.title}</span><time><span class="hidden">${dayName(chat.at)} </span>${timeOf(chat.at)}</time>
       </button>
       ${iconButton(label, icons.bin, () => this.tell('history-delete', chat))}
     </li>`;
@@ -77,6 +83,17 @@ export class ChatHistory extends ChatElement {
   #close(): void {
     this.tell('history-close');
   }
+}
+
+/** Conversations in their order, those of one day together. */
+function byDay(chats: readonly Chat[]): [Chat, ...Chat[]][] {
+  const days: [Chat, ...Chat[]][] = [];
+  for (const chat of chats) {
+    const day = days.at(-1);
+    if (day && isSameDay(day[0].at, chat.at)) day.push(chat);
+    else days.push([chat]);
+  }
+  return days;
 }
 
 register('chat-history', ChatHistory);

@@ -1,46 +1,117 @@
 import { html, nothing } from 'lit/html.js';
 import { language, type Strings } from '../../strings/index.ts';
 import { check } from '../base/icons.ts';
+import type { WindowOptions } from '../base/options.ts';
 import * as icons from '../base/rare-icons.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
-import type { ChatMemory } from '../conversation/chat-memory.ts';
+import type { Chat, ChatMemory } from '../conversation/chat-memory.ts';
+import type { ChatService } from '../conversation/chat-service.ts';
 import { endText } from '../conversation/end-text.ts';
 import { problemText } from '../conversation/problems.ts';
 import type { Turn } from '../conversation/turn.ts';
-import { renderPerson } from './chat-cards.ts';
+import { forget as forgetChat } from '../conversation/upkeep.ts';
+import { renderDelete, renderPerson } from './chat-cards.ts';
+import type { ChatHistory } from './chat-history.ts';
 
-export type MenuEntry = 'new' | 'history' | 'export' | 'sound' | 'person' | 'forget';
+/** Of the window. */
+export interface MenuOwner {
+  readonly root: ShadowRoot;
+  readonly options: WindowOptions;
+  readonly strings: Strings;
+  readonly service: ChatService;
+  readonly memory: ChatMemory;
+  readonly chat: ChatController;
+  /** Its heading. */
+  readonly heading: string;
+  /** How somebody can be reached: an address, 'form', or not. */
+  readonly person: string | undefined;
+  menu: boolean;
+  history: boolean;
+  forgetting: Pick<Chat, 'id' | 'title'> | undefined;
+  find<T extends HTMLElement>(selector: string): T | null;
+  focus(): void;
+  /** Back to the list from the question whether to delete one, or to the conversation. */
+  back(): void;
+  note(text: string): void;
+}
 
-/** The entries behind “More”. `heading` is the window's; with `hasSound` the visitor may mute it. */
-export function chatMenu(
-  heading: string,
-  chat: ChatController,
-  memory: ChatMemory,
-  strings: Strings,
-  hasSound: boolean | undefined,
-  person: string | undefined,
-  pick: (entry: MenuEntry) => void,
-) {
+/** The entries behind “More”. */
+export function renderMenu(owner: MenuOwner) {
+  const { chat, memory, strings, options, heading, person } = owner;
   const { turns, remembered } = chat;
   const begun = turns.length > 0;
-  const { muted } = memory.get();
-  const item = (shown: boolean | undefined, entry: MenuEntry, label: string, icon: unknown, pressed?: boolean) =>
+  const { conversationId, muted } = memory.get();
+  const pick = (act: () => void, stays: boolean) => () => {
+    owner.menu = false;
+    owner.forgetting = undefined;
+    (stays ? owner.find('.more') : owner)?.focus();
+    act();
+  };
+  const item = (
+    shown: boolean | undefined,
+    label: string,
+    icon: unknown,
+    act: () => void,
+    stays = false,
+    pressed?: boolean,
+  ) =>
     shown
-      ? html`<button aria-pressed=${pressed ?? nothing} @click=${() => {
-          if (entry === 'export') download(conversationText(heading, turns, strings));
-          if (entry === 'sound') memory.set({ muted: !muted });
-          pick(entry);
-        }}>${icon}<span>${label}</span>${pressed ? check : nothing}</button>`
+      ? html`<button aria-pressed=${pressed ?? nothing} @click=${pick(act, stays)}>${icon}<span>${label}</span>${pressed ? check : nothing}</button>`
       : nothing;
   return html`<div class="menu">
-    ${item(begun, 'new', strings.newConversation, icons.compose)}
-    ${item(true, 'history', strings.history, icons.clock)}
-    ${item(begun, 'export', strings.export, icons.save)}
-    ${item(hasSound, 'sound', strings.sound, icons.speaker, !muted)}
-    ${person ? renderPerson(person, strings.handoff, '', () => pick('person')) : nothing}
-    ${item(remembered, 'forget', strings.forget, icons.bin)}
+    ${item(true, strings.history, icons.clock, () => {
+      owner.history = true;
+    })}
+    ${item(begun, strings.export, icons.save, () => download(conversationText(heading, turns, strings)), true)}
+    ${item(options.settings.sound, strings.sound, icons.speaker, () => memory.set({ muted: !muted }), true, !muted)}
+    ${
+      person
+        ? renderPerson(
+            person,
+            strings.handoff,
+            '',
+            pick(() => talkToPerson(owner), true),
+          )
+        : nothing
+    }
+    ${item(remembered, strings.forget, icons.bin, () => {
+      owner.forgetting = { id: `${conversationId}`, title: '' };
+    })}
   </div>`;
 }
+
+/** The list of earlier conversations, in place of this one. */
+export const renderHistory = (owner: MenuOwner) => html`<chat-history
+  .chat=${owner.chat} .strings=${owner.strings} .current=${owner.memory.get().conversationId}
+  @history-delete=${({ detail }: CustomEvent<Chat>) => {
+    owner.forgetting = detail;
+    owner.focus();
+  }}
+  @history-close=${() => {
+    owner.forgetting = undefined;
+    owner.back();
+  }}></chat-history>`;
+
+/** Asks whether a conversation shall go. */
+export const renderForget = (owner: MenuOwner) =>
+  renderDelete(
+    owner.strings,
+    `${owner.forgetting?.title}`,
+    () => forget(owner),
+    () => owner.back(),
+  );
+
+async function forget(owner: MenuOwner): Promise<void> {
+  const id = owner.forgetting?.id;
+  owner.back();
+  const isGone = await forgetChat(owner.chat, id);
+  owner.note(isGone ? owner.strings.forgotten : owner.strings.forgetFailed);
+  owner.find<ChatHistory>('chat-history')?.load();
+}
+
+/** Fetches the form that sends the conversation to the owner, and opens it. */
+export const talkToPerson = ({ root, options, strings, service, memory }: MenuOwner): Promise<void> =>
+  import('./handoff-form.ts').then((form) => form.showForm(root, options, strings, service, memory), console.error);
 
 /** A conversation to read elsewhere; the answers keep their Markdown. */
 function conversationText(title: string, turns: readonly Turn[], strings: Strings): string {

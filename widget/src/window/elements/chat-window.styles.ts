@@ -13,13 +13,14 @@ export const styles = css`
     --_secondary: var(--a4w-secondary-bg, color-mix(in srgb, var(--_text) 6%, var(--_bg)));
     --_border: var(--a4w-border-color, color-mix(in srgb, var(--_text) 13%, var(--_bg)));
     --_muted: color-mix(in srgb, var(--_text) 68%, var(--_bg));
-    --_focus: color-mix(in srgb, var(--a4w-primary-color) 70%, var(--_text));
+    --_focus: color-mix(in srgb, var(--a4w-primary-color) 45%, var(--_text));
+    --_line: color-mix(in srgb, var(--_text) 55%, var(--_bg));
     --_danger: color-mix(in srgb, #e5322d 70%, var(--_text));
     --_radius: var(--a4w-radius, 16px);
     --_hit: var(--_tap, 36px);
     position: fixed; inset: 0; display: flex; flex-direction: column; overflow-wrap: anywhere; overflow: hidden;
     background: var(--_bg); color: var(--_text); color-scheme: light;
-    font: 15px/1.5 var(--a4w-font, system-ui, sans-serif);
+    font: .9375rem/1.5 var(--a4w-font, system-ui, sans-serif);
     -webkit-text-size-adjust: 100%;
   }
   :host([theme='dark']) {
@@ -27,7 +28,7 @@ export const styles = css`
     --_text: var(--a4w-text-color, var(--_onbg, #eceef1));
     color-scheme: dark;
   }
-  @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_border: currentColor; } }
+  @media (prefers-contrast: more) { :host { --_muted: var(--_text); --_line: var(--_text); --_border: currentColor; } }
   :host([full]) {
     --_tap: 44px;
     padding: env(safe-area-inset-top) env(safe-area-inset-right) env(safe-area-inset-bottom) env(safe-area-inset-left);
@@ -43,23 +44,23 @@ export const styles = css`
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
   .who { flex: 1; min-width: 0; }
   h1 {
-    width: fit-content; margin: 0; font-size: 15px; font-weight: 650; line-height: 1.3;
+    width: fit-content; margin: 0; font-size: .9375rem; font-weight: 650; line-height: 1.3;
     max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   }
-  .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: 12.5px; line-height: 1.4; }
+  .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: .8125rem; line-height: 1.4; }
   .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
   .status:is([data-status='reconnecting'], [data-status='down'])::before { background: #d98a00; }
   .status[data-status='offline']::before { background: var(--_muted); }
   .status:not([data-status='idle'], [data-status='offline'], [data-status='down'])::before { animation: breathe .9s infinite alternate ease-in-out; }
-  nav { position: relative; display: flex; gap: 2px; }
+  .controls { position: relative; display: flex; gap: 2px; }
   .more svg { stroke-width: 3; }
   message-list { overflow: hidden; flex: 1; }
-  .offline, .consent { margin: 0 14px 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: 13px; }
+  .offline, .consent { width: calc(100% - 28px); max-width: 720px; margin: 0 auto 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: .8125rem; }
   .consent { display: grid; gap: 12px; overflow: auto; padding: 14px; }
-  .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: 14px; font-weight: 600; }
+  .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: .875rem; font-weight: 600; }
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer { padding: 4px 16px 10px; color: var(--_muted); font-size: .75rem; text-align: center; }
-  @media (max-height: 420px) { header { padding: 0 8px; } .avatar, footer { display: none; } }
+  @media (max-height: 420px) { header { padding: 0 8px; } .avatar, footer:not(.said) { display: none; } }
   @media (pointer: coarse) { :host { --_tap: 44px; } }
   @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
 `;

@@ -16,8 +16,6 @@ import { endText } from '../conversation/end-text.ts';
 import { headerState } from '../conversation/header-state.ts';
 import { personOf } from '../conversation/identity.ts';
 import type { Turn } from '../conversation/turn.ts';
-import type { ChatHistory } from './chat-history.ts';
-import type { MenuEntry } from './chat-menu.ts';
 import { styles } from './chat-window.styles.ts';
 import type { InputArea } from './input-area.ts';
 import type { MessageList } from './message-list.ts';
@@ -56,10 +54,10 @@ export class ChatWindow extends ChatElement {
   declare picture: HTMLImageElement | undefined;
 
   readonly memory: ChatMemory;
-  readonly #options: WindowOptions;
-  readonly #strings: Strings;
-  readonly #service: ChatService;
-  readonly #chat: ChatController;
+  readonly options: WindowOptions;
+  readonly strings: Strings;
+  readonly service: ChatService;
+  readonly chat: ChatController;
   readonly #announcer = new Announcer();
   #announced: Turn | undefined;
   #unread = 0;
@@ -69,11 +67,11 @@ export class ChatWindow extends ChatElement {
 
   constructor(options: WindowOptions, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
     super();
-    this.#options = options;
-    this.#strings = strings;
+    this.options = options;
+    this.strings = strings;
     this.memory = new ChatMemory(options.widgetId, options, personOf(options.userToken));
-    this.#service = new ChatService(options, options.userToken, options.context);
-    this.#chat = new ChatController(this, this.#service, this.memory, {
+    this.service = new ChatService(options, options.userToken, options.context);
+    this.chat = new ChatController(this, this.service, this.memory, {
       onText: (turn) => {
         this.#list?.grow(turn);
         this.#announcer.follow(turn.answer, false);
@@ -98,12 +96,12 @@ export class ChatWindow extends ChatElement {
     // Also where nothing has the focus: after a press on the header, or on what has gone since.
     addEventListener('keydown', (event) => this.#onKey(event), { signal });
     for (const event of ['online', 'offline']) addEventListener(event, () => this.requestUpdate(), { signal });
-    addEventListener('offline', () => this.#announcer.say(this.#strings.offlineNote), { signal });
-    void this.#chat.restore();
+    addEventListener('offline', () => this.#announcer.say(this.strings.offlineNote), { signal });
+    void this.chat.restore();
   }
 
   override disconnectedCallback(): void {
-    this.#chat.leave();
+    this.chat.leave();
     this.#listening?.abort();
     clearTimeout(this.#countdown);
     this.#announcer.stop();
@@ -135,17 +133,22 @@ export class ChatWindow extends ChatElement {
     }
     this.notice = '';
     this.#list?.follow();
-    this.#chat.send(text);
+    this.chat.send(text);
   }
 
   newConversation(): void {
     this.history = false;
     this.forgetting = undefined;
-    this.#chat.newConversation();
+    this.chat.newConversation();
+  }
+
+  #startAnew(): void {
+    this.newConversation();
+    this.focus();
   }
 
   identify(token: string): void {
-    if (!this.#chat.identify(token)) return;
+    if (!this.chat.identify(token)) return;
     // The conversation was somebody else's, and so is all that was said, written or heard of it.
     this.history = this.menu = false;
     this.forgetting = undefined;
@@ -163,7 +166,7 @@ export class ChatWindow extends ChatElement {
   }
 
   setContext(facts: Record<string, string>): void {
-    this.#service.context = facts;
+    this.service.context = facts;
   }
 
   get #list(): MessageList | null {
@@ -174,22 +177,25 @@ export class ChatWindow extends ChatElement {
     return this.find('input-area');
   }
 
-  get #title(): string {
-    return this.#options.settings.title ?? this.#strings.title;
+  get heading(): string {
+    return this.options.settings.title ?? this.strings.title;
+  }
+
+  /** How somebody can be reached: an address, 'form', or not. A form needs a conversation to send. */
+  get person(): string | undefined {
+    const { handoff } = this.options.settings;
+    return handoff !== 'form' || this.chat.remembered ? handoff : '';
   }
 
   get #needsConsent(): boolean {
-    return !!this.#options.settings.consent && !this.memory.get().agreed;
+    return !!this.options.settings.consent && !this.memory.get().agreed;
   }
 
   override render() {
-    const { settings, limit } = this.#options;
-    const { status } = this.#chat;
-    const { view } = this;
-    const strings = this.#strings;
-    const [state, text] = headerState(this.#chat, this.#wait, strings);
-    // A form needs a conversation to send.
-    const person = settings.handoff !== 'form' || this.#chat.remembered ? settings.handoff : '';
+    const { settings, limit } = this.options;
+    const { status } = this.chat;
+    const { view, strings } = this;
+    const [state, text] = headerState(this.chat, this.#wait, strings, rare?.pausedText);
     const bubble = view.mode === 'bubble';
     // The keyboard does not leave a dialog that covers the page.
     const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
@@ -201,12 +207,13 @@ export class ChatWindow extends ChatElement {
       <header @wheel=${this.#onWheel}>
         <div class="avatar">${avatar}</div>
         <div class="who">
-          <h1 dir="auto">${this.#title}</h1>
+          <h1 dir="auto">${this.heading}</h1>
           <div class="status" data-status=${state}>${text}</div>
         </div>
-        <nav @focusout=${this.#onLeave}>
+        <div class="controls" role="group" aria-label=${strings.controls} @focusout=${this.#onLeave}>
+          ${this.chat.last ? iconButton(strings.newConversation, icons.compose, this.#startAnew) : nothing}
           ${iconButton(strings.more, icons.more, this.#toggleMenu, 'icon more', { expanded: !!this.menu })}
-          ${this.menu ? rarely(this)?.chatMenu(this.#title, this.#chat, this.memory, strings, settings.sound, person, (entry) => this.#onPick(entry)) : nothing}
+          ${this.menu ? rarely(this)?.renderMenu(this) : nothing}
           ${
             bubble && !view.full
               ? iconButton(
@@ -217,33 +224,27 @@ export class ChatWindow extends ChatElement {
               : nothing
           }
           ${bubble ? iconButton(strings.close, icons.close, this.#close) : nothing}
-        </nav>
+        </div>
       </header>
-      ${
-        this.history
-          ? html`<chat-history .chat=${this.#chat} .strings=${strings} .current=${this.memory.get().conversationId}
-              @history-delete=${(event: CustomEvent<Chat>) => this.#askToForget(event.detail)}
-              @history-close=${this.#closeHistory}></chat-history>`
-          : nothing
-      }
+      ${this.history ? rarely(this)?.renderHistory(this) : nothing}
       <message-list
         ?hidden=${this.history}
-        .chat=${this.#chat}
+        .chat=${this.chat}
         .strings=${strings}
-        .site=${this.#options.site}
+        .site=${this.options.site}
         .greeting=${settings.greeting ?? strings.greeting}
         .privacy=${settings.consent ? nothing : privacyNote(settings.privacy, settings.privacyUrl, strings)}
         .suggestions=${settings.suggestions ?? []}
         .followUps=${settings.followUps ?? []}
         .avatar=${avatar}
         .editing=${this.editing}
-        .person=${person}
+        .person=${this.person}
         @message-send=${(event: CustomEvent<string>) => this.send(event.detail)}
         @turn-edit=${this.#edit}
-        @person=${this.#talkToPerson}
-        @notice=${(event: CustomEvent<string>) => this.#note(event.detail)}
+        @person=${() => rare?.talkToPerson(this)}
+        @notice=${(event: CustomEvent<string>) => this.note(event.detail)}
       ></message-list>
-      ${this.forgetting ? rarely(this)?.renderDelete(strings, this.forgetting.title, this.#forget, this.#back) : nothing}
+      ${this.forgetting ? rarely(this)?.renderForget(this) : nothing}
       ${!navigator.onLine ? html`<div class="offline">${strings.offlineNote}</div>` : nothing}
       ${
         this.#needsConsent
@@ -258,23 +259,23 @@ export class ChatWindow extends ChatElement {
               .editing=${!!this.editing}
               @message-send=${this.#onSend}
               @message-draft=${this.#onDraft}
-              @message-stop=${() => this.#chat.stop()}
+              @message-stop=${() => this.chat.stop()}
               @edit-cancel=${this.#leaveEdit}
             ></input-area>`
       }
-      <footer @wheel=${this.#onWheel}>${this.notice || strings.note}</footer>
+      <footer class=${this.notice ? 'said' : ''} @wheel=${this.#onWheel}>${this.notice || strings.note}</footer>
       <div class="hidden">${this.#announcer.element}</div>
-      ${edge(() => this.find('.more')?.focus())}
+      ${edge(() => this.find('.controls button')?.focus())}
     `;
   }
 
   override updated(): void {
     const { mode, full } = this.view;
-    this.setAttribute('aria-label', this.#title);
+    this.setAttribute('aria-label', this.heading);
     this.setAttribute('role', mode === 'bubble' ? 'dialog' : 'region');
     if (mode === 'bubble') this.setAttribute('aria-modal', `${full}`);
     // Another question is the last one now, or none.
-    if (this.editing && this.editing !== this.#chat.last) this.#endEdit();
+    if (this.editing && this.editing !== this.chat.last) this.#endEdit();
     this.#announce();
     clearTimeout(this.#countdown);
     if (this.#wait > 0) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
@@ -282,13 +283,13 @@ export class ChatWindow extends ChatElement {
 
   /** How long the last question has to wait before it can be tried again, in seconds. */
   get #wait(): number {
-    return Math.ceil(((this.#chat.last?.retryAt ?? 0) - Date.now()) / 1000);
+    return Math.ceil(((this.chat.last?.retryAt ?? 0) - Date.now()) / 1000);
   }
 
   /** Says when an answer begins and how it ended; its sentences in between follow the text. */
   #announce(): void {
-    const strings = this.#strings;
-    const turn = this.#chat.last;
+    const strings = this.strings;
+    const turn = this.chat.last;
     if (turn?.status === 'running') {
       if (this.#announced === turn) return;
       this.#announced = turn;
@@ -297,27 +298,27 @@ export class ChatWindow extends ChatElement {
       this.#announced = undefined;
       this.#announcer.follow(turn.answer, true);
       const end = () => this.#announcer.say(endText(turn, strings, rare?.problemText) || strings.answered);
-      if (turn.status === 'error') void loadRare().then(end);
-      else end();
+      if (turn.status === 'complete') end();
+      else void loadRare().then(end);
     }
   }
 
   /** An answer has ended, well or not. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
-    if (this.#options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
+    if (this.options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
       void loadRare().then(() => rare?.chime());
   }
 
   #tellUnread(count: number, preview: string): void {
     this.#unread = count;
-    const label = count ? fill(this.#strings.unread, { count }) : '';
+    const label = count ? fill(this.strings.unread, { count }) : '';
     this.tell('window-unread', { count, preview, label });
   }
 
   /** Says something that is worth it, to the eye and to the ear. */
-  #note(text: string): void {
-    if (text !== this.#strings.copied) this.notice = text;
+  note(text: string): void {
+    if (text !== this.strings.copied) this.notice = text;
     this.#announcer.say(text);
   }
 
@@ -326,7 +327,7 @@ export class ChatWindow extends ChatElement {
     if (this.menu) {
       this.menu = false;
       this.find('.more')?.focus();
-    } else if (this.forgetting || this.history) this.#back();
+    } else if (this.forgetting || this.history) this.back();
     else if (this.#list?.commenting) {
       this.#list.commenting = undefined;
       this.focus();
@@ -347,17 +348,7 @@ export class ChatWindow extends ChatElement {
     this.notice = '';
     await loadRare();
     this.menu = !this.menu && !!rare;
-    if (!rare) this.#note(this.#strings.errorGeneric);
-  }
-
-  #onPick(entry: MenuEntry): void {
-    this.menu = false;
-    this.forgetting = undefined;
-    if (entry === 'forget') this.#askToForget({ id: `${this.memory.get().conversationId}`, title: '' });
-    this.history ||= entry === 'history';
-    if (entry === 'new') this.newConversation();
-    (/export|sound|person/.test(entry) ? this.find('.more') : this)?.focus();
-    if (entry === 'person') this.#talkToPerson();
+    if (!rare) this.note(this.strings.errorGeneric);
   }
 
   /** The keyboard leaves the menu. Safari gives no focus to what is pressed, and so says nothing of where it goes. */
@@ -367,32 +358,10 @@ export class ChatWindow extends ChatElement {
   }
 
   /** Back to the list from the question whether to delete one, or to the conversation. */
-  #back(): void {
+  back(): void {
     if (this.forgetting) this.forgetting = undefined;
     else this.history = false;
     this.focus();
-  }
-
-  #talkToPerson(): void {
-    rare?.openForm(this.root, this.#options, this.#strings, this.#service, this.memory);
-  }
-
-  #closeHistory(): void {
-    this.forgetting = undefined;
-    this.#back();
-  }
-
-  #askToForget(chat: Pick<Chat, 'id' | 'title'>): void {
-    this.forgetting = chat;
-    this.focus();
-  }
-
-  async #forget(): Promise<void> {
-    const id = this.forgetting?.id;
-    this.#back();
-    const isGone = await this.#chat.forget(id);
-    this.#note(isGone ? this.#strings.forgotten : this.#strings.forgetFailed);
-    this.find<ChatHistory>('chat-history')?.load();
   }
 
   #agree(): void {
@@ -404,8 +373,8 @@ export class ChatWindow extends ChatElement {
   }
 
   #edit(): void {
-    this.editing = this.#chat.last;
-    this.#input?.fill(this.#chat.last?.question ?? '');
+    this.editing = this.chat.last;
+    this.#input?.fill(this.chat.last?.question ?? '');
     this.focus();
   }
 
@@ -433,7 +402,7 @@ export class ChatWindow extends ChatElement {
     if (this.editing) {
       this.#leaveEdit();
       this.#list?.follow();
-      this.#chat.resend(text);
+      this.chat.resend(text);
     } else {
       this.memory.set({ draft: '' });
       this.send(text);

@@ -20,23 +20,23 @@ const styles = sheet(`
   }
   dialog form { display: grid; gap: 14px; max-width: 560px; margin: 0 auto; }
   dialog :is(h2, p) { margin: 0; }
-  dialog h2 { font-size: 17px; font-weight: 650; line-height: 1.3; }
-  dialog p { font-size: 14px; text-wrap: pretty; }
-  dialog .field { display: grid; gap: 5px; font-size: 13px; }
+  dialog h2 { font-size: 1.0625rem; font-weight: 650; line-height: 1.3; }
+  dialog p { font-size: .875rem; text-wrap: pretty; }
+  dialog .field { display: grid; gap: 5px; font-size: .8125rem; }
   dialog .field label:not(.check) { font-weight: 600; }
-  dialog .check { display: flex; align-items: flex-start; gap: 10px; font-size: 14px; }
+  dialog .check { display: flex; align-items: flex-start; gap: 10px; font-size: .875rem; }
   dialog :is(input, textarea) {
-    margin: 0; border: 1px solid color-mix(in srgb, var(--_text) 55%, var(--_bg)); border-radius: 10px;
-    background: var(--_bg); color: inherit; font: inherit; font-size: 16px;
+    margin: 0; border: 1px solid var(--_line); border-radius: 10px;
+    background: var(--_bg); color: inherit; font: inherit; font-size: 1rem;
   }
   dialog :is([type=email], textarea) { width: 100%; min-height: 44px; padding: 9px 12px; }
   dialog #note { min-height: 88px; resize: vertical; }
   dialog [type=checkbox] { flex: none; width: 22px; height: 22px; accent-color: var(--a4w-primary-color); }
   dialog [aria-invalid=true] { border-color: var(--_danger); outline-color: var(--_danger); }
-  dialog .problem { color: var(--_danger); font-size: 13px; font-weight: 500; }
+  dialog .problem { color: var(--_danger); font-size: .8125rem; font-weight: 500; }
   dialog p:empty { display: none; }
   dialog .actions { display: flex; flex-wrap: wrap; gap: 10px; }
-  dialog .pill { min-height: 44px; padding: 5px 18px; font-size: 14px; }
+  dialog .pill { min-height: 44px; padding: 5px 18px; font-size: .875rem; }
   dialog .primary { border-color: transparent; }
   dialog .sent :is(.field, .check, .primary, .intro) { display: none; }
 `);

@@ -2,18 +2,18 @@ import { css } from '../base/chat-element.ts';
 
 export const styles = css`
   :host {
-    --_size: var(--_tap, 38px); --_pad: calc(var(--_size) / 2 - 12px);
-    width: 100%; max-width: 756px; margin: 0 auto; padding: 4px 14px 8px;
+    --_size: var(--_tap, 38px); --_pad: calc(var(--_size) / 2 - .75rem);
+    width: 100%; max-width: 748px; margin: 0 auto; padding: 4px 14px 8px;
   }
   form {
-    display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_border);
+    display: flex; align-items: flex-end; gap: 6px; padding: 5px; border: 1px solid var(--_line);
     border-radius: calc(var(--_radius) + 6px); background: var(--_bg); box-shadow: 0 1px 3px #0000000d;
     transition: .15s;
   }
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
-    flex: 1; min-width: 0; max-height: 168px; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
-    background: none; color: inherit; font: inherit; font-size: min(16px, var(--_tap, 15px)); line-height: 24px;
+    flex: 1; min-width: 0; max-height: 10.5rem; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
+    background: none; color: inherit; font: inherit; font-size: min(1rem, var(--_tap, .9375rem)); line-height: 1.5rem;
     overscroll-behavior: var(--_over); scrollbar-width: thin;
   }
   .send {
@@ -24,7 +24,5 @@ export const styles = css`
   .send[disabled] { background: var(--_secondary); color: var(--_muted); }
   .stop { background: var(--_text); color: var(--_bg); }
   .stop svg { fill: currentColor; }
-  .count { padding: 4px 12px 0; color: var(--_muted); font-size: 12px; text-align: end; font-variant-numeric: tabular-nums; }
-  .count.over { color: var(--_danger); font-weight: 600; }
   @media (forced-colors: active) { .send { border: 1px solid ButtonText; } }
 `;

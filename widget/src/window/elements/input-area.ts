@@ -1,5 +1,5 @@
 import { html, nothing } from 'lit/html.js';
-import { fill, type Strings } from '../../strings/index.ts';
+import type { Strings } from '../../strings/index.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
 import { iconButton } from '../base/icon-button.ts';
 import * as icons from '../base/icons.ts';
@@ -77,9 +77,7 @@ export class InputArea extends ChatElement {
           { disabled: !busy && (!length || left < 0) },
         )}
       </form>
-      <div id="count" class="count ${left < 0 ? 'over' : ''}" ?hidden=${left > NEAR}>
-        ${left > NEAR ? nothing : fill(left < 0 ? strings.charactersOver : strings.charactersLeft, { count: Math.abs(left) })}
-      </div>
+      ${left > NEAR ? nothing : rarely(this)?.renderCount(strings, left)}
     `;
   }
 

@@ -8,9 +8,17 @@ export { chime } from '../base/chime.ts';
 export { alert } from '../base/rare-icons.ts';
 export { problemText } from '../conversation/problems.ts';
 export { cardStyles } from './chat-cards.styles.ts';
-export { openForm, renderDelete, renderEditing, renderHelp, renderNotRestored } from './chat-cards.ts';
+export {
+  pausedText,
+  renderContinue,
+  renderCount,
+  renderEditing,
+  renderHelp,
+  renderNotRestored,
+  renderWait,
+} from './chat-cards.ts';
 
 import './chat-history.ts';
 
-export { chatMenu } from './chat-menu.ts';
-export { renderComment } from './comment-form.ts';
+export { renderForget, renderHistory, renderMenu, talkToPerson } from './chat-menu.ts';
+export { rate, renderComment } from './comment-form.ts';

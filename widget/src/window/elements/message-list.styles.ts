@@ -3,16 +3,17 @@ import { css } from '../base/chat-element.ts';
 export const styles = css`
   :host { position: relative; }
   .scroll {
-    display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
+    position: relative; display: flex; flex-direction: column; gap: 16px; height: 100%; padding: 20px 18px 16px; overflow-y: auto;
     overscroll-behavior: var(--_over); scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
   }
   .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
   .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
+  .turn { gap: 12px; }
   /* What is far from the end costs nothing until it is scrolled to. */
   .turn:nth-last-child(n + 12) { content-visibility: auto; contain-intrinsic-size: auto 200px; }
-  .day { color: var(--_muted); font-size: 12px; font-weight: 500; text-align: center; }
+  .day { color: var(--_muted); font-size: .75rem; font-weight: 500; text-align: center; }
   .day::first-letter { text-transform: uppercase; }
-  .asked { display: flex; align-items: center; justify-content: flex-end; gap: 4px; padding-inline-start: 10%; }
+  .asked { display: flex; flex-direction: row-reverse; align-items: center; gap: 4px; padding-inline-start: 10%; }
   .question {
     min-width: 0; padding: 9px 14px; border-radius: 18px; border-end-end-radius: 5px;
     background: var(--a4w-primary-color); color: var(--a4w-on-primary);
@@ -26,18 +27,19 @@ export const styles = css`
     content: ''; display: inline-block; width: 8px; height: 8px; margin-inline-start: 4px; border-radius: 50%;
     background: var(--a4w-primary-color); animation: breathe .9s infinite alternate ease-in-out;
   }
-  .actions { display: flex; align-items: center; gap: 2px; margin-inline-start: -7px; }
-  .icon { --_hit: var(--_tap, 30px); border-radius: 8px; }
+  .asked, .actions { --_hit: var(--_tap, 30px); }
+  .actions { display: flex; align-items: center; gap: 2px; margin-inline-start: calc(8px - var(--_hit) / 2); }
+  .icon { border-radius: 8px; }
   .icon svg { width: 16px; }
   .icon[aria-pressed='true'] { color: var(--_focus); }
   .icon[aria-pressed='true'] svg { fill: color-mix(in srgb, currentColor 24%, transparent); }
   .over svg { rotate: 180deg; }
-  time { margin-inline-start: 6px; color: var(--_muted); font-size: 12px; font-variant-numeric: tabular-nums; }
+  time { margin-inline-start: 6px; color: var(--_muted); font-size: .75rem; font-variant-numeric: tabular-nums; }
   @media (hover: hover) {
     .turn:not(:hover, :focus-within, .last) :is(.icon, time) { opacity: 0; }
   }
   .notice {
-    display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: 13.5px;
+    display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: .875rem;
   }
   .welcome { display: flex; flex: 1; flex-direction: column; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
   .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 20px; text-align: center; }
@@ -46,10 +48,10 @@ export const styles = css`
     box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
   }
   .mark svg { width: 28px; }
-  .greeting { max-width: 15em; margin: 0; font-size: 22px; font-weight: 650; line-height: 1.3; text-wrap: balance; white-space: pre-line; }
-  .long { max-width: 22em; font-size: 16px; font-weight: 450; line-height: 1.55; text-wrap: pretty; }
+  .greeting { max-width: 15em; margin: 0; font-size: 1.375rem; font-weight: 650; line-height: 1.3; text-wrap: balance; white-space: pre-line; }
+  .long { max-width: 22em; font-size: 1rem; font-weight: 450; line-height: 1.55; text-wrap: pretty; }
   .chips { display: flex; flex-direction: column; gap: 8px; }
-  .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: 14px; line-height: 1.4; }
+  .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: .875rem; line-height: 1.4; }
   .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }
   .welcome .pill { justify-content: flex-start; }
   .turn + .chips { flex-flow: wrap; justify-content: flex-end; }

@@ -1,5 +1,5 @@
 import { html, noChange, nothing } from 'lit/html.js';
-import { duration, fill, type Strings } from '../../strings/index.ts';
+import type { Strings } from '../../strings/index.ts';
 import type { AnswerText } from './answer-text.ts';
 import './answer-text.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
@@ -14,10 +14,12 @@ import { endText } from '../conversation/end-text.ts';
 import type { Turn } from '../conversation/turn.ts';
 import { markdownStyles } from '../markdown/index.ts';
 import { styles } from './message-list.styles.ts';
-import { rare, rarely } from './rare.ts';
+import { loadRare, rare, rarely } from './rare.ts';
 
 /** How near its end the list counts as being there, in pixels. */
 const NEAR = 24;
+/** Between a question and the upper edge, in pixels. */
+const EDGE = 12;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
 /**
@@ -44,7 +46,7 @@ export class MessageList extends ChatElement {
     'copied',
     'commenting',
     'person',
-    'following',
+    'more',
   ];
 
   declare chat: ChatController;
@@ -63,9 +65,14 @@ export class MessageList extends ChatElement {
   declare commenting: Turn | undefined;
   /** How somebody can be reached instead: an address, 'form', or not. */
   declare person: string | undefined;
-  /** The visitor is at the end, and stays there as it grows. */
-  declare following: boolean;
+  /** There is more below. */
+  declare more: boolean;
 
+  /**
+   * Where the list goes as it grows: to its `end`, or so far that the last `question` stays in view, for an answer is
+   * read from its beginning. `nowhere`: the visitor is somewhere else.
+   */
+  #goal: 'end' | 'question' | 'nowhere' = 'end';
   #top = 0;
   /** What had the focus before it was drawn anew. */
   #focused: Element | null | undefined;
@@ -73,11 +80,6 @@ export class MessageList extends ChatElement {
   #drawn: string[] = [];
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
-
-  constructor() {
-    super();
-    this.following = true;
-  }
 
   override disconnectedCallback(): void {
     clearTimeout(this.#copiedFor);
@@ -96,9 +98,14 @@ export class MessageList extends ChatElement {
     this.#keepUp();
   }
 
-  /** Goes to the end, and stays there. */
+  /** Goes to the question that was just asked, and shows what there is room for of its answer. */
   follow(): void {
-    this.following = true;
+    this.#goal = 'question';
+    this.#keepUp();
+  }
+
+  #toEnd(): void {
+    this.#goal = 'end';
     this.#keepUp();
   }
 
@@ -107,7 +114,7 @@ export class MessageList extends ChatElement {
     this.#focused = this.root.activeElement;
     const { turns, waiting, restoreFailed } = this.chat;
     // A conversation is shown from its end, wherever the visitor was in the one before.
-    if (!turns.length) this.following ||= true;
+    if (!turns.length && !waiting.length) this.#goal = 'end';
     this.#drawn.length = turns.length;
     return html`
       <div class="scroll" role="log" aria-live="off" tabindex="0" aria-label=${strings.conversation}
@@ -116,7 +123,7 @@ export class MessageList extends ChatElement {
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
         ${waiting.map((question) => this.#renderQuestion(question))}
       </div>
-      ${this.following ? nothing : iconButton(strings.latest, icons.down, this.follow, 'latest')}
+      ${this.more ? iconButton(strings.latest, icons.down, this.#toEnd, 'latest') : nothing}
     `;
   }
 
@@ -149,7 +156,15 @@ export class MessageList extends ChatElement {
     const { strings } = this;
     const { status } = this.chat;
     const last = turn === turns.at(-1);
-    const drawn = [turn.id, turn.status, turn.rating, last, turn === this.copied, turn === this.commenting].join();
+    const drawn = [
+      turn.id,
+      turn.status,
+      turn.rating,
+      last,
+      turn === this.copied,
+      turn === this.commenting,
+      turn.status === 'complete' || !!rare,
+    ].join();
     if (!last && drawn === this.#drawn[index]) return noChange;
     this.#drawn[index] = drawn;
     const before = turns[index - 1];
@@ -163,7 +178,7 @@ export class MessageList extends ChatElement {
           last && !live ? iconButton(strings.edit, icons.pen, () => this.tell('turn-edit')) : nothing,
         )}
         <div class="answer ${live ? 'live' : ''}">
-          <span class="hidden">${strings.assistant} </span>
+          <h2 class="hidden">${strings.assistant}</h2>
           <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut', turn.sources]}>${
             live
               ? turn.position || navigator.onLine
@@ -180,13 +195,13 @@ export class MessageList extends ChatElement {
   };
 
   #renderQuestion(text: string, kind?: string, edit?: unknown) {
-    return html`<div class="asked">${edit}<div class="question ${kind}">
-        <span class="hidden">${this.strings.you} </span><div class="text" dir="auto">${text}</div>
-      </div></div>`;
+    return html`<div class="asked"><div class="question ${kind}">
+        <h2 class="hidden">${this.strings.you}</h2><div class="text" dir="auto">${text}</div>
+      </div>${edit}</div>`;
   }
 
   #renderEnd(turn: Turn, last: boolean) {
-    const text = endText(turn, this.strings, rare?.problemText);
+    const text = endText(turn, this.strings, turn.status === 'complete' ? undefined : rarely(this)?.problemText);
     if (!text) return nothing;
     const problem = /error|lost|empty/.test(turn.status);
     return html`<div class="notice ${problem ? 'problem' : ''}">${problem ? rarely(this)?.alert : nothing}
@@ -198,14 +213,9 @@ export class MessageList extends ChatElement {
   #renderWayOut(turn: Turn) {
     const { strings } = this;
     const busy = this.chat.status !== 'idle';
-    if (turn.status === 'length') {
-      return html`<button class="pill" ?disabled=${busy}
-        @click=${() => this.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
-    }
-    const seconds = Math.ceil((turn.retryAt - Date.now()) / 1000);
-    return html`<button class="pill" ?disabled=${seconds > 0 || busy} @click=${this.#retry}>${icons.retry}${
-      seconds > 0 ? fill(strings.retryIn, { time: duration(seconds) }) : strings.retry
-    }</button>`;
+    if (turn.status === 'length') return rare?.renderContinue(this, busy);
+    if (turn.retryAt > Date.now()) return rare?.renderWait(strings, turn);
+    return html`<button class="pill" ?disabled=${busy} @click=${this.#retry}>${icons.retry}${strings.retry}</button>`;
   }
 
   #renderActions(turn: Turn, last: boolean) {
@@ -214,13 +224,13 @@ export class MessageList extends ChatElement {
     const copied = this.copied === turn;
     const rate = (rating: Rating, label: string, kind: string) =>
       iconButton(label, icons.thumb, () => this.#rate(turn, rating), kind, { pressed: turn.rating === rating });
-    return html`<div class="actions">
+    return html`<div class="actions" role="group" aria-label=${strings.actions}>
         ${iconButton(copied ? strings.copied : strings.copy, copied ? icons.check : icons.copy, () => this.#copy(turn))}
         ${last && turn.status === 'complete' ? iconButton(strings.regenerate, icons.retry, this.#retry) : nothing}
         ${rate('up', strings.good, 'icon')}${rate('down', strings.bad, 'icon over')}
         ${turn.at ? html`<time>${timeOf(turn.at)}</time>` : nothing}
       </div>
-      ${this.commenting === turn ? rarely(this)?.renderComment(strings, (comment) => this.#onComment(turn, comment)) : nothing}`;
+      ${this.commenting === turn ? rarely(this)?.renderComment(this, turn) : nothing}`;
   }
 
   override updated(): void {
@@ -232,20 +242,39 @@ export class MessageList extends ChatElement {
 
   #keepUp(): void {
     const scroller = this.#scroller;
-    if (scroller && this.following && this.chat.last) scroller.scrollTop = scroller.scrollHeight;
+    if (!scroller) return;
+    const turn = this.find('.last');
+    if (turn && this.#goal !== 'nowhere') {
+      const { scrollHeight, clientHeight } = scroller;
+      const answer = turn.querySelector<HTMLElement>('.answer')?.offsetTop ?? 0;
+      // Of a long question, its end.
+      const question = Math.max(turn.offsetTop - EDGE, answer - clientHeight / 2);
+      scroller.scrollTop = this.#goal === 'end' ? scrollHeight : Math.min(scrollHeight, question);
+      this.#top = scroller.scrollTop;
+    }
+    this.#seeMore(scroller);
   }
 
   #onScroll(): void {
     const scroller = this.#scroller;
     if (!scroller?.clientHeight) return;
-    const left = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
-    // The list itself only ever scrolls down: up is the visitor, however little.
-    if (scroller.scrollTop < this.#top && left > 1) this.following = false;
-    else if (left <= NEAR) this.following = true;
+    const moved = scroller.scrollTop - this.#top;
     this.#top = scroller.scrollTop;
+    const left = this.#seeMore(scroller);
+    // The list itself goes to its end or stays: up is the visitor, however little, and so is down from a question.
+    if (left <= NEAR && (moved > 0 || (left <= 1 && this.#goal === 'nowhere'))) this.#goal = 'end';
+    else if (moved && left > 1 && (moved < 0 || this.#goal === 'question')) this.#goal = 'nowhere';
+  }
+
+  #seeMore({ scrollHeight, scrollTop, clientHeight }: HTMLElement): number {
+    const left = scrollHeight - scrollTop - clientHeight;
+    const more = left > NEAR && !!this.chat.last;
+    if (more !== !!this.more) this.more = more;
+    return left;
   }
 
   #retry(): void {
+    this.follow();
     this.chat.retry();
   }
 
@@ -265,18 +294,10 @@ export class MessageList extends ChatElement {
     }, 1500);
   }
 
-  /** What was wrong is asked for at once; a comment that was not taken stays to be sent again. */
-  async #rate(turn: Turn, rating: Rating, comment = ''): Promise<void> {
-    const { strings } = this;
-    if (!comment) this.commenting = rating === 'down' ? turn : undefined;
-    const taken = await this.chat.rate(turn, rating, comment);
-    if (taken === !!comment && this.commenting === turn) this.commenting = undefined;
-    if (comment || rating === 'up' || !taken) this.tell('notice', taken ? strings.thanks : strings.errorGeneric);
-  }
-
-  #onComment(turn: Turn, comment: string): void {
-    if (turn.rating && comment) void this.#rate(turn, turn.rating, comment);
-    else this.commenting = undefined;
+  async #rate(turn: Turn, rating: Rating): Promise<void> {
+    const parts = await loadRare();
+    if (parts) void parts.rate(this, turn, rating);
+    else this.tell('notice', this.strings.errorGeneric);
   }
 }
 

@@ -30,6 +30,8 @@ interface Item {
   group: string;
   number: number;
   attributes: Record<string, string>;
+  /** Of a task: whether it is done. */
+  done: boolean | undefined;
 }
 
 /** A finished block. Items and rows come together in lists and tables when they are shown. */
@@ -140,7 +142,7 @@ function addText(answer: Answer, line: string): void {
 export function endAnswer(answer: Answer, ending: Ending): TreeElement[] {
   while (answer.open.length > 1) closeContainer(answer, ending);
   closeLeaf(answer, ending);
-  return grouped(innermost(answer).blocks, answer.strings);
+  return grouped(innermost(answer).blocks);
 }
 
 // Containers
@@ -195,12 +197,19 @@ function beginItem(answer: Answer, line: string, apart: boolean): string | undef
   if (item === undefined) return undefined;
   const width = indent + marker.length + (space < 5 ? space || 1 : 1);
   const content = line.slice(width);
-  const [task = '', done] = TASK.exec(content) ?? [];
-  const kind = [apart && 'apart', task && 'task', done?.trim() && 'done'].filter(Boolean).join(' ');
+  const [task = '', mark] = TASK.exec(content) ?? [];
+  const kind = [apart && 'apart', task && 'task'].filter(Boolean).join(' ');
   const number = Number.parseInt(marker, 10);
   answer.open.push({
     blocks: [],
-    item: { indent, width, group: marker.slice(-1), number, attributes: kind ? { class: kind } : {} },
+    item: {
+      indent,
+      width,
+      group: marker.slice(-1),
+      number,
+      attributes: kind ? { class: kind } : {},
+      done: mark ? mark !== ' ' : undefined,
+    },
   });
   return content.slice(task.length);
 }
@@ -208,10 +217,23 @@ function beginItem(answer: Answer, line: string, apart: boolean): string | undef
 function closeContainer(answer: Answer, ending: Ending = 'whole'): void {
   closeLeaf(answer, ending);
   const { blocks, item } = answer.open.pop() as Container;
-  const nodes = grouped(blocks, answer.strings);
+  const nodes: Tree[] = grouped(blocks);
+  if (item?.done !== undefined) {
+    nodes.unshift(taskBox(item.done, answer.strings));
+    answer.elements++;
+  }
   if (item) add(answer, element('li', nodes, item.attributes), item);
   else add(answer, element('blockquote', nodes));
 }
+
+/** Screen readers say in their own words whether it is checked. */
+const taskBox = (done: boolean, strings: MarkdownLabels): TreeElement =>
+  element('span', [], {
+    role: 'checkbox',
+    'aria-label': strings.task,
+    'aria-checked': `${done}`,
+    'aria-disabled': 'true',
+  });
 
 function add(answer: Answer, node: TreeElement, { group = '', number = 1 } = {}): void {
   innermost(answer).blocks.push({ node, group, number });
@@ -247,6 +269,9 @@ function inline(answer: Answer, text: string, ending: Ending): Tree[] {
 /** Where the visitor sees the answer grow. */
 const mark = (ending: Ending): Record<string, string> => (ending === 'growing' ? { 'data-growing': '' } : {});
 
+/** The window has a heading, and so has each answer: the model's are below these. */
+const heading = (level: number): string => `h${Math.min(level + 2, 6)}`;
+
 function addHeading(answer: Answer, line: string, ending: Ending): boolean {
   const [start = '', hashes] = HEADING.exec(line) ?? [];
   if (!hashes) return false;
@@ -254,7 +279,7 @@ function addHeading(answer: Answer, line: string, ending: Ending): boolean {
     .slice(start.length)
     .trim()
     .replace(/(^|\s)#+$/, '');
-  add(answer, element(`h${hashes.length}`, inline(answer, title, ending), mark(ending)));
+  add(answer, element(heading(hashes.length), inline(answer, title, ending), mark(ending)));
   return true;
 }
 
@@ -272,7 +297,7 @@ function goesOnWithParagraph(answer: Answer, leaf: Paragraph, line: string, lazy
   else if (!leaf.formula && !lazy && beginTable(answer, leaf, 'whole', line)) return true;
   else if (underline) {
     innermost(answer).leaf = undefined;
-    closeParagraph(answer, leaf, 'whole', underline.startsWith('=') ? 'h1' : 'h2');
+    closeParagraph(answer, leaf, 'whole', heading(underline.startsWith('=') ? 1 : 2));
   } else if (!leaf.formula && (interrupts(line) || (leaf.note && NOTE.test(line)))) return false;
   else {
     leaf.text += `\n${line}`;
@@ -327,7 +352,7 @@ function closeCode(answer: Answer, { text, fence, language }: Code, ending: Endi
       'div',
       [
         element('div', [element('span', [language]), element('button', [strings.copyCode], { type: 'button' })]),
-        element('pre', [element('code', [lines.replace(/^\n/, '')], mark(ending))], { tabindex: '0' }),
+        element('pre', [element('code', [lines.replace(/^\n/, '')], mark(ending))]),
       ],
       { class: 'code' },
     ),
@@ -387,7 +412,7 @@ function addRow(answer: Answer, leaf: Table, texts: string[], ending: Ending, ta
 }
 
 /** Items and rows in their lists and tables. */
-function grouped(blocks: Block[], strings: MarkdownLabels): TreeElement[] {
+function grouped(blocks: Block[]): TreeElement[] {
   const nodes: TreeElement[] = [];
   let list: TreeElement | undefined;
   let key = '';
@@ -401,8 +426,7 @@ function grouped(blocks: Block[], strings: MarkdownLabels): TreeElement[] {
         [node],
         ordered && number !== 1 ? { start: `${number}` } : {},
       );
-      const name: Record<string, string> = strings.table ? { role: 'group', 'aria-label': strings.table } : {};
-      nodes.push(table ? element('div', [list], { class: 'table', tabindex: '0', ...name }) : list);
+      nodes.push(table ? element('div', [list], { class: 'table' }) : list);
     } else nodes.push(node);
     key = group.slice(-1);
   }

@@ -37,23 +37,45 @@ function patch(parent: Element, nodes: Tree[]): void {
 /**
  * Renders Markdown that grows into `root`. `update` takes the whole text so far; a text that doesn't continue the former one
  * starts over. `done` renders the end as final: nothing half written is completed any more, unless the text was `cut` off.
- * Relative links lead to `site`, the address of the host page.
+ * Relative links lead to `site`, the address of the host page. What is too wide for its place can be scrolled by keyboard.
+ *
+ * Fires `notice` with what is worth telling, in words.
  */
 export function createMarkdown(root: HTMLElement | ShadowRoot, strings: MarkdownLabels, site = '') {
   const container = document.createElement('div');
   container.className = 'md';
   container.addEventListener('click', async ({ target }) => {
     const button = target instanceof HTMLButtonElement && target;
-    if (!button || !(await copyText(button.parentElement?.nextSibling?.textContent ?? ''))) return;
+    if (!button) return;
+    const isCopied = await copyText(button.parentElement?.nextSibling?.textContent ?? '');
+    const detail = isCopied ? strings.copied : strings.copyFailed;
+    container.dispatchEvent(new CustomEvent('notice', { detail, bubbles: true, composed: true }));
+    if (!isCopied) return;
     button.textContent = strings.copied;
     setTimeout(() => {
       button.textContent = strings.copyCode;
     }, COPIED);
   });
+  const measure = () => {
+    for (const part of container.querySelectorAll<HTMLElement>('pre, .table')) {
+      const hidden = part.scrollWidth - part.clientWidth;
+      const isCode = part.localName === 'pre';
+      part.classList.toggle('wide', isCode && hidden - part.scrollLeft > 1);
+      if (hidden > 0) {
+        part.tabIndex = 0;
+        part.role = 'group';
+        part.ariaLabel = isCode ? strings.code : strings.table;
+      } else for (const name of ['tabindex', 'role', 'aria-label']) part.removeAttribute(name);
+    }
+  };
+  container.addEventListener('scroll', measure, true);
+  new ResizeObserver(measure).observe(container);
   root.prepend(container);
   const parse = createParser(strings, site);
   return {
-    update: (text: string, done: boolean, cut = false, sources?: readonly Source[]): void =>
-      patch(container, parse(text, done, cut, sources)),
+    update: (text: string, done: boolean, cut = false, sources?: readonly Source[]): void => {
+      patch(container, parse(text, done, cut, sources));
+      measure();
+    },
   };
 }

@@ -11,8 +11,11 @@ export interface MarkdownLabels {
   copyCode: string;
   copied: string;
   showImage: string;
-  table?: string;
-  sources?: string;
+  copyFailed: string;
+  code: string;
+  table: string;
+  task: string;
+  sources: string;
 }
 
 /** What an answer cites: `[1]` is the first. */

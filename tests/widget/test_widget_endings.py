@@ -1,0 +1,42 @@
+"""Answers that end early: what was half written is tidy."""
+
+import pytest
+from playwright.sync_api import expect
+
+from browser import Provider, Visit
+
+pytest_plugins = ["visitor"]
+
+HALF_WRITTEN = {
+    "Some **bold and": "Some bold and",
+    "See [the ter": "See the ter",
+    "See [the terms](https://exam": "See the terms",
+    "Run `npm ins": "Run npm ins",
+    "Items:\n\n- one\n- tw": "Items:\none\ntw",
+    "Plans:\n\n| a | b |\n| - | - |\n| 1 |": "Plans:\na\tb\n1",
+    "Text\n\n- ": "Text",
+    "Text\n\n##": "Text",
+    "Tasks:\n\n- [ ] Pack\n- [": "Tasks:\nPack",
+    "Text\n\n``": "Text",
+}
+
+
+@pytest.mark.parametrize("ending", ["stopped", "length", "content_filter", "failed"])
+def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
+    visit: Visit, provider: Provider, ending: str
+) -> None:
+    chat = visit()
+    chat.open()
+    for number, (markdown, text) in enumerate(HALF_WRITTEN.items()):
+        answer = provider.answer()
+        chat.ask(f"Question {number}?")
+        answer.say(markdown)
+        expect(chat.answers.last).to_contain_text(text[:4])
+        if ending == "stopped":
+            chat.button("Stop").click()
+        elif ending == "failed":
+            answer.fail()
+        else:
+            answer.end(ending)
+        expect(chat.button("Copy")).to_have_count(number + 1)
+        expect(chat.answers.last).to_have_text(text, use_inner_text=True)
