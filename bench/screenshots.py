@@ -2,8 +2,8 @@
 
     python bench/screenshots.py bench/out [STATE …]
 
-Each state at 1280, 768, 390 and 320 pixels, light and dark, left to right and right to left, from a real service with
-an upstream that this script controls. Needs Chromium and tests/requirements.txt.
+Each state at 1280, 768, 390 and 320 pixels and on a screen 200 pixels high, light and dark, left to right and right to
+left, from a real service with an upstream that this script controls. Needs Chromium and tests/requirements.txt.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -20,7 +21,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from browser import ARGUMENTS, Chat, HostPages, Provider, Providers, add_tenant, script_tag, serving
 from processes import RunningService, running_service
 
-SIZES = ((1280, 800), (768, 1024), (390, 844), (320, 568))
+SIZES = ((1280, 800), (768, 1024), (390, 844), (320, 568), (844, 200))
 SUGGESTIONS = """data-suggestions='["Where is my order?","How do I return something?","Do you ship to Norway?"]'"""
 ANSWER = """Yes, we do. Parcels to Norway leave on **Monday** and *Thursday*:
 
@@ -41,9 +42,15 @@ TURN = """async (direction) => {
     document.documentElement.dir = direction;
     for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
 }"""
-PAGE = (
-    "<style>body{margin:0;font:16px system-ui;background:#f6f5f2}main{max-width:60em;margin:auto;padding:2em}</style>"
-)
+THEME = """(theme) => {
+    document.documentElement.style.colorScheme = theme;
+    A4ChatWidget.set({ theme });
+}"""
+PAGE = """<style>
+    body { margin: 0; font: 16px system-ui; background: #f6f5f2 }
+    :root[style*=dark] body { background: #1d1f23 }
+    main { max-width: 60em; margin: auto; padding: 2em }
+</style>"""
 
 
 def closed(chat: Chat, provider: Provider) -> None:
@@ -213,10 +220,12 @@ def shoot(browser: Browser, name: str, url: str, widget_id: str, provider: Provi
             chat.page.goto(url)
             make(chat, provider)
             for theme in ("light", "dark"):
-                chat.page.emulate_media(color_scheme=theme)
+                chat.page.evaluate(THEME, theme)
                 for direction in ("ltr", "rtl"):
                     chat.frame.evaluate(TURN, direction)
-                    chat.page.screenshot(path=out / f"{name}-{width}-{theme}-{direction}.png", animations="disabled")
+                    chat.page.screenshot(
+                        path=out / f"{name}-{width}x{height}-{theme}-{direction}.png", animations="disabled"
+                    )
 
 
 def shoot_all(out: Path, names: list[str], service: RunningService, provider: Provider, pages: HostPages) -> None:
