@@ -4,8 +4,9 @@
 
 Each relay has one worker on one core; the upstream and the visitors, one C program that is compiled at the start, have
 another. Relays take turns in every round, and every token is checked for content and order. It takes about an hour
-with five rounds, five minutes with --quick. Needs cc and nginx, and installs the peers into a temporary directory, or
-into one that --setup names and that is kept. Figures of one run compare; those of two runs only as ratios.
+with five rounds, five minutes with --quick. Needs cc and nginx, and installs what each relay requires into a temporary
+directory, or into one that --setup names and that is kept. BENCH_POSTGRESQL_URL names a database for this service on
+PostgreSQL, which is left out otherwise. Figures of one run compare; those of two runs only as ratios.
 """
 
 import argparse

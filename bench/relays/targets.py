@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,7 +18,9 @@ from relays.load import NUMBER
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 MOST_STREAMS = 4096
+REQUIREMENTS = ROOT / "requirements.txt"
 METRICS_TOKEN = "bench"
+POSTGRESQL_URL = "BENCH_POSTGRESQL_URL"
 QUESTION = f"Please count for me, stream {NUMBER}"
 
 
@@ -80,14 +83,14 @@ class Setting:
         target.stop()
         raise RuntimeError(f"{name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
-    def python(self, requirements: str) -> str:
-        """The interpreter of a virtual environment with these requirements, made if it is not there yet."""
-        venv = self.directory / f"venv-{Path(requirements).stem}"
+    def python(self, name: str, requirements: Path) -> str:
+        """The interpreter of a virtual environment with these requirements and no more, made if it is not there yet."""
+        venv = self.directory / f"venv-{name}"
         python = venv / "bin/python"
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
             install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*install, "-r", str(BENCH / requirements)], check=True)
+            subprocess.run([*install, "-r", str(requirements)], check=True)
         return str(python)
 
 
@@ -116,9 +119,23 @@ def service(setting: Setting, database: str | None = None) -> Target:
     return replicas(setting, 1, database)[0]
 
 
-def replicas(setting: Setting, count: int, database: str | None) -> list[Target]:
-    """The service, so many times, on one database."""
-    folder = setting.folder("this service")
+def service_alone(setting: Setting) -> Target:
+    """With its requirements and no more, as in the image: httpx and httpcore load what else they find."""
+    return replicas(setting, 1, None, python=setting.python("service", REQUIREMENTS))[0]
+
+
+def service_on_postgresql(setting: Setting) -> Target:
+    if POSTGRESQL_URL not in os.environ:
+        raise RuntimeError(f"{POSTGRESQL_URL} names no database")
+    python = setting.python("service", REQUIREMENTS)
+    return replicas(setting, 1, os.environ[POSTGRESQL_URL], "on PostgreSQL", python)[0]
+
+
+def replicas(
+    setting: Setting, count: int, database: str | None, name: str = "this service", python: str = sys.executable
+) -> list[Target]:
+    """The service, so many times, on one database: a new file unless one is named."""
+    folder = setting.folder(name)
     for left in folder.glob("chatbot.db*"):  # of a run before
         left.unlink()
     environment = {
@@ -132,16 +149,8 @@ def replicas(setting: Setting, count: int, database: str | None) -> list[Target]
         "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
     } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}
     limits = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
-    add = [
-        sys.executable,
-        str(ROOT / "manage.py"),
-        "tenant",
-        "add",
-        "bench",
-        "--origin",
-        "https://bench.test",
-        "--json",
-    ]
+    tenant = f"bench-{secrets.token_hex(4)}"  # a server may have that of a run before
+    add = [python, str(ROOT / "manage.py"), "tenant", "add", tenant, "--origin", "https://bench.test", "--json"]
     added = subprocess.run(
         [*add, *limits], cwd=folder, env=environment | {"PATH": os.environ["PATH"]}, check=True, capture_output=True
     )
@@ -149,9 +158,9 @@ def replicas(setting: Setting, count: int, database: str | None) -> list[Target]
     request = post("/api/v1/chat", {"message": QUESTION}, **headers)
     started: list[Target] = []
     for number in range(1, count + 1):
-        name, port = "this service" if count == 1 else f"replica {number}", free_port()
-        command = [sys.executable, str(ROOT / "chatbot.py")]
-        started.append(setting.start(name, command, port, request, **environment, PORT=str(port)))
+        shown, port = name if count == 1 else f"replica {number}", free_port()
+        command = [python, str(ROOT / "chatbot.py")]
+        started.append(setting.start(shown, command, port, request, **environment, PORT=str(port)))
     return started
 
 
@@ -166,14 +175,21 @@ def starlette(setting: Setting) -> Target:
 def _under_uvicorn(setting: Setting, name: str, module: str) -> Target:
     port = free_port()
     serve = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
-    command = [setting.python("requirements.txt"), "-m", "uvicorn", f"{module}:app", "--app-dir", str(BENCH / "relays")]
+    command = [
+        setting.python("peers", BENCH / "requirements.txt"),
+        "-m",
+        "uvicorn",
+        f"{module}:app",
+        "--app-dir",
+        str(BENCH / "relays"),
+    ]
     quiet = ["--no-access-log", "--log-level", "warning"]
     request = post("/chat", {"message": QUESTION})
     return setting.start(name, [*command, *serve, *quiet], port, request, UPSTREAM=setting.upstream)
 
 
 def litellm(setting: Setting) -> Target:
-    python = Path(setting.python("requirements-litellm.txt"))
+    python = Path(setting.python("litellm", BENCH / "requirements-litellm.txt"))
     port = free_port()
     model = {"model": "openai/gpt-4o-mini", "api_base": setting.upstream, "api_key": "sk-bench"}
     config = setting.directory / "litellm.json"  # which is YAML, too
@@ -222,7 +238,8 @@ def _completion() -> object:
 
 TARGETS: dict[str, Callable[[Setting], Target]] = {
     "nginx": nginx,
-    "service": service,
+    "service": service_alone,
+    "postgresql": service_on_postgresql,
     "starlette": starlette,
     "fastapi": fastapi,
     "litellm": litellm,
