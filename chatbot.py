@@ -108,17 +108,19 @@ async def chat(request: Request) -> Response:
     answer = await _find_or_begin(request, caller, question, after)
     service.answers.join(answer, most_readers(caller.tenant))
     exchange_of(request).has_answer = True
+    gone = asyncio.create_task(_disconnected(request))
     try:
-        visitor_is_there = answer.opened.done() or await _opened(request, answer)
+        visitor_is_there = await _opened(answer, gone, min(REFUSAL_SECONDS, service.settings.ping_seconds))
         if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
             raise answer.ending
     except BaseException:
+        gone.cancel()
         service.answers.leave(answer)
         raise
     if not visitor_is_there:
         service.answers.leave(answer)
         return Response(status_code=499)
-    return AnswerStream(service, answer, after)
+    return AnswerStream(service, answer, after, gone)
 
 
 async def _find_or_begin(request: Request, caller: Caller, question: schema.ChatRequest, after: int) -> Answer:
@@ -200,8 +202,8 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
     if tenant.tell_upstream:
         headers |= Ids(answer.conversation_id, message_id, exchange_of(request).request_id, caller.subject).headers()
     call = service.upstream.call(endpoint, asked, answer, headers)
-    usage = replace(
-        exchange_of(request).usage_row("running"),
+    usage = exchange_of(request).usage_row(
+        "running",
         conversation_id=answer.conversation_id,
         message_id=message_id,
         model=model,
@@ -212,18 +214,14 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
     return answer
 
 
-async def _opened(request: Request, answer: Answer) -> bool:
+async def _opened(answer: Answer, gone: asyncio.Task[None], seconds: float) -> bool:
     """Wait a little for the upstream to accept or refuse the question. False when the visitor left before.
 
     After that the stream begins all the same, so that a proxy hears its pings: a refusal is then its last event.
     """
-    gone = asyncio.create_task(_disconnected(request))
-    patience = min(REFUSAL_SECONDS, service_of(request).settings.ping_seconds)
-    try:
-        await asyncio.wait([answer.opened, gone], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        return answer.opened.done() or not gone.done()
-    finally:
-        gone.cancel()
+    if not answer.opened.done():
+        await asyncio.wait([answer.opened, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return answer.opened.done() or not gone.done()
 
 
 async def _disconnected(request: Request) -> None:

@@ -9,6 +9,8 @@ from types import TracebackType
 class Alarm:
     """Rings when it was last set to. Setting it later, as each token does, moves a number and no timer."""
 
+    __slots__ = ("_due", "_handle", "_handle_due", "_loop", "_ring")
+
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -50,6 +52,8 @@ class Alarm:
 
 class Deadline:
     """As `asyncio.timeout_at`, but with an alarm for a timer."""
+
+    __slots__ = ("_alarm", "_loop", "_timeout", "_when")
 
     def __init__(self, when: float) -> None:
         self._when = when

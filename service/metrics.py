@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.store.meter import Meter
+from service.store.meter import CALL_KINDS, CallKind, Meter
 from service.store.outbox import Kind
 from service.store.records import UsageRow
 from service.upstream.charge import Size
@@ -198,8 +198,10 @@ class Metrics:
 
     def listen_to(self, database: Meter) -> None:
         """Measure the database's work."""
-        database.waited = lambda kind, seconds: self.database_wait.labels(kind).observe(seconds)
-        database.took = lambda kind, seconds: self.database.labels(kind).observe(seconds)
+        waits: dict[CallKind, Histogram] = {kind: self.database_wait.labels(kind) for kind in CALL_KINDS}
+        times: dict[CallKind, Histogram] = {kind: self.database.labels(kind) for kind in CALL_KINDS}
+        database.waited = lambda kind, seconds: waits[kind].observe(seconds)
+        database.took = lambda kind, seconds: times[kind].observe(seconds)
         database.committed = self.database_group.observe
 
     def count_answer(

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 import idna
@@ -15,6 +15,8 @@ ANY_PORT = "*"
 ANY_ORIGIN = "*"  # only by an operator's express word, see manage.py
 ANY_LABEL = "*."
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+MAX_ORIGIN_CHARS = 300  # of a name 253, its scheme and its port
 
 IPV4 = re.compile(r"[0-9.]+")
 HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -76,6 +78,11 @@ def entries_for(origin: str) -> list[str]:
 
 def is_origin(text: str) -> bool:
     """Whether it is an origin as browsers write it, and not `null` or a pattern."""
+    return len(text) <= MAX_ORIGIN_CHARS and _is_origin(text)
+
+
+@lru_cache(maxsize=1024)  # a site's pages all send the same
+def _is_origin(text: str) -> bool:
     try:
         return "*" not in text and parse_origin(text) == text
     except ValueError:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from uuid import UUID
 
 from service.answers import pace
@@ -217,13 +217,16 @@ class Answers:
         if ending is writing.cut:  # `drain` stores it, with all the others
             writing.answer.end(ending)
             return
-        storing = asyncio.create_task(self._keeper.close(writing, ending))
-        await asyncio.wait([storing], timeout=pace.STORING_SECONDS)
+        with ExitStack() as unstored:
+
+            def wait_no_longer() -> None:
+                writing.answer.end(ending)
+                unstored.enter_context(self._metrics.unstored.track_inprogress())
+
+            timer = asyncio.get_running_loop().call_later(pace.STORING_SECONDS, wait_no_longer)
+            unstored.callback(timer.cancel)
+            await self._keeper.close(writing, ending)
         writing.answer.end(ending)
-        if not storing.done():
-            with self._metrics.unstored.track_inprogress():
-                await storing
-        storing.result()
 
     # Looking after them
 

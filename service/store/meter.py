@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from sqlalchemy import Connection
 
 CallKind = Literal["read", "write"]
+CALL_KINDS: tuple[CallKind, ...] = get_args(CallKind)
 Result = TypeVar("Result")
 
 

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -36,6 +35,7 @@ from service.upstream.manners import KnownManners, Manners, Question, characters
 from service.upstream.refusals import Refusal
 from service.upstream.responses import (
     BUSY_SECONDS,
+    Body,
     body_of,
     exhaust,
     is_event_stream,
@@ -69,8 +69,9 @@ class Call:
     would lose the pool's slot for good (httpcore issue 1093). `run` then raises CancelledError.
     """
 
-    client: httpx.AsyncClient
-    fresh_client: httpx.AsyncClient  # for another try, when the connections that stood idle may all be closed
+    transport: httpx.AsyncBaseTransport
+    fresh_transport: httpx.AsyncBaseTransport  # for another try, when connections that were idle may all be closed
+    timeouts: Mapping[str, float | None]  # as an httpx request has them
     endpoint: Endpoint
     question: Question
     headers: Mapping[str, str]  # beside the endpoint's, which win
@@ -155,16 +156,16 @@ class Call:
             async with Deadline(
                 self._loop.time() + self._connect_seconds + self.settings.first_text_timeout
             ) as deadline:
-                response = await self._open(deadline)
+                body = await self._open(deadline)
                 deadline.reschedule(min(self._last_moment, deadline.when()))
                 self._is_outage = False
                 try:
-                    await self._read(response, decoder, deadline)
+                    await self._read(body, decoder, deadline)
                 except ServiceError:
                     self._refuse_unless_accepted()
                     raise
                 finally:
-                    await response.aclose()
+                    await body.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
             is_over = decoder.is_certain or (decoder.ended and self._within(0) < self._last_moment)
             if not is_over:
@@ -188,21 +189,14 @@ class Call:
         """When so many seconds have passed, or the answer's time is over, if that is sooner."""
         return min(self._last_moment, self._loop.time() + seconds)
 
-    async def _open(self, deadline: Deadline) -> httpx.Response:
-        """The upstream's response, its head read. Tries again only where no answer can have begun."""
-        client = self.client
+    async def _open(self, deadline: Deadline) -> Body:
+        """The body of the upstream's answer, its head read. Tries again only where no answer can have begun."""
+        transport = self.transport
         tries_left = 2
         while True:
-            request = client.build_request(
-                "POST",
-                _parsed_url(self.endpoint.url),
-                json=self.body,
-                headers=self._all_headers(),
-                extensions={"trace": partial(self._trace, deadline)},
-            )
             self._reused = False
             try:
-                response = await client.send(request, stream=True)
+                response = await transport.handle_async_request(self._request(deadline))
             except httpx.ConnectError as error:
                 if self.stopped or not tries_left:
                     raise UpstreamFailed(f"no connection to the upstream: {_why(error)}") from None
@@ -214,7 +208,7 @@ class Call:
                 if self.stopped or tries_left < 2 or not stale:
                     raise
                 wait, reason = 0.0, "stale_connection"  # the upstream had closed the idle connection
-                client = self.fresh_client
+                transport = self.fresh_transport
             else:
                 self.status = response.status_code
                 self.phase = "refused"  # whatever becomes of reading why
@@ -222,7 +216,9 @@ class Call:
                 if refusal is None:
                     self.phase = "asked"
                     self.known.keep(self.endpoint, self.question.model, self._manners)
-                    return response
+                    if is_event_stream(response):
+                        self._accept()
+                    return body_of(response)
                 self._is_outage = response.status_code >= 500
                 if isinstance(refusal, Refusal) and self._adapt(refusal):
                     self.retries["adapted"] += 1
@@ -276,10 +272,16 @@ class Call:
         self._tried.add(manners)
         self.body = manners.body(self.question, self.endpoint.body)
 
-    def _all_headers(self) -> httpx.Headers:
-        headers = httpx.Headers(dict(self.headers))
+    def _request(self, deadline: Deadline) -> httpx.Request:
+        """The question, as a transport takes it: a client's cookies, redirects and defaults would only cost time."""
+        url = _parsed_url(self.endpoint.url)
+        headers = httpx.Headers(self.headers)
         headers.update(self.endpoint.headers)
-        return headers
+        extensions = {"timeout": self.timeouts, "trace": partial(self._trace, deadline)}
+        request = httpx.Request("POST", url, headers=headers, json=self.body, extensions=extensions)
+        if url.userinfo:
+            return next(httpx.BasicAuth(url.username, url.password).sync_auth_flow(request))
+        return request
 
     async def _trace(self, deadline: Deadline, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
@@ -293,32 +295,27 @@ class Call:
             self.phase = "asked"
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
-    async def _read(self, response: httpx.Response, decoder: Decoder, deadline: Deadline) -> None:
+    async def _read(self, body: Body, decoder: Decoder, deadline: Deadline) -> None:
         """Pass the answer on as it comes.
 
         What the model writes puts the deadline off, its thoughts too; comments do not. A finish that nothing follows
         ends the answer soon, but not before its text has begun.
         """
-        if is_event_stream(response):
-            self._accept()
         ended = False
-        async with aclosing(body_of(response)) as body:
-            while data := await body.read():
-                before = decoder.steps
-                self._receive(decoder.feed(data))
-                if decoder.done:
-                    await exhaust(body)
-                    break
-                if decoder.ended and decoder.has_text:
-                    if decoder.steps > before or not ended:
-                        certain = decoder.is_certain
-                        deadline.reschedule(
-                            self._within(AFTER_FINISH_SECONDS if certain else AFTER_DOUBTED_FINISH_SECONDS)
-                        )
-                    ended = True
-                elif decoder.steps > before:
-                    deadline.reschedule(self._within(self.settings.text_timeout))
-                    ended = False
+        while data := await body.read():
+            before = decoder.steps
+            self._receive(decoder.feed(data))
+            if decoder.done:
+                await exhaust(body)
+                break
+            if decoder.ended and decoder.has_text:
+                if decoder.steps > before or not ended:
+                    certain = decoder.is_certain
+                    deadline.reschedule(self._within(AFTER_FINISH_SECONDS if certain else AFTER_DOUBTED_FINISH_SECONDS))
+                ended = True
+            elif decoder.steps > before:
+                deadline.reschedule(self._within(self.settings.text_timeout))
+                ended = False
         self._receive(decoder.close(whole=True))
 
     def _finish(self) -> Finish:

@@ -1,11 +1,10 @@
-"""The HTTP clients for all endpoints, opened and closed with the service."""
+"""The HTTP connections to all endpoints, opened and closed with the service."""
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import cache
 
 import httpx
 
@@ -28,8 +27,10 @@ class Upstream:
     """The connections to all endpoints, and what is known of each."""
 
     settings: Settings
-    client: httpx.AsyncClient
-    fresh_client: httpx.AsyncClient  # every request of it has a connection of its own
+    transport: httpx.AsyncBaseTransport
+    fresh_transport: httpx.AsyncBaseTransport  # every request of it has a connection of its own
+    mounts: Mapping[str, httpx.AsyncBaseTransport]  # in place of the network, by base URL
+    timeouts: Mapping[str, float | None]
     circuits: Circuits
     manners: KnownManners
 
@@ -44,8 +45,9 @@ class Upstream:
         thinks_first = self.manners.thinks_first(endpoint, question.model)
         decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth, thinks_first=thinks_first)
         return Call(
-            client=self.client,
-            fresh_client=self.fresh_client,
+            transport=self.mounts.get(endpoint.base_url, self.transport),
+            fresh_transport=self.fresh_transport,
+            timeouts=self.timeouts,
             endpoint=endpoint,
             question=question,
             headers=headers or {},
@@ -61,25 +63,19 @@ class Upstream:
 async def connect_upstream(
     settings: Settings, mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None
 ) -> AsyncIterator[Upstream]:
-    """The connections to the endpoints, closed at the end. `mounts` are transports in place of the network (httpx)."""
+    """The connections to the endpoints, closed at the end. `mounts` are in place of the network, by base URL."""
     most = settings.max_streams
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
     timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout)
     context = tls_context(settings.upstream_ca_file)
-    connect = partial(
-        httpx.AsyncClient,
-        mounts=mounts,
-        timeout=timeout,
-        trust_env=False,
-        # What is set as a cookie would go to whoever asks there next, another tenant too.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
     async with (
-        connect(transport=_transport(settings, context, limits)) as client,
-        connect(transport=_transport(settings, context, fresh)) as fresh_client,
+        _transport(settings, context, limits) as transport,
+        _transport(settings, context, fresh) as fresh_transport,
     ):
-        yield Upstream(settings, client, fresh_client, Circuits(), KnownManners())
+        yield Upstream(
+            settings, transport, fresh_transport, mounts or {}, timeout.as_dict(), Circuits(), KnownManners()
+        )
 
 
 @cache

@@ -14,6 +14,11 @@ Phase = Literal["head", "body", "ended"]
 class ResponseReader:
     """Parses one response (RFC 9112) from bytes as they come; the `on_…` methods are httptools' callbacks."""
 
+    __slots__ = (
+        *("headers", "persistent", "phase", "reason", "status", "unread_bytes", "version"),
+        *("_bodiless", "_held_bytes", "_is_contradictory", "_parser", "_pieces", "_until_close"),
+    )
+
     def __init__(self, method: bytes) -> None:
         self.phase: Phase = "head"
         self.status = 0
@@ -25,6 +30,7 @@ class ResponseReader:
         self._pieces: list[bytes] = []
         self._bodiless = method == b"HEAD"
         self._until_close = False
+        self._is_contradictory = False  # it has both a length and chunks
         self._held_bytes = 0  # received since the head, a piece of the body or the message was complete
         self._parser = httptools.HttpResponseParser(self)
         # What h11 takes, too: line feeds alone in a head, and Content-Length beside chunks (RFC 9112, section 6.3).
@@ -83,10 +89,11 @@ class ResponseReader:
         if 100 <= status < 200:
             self.reason, self.headers = b"", []
             return
-        names = {name.lower() for name, _ in self.headers}
+        framing = {name.lower() for name, _ in self.headers} & {b"content-length", b"transfer-encoding"}
         self.status = status
         self.version = b"HTTP/" + self._parser.get_http_version().encode()
-        self._until_close = not names & {b"content-length", b"transfer-encoding"}
+        self._until_close = not framing
+        self._is_contradictory = len(framing) == 2
         self._held_bytes = 0
         self.phase = "ended" if self._bodiless or status in (204, 304) else "body"
 
@@ -98,7 +105,5 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         if self.phase == "body":
-            names = {name.lower() for name, _ in self.headers}
-            contradictory = names >= {b"content-length", b"transfer-encoding"}
-            self.persistent = self._parser.should_keep_alive() and not contradictory
+            self.persistent = self._parser.should_keep_alive() and not self._is_contradictory
             self.phase = "ended"

@@ -96,7 +96,10 @@ class KnownManners:
         self._thinking_first: set[tuple[Endpoint, str]] = set()
 
     def of(self, endpoint: Endpoint, model: str) -> Manners:
-        return self._known.get((endpoint, model)) or Manners(endpoint.cap_name)
+        known = self._known.get((endpoint, model))
+        if known is None:
+            known = self._known[endpoint, model] = Manners(endpoint.cap_name)
+        return known
 
     def thinks_first(self, endpoint: Endpoint, model: str) -> bool:
         """Whether the answers begin with thoughts, without a tag that opens them."""

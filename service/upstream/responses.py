@@ -95,24 +95,28 @@ async def _beginning(response: httpx.Response) -> bytes:
 def body_of(response: httpx.Response) -> Body:
     """The body, decompressed in bounded pieces if the upstream compressed it though it was not asked to."""
     compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
-    direct: Body | None = response.extensions.get("body")  # of our own transport
+    direct: Body | None = response.extensions.get("body")  # of our own transport; the rest of the response is free
     if direct is not None and not compressed:
         return direct
-    return _Iterated(_pieces_of(response, _Decompressor() if compressed else None))
+    return _Iterated(response, _Decompressor() if compressed else None)
 
 
 class _Iterated:
     """A body that comes as an iterator gives it."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        self._pieces = pieces
-        self.aclose = pieces.aclose
+    def __init__(self, response: httpx.Response, decompressor: "_Decompressor | None") -> None:
+        self._response = response
+        self._pieces = _pieces_of(response, decompressor)
 
     async def read(self) -> bytes:
         async for piece in self._pieces:
             if piece:
                 return piece
         return b""
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+        await self._response.aclose()
 
 
 async def _pieces_of(response: httpx.Response, decompressor: "_Decompressor | None") -> AsyncGenerator[bytes, None]:

@@ -22,39 +22,48 @@ from httpcore._trace import Trace
 from service.upstream.connection import Connection, Origin, http11_log
 
 
-class Body(httpx.AsyncByteStream):
+class Body:
     """A response's body. Closed before its end, it closes the connection.
 
-    Among the response's extensions, too, as `body`: whoever reads from it passes by the iterators that httpx puts one
-    around the other, which cost more than a token's parsing.
+    Among the response's extensions, as `body`: read directly, it passes by the iterators that httpx puts one around the
+    other, which cost more than a token's parsing, and the request and the response need not be kept.
     """
 
-    def __init__(
-        self, request: httpcore.Request, connection: Connection, release: Callable[[Connection], None]
-    ) -> None:
-        self._request = request
+    def __init__(self, connection: Connection, timeout: float | None, release: Callable[[Connection], None]) -> None:
         self._connection = connection
+        self._timeout = timeout
         self._release = release
-        self._timeout: float | None = request.extensions.get("timeout", {}).get("read")
-        self._is_closed = False
+        self.is_closed = False
 
     async def read(self) -> bytes:
         """The next piece, empty at the end. Raises httpx.TransportError."""
         return await self._connection.read(self._timeout)
 
+    async def aclose(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._release(self._connection)
+
+
+class Stream(httpx.AsyncByteStream):
+    """A body as httpx reads it."""
+
+    def __init__(self, request: httpcore.Request, body: Body) -> None:
+        self._request = request
+        self._body = body
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async with Trace("receive_response_body", http11_log, self._request, {"request": self._request}):
-                while piece := await self.read():
+                while piece := await self._body.read():
                     yield piece
         except BaseException:
             await self.aclose()
             raise
 
     async def aclose(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._release(self._connection)
+        if not self._body.is_closed:
+            await self._body.aclose()
             async with Trace("response_closed", http11_log, self._request):
                 pass
 
@@ -81,9 +90,11 @@ class Pool(httpcore.AsyncConnectionInterface):
         except BaseException:
             self._release(connection)
             raise
-        body = Body(request, connection, self._release)
+        body = Body(connection, request.extensions.get("timeout", {}).get("read"), self._release)
         extensions = {"http_version": reader.version, "reason_phrase": reader.reason, "body": body}
-        return httpcore.Response(reader.status, headers=reader.headers, content=body, extensions=extensions)
+        headers, reader.headers = reader.headers, []  # which the reader of a long answer need not hold
+        stream = Stream(request, body)
+        return httpcore.Response(reader.status, headers=headers, content=stream, extensions=extensions)
 
     async def _take(self, request: httpcore.Request) -> Connection:
         """An idle connection or a new one. Raises httpx.PoolTimeout and what `Connection.connect` does."""

@@ -41,35 +41,36 @@ EXAMPLES = {
 class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. Whatever ends it, the reader is counted out.
 
-    sse-starlette notices that the visitor leaves or the service stops. Sending is done here: a token takes a fraction
-    of what an event object, a cancel scope and every middleware's `send` would cost it.
+    sse-starlette sets the headers. Sending is done here, by the request's own task: a token takes a fraction of what an
+    event object, a cancel scope and every middleware's `send` would cost it, and an open stream is spared a task group
+    with three tasks. `gone` is done when the visitor has left, and is cancelled at the end.
     """
 
-    def __init__(self, service: Service, answer: Answer, after: int) -> None:
+    def __init__(self, service: Service, answer: Answer, after: int, gone: asyncio.Task[None]) -> None:
         self._answer = answer
         self._after = after
+        self._gone = gone
         self._ping_seconds = service.settings.ping_seconds
         self._waiter: asyncio.Future[bool] | None = None
         self._leave = partial(service.answers.leave, answer)
         super().__init__(
             iter(()),  # see _stream_response
             headers={"Cache-Control": "no-cache, no-store"},
-            ping=0,  # as for the others
             send_timeout=service.settings.send_timeout,
-            shutdown_event=service.shutdown,
-            shutdown_grace_period=service.settings.drain_seconds + 1,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._exchange: Exchange = scope["state"]["exchange"]
+        self._gone.add_done_callback(self._on_gone)
         try:
-            await super().__call__(scope, receive, send)
+            await self._stream_response(send)
         except SendTimeoutError:
             log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
             abort = scope.get("extensions", {}).get(ABORT)
             if abort is not None:
                 abort()  # closing would wait until the reader has read what is buffered for it
         finally:
+            self._gone.cancel()
             self._leave()
 
     async def _stream_response(self, send: Send) -> None:
@@ -84,20 +85,19 @@ class AnswerStream(EventSourceResponse):
                     alarm.stop()
         except TimeoutError:
             raise SendTimeoutError from None
-        self.active = False
 
     async def _send_events(self, send: Send, alarm: Alarm) -> None:
         answer, position = self._answer, self._after
         frame = _event("start", schema.StartEvent(conversation_id=answer.conversation_id, message_id=answer.message_id))
-        while True:
-            # anyio does not cancel a task that is about to run, which this one always is while tokens come fast.
-            if not self.active:
-                return  # the visitor has left
+        while not self._gone.done():
             if text := answer.text(position):
                 position += len(text)
                 frame += _message(text, position)
             if answer.ending is not None:
-                break
+                alarm.set(self.send_timeout)
+                last = _last_events(answer, self._exchange.request_id)
+                await send({"type": "http.response.body", "body": frame + last, "more_body": False})
+                return
             if frame:
                 alarm.set(self.send_timeout)
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
@@ -108,14 +108,18 @@ class AnswerStream(EventSourceResponse):
                 if not await self._waiter:
                     frame = PING
                 self._waiter = None
-        alarm.set(self.send_timeout)
-        last = _last_events(answer, self._exchange.request_id)
-        await send({"type": "http.response.body", "body": frame + last, "more_body": False})
 
     def _on_alarm(self, sending: asyncio.Timeout) -> None:
         if self._waiter is None:
             sending.reschedule(0)
-        elif not self._waiter.done():
+        else:
+            self._wake()
+
+    def _on_gone(self, _: asyncio.Task[None]) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.types import Send
 
@@ -74,17 +75,20 @@ class Exchange:
             },
         )
 
-    def usage_row(self, outcome: str) -> UsageRow:
-        """The row of usage of a question, as far as its asker is known."""
+    def usage_row(self, outcome: str, **known: Any) -> UsageRow:
+        """The row of usage of a question, as far as its asker is known, with what is `known` besides."""
         origin = self.origin if self.origin and is_origin(self.origin) else None  # others may be of any length
-        row = UsageRow(datetime.now(UTC), None, outcome, origin=origin, request_id=self.request_id)
+        row: dict[str, Any] = {"tenant_id": None, "origin": origin, "request_id": self.request_id}
         if (access := self.access) is not None:
-            visitor = visitor_id(access.tenant, self.address)
-            row = replace(
-                row, tenant_id=access.tenant.id, key_id=access.key.id, visitor=visitor, model=access.tenant.model
-            )
-        return replace(row, subject=access.subject) if isinstance(access, Caller) else row
+            row |= {
+                "tenant_id": access.tenant.id,
+                "key_id": access.key.id,
+                "visitor": self.limits.visitor if self.limits else visitor_id(access.tenant, self.address),
+                "model": access.tenant.model,
+                "subject": access.subject if isinstance(access, Caller) else None,
+            }
+        return UsageRow(at=datetime.now(UTC), outcome=outcome, **row | known)
 
     def refusal(self, error: ServiceError) -> UsageRow:
         """The row of usage of a question that was not taken up."""
-        return replace(self.usage_row(error.cause or error.code), duration_ms=self.duration_ms, refused=True)
+        return self.usage_row(error.cause or error.code, duration_ms=self.duration_ms, refused=True)

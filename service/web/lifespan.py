@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+from sse_starlette import EventSourceResponse
 
 from service import VERSION, demonstration, errors
 from service.access.limits import Reads
@@ -76,7 +77,7 @@ class Service:
 @asynccontextmanager
 async def run_service(settings: Settings) -> AsyncIterator[Service]:
     """The service, from the first request to the last. Raises StoreError without a usable database."""
-    mounts = {demonstration.ORIGIN: demonstration.DemonstrationTransport()}
+    mounts = {demonstration.BASE_URL: demonstration.DemonstrationTransport()}
     pool = settings.database_url, settings.database_pool_size
     trusted = tls_context(settings.upstream_ca_file)
     async with (
@@ -117,6 +118,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             await answers.close_lost()
             await store.forget_lost_processes()
         closing = asyncio.Event()
+        hearing = asyncio.create_task(_hear_of_exit(service))
         draining = asyncio.create_task(_drain_on_shutdown(service))
         keeping = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
@@ -126,13 +128,14 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield service
         finally:
+            hearing.cancel()
             draining.cancel()
             for task in measuring:
                 task.cancel()
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([draining, keeping, sweeping, telling, booking, *measuring])
+            await asyncio.wait([hearing, draining, keeping, sweeping, telling, booking, *measuring])
 
 
 async def _demonstration(store: Store, settings: Settings) -> Demonstration | None:
@@ -154,6 +157,12 @@ def _log_own_origins(settings: Settings) -> None:
             "PUBLIC_URL is not set: the chat works under localhost and 127.0.0.1 only; set it to the address "
             "that browsers use, such as https://chat.example.com",
         )
+
+
+async def _hear_of_exit(service: Service) -> None:
+    """A server that is not ours waits for the answers without a word to the application: sse-starlette sees it stop."""
+    await EventSourceResponse._listen_for_exit_signal()
+    service.shutdown.set()
 
 
 async def _drain_on_shutdown(service: Service) -> None:

@@ -113,3 +113,15 @@ async def test_a_tenant_with_its_own_key_gets_real_answers_in_demonstration_mode
         local = "http://localhost:5500"
         await client.state["service"].store.set_tenant("shop", openai_base_url_env=None, origins=[local])
         assert "demonstration" in (await client.ask("Hi", headers={"Origin": local})).text
+
+
+async def test_a_user_and_a_password_in_a_tenants_base_url_are_sent_as_basic_authentication(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 7617, for servers behind a proxy of their own."""
+    monkeypatch.setenv("SHOP_URL", "https://user:p%40ss@other.test/v1")
+    async with serve(tenant={"openai_base_url_env": "SHOP_URL"}) as client:
+        with respx.mock(base_url="https://other.test/v1") as router:
+            route = router.post("/chat/completions").mock(side_effect=lambda request: streamed(*answer("Hi")))
+            await client.ask("Hi")
+            assert route.calls.last.request.headers["authorization"] == "Basic dXNlcjpwQHNz"

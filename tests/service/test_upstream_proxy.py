@@ -76,7 +76,7 @@ async def test_without_the_ca_file_it_is_not_trusted(
 
 async def test_public_cas_are_still_trusted(serve: Serve, authority: Authority) -> None:
     async with serve(upstream_ca_file=str(authority.file())) as client:
-        transport = client.state["service"].upstream.client._transport
+        transport = client.state["service"].upstream.transport
         assert len(transport._pool._context.get_ca_certs()) > 50
 
 
