@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from sqlalchemy.engine import make_url
+import yaml
+from sqlalchemy.engine import URL, make_url
 
 import manage
 from databases import POSTGRES, on_postgres
@@ -33,6 +34,8 @@ TENANT_OF_OLDEST = (
     "INSERT INTO widgets SELECT 'wgt_1', id, '{}' FROM tenants"
 )
 BENCH = ".venv/bin/python bench/"
+COMPOSE = "docker compose -f deploy/compose.yaml "
+IN_DATABASE = f"{COMPOSE}exec -T database "
 ASSIGNMENT = re.compile(r"(export )?[A-Z][A-Z_]*=('[^']*'|\$\([^)]*\)|\S)+( #.*)?")
 # How a command begins, and what runs it.
 RUN_BY = {
@@ -43,6 +46,9 @@ RUN_BY = {
     "pg_restore ": "tests/test_docs_commands.py",
     BENCH: "tests/test_docs_commands.py",
     "python3 -m venv ": ".ci/run",
+    COMPOSE: "tests/test_docs_commands.py",
+    "kubectl exec ": "tests/test_docs_commands.py",
+    "(set -a; ": "tests/test_docs_commands.py",
     "docker ": ".ci/image",
     ".venv/bin/pip install --require-hashes ": "Dockerfile",
     "WEBHOOK_SECRET=": "tests/deploy/test_webhook_receiver.py",
@@ -112,6 +118,54 @@ def test_the_benchmarks_take_the_options_shown() -> None:
         assert [each for each in arguments if each.startswith("-") and f"{each} " not in told.stdout] == []
 
 
+# Where the service runs
+
+
+def test_commands_in_containers_name_what_is_in_the_files_of_deploy() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    deployments = [
+        each["metadata"]["name"]
+        for each in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+        if each["kind"] == "Deployment"
+    ]
+    commands = shell_commands("docs/operating.md")
+    in_compose = [shlex.split(line.removeprefix(COMPOSE)) for line in commands if line.startswith(COMPOSE)]
+    in_kubernetes = [shlex.split(line) for line in commands if line.startswith("kubectl exec ")]
+    assert in_compose and in_kubernetes
+    for verb, *arguments in in_compose:
+        named = arguments if verb in ("stop", "start") else [each for each in arguments if not each.startswith("-")][:1]
+        assert set(named) <= compose.keys()
+        if verb == "exec" and named != ["database"]:
+            assert arguments[1:3] == ["python", "manage.py"]
+    for _, _, place, dashes, *command in in_kubernetes:
+        assert (place.removeprefix("deploy/") in deployments, dashes, command[:2]) == (
+            *(True, "--"),
+            ["python", "manage.py"],
+        )
+    user = compose["database"]["environment"]
+    assert (user["POSTGRES_USER"], user["POSTGRES_DB"]) == ("chat", "chat")  # as the commands say
+
+
+def test_the_command_beside_systemd_has_the_services_settings(tmp_path: Path) -> None:
+    (command,) = [line for line in shell_commands("docs/operating.md") if line.startswith("(set -a; ")]
+    assert re.findall(r"DATABASE_URL=(\S+)$", (ROOT / "deploy/chat.service").read_text(), re.MULTILINE) == re.findall(
+        r"DATABASE_URL=(\S+);", command
+    )
+    (tmp_path / "chat.env").write_text('SYSTEM_PROMPT="Two words"\nPUBLIC_URL=https://chat.example.com\n')
+    places = {
+        "/etc/chat.env": f"{tmp_path}/chat.env",
+        "/var/lib/chat": str(tmp_path),
+        "/opt/chat/.venv/bin/python": sys.executable,
+        "/opt/chat": str(ROOT),
+    }
+    for there, here in places.items():
+        assert there in command
+        command = command.replace(there, here)
+    in_shell(command.replace("tenant list", "tenant add shop --origin https://shop.test"), tmp_path)
+    in_shell(command, tmp_path)
+    assert (tmp_path / "chatbot.db").exists()
+
+
 # PostgreSQL's own tools
 
 
@@ -151,13 +205,17 @@ def in_shell(command: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("release", ["the same release", "the first release"])
+@pytest.mark.parametrize("place", ["anywhere", "in the container"])
 def test_a_dump_is_restored_as_the_docs_say(
-    owned_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], release: str
+    owned_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    release: str,
+    place: str,
 ) -> None:
     """Also one that was made before an upgrade, into the database that was upgraded."""
-    dump, restore = [
-        block for block in code_blocks("docs/operating.md", "sh") if block.startswith(("pg_dump ", "psql "))
-    ]
+    dump, restore = _dump_and_restore(place, make_url(owned_url))
     monkeypatch.setenv("DATABASE_URL", owned_url)
 
     def manage_py(*arguments: str) -> tuple[int, str]:
@@ -180,3 +238,23 @@ def test_a_dump_is_restored_as_the_docs_say(
     assert manage_py("migrate", "--check")[0] == (3 if release == "the first release" else 0)
     assert manage_py("migrate")[0] == 0
     assert manage_py("tenant", "show", "Shop", "--json") == shown
+
+
+def _dump_and_restore(place: str, url: URL) -> tuple[str, str]:
+    """The blocks of the docs. What runs in the container reaches the server here instead."""
+    blocks = code_blocks("docs/operating.md", "sh")
+    if place == "anywhere":
+        dump, restore = [block for block in blocks if block.startswith(("pg_dump ", "psql "))]
+        return dump, restore
+    dump, restore = [block for block in blocks if IN_DATABASE in block]
+    ours = f"PGHOST={url.host} PGPORT={url.port} "
+    for theirs, here in {
+        f"{COMPOSE}stop chat-1 chat-2\n": "",
+        f"{COMPOSE}start chat-1 chat-2\n": "",
+        IN_DATABASE: ours,
+        "--username=chat": f"--username={url.username}",
+        "--dbname=chat": f"--dbname={url.database}",
+    }.items():
+        assert theirs in restore
+        dump, restore = dump.replace(theirs, here), restore.replace(theirs, here)
+    return dump, restore

@@ -33,7 +33,7 @@ def backup(file: Path, replace: bool) -> None:
 @file_argument
 @click.option("--yes", is_flag=True, required=True, help="required: what the database holds now is lost")
 def restore(file: Path, yes: bool) -> None:
-    database = _database("Use pg_restore --clean --if-exists --dbname=NAME FILE.")
+    database = _database("Empty the database and use pg_restore, as under Backup in docs/operating.md.")
     put_back(file, database, newest_version(), Progress())
     _report(f"Restored {str(database)!r} from {str(file)!r}.")
 

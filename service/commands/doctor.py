@@ -25,7 +25,7 @@ from service.settings import Settings, load_settings
 from service.store.migrations import newest_version
 from service.store.records import SchemaMismatch, StoreError, Tenant
 from service.store.store import Store
-from service.store.urls import parse_url
+from service.store.urls import parse_url, shown_url
 
 LEAST_FREE_BYTES = 1_000_000_000
 LEAST_FREE_SHARE = 0.1
@@ -90,7 +90,7 @@ async def _findings(url: str | None, name: str | None, no_provider: bool) -> Asy
 async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
     url = parse_url(settings.database_url)
     path = Path(str(url.database)).absolute() if url.get_backend_name() == "sqlite" else None
-    place = f"sqlite {path}" if path else f"postgresql {url.host or ''}/{url.database or ''}"
+    place = shown_url(settings.database_url)
     if path and not path.exists():
         yield fix(
             "database", f"{place} does not exist: check DATABASE_URL and the directory, or start the service once"
@@ -99,7 +99,7 @@ async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
     try:
         await store.ping()
     except SchemaMismatch as error:
-        yield fix("schema", f"{error} Start this release once, or `manage.py migrate`, to upgrade it")
+        yield fix("schema", str(error))
         return
     except StoreError as error:
         yield fix("database", f"{place}: {error} Check DATABASE_URL, the server, the disk and who owns the files")

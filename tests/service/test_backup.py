@@ -138,4 +138,5 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_postgresql_has_its_own_tools(tmp_path: Path, command: list[str], tool: str) -> None:
     problem = fail(tmp_path, *command, url="postgresql+asyncpg://chat:secret@127.0.0.1/chat")
     assert tool in problem
+    assert "--clean" not in problem  # which fails where a newer release has added tables
     assert "secret" not in problem

@@ -23,6 +23,7 @@ from command_line import run as run
 from processes import RunningService, free_port, running_service
 from required import skip_unless_required
 from service.settings import Settings
+from service.store.urls import shown_url
 from service.testing.behaviours import answers, refuses
 
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
@@ -70,10 +71,21 @@ def test_the_doctor_finds_nothing_wrong_with_a_fresh_installation(run: Run, doct
     run("tenant", "add", "shop", "--origin", "https://shop.test")
     code, found = doctor()
     assert code == 0, found
+    assert shown_url(os.environ["DATABASE_URL"]) in found["database"][1]
     assert {name for name, (state, _) in found.items() if state == "ok"} == {
         *("settings", "database", "schema", "files"),
         "disk" if database_kind == "sqlite" else "clock",
     }
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_an_empty_database_needs_a_migration_which_is_said_once(
+    empty_database_url: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    code, found = doctor()
+    state, text = found["schema"]
+    assert (code, state, text.count("migrate")) == (1, "fix", 1)
 
 
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
