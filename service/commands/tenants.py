@@ -1,4 +1,4 @@
-"""`tenant`: who may use the service, and how the window looks on their pages."""
+"""`tenant`: the sites that use the service, and how the window looks on their pages."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +32,8 @@ OPTIONAL = (*OPTIONAL_NUMBERS, *TENANT_TEXTS, "upstream")
 WIDGET_TEXTS = ("title", "greeting", "placeholder", "color", "position", "theme", "locale")
 LISTED = ("name", "origins", *TENANT_NUMBERS, "model")
 
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 def _unset_name(text: str) -> str:
     name = text if text in WidgetSettings.model_fields else text.replace("-", "_")
@@ -42,76 +44,60 @@ def _unset_name(text: str) -> str:
 
 UNSET_NAMES = ", ".join([*(name.replace("_", "-") for name in OPTIONAL), *WidgetSettings.model_fields])
 
-SETTINGS = [
-    click.option(
+
+def _option(flag: str, parse: Callable[[str], object], metavar: str, help: str = "", **how: Any) -> Option:
+    """An option with a value; `name` in `how` is that of its parameter, if the flag's own name does not fit."""
+    names = [flag, how.pop("name")] if "name" in how else [flag]
+    return click.option(*names, type=Value(parse), metavar=metavar, help=help or None, **how)
+
+
+def _variable(flag: str, content: str) -> Option:
+    return _option(flag, values.variable, "VARIABLE", f"the environment variable with {content}")
+
+
+SETTINGS: list[Option] = [
+    _option(
         "--origin",
-        "origins",
-        type=Value(values.origin),
-        multiple=True,
-        metavar="URL",
-        help="a site that may show the widget: its scheme, host and port, such as https://www.example.com; "
+        values.origin,
+        "URL",
+        "a site that may show the widget: its scheme, host and port, such as https://www.example.com; "
         "https://*.example.com is every name one level below example.com",
+        name="origins",
+        multiple=True,
     ),
     click.option(
         "--any-origin",
         is_flag=True,
-        help="any website may show the widget and spend what the limits leave: for public demonstrations",
+        help="any website may show the widget and use up the limits: for public demonstrations",
     ),
-    click.option("--rate-per-minute", type=Value(values.number), metavar="N", help="questions per key; 0 is no limit"),
-    click.option(
-        "--visitor-rate-per-minute",
-        type=Value(values.number),
-        metavar="N",
-        help="questions per visitor; 0 is no limit",
+    _option("--rate-per-minute", values.number, "N", "questions per key; 0 is no limit"),
+    _option("--visitor-rate-per-minute", values.number, "N", "questions per visitor; 0 is no limit"),
+    _option("--visitor-streams", values.number, "N", "concurrent answers per visitor; 0 is no limit"),
+    _option("--tokens-per-day", values.number, "N", "prompts and answers; 0 is no limit"),
+    _option("--model", values.text, "MODEL"),
+    _option("--system-prompt-file", values.file, "FILE", name="system_prompt"),
+    _option("--temperature", values.temperature, "T", "0 to 2"),
+    _option("--max-answer-tokens", values.answer_tokens, "N", "per answer; 0 is no limit"),
+    _variable("--openai-base-url-env", "the provider's base URL"),
+    _variable("--openai-key-env", "the provider's key"),
+    _option(
+        "--upstream", values.upstream, "FILE", "headers, query parameters and body fields for the provider, as JSON"
     ),
-    click.option(
-        "--visitor-streams", type=Value(values.number), metavar="N", help="answers at a time per visitor; 0 is no limit"
-    ),
-    click.option("--tokens-per-day", type=Value(values.number), metavar="N", help="prompts and answers; 0 is no limit"),
-    click.option("--model", type=Value(values.text), metavar="MODEL"),
-    click.option("--system-prompt-file", "system_prompt", type=Value(values.file), metavar="FILE"),
-    click.option("--temperature", type=Value(values.temperature), metavar="T", help="0 to 2"),
-    click.option(
-        "--max-answer-tokens", type=Value(values.answer_tokens), metavar="N", help="per answer; 0 is no limit"
-    ),
-    click.option(
-        "--openai-base-url-env",
-        type=Value(values.variable),
-        metavar="VARIABLE",
-        help="the environment variable with the provider's base URL",
-    ),
-    click.option(
-        "--openai-key-env",
-        type=Value(values.variable),
-        metavar="VARIABLE",
-        help="the environment variable with the provider's key",
-    ),
-    click.option(
-        "--upstream",
-        type=Value(values.upstream),
-        metavar="FILE",
-        help="headers, query parameters and fields of the body for the provider, as a JSON object",
-    ),
-    click.option(
-        "--identity-secret-env",
-        type=Value(values.variable),
-        metavar="VARIABLE",
-        help="the environment variable with the secret that your server signs user tokens with (HS256)",
-    ),
-    click.option(
+    _variable("--identity-secret-env", "the secret that your server signs user tokens with (HS256)"),
+    _option(
         "--identity-public-key-file",
-        "identity_public_key",
-        type=Value(values.public_key),
-        metavar="FILE",
-        help="or the Ed25519 public key of the key that signs them (EdDSA), as PEM; an empty text removes it",
+        values.public_key,
+        "FILE",
+        "or the Ed25519 public key that verifies them (EdDSA), as PEM; an empty text removes it",
+        name="identity_public_key",
     ),
-    click.option(
+    _option(
         "--identity-claim",
-        "identity_claims",
-        type=Value(values.claim),
+        values.claim,
+        "NAME",
+        "a claim of user tokens to pass to the model and show in usage; may be repeated",
+        name="identity_claims",
         multiple=True,
-        metavar="NAME",
-        help="a claim of user tokens that is passed to the model and shown in usage; may be repeated",
     ),
     click.option(
         "--require-identity/--no-require-identity", default=None, help="refuse every call without a valid user token"
@@ -121,38 +107,18 @@ SETTINGS = [
         default=None,
         help="send the provider the ids of the conversation, the message and the request, and the visitor's sub",
     ),
-    click.option(
-        "--webhook-url-env",
-        type=Value(values.variable),
-        metavar="VARIABLE",
-        help="the environment variable with the URL that is told of hand-offs and feedback; needs a secret",
-    ),
-    click.option(
-        "--webhook-secret-env",
-        type=Value(values.variable),
-        metavar="VARIABLE",
-        help="the environment variable with the secret that signs them, whsec_…",
-    ),
-    click.option("--title", type=Value(values.text), metavar="TEXT"),
-    click.option("--greeting", type=Value(values.text), metavar="TEXT"),
-    click.option("--placeholder", type=Value(values.text), metavar="TEXT"),
-    click.option("--color", type=Value(values.widget_text("color")), metavar="#RRGGBB"),
-    click.option(
-        "--position", type=Value(values.one_of("bottom-right", "bottom-left", "")), metavar="bottom-right|bottom-left"
-    ),
-    click.option("--theme", type=Value(values.one_of("auto", "light", "dark", "")), metavar="auto|light|dark"),
-    click.option("--locale", type=Value(values.widget_text("locale")), metavar="TAG"),
-    click.option("--suggestion", "suggestions", type=Value(values.text), multiple=True, metavar="TEXT"),
-    click.option(
-        "--look", type=Value(values.look), metavar="FILE", help="any of the widget's settings, as a JSON object"
-    ),
-    click.option(
-        "--unset",
-        type=Value(_unset_name),
-        multiple=True,
-        metavar="NAME",
-        help=f"restore the default: {UNSET_NAMES}",
-    ),
+    _variable("--webhook-url-env", "the URL that receives handoffs and feedback; needs a secret"),
+    _variable("--webhook-secret-env", "the secret that signs them, whsec_…"),
+    _option("--title", values.text, "TEXT"),
+    _option("--greeting", values.text, "TEXT"),
+    _option("--placeholder", values.text, "TEXT"),
+    _option("--color", values.widget_text("color"), "#RRGGBB"),
+    _option("--position", values.one_of("bottom-right", "bottom-left", ""), "bottom-right|bottom-left"),
+    _option("--theme", values.one_of("auto", "light", "dark", ""), "auto|light|dark"),
+    _option("--locale", values.widget_text("locale"), "TAG"),
+    _option("--suggestion", values.text, "TEXT", name="suggestions", multiple=True),
+    _option("--look", values.look, "FILE", "any of the widget's settings, as a JSON object"),
+    _option("--unset", _unset_name, "NAME", f"restore the default: {UNSET_NAMES}", multiple=True),
 ]
 
 
@@ -162,7 +128,7 @@ def settings_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-tenants = Group("tenant", help="who may use the service")
+tenants = Group("tenant", help="the sites that use the service")
 
 
 @tenants.command(
@@ -170,12 +136,7 @@ tenants = Group("tenant", help="who may use the service")
 )
 @click.argument("name", type=Value(values.tenant_name), metavar="NAME")
 @settings_options
-@click.option(
-    "--url",
-    type=Value(values.service_url),
-    metavar="URL",
-    help=f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})",
-)
+@_option("--url", values.service_url, "URL", f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})")
 @json_option
 @partial(with_store, makes_key=True, makes_database=True)
 async def add(store: Store, name: str, url: str | None, as_json: bool, **given: Any) -> None:
@@ -228,13 +189,13 @@ async def change(store: Store, name: str, as_json: bool, **given: Any) -> None:
     changed = cast(TenantSettings, asdict(await store.get_tenant(name)) | changes)
     _check_identity(changed)
     _check_webhook(changed)
-    widget = await store.set_widget(name, widget_changes)  # first: if it fails, who may ask stays as it was
+    widget = await store.set_widget(name, widget_changes)  # first: if it fails, access stays unchanged
     _print_tenant(await store.set_tenant(name, **changes), widget, as_json)
 
 
 @tenants.command("remove", help="delete a tenant with its conversations and usage")
 @name_argument
-@click.option("--yes", is_flag=True, help="do not ask; only at a terminal is there a question")
+@click.option("--yes", is_flag=True, help="do not ask for confirmation, as it does at a terminal")
 def remove(name: str, yes: bool) -> None:
     if not yes and not _is_confirmed(name):
         raise ValueError("Nothing was changed.")
@@ -272,7 +233,7 @@ def _tenant_facts(tenant: Tenant) -> dict[str, Any]:
 
 
 def _tenant_changes(given: Mapping[str, Any]) -> TenantSettings:
-    """The tenant's settings among the options; an empty text restores the service's default."""
+    """The tenant's settings from the options; an empty text restores the service's default."""
     changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in OPTIONAL)
     changes |= {name: given[name] for name in (*TENANT_NUMBERS, *OPTIONAL_NUMBERS) if given[name] is not None}
     changes |= {name: given[name] or None for name in (*TENANT_TEXTS, "upstream") if given[name] is not None}
@@ -303,7 +264,7 @@ def _check_webhook(settings: TenantSettings) -> None:
 
 
 def _widget_changes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The widget's settings among the options; None removes one. Raises ValueError for values that do not fit."""
+    """The widget's settings from the options; None removes one. Raises ValueError for an invalid value."""
     changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in WidgetSettings.model_fields)
     changes |= given["look"] or {}
     changes |= {name: given[name] or None for name in WIDGET_TEXTS if given[name] is not None}
