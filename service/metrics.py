@@ -1,11 +1,12 @@
-"""What the operator watches, for Prometheus. No label holds a tenant, an id or a text: their number is bounded.
+"""Metrics for Prometheus. No label holds a tenant, an id or a text, so the number of series is bounded.
 
-Each is documented in docs/operating.md. Gauges say how several processes of one port are added up
-(prometheus_client's multiprocess mode).
+Each metric is documented in docs/operating.md. A gauge's `multiprocess_mode` says how the values of several workers
+are combined.
 """
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from typing import Literal, get_args
 
@@ -25,9 +26,9 @@ from service.store.records import UsageRow
 from service.upstream.charge import Size
 
 DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8)
-DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: where several processes keep their counters
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: where several processes store their counters
 Outcome = Literal["delivered", "failed", "given_up"]  # of an attempt to deliver an event to a webhook
-ANSWERED = range(200, 600)  # the HTTP statuses that are told apart
+ANSWERED = range(200, 600)  # the HTTP statuses with a label of their own
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and no query needs them
 
@@ -37,164 +38,110 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+
         # Requests and questions
-        self.requests = Counter(
-            "chatbot_requests",
-            "Requests answered, by route, status and error code.",
-            ["route", "status", "code"],
-            registry=registry,
+        self.requests = counter(
+            "chatbot_requests", "Requests, by route, status and error code.", ["route", "status", "code"]
         )
-        self.refusals = Counter(
-            "chatbot_refusals",
-            "Questions that were not taken up, by error code or cause.",
-            ["reason"],
-            registry=registry,
-        )
-        self.resumes = Counter(
+        self.refusals = counter("chatbot_refusals", "Refused questions, by error code or cause.", ["reason"])
+        self.resumes = counter(
             "chatbot_resumes",
-            "Questions that were sent again and got the answer that was there, by where it was: written here, "
-            "elsewhere, or stored.",
+            "Repeated questions that got the existing answer, by place: written here, elsewhere, or stored.",
             ["place"],
-            registry=registry,
         )
-        self.readers = Gauge(
-            "chatbot_readers",
-            "Streams that are open: readers of answers under way.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
+        self.readers = gauge("chatbot_readers", "Open streams: readers of answers.", multiprocess_mode="livesum")
+
         # Answers
-        self.open_answers = Gauge(
-            "chatbot_open_answers", "Answers being written now.", multiprocess_mode="livesum", registry=registry
-        )
-        self.answers = Counter(
+        self.open_answers = gauge("chatbot_open_answers", "Answers in progress.", multiprocess_mode="livesum")
+        self.answers = counter(
             "chatbot_answers",
-            "Answers ended, by status, error code or cause, and by the provider's last HTTP status.",
+            "Answers that ended, by status, error code or cause, and by the provider's last HTTP status.",
             ["outcome", "upstream_status"],
-            registry=registry,
         )
-        self.abandoned = Counter(
-            "chatbot_abandoned_answers", "Answers stopped because nobody read them any more.", registry=registry
+        self.abandoned = counter("chatbot_abandoned_answers", "Answers stopped because they had no reader left.")
+        self.interrupted = counter(
+            "chatbot_interrupted_answers", "Answers of killed processes that this process closed."
         )
-        self.interrupted = Counter(
-            "chatbot_interrupted_answers",
-            "Answers of processes that are gone, closed by this one.",
-            registry=registry,
-        )
-        self.unstored = Gauge(
+        self.unstored = gauge(
             "chatbot_unstored_answers",
-            "Answers that ended and wait for the database for more than two seconds.",
+            "Answers that ended and have waited for the database for more than two seconds.",
             multiprocess_mode="livesum",
-            registry=registry,
         )
-        self.first_text = Histogram(
+        self.first_text = histogram(
             "chatbot_first_text_seconds",
             "From the arrival of a question to the first text of its answer.",
             buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
-            registry=registry,
         )
-        self.duration = Histogram(
+        self.duration = histogram(
             "chatbot_answer_seconds",
             "From the arrival of a question to the end of its answer.",
             buckets=(0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=registry,
         )
-        self.tokens = Counter(
-            "chatbot_tokens", "Tokens that the providers counted, by kind.", ["kind"], registry=registry
+        self.tokens = counter("chatbot_tokens", "Tokens that the providers counted, by kind.", ["kind"])
+        self.thoughts = counter("chatbot_thought_tokens", "Tokens of hidden thoughts, estimated from their length.")
+        self.charged = counter("chatbot_charged_tokens", "Tokens charged to budgets.")
+        self.webhooks = counter(
+            "chatbot_webhooks", "Attempts to deliver an event to a webhook, by event and outcome.", ["event", "outcome"]
         )
-        self.thoughts = Counter(
-            "chatbot_thought_tokens",
-            "Tokens of thoughts, which are not shown, estimated from their length.",
-            registry=registry,
-        )
-        self.charged = Counter("chatbot_charged_tokens", "Tokens that budgets were charged.", registry=registry)
-        self.webhooks = Counter(
-            "chatbot_webhooks",
-            "Attempts to deliver an event to a webhook, by event and outcome.",
-            ["event", "outcome"],
-            registry=registry,
-        )
-        for told in product(get_args(Kind), get_args(Outcome)):
-            self.webhooks.labels(*told)  # a series that began with its first one would not show as an increase
+        for labels in product(get_args(Kind), get_args(Outcome)):
+            self.webhooks.labels(*labels)  # start at 0: the first event would not show as an increase otherwise
+
         # The provider
-        self.retries = Counter(
-            "chatbot_upstream_retries", "Times that a provider was asked again, by why.", ["reason"], registry=registry
-        )
-        self.open_circuits = Gauge(
+        self.retries = counter("chatbot_upstream_retries", "Retries of requests to a provider, by reason.", ["reason"])
+        self.open_circuits = gauge(
             "chatbot_open_circuits",
-            "Providers that failed ten times in a row and have answered nothing since.",
+            "Providers that failed ten times in a row and have not answered since.",
             multiprocess_mode="livemax",
-            registry=registry,
         )
 
         # The database
-        self.database_wait = Histogram(
+        self.database_wait = histogram(
             "chatbot_database_wait_seconds",
-            "How long calls of the database waited for their turn or a connection, by kind: read, write.",
+            "How long database calls waited for their turn or a connection, by kind: read, write.",
             ["kind"],
             buckets=DATABASE_SECONDS,
-            registry=registry,
         )
-        self.database = Histogram(
+        self.database = histogram(
             "chatbot_database_seconds",
-            "How long calls of the database took after that, commit included, by kind.",
+            "How long database calls took after that, including the commit, by kind.",
             ["kind"],
             buckets=DATABASE_SECONDS,
-            registry=registry,
         )
-        self.database_group = Histogram(
+        self.database_group = histogram(
             "chatbot_database_group_calls",
-            "How many calls of the database one transaction of SQLite had.",
+            "The number of calls in one SQLite transaction.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 100),
-            registry=registry,
         )
-        self.disk_free = Gauge(
+        self.disk_free = gauge(
             "chatbot_disk_free_bytes",
-            "What is free on the volume of SQLite's file.",
+            "Free space on the volume of SQLite's file.",
             ["volume"],
             multiprocess_mode="livemin",
-            registry=registry,
         )
-        self.disk_size = Gauge(
-            "chatbot_disk_size_bytes",
-            "The size of the volume of SQLite's file.",
-            ["volume"],
-            multiprocess_mode="livemin",
-            registry=registry,
+        self.disk_size = gauge(
+            "chatbot_disk_size_bytes", "The size of that volume.", ["volume"], multiprocess_mode="livemin"
         )
+
         # The process
-        self.ready = Gauge(
-            "chatbot_ready",
-            "What /api/v1/ready last found: 1 or 0.",
-            multiprocess_mode="livemin",
-            registry=registry,
-        )
-        self.loop_lag = Gauge(
+        self.ready = gauge("chatbot_ready", "The last result of /api/v1/ready: 1 or 0.", multiprocess_mode="livemin")
+        self.loop_lag = gauge(
             "chatbot_loop_lag_seconds",
             "The longest delay of the event loop in the last eight seconds.",
             multiprocess_mode="livemax",
-            registry=registry,
         )
-        self.build = Gauge(
+        self.build = gauge(
             "chatbot_build_info",
             "1, with the release and the schema version that it needs.",
             ["version", "schema"],
             multiprocess_mode="livemax",
-            registry=registry,
         )
-        # As prometheus_client's ProcessCollector, which the multiprocess mode leaves out, calls them.
-        self.open_files = Gauge(
-            "process_open_fds", "Open file descriptors.", multiprocess_mode="liveall", registry=registry
-        )
-        self.max_files = Gauge(
-            "process_max_fds",
-            "The most file descriptors that may be open.",
-            multiprocess_mode="liveall",
-            registry=registry,
-        )
-        self.resident = Gauge(
-            "process_resident_memory_bytes", "Resident memory.", multiprocess_mode="liveall", registry=registry
-        )
+        # With the names of prometheus_client's ProcessCollector, which multiprocess mode leaves out.
+        self.open_files = gauge("process_open_fds", "Open file descriptors.", multiprocess_mode="liveall")
+        self.max_files = gauge("process_max_fds", "The limit of open file descriptors.", multiprocess_mode="liveall")
+        self.resident = gauge("process_resident_memory_bytes", "Resident memory.", multiprocess_mode="liveall")
 
     def listen_to(self, database: Meter) -> None:
         """Measure the database's work."""
@@ -207,7 +154,7 @@ class Metrics:
     def count_answer(
         self, usage: UsageRow, upstream_status: int | None, thoughts: Size, retries: Mapping[str, int]
     ) -> None:
-        """An answer that ended: its usage, the provider's last HTTP status, its thoughts, why it was asked again."""
+        """Count an answer that ended. `retries`: how often the provider was asked again, by reason."""
         status = "none" if upstream_status is None else str(upstream_status) if upstream_status in ANSWERED else "other"
         self.answers.labels(usage.outcome, status).inc()
         if usage.duration_ms is not None:
@@ -222,7 +169,7 @@ class Metrics:
             self.retries.labels(reason).inc(times)
 
     def text(self) -> bytes:
-        """Prometheus text format 0.0.4; of all processes where there are several."""
+        """Prometheus text format 0.0.4, of all workers together."""
         registry = self._registry
         if DIRECTORY in os.environ:
             registry = CollectorRegistry()
