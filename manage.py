@@ -1,6 +1,6 @@
 """The operator's command line: tenants, their keys, their usage, and the conversations of their visitors.
 
-Exits with 0, with 1 when a command failed and with 2 when it was not understood; errors are one line on stderr.
+Exits with 0, with 1 if a command failed and with 2 if its arguments are wrong; errors are one line on stderr.
 The commands are in `service/commands/`.
 """
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # letters that a terminal lacks must not cost a new key
+            stream.reconfigure(errors="backslashreplace")  # characters that the terminal lacks must not lose a new key
     if sys.stdout is None:  # closed, as by `>&-`
         return _fail("There is no standard output.")
     try:
@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail_to_print(error: OutputError) -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would report it again when it exits
-    if error.reader_is_gone and not error.key_is_lost:  # such as `head`, which has enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would report it again when it exits
+    if error.reader_is_gone and not error.key_is_lost:  # such as `head`
         return 1
     lost = " The new key is lost; `key rotate` makes another." if error.key_is_lost else ""
     return _fail(f"The output cannot be written: {error}.{lost}")

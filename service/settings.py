@@ -48,13 +48,13 @@ DEFAULT_SYSTEM_PROMPT = (
 
 
 def http_url(value: str) -> str:
-    """An address without white space around it and a slash at its end. Raises ValueError, without the value in it."""
+    """A URL without surrounding white space or a trailing slash. Raises ValueError, whose message omits the value."""
     value = unquoted(value).rstrip("/")
     problem = "must be an http or https URL, such as https://api.openai.com/v1"
     try:
         url, parts = httpx.URL(value), urlsplit(value)
         port = parts.port
-        url.raw_host.decode("ascii").encode("idna")  # as a socket's name is, which fails for an empty or long label
+        url.raw_host.decode("ascii").encode("idna")  # as for a socket, which fails with an empty or long label
     except (httpx.InvalidURL, ValueError):
         raise ValueError(f"{problem}, with a name and a port that there can be") from None
     if value and "://" not in value:
@@ -67,7 +67,7 @@ def http_url(value: str) -> str:
 
 
 def base_url(value: str) -> str:
-    """The address of an endpoint; the path that the service adds may be there already. Raises ValueError."""
+    """The base URL of an endpoint, without the path that the service adds. Raises ValueError."""
     value = unquoted(value)
     if "?" in value and urlsplit(value).query:
         raise ValueError("must have no query; what stands after the ? goes to OPENAI_QUERY or --upstream, as JSON")
@@ -75,7 +75,7 @@ def base_url(value: str) -> str:
 
 
 def unquoted(value: str) -> str:
-    """A value without white space around it, and without the quotes that `docker run --env-file` leaves there."""
+    """A value without surrounding white space, and without the quotes that `docker run --env-file` leaves."""
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         return value[1:-1].strip()
@@ -83,15 +83,15 @@ def unquoted(value: str) -> str:
 
 
 def key_text(value: str) -> str:
-    """A key without white space and quotes around it, and without the word `Bearer`, which the service writes itself.
+    """A key without surrounding white space and quotes, and without `Bearer`, which the service adds itself.
 
-    Raises ValueError, without the value in it, for what no header can hold.
+    Raises ValueError, whose message omits the value, if it cannot be sent in a header.
     """
     return header_text(re.sub("^bearer +", "", unquoted(value), flags=re.IGNORECASE))
 
 
 def header_text(value: str) -> str:
-    """A header's value without white space around it. Raises ValueError, without it, for what no header can hold."""
+    """A header's value without surrounding white space. Raises ValueError, without the value, if it cannot be sent."""
     value = value.strip()
     if not value:
         raise ValueError("is blank")
@@ -111,7 +111,7 @@ def _database_url(value: str) -> str:
 
 
 def _proxy_url(value: SecretStr) -> SecretStr:
-    """The address of an HTTP proxy, which may hold a user and a password."""
+    """The URL of an HTTP proxy, which may contain a user and a password."""
     try:
         return SecretStr(http_url(value.get_secret_value()))
     except ValueError:
@@ -119,7 +119,7 @@ def _proxy_url(value: SecretStr) -> SecretStr:
 
 
 def _ca_file(value: str) -> str:
-    """A file of certificates that can be used now, so that no question is the first to find out."""
+    """A file of certificates, loaded now so that an error shows at startup and not with the first question."""
     try:
         ssl.create_default_context(cafile=value)
     except OSError as error:
@@ -133,7 +133,7 @@ def _overlay_part(name: str) -> Callable[[Any], Any]:
 
 
 def _public_urls(value: str) -> str:
-    """The service's own addresses, between commas or spaces, as browsers write them."""
+    """The service's own URLs, separated by commas or spaces, in the form of browsers."""
     addresses = []
     for text in value.replace(",", " ").split():
         try:
@@ -149,7 +149,7 @@ def _public_urls(value: str) -> str:
 
 
 def _proxies(value: str) -> str:
-    """uvicorn takes what it cannot read for a name, which no proxy's address ever equals."""
+    """Reject anything but addresses and networks: uvicorn takes it for a name, which never matches a proxy."""
     hosts = [host.strip() for host in value.split(",") if host.strip()]
     if hosts != ["*"]:
         try:
@@ -172,16 +172,16 @@ CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. Times are in seconds; an empty variable counts as not set.
+    """Every setting, with its default. Times are in seconds; an empty variable counts as unset.
 
-    Raises pydantic's ValidationError for a wrong value; see `load_settings`.
+    Raises pydantic's ValidationError for an invalid value; see `load_settings`.
     """
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, str_strip_whitespace=True, extra="ignore", frozen=True
     )
 
-    host: str = Field(default="127.0.0.1", min_length=1)  # uvicorn takes an empty one for every address
+    host: str = Field(default="127.0.0.1", min_length=1)  # with an empty one, uvicorn would listen on every address
     port: int = Field(default=8000, ge=0, le=65_535)
     forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = "127.0.0.1"
     public_url: Annotated[str, AfterValidator(_public_urls)] = ""
@@ -246,34 +246,34 @@ class Settings(BaseSettings):
 
     @property
     def public_urls(self) -> list[str]:
-        """The addresses of PUBLIC_URL, each with the path of a proxy's prefix if it has one."""
+        """The URLs of PUBLIC_URL, including the prefix of a proxy, if any."""
         return self.public_url.split()
 
     @property
     def public_origins(self) -> list[str]:
-        """The origins of PUBLIC_URL, as browsers write them."""
+        """The origins of PUBLIC_URL, in the form of browsers."""
         return list(dict.fromkeys("/".join(url.split("/")[:3]) for url in self.public_urls))
 
     @property
     def owners_origins(self) -> list[str]:
-        """Where the owner's pages are beside this machine's own names: behind STUDIO_TOKEN only."""
+        """The origins of the owner's pages besides loopback names: none without STUDIO_TOKEN."""
         return self.public_origins if self.studio_token else []
 
     @property
     def demonstration(self) -> bool:
-        """Whether the built-in upstream answers: neither a key nor another endpoint was given."""
+        """Whether the built-in upstream answers, because neither a key nor another endpoint is set."""
         return self.openai_api_key is None and self.openai_base_url is None
 
 
 def variables() -> dict[str, str]:
-    """All variables, by their names in lower case: those of `.env`, and over them those of the environment."""
+    """All variables by their names in lower case; the environment overrides `.env`."""
     of_file = DotEnvSettingsSource(Settings, env_ignore_empty=False).env_vars
     of_process = EnvSettingsSource(Settings, env_ignore_empty=False).env_vars
     return {name: value or "" for name, value in {**of_file, **of_process}.items()}
 
 
 def _secrets_in_files() -> dict[str, str]:
-    """The secrets whose files are named by `NAME_FILE`."""
+    """The secrets in the files that `NAME_FILE` variables name."""
     found, set_ = {}, variables()
     for name in SECRETS:
         variable = name.upper()
@@ -285,12 +285,12 @@ def _secrets_in_files() -> dict[str, str]:
 
 
 def _no_system_prompt() -> dict[str, str]:
-    """An empty SYSTEM_PROMPT is a choice; other empty variables count as not set."""
+    """An empty SYSTEM_PROMPT counts as set, unlike other empty variables."""
     return {"system_prompt": ""} if variables().get("system_prompt") == "" else {}
 
 
 def load_settings() -> Settings:
-    """The settings of the environment and of `.env`. Raises ValueError with the one line that an operator reads."""
+    """The settings from the environment and `.env`. Raises ValueError with one line for the operator."""
     try:
         return Settings()
     except ValidationError as error:
@@ -302,7 +302,7 @@ def load_settings() -> Settings:
 
 
 def explain(error: ValidationError) -> str:
-    """The errors in one line that names each variable, and never a value: it could be a secret."""
+    """The errors in one line that names each variable, but never a value: it could be a secret."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc'][:1]).upper()}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)

@@ -1,4 +1,4 @@
-"""What an operator may set of a tenant's widget, and the check of each value."""
+"""The settings of a tenant's widget, and their validation."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_IMAGE_CHARS = 50_000
-# In a policy, white space, commas, semicolons and quotes would end an address; whoever needs them writes them as %xx.
+# In a policy, white space, commas, semicolons and quotes would end a URL; they must be percent-encoded.
 WEB_IMAGE = re.compile(
     r"https://([A-Za-z0-9.-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9._~%!$&()*+=:@/-]*)?(\?[A-Za-z0-9._~%!$&()*+=:@/?-]*)?"
 )
@@ -33,7 +33,7 @@ def _image_url(value: str) -> str:
 
 
 def image_source(value: object) -> str | None:
-    """An image's address as a source of a Content-Security-Policy, if it needs one: exact, but for its query."""
+    """An image's URL as a source for a Content-Security-Policy, if it needs one: exact, but without its query."""
     found = WEB_IMAGE.fullmatch(value) if isinstance(value, str) else None
     return f"https://{found[1].lower()}{found[2] or '/'}" if found else None
 
@@ -59,9 +59,9 @@ Questions = Annotated[list[Question], Field(max_length=6)]
 
 
 class WidgetSettings(BaseModel):
-    """What an operator may set of a tenant's widget. What is left out is the widget's default.
+    """The settings of a tenant's widget. The widget has a default for each.
 
-    The names are those of the script tag's attributes, `data-privacy-url` for `privacyUrl`.
+    Their names match the script tag's attributes: `data-privacy-url` is `privacyUrl`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)

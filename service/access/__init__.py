@@ -1,1 +1,1 @@
-"""Who may ask: keys, origins, visitors, limits."""
+"""Access control: keys, origins, visitors and limits."""

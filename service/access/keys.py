@@ -1,6 +1,6 @@
-"""Who may ask, and from where: a tenant's key, the origin of the page, and the visitor's signed token.
+"""Authentication: a tenant's key, the origin of the page, and the visitor's signed token.
 
-The functions take header values as they were sent, all of one name as a list: what was sent twice is refused.
+The functions take all values of a header as a list, because a repeated header is refused.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from service.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Caller(Access):
-    """What the key opens, and who asks if the tenant's backend says so."""
+    """The tenant that a key gives access to, and the visitor's identity if the tenant's backend vouches for one."""
 
     identity: Identity | None
 
@@ -35,7 +35,7 @@ class Caller(Access):
 
 
 async def find_access(store: Store, keys: list[str]) -> Access:
-    """What the value of `X-API-Key` opens. Raises KeyMissing, KeyInvalid or BadRequest."""
+    """The tenant and key of an `X-API-Key` value. Raises KeyMissing, KeyInvalid or BadRequest."""
     if not keys:
         raise KeyMissing("no key")
     if len(keys) > 1:
@@ -48,10 +48,10 @@ async def find_access(store: Store, keys: list[str]) -> Access:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Where a request says that it comes from: its method, scheme and `Host`, and the headers that browsers set.
+    """Where a request claims to come from: its method, scheme and `Host`, and the headers that browsers set.
 
-    `origins` are the values of `Origin`. `site` is that of `Sec-Fetch-Site`, which only browsers send and no page can
-    set (W3C Fetch Metadata). `proofs` are the values of `X-Widget-Proof`.
+    `origins` are the values of `Origin`. `site` is the value of `Sec-Fetch-Site`, which only browsers send and no page
+    can set (W3C Fetch Metadata). `proofs` are the values of `X-Widget-Proof`.
     """
 
     method: str
@@ -63,13 +63,13 @@ class Sender:
 
 
 def check_sender(access: Access, sender: Sender, own: OwnOrigins) -> tuple[str | None, Proof | None]:
-    """The origin of the tenant's page that asks, None for the service's own and for servers; and what is proved.
+    """The origin of the tenant's page, None for the service's own origin and for servers; and the widget's proof.
 
-    A browser's page must have one of the tenant's origins or, as the widget's has, the service's own. The service's own
-    origin is every tenant's widget's, so that it counts only with the proof in the page of a widget of this tenant.
-    Servers send no Origin; the secret key is for them, and never for a browser.
+    A browser's page must have one of the tenant's origins or, like the widget's page, the service's own. All tenants'
+    widgets share the service's own origin, so it counts only with the proof from a page of this tenant's widget.
+    Servers send no Origin: the secret key is for them, and never for a browser.
 
-    Raises OriginNotAllowed and its kind.
+    Raises OriginNotAllowed or a subclass.
     """
     origins, site = sender.origins, sender.site
     if access.key.kind == "secret":
@@ -92,7 +92,7 @@ def check_sender(access: Access, sender: Sender, own: OwnOrigins) -> tuple[str |
 
 
 def _origin_of_read(sender: Sender, own: OwnOrigins) -> str:
-    """Browsers leave the Origin out of a GET within one origin. Raises OriginNotAllowed if it is not the service's."""
+    """The origin of a same-origin GET, which has no Origin. Raises OriginNotAllowed unless it is the service's."""
     if sender.method not in ("GET", "HEAD"):
         raise OriginNotAllowed("a browser's request without the Origin that it needs")
     origin = own.of_read(sender.site, sender.scheme, sender.host)
@@ -117,19 +117,19 @@ def _not_listed(origin: str, sender: Sender, own: OwnOrigins) -> OriginNotAllowe
 
 
 def page_origin(tenant: Tenant, pages: list[str]) -> str | None:
-    """The origin of the page around the widget's, as the widget's page says in `X-Page-Origin`; None unless listed."""
+    """The origin of the page around the widget, which its page sends as `X-Page-Origin`; None unless it is listed."""
     return pages[0] if len(pages) == 1 and origin_matches(pages[0], tenant.origins) else None
 
 
 async def renew_proof(store: Store, tenant: Tenant, proof: Proof) -> str | None:
-    """A new proof for a page whose own is about to expire; None before that, or when its widget is gone."""
+    """A new proof for a page whose proof is about to expire; None before that, or if its widget is gone."""
     if not proof.is_due or proof.widget_id not in await store.widget_ids(tenant.id):
         return None
     return make_proof(tenant, proof.widget_id)
 
 
 async def check_preflight(store: Store, origins: list[str]) -> str:
-    """The origin of a CORS preflight. It bears no key, so any tenant's may ask; the request itself decides.
+    """The origin of a CORS preflight, which has no key: any tenant's is allowed, and the request itself is checked.
 
     Raises OriginNotAllowed.
     """
@@ -139,9 +139,9 @@ async def check_preflight(store: Store, origins: list[str]) -> str:
 
 
 async def identify(store: Store, tenant: Tenant, tokens: list[str]) -> Identity | None:
-    """The visitor whom the tenant's backend has signed for. None without a token, where the tenant requires none.
+    """The visitor that the tenant's backend vouches for; None without a token, if the tenant does not require one.
 
-    Raises UserTokenMissing and its kind.
+    Raises UserTokenMissing or a subclass.
     """
     if not tokens:
         if tenant.require_identity:

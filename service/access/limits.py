@@ -1,6 +1,6 @@
-"""What a key, a visitor and a tenant may take, and what a response tells of it.
+"""The limits of a key, a visitor and a tenant, and the headers that report them.
 
-The order counts: a visitor's own limit comes first, so that one who is refused uses up nothing that all have.
+The order matters: a visitor's own limit is checked first, so that a refused visitor uses up nothing of the key's.
 """
 
 import time
@@ -28,14 +28,14 @@ from service.store.records import (
 from service.tokens import estimate_tokens
 
 WINDOW_SECONDS = 60
-READS_PER_QUESTION = 5  # calls that ask no model, of each question that a visitor may ask in a window
+READS_PER_QUESTION = 5  # calls that don't ask the model, per question that a visitor may ask in a window
 LEAST_READS = 60
-MOST_READERS = 20  # of one answer at a time, in each process
-CHARACTERS_PER_TOKEN = 3  # of an answer that has no other bound than MAX_ANSWER_CHARS
+MOST_READERS = 20  # of one answer at a time, per process
+CHARACTERS_PER_TOKEN = 3  # of an answer whose only limit is MAX_ANSWER_CHARS
 
 
 class Policy(NamedTuple):
-    """One limit as draft-ietf-httpapi-ratelimit-headers-10 tells it: its name and quota, and the parameters of both."""
+    """One limit, with its name, quota and parameters as in draft-ietf-httpapi-ratelimit-headers-10."""
 
     name: str
     quota: int
@@ -46,7 +46,7 @@ class Policy(NamedTuple):
 
 
 class Limits:
-    """The limits of one question: what it takes, and how the store's refusals are told."""
+    """The limits of one question: the quotas it takes, and the errors and headers for the store's refusals."""
 
     def __init__(self, access: Access, address: str) -> None:
         self.visitor = visitor_id(access.tenant, address)
@@ -61,12 +61,12 @@ class Limits:
         self._policies = [Policy(name, quota.limit, WINDOW_SECONDS) for name, quota in limited.items()]
 
     def note(self, taken: Sequence[QuotaState]) -> None:
-        """What was taken of the quotas."""
+        """Remember what was taken of the quotas, for the headers."""
         for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
             self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
 
     def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> TurnLimits:
-        """What the answer to these messages may take: an estimate of theirs, and as much as it may be long."""
+        """The limits of the answer to these messages; reserves their estimate and the longest answer."""
         tenant = self._tenant
         longest = answer_cap(settings, tenant.max_answer_tokens) or settings.max_answer_chars // CHARACTERS_PER_TOKEN
         return TurnLimits(
@@ -81,7 +81,7 @@ class Limits:
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """Raises RateLimited and its kind, TooManyAnswers or BudgetExhausted and its kind for the store's refusals."""
+        """Turn the store's refusals into errors: RateLimited, TooManyAnswers, BudgetExhausted, or a subclass."""
         try:
             yield
         except Refusal as refusal:
@@ -106,23 +106,22 @@ class Limits:
         return refusal
 
     def headers(self) -> dict[str, str]:
-        """`RateLimit-Policy` and `RateLimit`; empty where nothing is limited.
+        """`RateLimit-Policy` and `RateLimit`; empty without limits.
 
-        How much of the day's budget is left is the tenant's own affair, so that one shows only when it is spent.
+        The rest of the day's budget is private to the tenant, so the budget appears only when it is exhausted.
         """
-        told = [policy for policy in self._policies if policy.left is not None]
-        named = {
+        headers = {
             "RateLimit-Policy": [_policy(each) for each in self._policies],
-            "RateLimit": [_left(each) for each in told],
+            "RateLimit": [_left(each) for each in self._policies if each.left is not None],
         }
-        return {name: ", ".join(items) for name, items in named.items() if items}
+        return {name: ", ".join(items) for name, items in headers.items() if items}
 
 
 class Reads:
-    """How often each visitor calls what asks no model: reads, resumes, stops and ratings.
+    """Counts each visitor's calls that don't ask the model: reads, resumes, stops and ratings.
 
-    In memory, each process for itself: a read that was counted in the database would cost a write. Raises
-    VisitorRateLimited, with the seconds to wait.
+    Each process counts in memory: counting a read in the database would cost a write. Raises VisitorRateLimited, with
+    the seconds to wait.
     """
 
     def __init__(self) -> None:
@@ -147,12 +146,12 @@ class Reads:
 
 
 def most_readers(tenant: Tenant) -> int:
-    """How many may read one answer at a time: one more than a visitor's streams, for one that left unnoticed."""
+    """The readers that one answer may have: one more than a visitor's streams, for a disconnect that goes unnoticed."""
     return min(tenant.visitor_streams + 1, MOST_READERS) if tenant.visitor_streams else MOST_READERS
 
 
 def answer_cap(settings: Settings, of_tenant: int | None) -> int:
-    """The tokens that an answer may have; 0 for no cap."""
+    """The most tokens of an answer; 0 for no limit."""
     return settings.max_answer_tokens if of_tenant is None else of_tenant
 
 

@@ -1,4 +1,4 @@
-"""Web origins: what an operator may list, and whether a request's `Origin` header is listed."""
+"""Web origins: the entries that an operator may list, and whether they allow a request's `Origin` header."""
 
 import ipaddress
 import re
@@ -10,9 +10,13 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-APP_SCHEMES = ("capacitor", "ionic", "tauri")  # by which a phone or desktop app serves its own pages; none has ports
+APP_SCHEMES = (
+    "capacitor",
+    "ionic",
+    "tauri",
+)  # with which a phone or desktop app serves its own pages; they have no ports
 ANY_PORT = "*"
-ANY_ORIGIN = "*"  # only by an operator's express word, see manage.py
+ANY_ORIGIN = "*"  # only with an explicit option, see commands/tenants.py
 ANY_LABEL = "*."
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -25,11 +29,11 @@ LOCAL_ORIGIN = re.compile(r"(https?://(?:localhost|127\.0\.0\.1|\[::1\]))(?::[1-
 
 
 def parse_origin(text: str) -> str:
-    """What an operator typed, as browsers write it in `Origin`: `https://www.example.com`, `http://localhost:3000`.
+    """Normalize an origin to the form of browsers' `Origin`: `https://www.example.com`, `http://localhost:3000`.
 
-    Lower case, punycode, no default port, no slash at the end. The port may be `*`, any, for this machine's own names
-    only. `https://*.example.com` stands for the names one level below example.com, and not for example.com itself.
-    Raises ValueError with a message that names the problem.
+    Lower case, punycode, no default port, no trailing slash. The port may be `*` for loopback names only.
+    `https://*.example.com` matches names one level below example.com, but not example.com itself. Raises ValueError
+    with a message that names the problem.
     """
     text = text.strip()
     if text == ANY_ORIGIN:
@@ -55,14 +59,14 @@ def parse_origin(text: str) -> str:
 
 
 def origin_matches(origin: str, allowed: Iterable[str]) -> bool:
-    """Whether an `Origin` header's value is one of the origins allowed, as `parse_origin` wrote them, or ANY_ORIGIN."""
+    """Whether the allowed origins, normalized by `parse_origin`, or ANY_ORIGIN match an `Origin` header."""
     return not set(entries_for(origin)).isdisjoint(allowed)
 
 
 def entries_for(origin: str) -> list[str]:
-    """The entries, at most four, that allow an `Origin` header's value where a list of origins has one of them.
+    """The entries, at most four, of which a list must have one to allow an `Origin` header.
 
-    The value is compared as it is: browsers write one form only, so whatever differs from it is no browser's.
+    The value is compared verbatim: browsers write only one form, so any other comes from something else.
     """
     if not is_origin(origin):
         return []
@@ -77,11 +81,11 @@ def entries_for(origin: str) -> list[str]:
 
 
 def is_origin(text: str) -> bool:
-    """Whether it is an origin as browsers write it, and not `null` or a pattern."""
+    """Whether a value is an origin in the form of browsers, and not `null` or a pattern."""
     return len(text) <= MAX_ORIGIN_CHARS and _is_origin(text)
 
 
-@lru_cache(maxsize=1024)  # a site's pages all send the same
+@lru_cache(maxsize=1024)  # all pages of a site send the same origin
 def _is_origin(text: str) -> bool:
     try:
         return "*" not in text and parse_origin(text) == text
@@ -90,16 +94,16 @@ def _is_origin(text: str) -> bool:
 
 
 def own_origin(scheme: str, host: str) -> str:
-    """The service's own origin for the browser that sent this `Host`: no page can make it send another's."""
+    """The service's own origin as seen by the browser that sent this `Host`, which no page can change."""
     return f"{scheme}://{host.lower().removesuffix(f':{DEFAULT_PORTS.get(scheme)}')}"
 
 
 def frame_ancestors(allowed: Iterable[str]) -> str:
-    """The sources of `frame-ancestors` (CSP level 3) for the origins allowed.
+    """The sources of `frame-ancestors` (CSP level 3) for the allowed origins.
 
-    CSP is wider than this list in two ways: its `*.example.com` also means names further down, and its `http:` also
-    means https. The page itself goes by the list as it is, before it shows anything; see the widget's `handshake.ts`.
-    CSP has no IPv6 addresses.
+    CSP matches more than this list in two ways: its `*.example.com` also covers deeper levels, and its `http:` also
+    covers https. The page itself applies the exact list before it shows anything; see the widget's `handshake.ts`. CSP
+    cannot express IPv6 addresses.
     """
     sources = [entry for entry in allowed if "[" not in entry]
     return "http: https:" if ANY_ORIGIN in sources else " ".join(sources) or "'none'"
@@ -137,7 +141,7 @@ def _parse_host(text: str, host: str) -> str:
     labels = name.split(".")
     if len(name) > 253 or not all(HOST_LABEL.fullmatch(label) for label in labels):
         raise _refused(text, "has a malformed host")
-    # Browsers take whatever ends in a number for an IPv4 address, in any of its spellings.
+    # Browsers take a host that ends in a number for an IPv4 address, in any of its spellings.
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         return _parse_ipv4(text, name)
     return name
@@ -161,10 +165,10 @@ def _parse_wildcard(text: str, host: str) -> str:
 
 
 def _is_anybodys(domain: str) -> bool:
-    """Whether different people own the names one level below, by the Public Suffix List (publicsuffix.org).
+    """Whether anyone can register names one level below, according to the Public Suffix List (publicsuffix.org).
 
-    The list is the one in the package, which is pinned; nothing is fetched. Some of its rules cover all names below a
-    domain that is not on it itself, such as `*.kawasaki.jp`.
+    The list comes with the pinned package; nothing is downloaded. Some rules cover all names below a domain that is not
+    itself listed, such as `*.kawasaki.jp`.
     """
     suffixes = _public_suffixes()
     return suffixes.is_public(domain) or suffixes.is_public(f"any-name.{domain}")

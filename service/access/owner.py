@@ -1,7 +1,7 @@
-"""Who the service's owner is: whoever has STUDIO_TOKEN, or a session that signing in with it began.
+"""The service's owner: anyone with STUDIO_TOKEN, or with a session from signing in with it.
 
-A session is `expires.mac`, where `mac` is an HMAC-SHA256 (RFC 2104) by a key derived from the token. Nothing is stored,
-all processes know it, and another STUDIO_TOKEN ends it.
+A session is `expires.mac`, where `mac` is an HMAC-SHA256 (RFC 2104) with a key derived from the token. Nothing is
+stored, every process can verify it, and changing STUDIO_TOKEN ends it.
 """
 
 import base64
@@ -16,19 +16,19 @@ from service.errors import VisitorRateLimited
 
 SESSION_SECONDS = 12 * 3600
 SESSION = re.compile(r"([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{43})")
-WRONG_TOKENS = 10  # of one address, in a window
+WRONG_TOKENS = 10  # per address in a window
 WINDOW_SECONDS = 60
-MAX_ADDRESSES = 10_000  # counted apart; those that come later in a window count as one
+MAX_ADDRESSES = 10_000  # counted separately; any further ones in a window share one count
 
 
 def make_session(token: str) -> str:
-    """A session that begins now."""
+    """A session that starts now."""
     expires = int(time.time()) + SESSION_SECONDS
     return f"{expires}.{_mac(token, expires)}"
 
 
 def is_session(token: str, value: str) -> bool:
-    """Whether it is a session of this token that has not expired."""
+    """Whether a session belongs to this token and has not expired."""
     found = SESSION.fullmatch(value)
     if found is None or not hmac.compare_digest(found[2], _mac(token, int(found[1]))):
         return False
@@ -41,14 +41,14 @@ def _mac(token: str, expires: int) -> str:
 
 
 class Attempts:
-    """How often each address gave a wrong token. In memory, each process for itself."""
+    """Counts each address's wrong tokens. In memory, per process."""
 
     def __init__(self) -> None:
         self._wrong: Counter[str] = Counter()
         self._ends = float("-inf")  # time.monotonic()
 
     def is_right(self, token: str, given: str, address: str) -> bool:
-        """Whether `given` is the token. Raises VisitorRateLimited, with the seconds to wait, even if it is."""
+        """Whether `given` is the token. After too many wrong ones, raises VisitorRateLimited even if it is."""
         now = time.monotonic()
         if now >= self._ends:
             self._wrong.clear()
@@ -62,7 +62,7 @@ class Attempts:
                 detail="Too many wrong tokens. Please wait a moment.",
                 retry_after=ceil(self._ends - now),
             )
-        # Of equal length, whatever was given (RFC 2104 digests): the comparison takes the same time.
+        # Digests have equal lengths, whatever was given, so the comparison takes constant time.
         is_right = hmac.compare_digest(_digest(given), _digest(token))
         if not is_right:
             self._wrong[who] += 1

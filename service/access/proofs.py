@@ -1,8 +1,8 @@
-"""The proof that a call comes from the page of a widget, in the header `X-Widget-Proof`.
+"""The proof that a call comes from a widget's page, in the header `X-Widget-Proof`.
 
-All widgets' pages have one origin, the service's own, so that `Origin` cannot tell them apart. The service therefore
-writes a proof into each page that only this page can read: `widget_id.expires.mac`, where `mac` is an HMAC-SHA256
-(RFC 2104) of the two by a key that is derived from the tenant's salt in the database, which all processes share.
+All widgets' pages share one origin, the service's own, so `Origin` cannot distinguish them. The service therefore
+writes a proof into each page that only that page can read: `widget_id.expires.mac`, where `mac` is an HMAC-SHA256
+(RFC 2104) of the two with a key derived from the tenant's salt in the database, which all processes share.
 """
 
 import base64
@@ -15,21 +15,21 @@ from service.errors import ProofInvalid
 from service.store.records import Tenant
 
 LIFETIME_SECONDS = 600
-RENEWAL_SECONDS = LIFETIME_SECONDS / 2  # of what is left, from where a response brings a new one
-STEP_SECONDS = 60  # proofs made within it are the same, and so is the page that holds them
+RENEWAL_SECONDS = LIFETIME_SECONDS / 2  # left; from then on, responses bring a new proof
+STEP_SECONDS = 60  # within which all proofs, and so the page, are identical
 LEEWAY_SECONDS = 60  # between the clocks of replicas
 PATTERN = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{43})")
 
 
 class Proof(NamedTuple):
-    """A proof that is valid: the widget whose page has it, and when it expires, in seconds of Unix time."""
+    """A valid proof: the widget whose page has it, and its expiry as Unix time."""
 
     widget_id: str
     expires: int
 
     @property
     def is_due(self) -> bool:
-        """Whether the page should have a new one."""
+        """Whether the page should get a new one."""
         return self.expires - time.time() < RENEWAL_SECONDS
 
 
@@ -40,7 +40,7 @@ def make_proof(tenant: Tenant, widget_id: str) -> str:
 
 
 def check_proof(tenant: Tenant, proofs: list[str]) -> Proof | None:
-    """What the values of `X-Widget-Proof` prove of this tenant; None without any. Raises ProofInvalid."""
+    """The proof in the values of `X-Widget-Proof`, for this tenant; None without any. Raises ProofInvalid."""
     if not proofs:
         return None
     found = PATTERN.fullmatch(proofs[0])
@@ -55,7 +55,7 @@ def check_proof(tenant: Tenant, proofs: list[str]) -> Proof | None:
 
 
 def _mac(tenant: Tenant, widget_id: str, expires: int) -> str:
-    # The salt keys the hashes of visitors, too: what is made with either must never stand for the other.
+    # Visitors' hashes are also keyed with the salt: a hash must never be valid as a proof, or the reverse.
     key = hmac.digest(tenant.visitor_salt, b"a4 widget proof", "sha256")
     mac = hmac.digest(key, f"{widget_id}.{expires}".encode(), "sha256")
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()

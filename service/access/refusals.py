@@ -1,9 +1,8 @@
-"""The books of refused questions. Those that are taken up are recorded with their answers.
+"""The ledger of refused questions. Accepted ones are recorded with their answers.
 
-A flood of refusals must not fill the disk or keep the database busy. So they are written together, once a second, the
-first ones of a second and of an hour each in a row of its own and all others as counts, one row a minute for each key
-and reason. What has not been written when a process is killed is lost, a second of rows and a minute of counts; the log
-has it all.
+A flood of refusals must not fill the disk or keep the database busy. They are therefore written in batches, once a
+second: a limited number per second and per hour as individual rows, and the rest as counts, one row per minute, key and
+reason. A killed process loses what it has not written yet, a second of rows and a minute of counts; the log has it all.
 """
 
 import asyncio
@@ -20,13 +19,13 @@ log = logging.getLogger("chatbot")
 FLUSH_SECONDS = 1.0
 ROWS_PER_FLUSH = 50
 ROWS_PER_HOUR = 5_000  # 30 MB a day at most
-MAX_COUNTS = 10_000  # different ones, waiting for a database that cannot be used
+MAX_COUNTS = 10_000  # distinct ones held while the database is unavailable
 LAST_FLUSH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What refusals have in common that are only counted."""
+    """What refusals that are only counted have in common."""
 
     minute: datetime
     tenant_id: int | None
@@ -35,7 +34,7 @@ class Kind:
 
 
 class Ledger:
-    """Keeps what `note` is told and writes it; `run` is its task."""
+    """Collects refusals with `note` and writes them; `run` is its task."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -44,10 +43,10 @@ class Ledger:
         self._rows_of_hour = 0
         self._counts: Counter[Kind] = Counter()
         self._lost = 0
-        self._writing = asyncio.Lock()  # what one flush writes is not written by another
+        self._writing = asyncio.Lock()  # so that no two flushes write the same rows
 
     def note(self, row: UsageRow) -> None:
-        """A refused question. One that no tenant is known of is only counted."""
+        """Note a refused question. Without a known tenant it is only counted."""
         hour = row.at.replace(minute=0, second=0, microsecond=0)
         if hour != self._hour:
             self._hour, self._rows_of_hour = hour, 0
@@ -62,9 +61,9 @@ class Ledger:
             self._lost += row.requests
 
     async def flush(self, now: datetime | None = None) -> None:
-        """Write the rows, and the counts of the minutes that are over; without `now`, all counts.
+        """Write the rows, and the counts of past minutes; without `now`, all counts.
 
-        Raises StoreError; then nothing is lost, and the next time may succeed.
+        Raises StoreError; nothing is lost then, and the next flush tries again.
         """
         async with self._writing:
             rows = list(self._rows)
@@ -77,7 +76,7 @@ class Ledger:
             self._counts -= Counter(due)
 
     async def run(self, closing: asyncio.Event) -> None:
-        """Write once a second until `closing` is set, and then what is left."""
+        """Write once a second until `closing` is set, then write the rest."""
         while not closing.is_set():
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):

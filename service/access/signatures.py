@@ -1,4 +1,4 @@
-"""The signatures of user tokens: PyJWT and cryptography, which only services that have signed visitors import."""
+"""The signatures of user tokens: PyJWT and cryptography, imported only if a tenant has signed visitors."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2
 
 
 def signed_claims(token: str, tenant: Tenant, leeway: float) -> dict[str, Any]:
-    """What a token says, if the tenant's key signed it and its time is now. Raises as `user_tokens.verify` does."""
+    """The claims of a token that the tenant's key signed and that is valid now. Raises like `user_tokens.verify`."""
     key, algorithm = _key_of(tenant)
     try:
         claims: dict[str, Any] = jwt.decode(
@@ -38,13 +38,13 @@ def signed_claims(token: str, tenant: Tenant, leeway: float) -> dict[str, Any]:
         raise UserTokenInvalid("a claim is missing", detail=f"The user token has no {error.claim}.") from None
     except jwt.ImmatureSignatureError:
         raise UserTokenInvalid("not valid yet", detail="The user token is not valid yet (nbf or iat).") from None
-    except jwt.PyJWTError as error:  # its text may hold parts of the token
+    except jwt.PyJWTError as error:  # whose text may contain parts of the token
         raise UserTokenInvalid(type(error).__name__) from None
     return claims
 
 
 def parse_public_key(pem: str) -> str:
-    """An Ed25519 public key as one line: what stands between the lines of its PEM. Raises ValueError."""
+    """An Ed25519 public key as one line: the base64 of its PEM. Raises ValueError."""
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -55,7 +55,7 @@ def parse_public_key(pem: str) -> str:
 
 
 def _key_of(tenant: Tenant) -> tuple[Ed25519PublicKey | str, str]:
-    """The key to check with, and the one algorithm that it is for."""
+    """The key to verify with, and the only algorithm allowed with it."""
     if tenant.identity_public_key:
         return _load(tenant.identity_public_key), "EdDSA"
     if tenant.identity_secret_env:

@@ -1,7 +1,7 @@
-"""Who asks, as the tenant's own backend says it: a signed token (JWT, RFC 7519) in the header `X-User-Token`.
+"""The visitor's identity, signed by the tenant's backend: a JWT (RFC 7519) in the header `X-User-Token`.
 
-A tenant has one way to check them: HS256 with a secret that an environment variable holds, or EdDSA with an Ed25519
-public key (RFC 8037). The `alg` that a token itself names never chooses (RFC 8725, section 3.1).
+A tenant has one verification method: HS256 with a secret from an environment variable, or EdDSA with an Ed25519 public
+key (RFC 8037). The token's own `alg` never selects the method (RFC 8725, section 3.1).
 """
 
 import json
@@ -28,20 +28,20 @@ VOUCHED = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A visitor whom the tenant's backend knows: `sub`, and those of the token's claims that the tenant names."""
+    """A visitor known to the tenant's backend: `sub`, and the token's claims that the tenant has selected."""
 
     subject: str
     claims: dict[str, str | int | float | bool]
 
 
 def verify(token: str, tenant: Tenant, audience: Collection[str]) -> Identity:
-    """Who a token says is asking.
+    """The identity in a token.
 
-    It must have `sub` and `exp`, live for a day at most, and be meant for one of `audience` if it has an `aud`.
-    Raises UserTokenExpired or UserTokenInvalid, which tell what to mend to those only who signed the token, and
-    ServiceError when the tenant's secret is not there.
+    It must have `sub` and `exp`, be valid for at most a day, and be for one of `audience` if it has an `aud`. Raises
+    UserTokenExpired or UserTokenInvalid, whose details are only for whoever signed the token, and ServiceError if the
+    tenant's secret is not set.
     """
-    from service.access.signatures import signed_claims  # 10 MB, for a service that has signed visitors
+    from service.access.signatures import signed_claims  # 10 MB, only needed with signed visitors
 
     if len(token) > MAX_TOKEN_CHARS:
         raise UserTokenInvalid("too long", detail=f"A user token has at most {MAX_TOKEN_CHARS} characters.")
@@ -57,7 +57,7 @@ def verify(token: str, tenant: Tenant, audience: Collection[str]) -> Identity:
 
 
 def system_message(prompt: str, identity: Identity | None) -> str:
-    """A system prompt with what the tenant's backend vouches for, as one line of JSON."""
+    """A system prompt with the identity that the tenant's backend vouches for, as one line of JSON."""
     if identity is None:
         return prompt
     known = json.dumps(identity.claims | {"subject": identity.subject}, ensure_ascii=False)
@@ -79,7 +79,7 @@ def _moment(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is a number that all who read JSON understand alike: JSON itself has them of any length."""
+    """Whether a number means the same to all JSON parsers: JSON itself allows any length."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SAFE_INTEGER
 
 
@@ -92,7 +92,7 @@ def _check_audience(claims: Mapping[str, Any], audience: Collection[str]) -> Non
 
 
 def _named(claims: Mapping[str, Any], names: Collection[str]) -> dict[str, str | int | float | bool]:
-    """The claims that the tenant names and that are texts, numbers or truth values; texts on one line, cut if long."""
+    """The selected claims that are strings, numbers or booleans; strings on one line, cut if long."""
     found: dict[str, str | int | float | bool] = {}
     for name in names:
         value = claims.get(name)

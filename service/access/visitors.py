@@ -1,4 +1,4 @@
-"""Visitors, as far as their addresses tell them apart."""
+"""Visitors, distinguished by their addresses."""
 
 import hashlib
 import ipaddress
@@ -8,15 +8,15 @@ from service.store.tables import storable
 
 
 def visitor_id(tenant: Tenant, address: str) -> str:
-    """A visitor's address as a hash that only this tenant's salt can make: 32 hex digits.
+    """A visitor's address as a hash keyed with the tenant's salt: 32 hex digits.
 
-    IPv6 counts by its /64, which usually is one subscriber's; IPv4 written as IPv6 counts as IPv4.
+    IPv6 addresses count by their /64, which usually belongs to one subscriber; IPv4-mapped ones count as IPv4.
     """
     return hashlib.blake2b(visitor_network(address).encode(), key=tenant.visitor_salt, digest_size=16).hexdigest()
 
 
 def visitor_network(address: str) -> str:
-    """What counts as one visitor: an address, of IPv6 its /64."""
+    """What counts as one visitor: an IPv4 address, or an IPv6 /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Answers under way, and how they end."""
+"""Answers in progress, and how they end."""

@@ -1,4 +1,4 @@
-"""One answer: what has come of it, and how it ended. Readers wait for more of it at any position."""
+"""One answer: its text so far, and how it ended. Readers can wait for more at any position."""
 
 import asyncio
 import time
@@ -12,21 +12,21 @@ from service.upstream.stream import Finish, Hidden, Part
 
 
 class Answer:
-    """The answer as far as it is known; a `stream.Receiver`.
+    """An answer as far as it is known; a `stream.Receiver`.
 
-    Positions are counted in characters (Unicode code points) from the beginning of its text.
+    Positions count characters (Unicode code points) from the beginning of its text.
     """
 
     def __init__(self, conversation_id: UUID, message_id: UUID) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
         self._loop = asyncio.get_running_loop()
-        # Done when the upstream has accepted the question, or the answer has ended without that.
+        # Done when the upstream has accepted the question, or the answer has ended before that.
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.accepted = False
         self.ending: Finish | ServiceError | None = None
-        self.sources: list[Source] = []  # what it cites
-        self.hidden = Size()  # of what came and is not shown
+        self.sources: list[Source] = []
+        self.hidden = Size()  # of parts that are not shown, such as thoughts
         self.first_text_at: float | None = None  # time.monotonic()
         self.length = 0  # characters so far
         self._pieces: list[str] = []
@@ -35,7 +35,7 @@ class Answer:
 
     @classmethod
     def of(cls, turn: Turn) -> "Answer":
-        """The answer of a turn, as far as it is stored."""
+        """The stored answer of a turn."""
         answer = cls(turn.conversation_id, turn.id)
         answer.accept()
         if turn.answer:
@@ -44,17 +44,17 @@ class Answer:
         return answer
 
     def text(self, after: int = 0) -> str:
-        """The text after a position; empty when the position is at the end or beyond."""
+        """The text after a position; empty if the position is at the end or beyond."""
         if after >= self.length:
             return ""
-        if after == self.length - len(self._pieces[-1]):  # as for a reader who has read on until now
+        if after == self.length - len(self._pieces[-1]):  # the usual case: the reader is up to date
             return self._pieces[-1]
         first = bisect_right(self._ends, after)
         pieces = self._pieces[first:]
         if pieces and first > 0:
             after -= self._ends[first - 1]
         text = "".join(pieces)
-        if first == 0 and len(pieces) > 1:  # not to be in memory twice while it is written down
+        if first == 0 and len(pieces) > 1:  # keep only one copy of the text in memory
             self._pieces, self._ends = [text], [self.length]
         return text[after:]
 
@@ -76,19 +76,19 @@ class Answer:
             self.sources = part.sources
 
     def end(self, ending: Finish | ServiceError) -> None:
-        """The first ending counts."""
+        """End the answer; only the first ending counts."""
         self.ending = self.ending or ending
         self._open()
         self._wake()
 
     def end_with(self, turn: Turn) -> None:
-        """End as its turn did, unless that is still running."""
+        """End the answer like its turn, unless that is still running."""
         if turn.status != "running":
             self.sources = turn.sources or []
             self.end(ending_of(turn))
 
     def waiter(self) -> asyncio.Future[bool]:
-        """Becomes true once there is more text or an ending. A reader that waits no longer ends it by itself."""
+        """A future that becomes true once there is more text or an ending; a reader that stops waiting cancels it."""
         self._waiters = {each for each in self._waiters if not each.done()}
         waiter = self._loop.create_future()
         self._waiters.add(waiter)
@@ -107,7 +107,7 @@ class Answer:
 
 
 def ending_of(turn: Turn) -> Finish | ServiceError:
-    """How a turn ended that is not running."""
+    """The ending of a turn that is not running."""
     if turn.status == "running" or turn.status == "error":
         return every_error().get(turn.code or "", ServiceError)()
     counted = turn.prompt_tokens is not None and turn.completion_tokens is not None
@@ -115,5 +115,5 @@ def ending_of(turn: Turn) -> Finish | ServiceError:
 
 
 def status_of(ending: Finish | ServiceError) -> tuple[Status, str | None]:
-    """The status and code with which an ending is stored."""
+    """The status and code to store for an ending."""
     return (ending.status, None) if isinstance(ending, Finish) else ("error", ending.code)

@@ -1,4 +1,4 @@
-"""Answers that other processes write: readers here follow them, and the turns of processes that are gone are closed."""
+"""Answers that other processes write: readers here can follow them, and turns of dead processes are closed."""
 
 import asyncio
 import logging
@@ -18,42 +18,45 @@ log = logging.getLogger("chatbot")
 
 @dataclass(slots=True)
 class Mirror:
-    """An answer that another process writes, as readers here follow it."""
+    """A local copy of an answer that another process writes, for readers here."""
 
     answer: Answer
     task: asyncio.Task[None] | None = None
     readers: int = 0
-    piece: int = 0  # where the last piece begins that was read
+    piece: int = 0  # the position of the last piece read
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A running turn's `beat`, and how often this process has seen it so: while nobody could write, none could grow."""
+    """A running turn's heartbeat, and how often this process has seen it unchanged.
+
+    Looks are counted rather than seconds: while the database is unavailable, no heartbeat can grow.
+    """
 
     beat: int
     seen: int = 1
 
     @property
-    def is_gone(self) -> bool:
-        return self.seen * pace.HEARTBEAT_SECONDS > pace.ABANDONED_SECONDS
+    def is_lost(self) -> bool:
+        return self.seen * pace.HEARTBEAT_SECONDS > pace.LOST_SECONDS
 
 
 class Elsewhere:
-    """What this process knows of the answers of others, by what those keep in the database."""
+    """The answers of other processes, read from their checkpoints in the database."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
         self._mirrors: dict[UUID, Mirror] = {}
         self._heartbeats: dict[UUID, Heartbeat] = {}
-        self._nothing_runs = False  # when it was last looked
-        self._left_out = 0  # heartbeats since then
+        self._is_idle = False  # whether nothing was running at the last look
+        self._skipped = 0  # heartbeats since then
 
     def find(self, message_id: UUID) -> Mirror | None:
         return self._mirrors.get(message_id)
 
     def answer_of(self, turn: Turn) -> Answer:
-        """The answer of a turn that this process does not write: followed while it runs."""
+        """The answer of a turn that this process does not write; it is followed while it runs."""
         if mirror := self._mirrors.get(turn.id):
             return mirror.answer
         answer = Answer.of(turn)
@@ -63,18 +66,18 @@ class Elsewhere:
         return answer
 
     def tasks(self) -> list[asyncio.Task[None]]:
-        """Those that follow."""
+        """The tasks that follow answers."""
         return [mirror.task for mirror in self._mirrors.values() if mirror.task is not None]
 
     def end_all(self, error: ServiceError) -> None:
-        """Tell the readers here an end that the answers themselves do not have."""
+        """End the local copies for the readers here, though the answers themselves continue."""
         for mirror in self._mirrors.values():
             mirror.answer.end(error)
 
     async def _mirror(self, mirror: Mirror) -> None:
-        """Follow an answer that another process writes, by what it keeps in the database.
+        """Follow an answer that another process writes, by its checkpoints.
 
-        Should that process die, `close_gone` closes the turn.
+        If that process dies, `close_gone` closes the turn.
         """
         try:
             while mirror.answer.ending is None:
@@ -92,7 +95,7 @@ class Elsewhere:
             del self._mirrors[mirror.answer.message_id]
 
     async def _follow(self, mirror: Mirror) -> None:
-        """Take over what the database has more of an answer."""
+        """Read the new text of an answer from the database."""
         answer = mirror.answer
         followed = await self._store.follow_turn(answer.message_id, mirror.piece)
         if followed is None:
@@ -104,20 +107,20 @@ class Elsewhere:
         answer.end_with(followed.turn)
 
     async def close_lost(self) -> None:
-        """Close the turns of processes that are gone for certain: those of this one's own earlier life among them."""
+        """Close the turns of processes that are certainly dead, including this process's predecessor."""
         await self._close_lost(await self._store.heartbeats())
 
     async def close_gone(self, own: Collection[UUID]) -> None:
-        """Close the turns of processes that are gone for certain, or whose heartbeat has stood still for too long.
+        """Close the turns of processes that are certainly dead, or whose heartbeat has stopped for too long.
 
-        This is for every heartbeat. While nothing runs, most of them ask the database nothing. `own` are the turns of
-        this process; no clock is compared with another's.
+        Called with every heartbeat; while nothing runs, most calls skip the database. `own` are this process's turns.
+        Compares no clocks.
         """
-        self._left_out += 1
-        if self._nothing_runs and not own and not self._mirrors and self._left_out < pace.IDLE_HEARTBEATS:
+        self._skipped += 1
+        if self._is_idle and not own and not self._mirrors and self._skipped < pace.IDLE_HEARTBEATS:
             return
         turns = await self._store.heartbeats()
-        self._nothing_runs, self._left_out = not turns, 0
+        self._is_idle, self._skipped = not turns, 0
         await self._close_lost(turns)
         known, self._heartbeats = self._heartbeats, {}
         for message_id in turns.keys() - set(own):
@@ -125,15 +128,15 @@ class Elsewhere:
             seen = last.seen + 1 if last and last.beat == beat else 1
             self._heartbeats[message_id] = Heartbeat(beat, seen)
         for message_id, heartbeat in self._heartbeats.items():
-            if heartbeat.is_gone:
-                await self._abandon(message_id, heartbeat.beat)
+            if heartbeat.is_lost:
+                await self._close(message_id, heartbeat.beat)
 
     async def _close_lost(self, turns: Mapping[UUID, RunningTurn]) -> None:
         for message_id, turn in turns.items():
             if turn.is_lost:
-                await self._abandon(message_id, turn.beat)
+                await self._close(message_id, turn.beat)
 
-    async def _abandon(self, message_id: UUID, beat: int) -> None:
+    async def _close(self, message_id: UUID, beat: int) -> None:
         if await self._store.abandon(message_id, beat):
             self._metrics.interrupted.inc()
             log.warning("an answer was interrupted: its process is gone", extra={"message_id": str(message_id)})

@@ -1,8 +1,8 @@
-"""The answers under way. Each is written by a task of its own and outlives its readers: one that drops may come back
-and read on, here or, through the database, in another process. When nobody does, the answer is stopped.
+"""The answers in progress. Each is written by its own task and outlives its readers: a reader that disconnects may
+resume it, here or, through the database, at another process. If none does, the answer is stopped.
 
-`Answers` is the register of one process. Its `run` task looks after all of them twice a second: it keeps their text in
-the database, hears what other processes ask, shows that this one lives, and closes the turns of processes that do not.
+`Answers` is the register of one process. Twice a second, its `run` task checkpoints all texts in the database, handles
+requests from other processes, sends heartbeats, and closes the turns of dead processes.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from uuid import UUID
 from service.answers import pace
 from service.answers.answer import Answer
 from service.answers.elsewhere import Elsewhere, Mirror
-from service.answers.writing import Keeper, Writing, log_answer, used_by
+from service.answers.writing import Checkpoints, Writing, log_answer, used_by
 from service.errors import Overloaded, Restarting, ServiceError, TooManyAnswers
 from service.metrics import Metrics
 from service.store.records import StoreUnavailable, Turn, UsageRow
@@ -29,7 +29,7 @@ log = logging.getLogger("chatbot")
 class Answers:
     """The answers that this process writes or follows: at most `max_streams` written at a time.
 
-    `resume_seconds`: how long an answer goes on without a reader.
+    `resume_seconds`: how long an answer continues without a reader.
     """
 
     def __init__(self, store: Store, metrics: Metrics, *, max_streams: int, resume_seconds: float) -> None:
@@ -38,11 +38,11 @@ class Answers:
         self._metrics = metrics
         self._max_streams = max_streams
         self._resume_seconds = resume_seconds
-        self._beginning = 0
-        self._none_begins = asyncio.Event()
-        self._none_begins.set()
+        self._starting = 0
+        self._none_starting = asyncio.Event()
+        self._none_starting.set()
         self._writings: dict[UUID, Writing] = {}
-        self._keeper = Keeper(store)
+        self._checkpoints = Checkpoints(store)
         self._elsewhere = Elsewhere(store, metrics)
 
     def __len__(self) -> int:
@@ -50,51 +50,51 @@ class Answers:
 
     @contextmanager
     def room(self) -> Iterator[None]:
-        """Room for one answer to begin. Raises Restarting or Overloaded when there is none."""
+        """Reserve a slot for an answer that is about to start. Raises Restarting or Overloaded if there is none."""
         if self.draining:
             raise Restarting("draining", retry_after=1)
-        if len(self._writings) + self._beginning >= self._max_streams:
+        if len(self._writings) + self._starting >= self._max_streams:
             raise Overloaded(f"{self._max_streams} answers are under way", retry_after=2)
-        self._beginning += 1
-        self._none_begins.clear()
+        self._starting += 1
+        self._none_starting.clear()
         try:
             yield
         finally:
-            self._beginning -= 1
-            if not self._beginning:
-                self._none_begins.set()
+            self._starting -= 1
+            if not self._starting:
+                self._none_starting.set()
 
     def find_text(self, message_id: UUID) -> str | None:
-        """The text so far of an answer that this process writes."""
+        """The text so far of an answer that this process is writing."""
         writing = self._writings.get(message_id)
         return writing.answer.text() if writing else None
 
     def start(
         self, answer: Answer, call: Call, turn: int, writer: str, usage: UsageRow, tenant: str, began: float
     ) -> None:
-        """Write `answer`, that of the turn of this number, by `call`. `began`: when its question came, monotonic.
+        """Write `answer` with `call`. `turn`: its number. `began`: when the question arrived, as `time.monotonic()`.
 
-        `usage` is recorded with its outcome before the readers hear of the end.
+        `usage` is recorded with the outcome before readers get the last event.
         """
         writing = self._writings[answer.message_id] = Writing(answer, call, turn, writer, usage, tenant, began)
         self._metrics.open_answers.set(len(self._writings))
         writing.task = asyncio.create_task(self._write(writing), name=f"answer {answer.message_id}")
 
     async def was_withdrawn(self, message_id: UUID) -> bool:
-        """Whether a question was given up here before it was asked; if so, wait until the database has forgotten it.
+        """Whether a question was abandoned here before it was sent; if so, wait until the database has discarded it.
 
-        Raises StoreUnavailable when that takes too long.
+        Raises StoreUnavailable if that takes too long.
         """
         writing = self._writings.get(message_id)
         if writing is None or writing.call.phase == "connecting" or not writing.is_withdrawn:
             return False
         await _ended(_tasks_of([writing]), pace.STORING_SECONDS)
         if self._writings.get(message_id) is writing:
-            raise StoreUnavailable("a question is still being forgotten")
+            raise StoreUnavailable("a question is still being discarded")
         return True
 
     def answer_of(self, turn: Turn) -> Answer:
-        """The answer of a turn that is there already: under way here, under way elsewhere, or ended."""
+        """The answer of an existing turn: in progress here or elsewhere, or ended."""
         if writing := self._writings.get(turn.id):
             self._metrics.resumes.labels("here").inc()
             return writing.answer
@@ -102,7 +102,7 @@ class Answers:
         return self._elsewhere.answer_of(turn)
 
     def join(self, answer: Answer, most: int) -> None:
-        """Count a reader in; each `join` is followed by one `leave`. Raises TooManyAnswers where `most` read it."""
+        """Add a reader; each `join` needs one `leave`. Raises TooManyAnswers if the answer has `most` readers."""
         reading = self._reading(answer)
         if reading is not None:
             if reading.readers >= most:
@@ -114,10 +114,10 @@ class Answers:
         if reading.deadline is not None:
             reading.deadline.cancel()
             reading.deadline = None
-        reading.wanted_again()
+        reading.resume()
 
     def leave(self, answer: Answer) -> None:
-        """Count a reader out; without readers the answer is stopped, at once if it was not even asked for yet."""
+        """Remove a reader. Without readers the answer stops: later, or at once if its question was not sent yet."""
         self._metrics.readers.dec()
         reading = self._reading(answer)
         if reading is not None:
@@ -126,7 +126,7 @@ class Answers:
             self._stop_later(reading, self._resume_seconds if reading.call.sent else 0)
 
     def _reading(self, answer: Answer) -> Writing | Mirror | None:
-        """Where the readers of an answer are counted, as long as it is under way."""
+        """The entry that counts an answer's readers, while it is in progress."""
         found = (self._writings.get(answer.message_id), self._elsewhere.find(answer.message_id))
         return next((reading for reading in found if reading is not None and reading.answer is answer), None)
 
@@ -142,11 +142,11 @@ class Answers:
             self._stop_later(writing, pace.FOLLOWED_SECONDS)
         else:
             if writing.phase == "open":
-                writing.phase = "given_up"
+                writing.phase = "abandoned"
             writing.call.stop()
 
     async def stop(self, message_id: UUID) -> None:
-        """End an answer as cancelled, whichever process writes it. One that has ended stays as it is."""
+        """End an answer as cancelled, whichever process writes it. An answer that has ended stays as it is."""
         writing = self._writings.get(message_id)
         if writing is None:
             await self._store.ask_to_stop(message_id)
@@ -155,22 +155,22 @@ class Answers:
 
     def _stop_here(self, writing: Writing) -> None:
         writing.call.stop()
-        if writing.call.phase == "connecting":  # it ends when it is connected; the readers need not wait for that
+        if writing.call.phase == "connecting":  # it ends once connected; readers need not wait for that
             writing.answer.end(Finish("cancelled"))
 
     async def forget(self, conversation_id: UUID) -> None:
-        """Stop what is being written in a conversation that was deleted, and wait until it has ended."""
+        """Stop the answers of a deleted conversation, and wait until they have ended."""
         writings = [writing for writing in self._writings.values() if writing.answer.conversation_id == conversation_id]
         for writing in writings:
             self._stop_here(writing)
         await _ended(_tasks_of(writings), pace.STORING_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Begin no more answers, give those under way their time, then end what is left as `restarting`."""
+        """Start no more answers, let those in progress finish for this long, then end the rest as `restarting`."""
         self.draining = True
         ends = time.monotonic() + seconds
-        with suppress(TimeoutError):  # what begins later still is cut off with the process
-            await asyncio.wait_for(self._none_begins.wait(), max(seconds, pace.LAST_WRITES_SECONDS))
+        with suppress(TimeoutError):  # anything that starts even later is cut off with the process
+            await asyncio.wait_for(self._none_starting.wait(), max(seconds, pace.LAST_WRITES_SECONDS))
         await _ended(self._tasks(), max(ends - time.monotonic(), 0))
         left = [writing for writing in self._writings.values() if writing.cut is None]
         for writing in left:
@@ -179,11 +179,11 @@ class Answers:
         self._elsewhere.end_all(Restarting("the service was shut down", retry_after=1))
         await _ended(self._tasks(), pace.LAST_WRITES_SECONDS)
         cut = [writing for writing in left if isinstance(writing.answer.ending, Restarting)]
-        if cut:  # others have ended by themselves meanwhile
-            await self._keeper.close_cut(cut)
+        if cut:  # the others have ended on their own meanwhile
+            await self._checkpoints.close_cut(cut)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        """Those that write or follow an answer."""
+        """The tasks that write or follow answers."""
         return [*_tasks_of(self._writings.values()), *self._elsewhere.tasks()]
 
     # Writing
@@ -207,38 +207,38 @@ class Answers:
             self._metrics.open_answers.set(len(self._writings))
 
     async def _end(self, writing: Writing, ending: Finish | ServiceError) -> None:
-        """Count and store the answer, and tell its readers."""
+        """Count and store the answer, and end it for its readers."""
         writing.usage = used_by(writing, ending)
         call = writing.call
         self._metrics.count_answer(writing.usage, call.status, writing.answer.hidden, call.retries)
-        if writing.phase == "given_up":
+        if writing.phase == "abandoned":
             self._metrics.abandoned.inc()
         log_answer(writing, ending)
-        if ending is writing.cut:  # `drain` stores it, with all the others
+        if ending is writing.cut:  # `drain` stores it with all others
             writing.answer.end(ending)
             return
         with ExitStack() as unstored:
 
-            def wait_no_longer() -> None:
+            def stop_waiting() -> None:
                 writing.answer.end(ending)
                 unstored.enter_context(self._metrics.unstored.track_inprogress())
 
-            timer = asyncio.get_running_loop().call_later(pace.STORING_SECONDS, wait_no_longer)
+            timer = asyncio.get_running_loop().call_later(pace.STORING_SECONDS, stop_waiting)
             unstored.callback(timer.cancel)
-            await self._keeper.close(writing, ending)
+            await self._checkpoints.close(writing, ending)
         writing.answer.end(ending)
 
-    # Looking after them
+    # Maintenance
 
     async def run(self, closing: asyncio.Event) -> None:
-        """Look after the answers until `closing` is set."""
+        """Checkpoint and monitor the answers until `closing` is set."""
         while not closing.is_set():
             try:
                 await self.tick()
             except StoreUnavailable as error:
-                log.warning("answers under way are not kept", extra={"reason": str(error)})
+                log.warning("answers in progress cannot be checkpointed", extra={"reason": str(error)})
             except Exception:
-                log.exception("answers under way are not kept")
+                log.exception("answers in progress cannot be checkpointed")
             try:
                 async with asyncio.timeout(pace.TICK_SECONDS):
                     await closing.wait()
@@ -246,13 +246,14 @@ class Answers:
                 continue
 
     async def tick(self) -> None:
-        """Look after them once."""
+        """Checkpoint and monitor the answers once."""
         if self._writings:
-            await self._hear_requests()
-        if await self._keeper.checkpoint(list(self._writings.values())):
+            await self._handle_requests()
+        if await self._checkpoints.write(list(self._writings.values())):
             await self._elsewhere.close_gone(self._writings.keys())
 
-    async def _hear_requests(self) -> None:
+    async def _handle_requests(self) -> None:
+        """Stop or resume answers at the request of other processes."""
         writings = dict(self._writings)
         requests = await self._store.requests_for(list(writings))
         for message_id, writing in writings.items():
@@ -263,11 +264,11 @@ class Answers:
                 self._stop_here(writing)
             elif asked.followed != writing.followed:
                 writing.followed, writing.followed_at = asked.followed, time.monotonic()
-                if writing.wanted_again():
+                if writing.resume():
                     self._stop_later(writing, pace.FOLLOWED_SECONDS)
 
     async def close_lost(self) -> None:
-        """Close the turns of processes that are gone for certain: those of this one's own earlier life among them."""
+        """Close the turns of processes that are certainly dead, including this process's predecessor."""
         await self._elsewhere.close_lost()
 
 

@@ -1,4 +1,4 @@
-"""Answers that this process writes: what the database has of them while they are written, and when they have ended."""
+"""The answers that this process writes: their checkpoints in the database, and their endings."""
 
 import asyncio
 import logging
@@ -19,96 +19,96 @@ from service.upstream.stream import Finish
 log = logging.getLogger("chatbot")
 
 
-# given_up: stopped because nobody reads it; closing: its end is being stored, no more is kept; withdrawn: the same for
-# one that was given up before it was asked, of which nothing stays.
-Phase = Literal["open", "given_up", "closing", "withdrawn"]
+# abandoned: stopped because it has no readers. closing: its ending is being stored, so there are no more checkpoints.
+# withdrawn: closing, but the question was abandoned before it was sent, so the turn is discarded.
+Phase = Literal["open", "abandoned", "closing", "withdrawn"]
 
 
 @dataclass(slots=True)
 class Writing:
-    """An answer that this process writes: the call, what is recorded of it, and who reads it."""
+    """An answer that this process writes: its call, its usage and its readers."""
 
     answer: Answer
     call: Call
     turn: int  # its number
-    writer: str  # who it is to the database
+    writer: str  # identifies it in the database
     usage: UsageRow
     tenant: str  # its name, for the log
     began: float  # time.monotonic()
     task: asyncio.Task[None] | None = None
     readers: int = 0
-    cut: ServiceError | None = None  # why the service itself ended it
+    cut: ServiceError | None = None  # the reason, if a shutdown ended it
     phase: Phase = "open"
-    deadline: asyncio.TimerHandle | None = None  # when it is, unless a reader comes back
-    followed: int = 0  # how often readers elsewhere have looked
-    followed_at: float = float("-inf")  # when that was last seen to grow
-    kept: Size = Size()  # of the text that the database has
-    kept_tokens: int = 0  # that it knows to be received, thoughts included
+    deadline: asyncio.TimerHandle | None = None  # after which it is abandoned, unless a reader resumes it
+    followed: int = 0  # how often readers at other processes have looked
+    followed_at: float = float("-inf")  # when that last grew
+    stored: Size = Size()  # of the text in the database
+    stored_tokens: int = 0  # received according to the database, including thoughts
 
     @property
     def first_text_seconds(self) -> float | None:
-        """How long its first text took, if there is any."""
+        """How long the first text took, if there is any."""
         return None if self.answer.first_text_at is None else self.answer.first_text_at - self.began
 
     @property
     def is_withdrawn(self) -> bool:
-        """Nobody waits for it, and the upstream has not seen it: as if it had never been."""
-        return self.phase == "withdrawn" or (self.phase == "given_up" and not self.call.sent)
+        """Whether it has no readers and was never sent to the upstream, so that nothing of it needs to be stored."""
+        return self.phase == "withdrawn" or (self.phase == "abandoned" and not self.call.sent)
 
     def next_piece(self) -> Piece | None:
-        """What the database does not have yet."""
-        text = self.answer.text(self.kept.characters)
-        received = (self.kept + Size.of(text)).tokens + self.answer.hidden.tokens
-        if not text and received == self.kept_tokens:
+        """The part that the database does not have yet."""
+        text = self.answer.text(self.stored.characters)
+        received = (self.stored + Size.of(text)).tokens + self.answer.hidden.tokens
+        if not text and received == self.stored_tokens:
             return None
-        return Piece(self.turn, self.kept.characters, text, received)
+        return Piece(self.turn, self.stored.characters, text, received)
 
-    def note_kept(self, piece: Piece) -> None:
-        self.kept += Size.of(piece.text)
-        self.kept_tokens = piece.received
+    def note_stored(self, piece: Piece) -> None:
+        self.stored += Size.of(piece.text)
+        self.stored_tokens = piece.received
 
-    def wanted_again(self) -> bool:
-        """Take back that nobody reads it, if it is not too late. True where that changed anything."""
-        if self.phase != "given_up" or not self.call.resume():
+    def resume(self) -> bool:
+        """Continue an abandoned answer, if it is not too late. Returns whether it was abandoned and now continues."""
+        if self.phase != "abandoned" or not self.call.resume():
             return False
         self.phase = "open"
         return True
 
 
-class Keeper:
-    """Keeps what is written in the database."""
+class Checkpoints:
+    """Stores answers in the database, while they are written and when they end."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept_at = float("-inf")
+        self._written_at = float("-inf")
         self._heartbeat_at = float("-inf")
-        self._keeping = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
-    async def checkpoint(self, writings: Collection[Writing]) -> bool:
-        """Keep what is due of the texts, and show that they are being written. Returns whether a heartbeat was due."""
+    async def write(self, writings: Collection[Writing]) -> bool:
+        """Store the due checkpoints and heartbeats. Returns whether heartbeats were due."""
         now = time.monotonic()
-        all_are_due = now - self._kept_at >= pace.KEEP_SECONDS - pace.TICK_SECONDS / 2
-        open_ = [each for each in writings if each.phase in ("open", "given_up")]
+        all_are_due = now - self._written_at >= pace.CHECKPOINT_SECONDS - pace.TICK_SECONDS / 2
+        open_ = [each for each in writings if each.phase in ("open", "abandoned")]
         due = [each for each in open_ if all_are_due or now - each.followed_at < pace.FOLLOWED_SECONDS]
-        kept = [(writing, piece) for writing in due if (piece := writing.next_piece()) is not None]
+        pieces = [(writing, piece) for writing in due if (piece := writing.next_piece()) is not None]
         heartbeat_is_due = now - self._heartbeat_at > pace.HEARTBEAT_SECONDS
         alive = [each.answer.message_id for each in writings] if heartbeat_is_due else []
-        if kept or alive:
-            async with self._keeping:
-                await self._store.checkpoint(alive, [piece for _, piece in kept])
-            for writing, piece in kept:
-                writing.note_kept(piece)
+        if pieces or alive:
+            async with self._writing:
+                await self._store.checkpoint(alive, [piece for _, piece in pieces])
+            for writing, piece in pieces:
+                writing.note_stored(piece)
         if all_are_due:
-            self._kept_at = now
+            self._written_at = now
         if heartbeat_is_due:
             self._heartbeat_at = now
         return heartbeat_is_due
 
     async def close(self, writing: Writing, ending: Finish | ServiceError) -> None:
-        """Close the turn in the database; while that is away, try again."""
+        """Close the turn in the database; retry while the database is unavailable."""
         status, code = status_of(ending)
         answer, usage, writer = writing.answer, writing.usage, writing.writer
-        await self._keep_no_more([writing])
+        await self._stop_checkpoints([writing])
         while True:
             try:
                 if writing.is_withdrawn:
@@ -132,26 +132,26 @@ class Keeper:
             except StoreError:
                 log.exception("an answer was not stored", extra={"request_id": usage.request_id})
                 return
-            await asyncio.sleep(pace.STORE_AGAIN_SECONDS)
+            await asyncio.sleep(pace.STORE_RETRY_SECONDS)
 
     async def close_cut(self, writings: Sequence[Writing]) -> None:
-        """Close the turns that were cut off. All at once: one by one would take too long."""
+        """Close the turns that a shutdown cut off, all in one transaction: one by one would take too long."""
         turns = [
             CutTurn(each.answer.message_id, each.writer, each.answer.text(), each.usage, each.answer.sources or None)
             for each in writings
         ]
         try:
             async with asyncio.timeout(pace.LAST_WRITES_SECONDS):
-                await self._keep_no_more(writings)
+                await self._stop_checkpoints(writings)
                 await self._store.cut_turns(Restarting.code, turns)
         except (StoreError, TimeoutError) as error:
             log.error("answers are not stored", extra={"answers": len(turns), "reason": str(error)})
 
-    async def _keep_no_more(self, writings: Sequence[Writing]) -> None:
-        """Let what is being kept of them be stored before their ends: a piece that came later would stay for good."""
+    async def _stop_checkpoints(self, writings: Sequence[Writing]) -> None:
+        """Wait for a checkpoint in progress: if it were stored after the endings, its pieces would never be deleted."""
         for writing in writings:
             writing.phase = "withdrawn" if writing.is_withdrawn else "closing"
-        async with self._keeping:
+        async with self._writing:
             return
 
 
@@ -172,7 +172,7 @@ def used_by(writing: Writing, ending: Finish | ServiceError) -> UsageRow:
 
 
 def log_answer(writing: Writing, ending: Finish | ServiceError) -> None:
-    """One line an answer: whose it is, how it ended and why, and how long it took. None of its text."""
+    """Log one line per answer: whose it is, how it ended and why, and how long it took, but none of its text."""
     usage, answer = writing.usage, writing.answer
     broke = isinstance(ending, ServiceError)
     log.log(

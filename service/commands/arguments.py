@@ -1,4 +1,4 @@
-"""How commands are declared: click, with values of our own, options that exclude each other, and errors in one line."""
+"""How commands are declared: click, with custom value types, mutually exclusive options, and one-line errors."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ from service.store.urls import shown_url
 
 
 class OutputError(Exception):
-    """Standard output cannot be written. `key_is_lost`: the command created a key, which nobody has seen."""
+    """Standard output cannot be written. `key_is_lost`: the command created a key that was never shown."""
 
     def __init__(self, cause: OSError, key_is_lost: bool) -> None:
         super().__init__(cause.strerror)
@@ -25,7 +25,7 @@ class OutputError(Exception):
 
 
 class Value(click.ParamType[object]):
-    """A type made from a function that raises ValueError for what it refuses; see `values.py`."""
+    """A parameter type from a function that raises ValueError for invalid input; see `values.py`."""
 
     def __init__(self, parse: Callable[[str], object]) -> None:
         self.name = "text"
@@ -47,7 +47,7 @@ class OneOf:
 
 
 class Command(click.Command):
-    """A command with options that exclude each other."""
+    """A command with mutually exclusive options."""
 
     def __init__(self, *args: Any, one_of: Sequence[OneOf] = (), **options: Any) -> None:
         super().__init__(*args, **options)
@@ -68,7 +68,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands that says what is missing, in place of its help."""
+    """A group of commands that reports a missing command instead of printing its help."""
 
     command_class = Command
 
@@ -83,9 +83,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 def with_store(
     command: Callable[..., Awaitable[None]], *, makes_key: bool = False, makes_database: bool = False
 ) -> Callable[..., None]:
-    """Run a command on the store of DATABASE_URL and flush what it prints. Raises OutputError.
+    """Run a command on the store of DATABASE_URL and flush its output. Raises OutputError.
 
-    `makes_database`: where there is none yet, it is made. No command upgrades one but `migrate`.
+    `makes_database`: create the database if it does not exist. Only `migrate` upgrades one.
     """
 
     async def run(*args: Any, **options: Any) -> None:
@@ -108,16 +108,16 @@ def with_store(
 
 
 def run_command(run: Callable[[], Coroutine[Any, Any, None]], *, makes_key: bool = False) -> None:
-    """Run what a command does and flush what it prints. Raises OutputError."""
+    """Run a command and flush its output. Raises OutputError."""
     try:
         asyncio.run(run())
         sys.stdout.flush()
-    except OSError as error:  # of the output: what the database has is a StoreError
+    except OSError as error:  # from the output: the database's are StoreErrors
         raise OutputError(error, makes_key) from None
 
 
 def explain(error: click.UsageError) -> str:
-    """What was not understood, in one line."""
+    """A usage error in one line."""
     program = error.ctx.command_path if error.ctx else "manage.py"
     return f"{program}: {_problem(error)} (see --help)"
 

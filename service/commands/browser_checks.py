@@ -1,4 +1,4 @@
-"""The service as a browser sees it, behind whatever is in front of it: TLS, framing, CORS, and how a stream arrives."""
+"""The service as a browser sees it, through any proxy in front of it: TLS, framing, CORS, and how a stream arrives."""
 
 import asyncio
 import math
@@ -19,17 +19,17 @@ from service.store.records import Tenant
 from service.store.store import Store
 
 SECONDS = 20.0
-LEAST_DAYS = 14  # that a certificate is still valid
+LEAST_DAYS = 14  # a certificate must still be valid
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-LEAST_MOMENTS = 6  # at which ten words arrive that are sent a tenth of a second apart
+LEAST_MOMENTS = 6  # at which ten words must arrive that are sent a tenth of a second apart
 TOGETHER_SECONDS = 0.03
-KEY_HOURS = 1  # that the probe's own key is valid, should it not be revoked
+KEY_HOURS = 1  # until the probe's key expires, should it not be revoked
 CHAT = "/api/v1/chat"
 NO_PLACE = "no tenant is there whose page could be tried: `manage.py tenant add`"
 
 
 async def browser_checks(url: str, settings: Settings, store: Store, tenant: Tenant | None) -> AsyncIterator[Finding]:
-    """What a browser would trip over at `url`."""
+    """The problems that a browser would have at `url`."""
     context = ssl.create_default_context()
     async with httpx.AsyncClient(base_url=url, verify=context, timeout=SECONDS, trust_env=False) as client:
         reached = await _reach(client, url)
@@ -72,8 +72,8 @@ async def _reach(client: httpx.AsyncClient, url: str) -> Finding:
 
 
 def _distrust(error: BaseException | None) -> str | None:
-    """Why a certificate is not trusted, if that is what an error is about."""
-    for _ in range(6):  # of the causes, one behind the other
+    """Why a certificate is not trusted, if that caused the error."""
+    for _ in range(6):  # levels of causes
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
         error = error and (error.__cause__ or error.__context__)
@@ -167,7 +167,7 @@ async def _cors(client: httpx.AsyncClient, tenant: Tenant) -> Finding:
 
 
 def _sample_of(origins: list[str]) -> str | None:
-    """An origin that a tenant's list admits."""
+    """An origin that a tenant's list allows."""
     for entry in origins:
         return "https://www.example.com" if entry == "*" else entry.replace("*.", "www.").replace(":*", ":8080")
     return None
@@ -176,7 +176,7 @@ def _sample_of(origins: list[str]) -> str | None:
 async def _stream(
     client: httpx.AsyncClient, settings: Settings, store: Store, tenant: Tenant
 ) -> AsyncIterator[Finding]:
-    """Ten words that are sent one by one, then silence for as long as an answer may be without a ping."""
+    """Receive ten words that are sent one by one, then silence for longer than PING_SECONDS."""
     silence = math.ceil(settings.ping_seconds) + 1
     began, moments, has_ended = time.monotonic(), list[float](), False
     async with _key_of(store, tenant) as key:
@@ -216,7 +216,7 @@ async def _stream(
 
 @asynccontextmanager
 async def _key_of(store: Store, tenant: Tenant) -> AsyncIterator[str]:
-    """A secret key of a tenant, for as long as it is used."""
+    """A secret key of a tenant, revoked after use."""
     key, text = await store.add_key(tenant.name, secret=True, expires_at=datetime.now(UTC) + timedelta(hours=KEY_HOURS))
     try:
         yield text

@@ -1,4 +1,4 @@
-"""`conversation`: what visitors asked and were answered. `purge`: what RETENTION_DAYS says."""
+"""`conversation`: the questions of visitors and their answers. `purge`: apply RETENTION_DAYS."""
 
 import sys
 import uuid
@@ -34,11 +34,11 @@ WHICH = [
 
 SELECTIONS = OneOf(("conversation_id", "visitor", "address", "subject", "of_tenant"), required=True)
 
-conversations = Group("conversation", help="what visitors asked and were answered")
+conversations = Group("conversation", help="the questions of visitors and their answers")
 
 
 class Which(TypedDict):
-    """The options that select conversations, as they were given."""
+    """The options that select conversations."""
 
     conversation_id: uuid.UUID | None
     visitor: str | None
@@ -53,16 +53,18 @@ def selection_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-@conversations.command("list", help="list them, the last used first")
+@conversations.command("list", help="list conversations, the last used first")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--since", type=Value(values.moment), metavar="DATE", help="last used at or after this time")
 @click.option("--until", type=Value(values.moment), metavar="DATE", help="last used before this time")
-@click.option("--rating", type=Value(values.one_of("up", "down")), metavar="up|down", help="with an answer rated so")
+@click.option(
+    "--rating", type=Value(values.one_of("up", "down")), metavar="up|down", help="with an answer of this rating"
+)
 @click.option(
     "--outcome",
     type=Value(values.outcome),
     metavar="OUTCOME",
-    help="with an answer that ended so: complete, length, filtered, cancelled, error or an error's code",
+    help="with an answer of this outcome: complete, length, filtered, cancelled, error or an error's code",
 )
 @click.option(
     "--limit", type=Value(values.number), default=str(transcripts.PAGE), metavar="N", help="at most; default: 50"
@@ -85,7 +87,7 @@ async def list_(store: Store, limit: int, as_json: bool, **wanted: Any) -> None:
 
 
 async def _found(store: Store, wanted: Wanted, limit: int) -> list[Overview]:
-    """As many as `limit` conversations, page by page."""
+    """Up to `limit` conversations, read page by page."""
     found: list[Overview] = []
     while len(found) < limit:
         after = (found[-1].last, found[-1].id) if found else None
@@ -97,7 +99,7 @@ async def _found(store: Store, wanted: Wanted, limit: int) -> list[Overview]:
     return found
 
 
-@conversations.command("show", help="print one with all its turns, replaced ones too")
+@conversations.command("show", help="print a conversation with all its turns, including replaced ones")
 @click.argument("words", metavar="[NAME] ID", nargs=-1, required=True)
 @json_option
 @with_store
@@ -141,7 +143,7 @@ def _print_turn(turn: Turn) -> None:
 
 
 def _indented(text: str) -> str:
-    """Safe for a terminal: what a visitor wrote may hold escape sequences."""
+    """Safe for a terminal: a visitor's text may contain escape sequences."""
     return "\n           ".join(_printable(line) for line in text.split("\n"))
 
 
@@ -164,12 +166,12 @@ def _overview_facts(overview: Overview) -> dict[str, Any]:
     return asdict(overview) | {"id": str(overview.id)}
 
 
-@conversations.command("export", one_of=[SELECTIONS], help="print them as JSON, one per line")
+@conversations.command("export", one_of=[SELECTIONS], help="print conversations as JSON, one per line")
 @name_argument
 @selection_options
 @with_store
 async def export(store: Store, name: str, **which: Unpack[Which]) -> None:
-    """One conversation per line, so that a large export needs little memory and a broken one is good up to there."""
+    """One conversation per line, so that a large export needs little memory and an interrupted one is still usable."""
     progress = Progress("conversations")
     exported = 0
     async for conversation_id, turns in store.export(name, await _selection(store, name, which)):
@@ -180,7 +182,7 @@ async def export(store: Store, name: str, **which: Unpack[Which]) -> None:
     progress.end()
 
 
-@conversations.command("delete", one_of=[SELECTIONS], help="delete them; the usage stays, without any text")
+@conversations.command("delete", one_of=[SELECTIONS], help="delete conversations; their usage stays, without any text")
 @name_argument
 @selection_options
 @click.option("--yes", is_flag=True, required=True, help="required: this cannot be undone")
@@ -190,7 +192,7 @@ async def delete(store: Store, name: str, yes: bool, **which: Unpack[Which]) -> 
     print(f"Deleted {deleted} conversations.")
 
 
-@click.command("purge", cls=Command, help="delete conversations, and sum usage up, that are older than RETENTION_DAYS")
+@click.command("purge", cls=Command, help="delete conversations and aggregate usage older than RETENTION_DAYS")
 @with_store
 async def purge(store: Store) -> None:
     days = load_settings().retention_days

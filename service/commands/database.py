@@ -1,4 +1,4 @@
-"""`migrate`: the tables that this release needs."""
+"""`migrate`: create or upgrade the tables that this release needs."""
 
 import click
 
@@ -12,7 +12,9 @@ from service.store.urls import shown_url
 PENDING = 3  # the exit code of `migrate --check` when there is something to do
 
 
-@click.command("migrate", cls=Command, help="make the tables, or upgrade them to this release, while the service runs")
+@click.command(
+    "migrate", cls=Command, help="create the tables, or upgrade them to this release, while the service runs"
+)
 @click.option("--check", is_flag=True, help=f"change nothing; exit with {PENDING} if there is something to do")
 def migrate(check: bool) -> None:
     async def run() -> None:

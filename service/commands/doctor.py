@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with an installation, on this machine and as a browser sees it, and what to change."""
+"""`doctor`: find what is wrong with an installation, on this machine and as a browser sees it, and what to change."""
 
 import asyncio
 import logging
@@ -29,13 +29,13 @@ from service.store.urls import parse_url, shown_url
 
 LEAST_FREE_BYTES = 1_000_000_000
 LEAST_FREE_SHARE = 0.1
-OTHER_FILES = 96  # beside two for each answer; `most_connections` in web/listening.py
+OTHER_FILES = 96  # in addition to two per answer; see `most_connections` in web/listening.py
 
 
-@click.command("doctor", cls=Command, help="what is wrong here and, with --url, as a browser sees it")
+@click.command("doctor", cls=Command, help="find what is wrong here and, with --url, as a browser sees it")
 @click.option("--url", type=Value(values.service_url), metavar="URL", help="where browsers find the service")
-@click.option("--tenant", metavar="NAME", help="whose pages to try; default: the first with an origin")
-@click.option("--no-provider", is_flag=True, help="do not ask the provider its tiny question")
+@click.option("--tenant", metavar="NAME", help="whose pages to test; default: the first with an origin")
+@click.option("--no-provider", is_flag=True, help="do not send the provider a test question")
 @json_option
 def doctor(url: str | None, tenant: str | None, no_provider: bool, as_json: bool) -> None:
     findings = asyncio.run(_examine(url, tenant, no_provider, shows=not as_json))
@@ -51,7 +51,7 @@ def doctor(url: str | None, tenant: str | None, no_provider: bool, as_json: bool
 
 
 async def _examine(url: str | None, tenant: str | None, no_provider: bool, *, shows: bool) -> list[Finding]:
-    """All findings, each shown as soon as it is there: some checks take seconds."""
+    """All findings, each printed as soon as it is known: some checks take seconds."""
     findings = []
     async for finding in _findings(url, tenant, no_provider):
         findings.append(finding)
@@ -125,7 +125,7 @@ def _disk(path: Path) -> Finding:
 
 
 def _files(settings: Settings) -> Finding:
-    """The service raises the soft limit to the hard one."""
+    """Check the hard limit: the service raises the soft one to it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = OTHER_FILES + 2 * settings.max_streams
     if hard != resource.RLIM_INFINITY and hard < needed:
@@ -157,7 +157,7 @@ async def _provider(settings: Settings) -> Finding:
 
 
 async def _tenant(store: Store, name: str | None) -> Tenant | None:
-    """The one of this name, or the first whose pages can be tried. Raises TenantNotFound."""
+    """The tenant of this name, or the first whose pages can be tested. Raises TenantNotFound."""
     if name is not None:
         return await store.get_tenant(name)
     tenants = [each for each in await store.list_tenants() if not demonstration.is_own(each)]

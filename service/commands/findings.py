@@ -1,4 +1,4 @@
-"""What the checks of `doctor` find: that something is as it should be, or what to change."""
+"""The findings of `doctor`'s checks."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ MOST_SECONDS_APART = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`text` says what was found and, where `state` is `fix`, what to change."""
+    """`text` says what was found and, if `state` is `fix`, what to change."""
 
     name: str
     state: Literal["ok", "fix", "skip"]
@@ -29,7 +29,7 @@ def skip(name: str, text: str) -> Finding:
 
 
 def clock(of_whom: str, there: datetime) -> Finding:
-    """Whether another clock agrees with this machine's: signed tokens and daily budgets depend on it."""
+    """Compare another clock with this machine's: signed tokens and daily budgets depend on it."""
     apart = abs((datetime.now(UTC) - there).total_seconds())
     if apart > MOST_SECONDS_APART:
         return fix("clock", f"{apart:.0f} s from the clock of {of_whom}: let both be set by NTP")

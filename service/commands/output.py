@@ -27,7 +27,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def shown(value: object) -> str:
-    """A value as people read it; times in seconds."""
+    """A value in human-readable form; times to the second."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -38,7 +38,7 @@ def shown(value: object) -> str:
 
 
 class Progress:
-    """Shows at a terminal how far long work is, and nothing elsewhere: a part from 0 to 1, or how many `things`."""
+    """Progress of long work, shown only at a terminal: as a fraction from 0 to 1, or as a count of `things`."""
 
     def __init__(self, things: str = "") -> None:
         self._things = things
@@ -52,6 +52,6 @@ class Progress:
             print(f"\r{shown}", end="\n" if is_last else "", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Nothing more is counted."""
+        """End the line of a count."""
         if self._shown:
             print(file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`stats`: what is in the database, and what was asked in the last day and week, in numbers."""
+"""`stats`: counts of what is in the database, and of the questions of the last day and week."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from service.store.statistics import statistics
 from service.store.store import Store
 
 
-@click.command("stats", cls=Command, help="what is in the database, and what was asked of late")
+@click.command("stats", cls=Command, help="count what is in the database, and recent questions")
 @json_option
 @with_store
 async def stats(store: Store, as_json: bool) -> None:
@@ -32,7 +32,7 @@ async def stats(store: Store, as_json: bool) -> None:
 
 
 async def _asked(store: Store, since: datetime) -> dict[str, Any]:
-    """What all tenants used since then, refusals included."""
+    """The usage of all tenants since then, including refusals."""
     totals = await store.usage(None, since, ())
     if not totals:
         return {"requests": 0, "refused": 0, "charged": 0, "first_text_p50_ms": None, "first_text_p95_ms": None}

@@ -1,4 +1,4 @@
-"""`upstream check`: one tiny question to the provider, and what its answer shows."""
+"""`upstream check`: ask the provider one tiny question, and report what its answer shows."""
 
 import asyncio
 import json
@@ -24,15 +24,15 @@ from service.upstream.prompt import Prompt
 from service.upstream.stream import Finish, Hidden, Part, Sources
 
 PROMPT = Prompt(system="This is a test of the connection.", question="Count from one to ten, in words.")
-TOGETHER_SECONDS = 0.001  # pieces that are nearer to each other came in one
-LEAST_MOMENTS = 3  # at which text came, if it came word by word
+TOGETHER_SECONDS = 0.001  # pieces closer together than this arrived as one
+LEAST_MOMENTS = 3  # at which text must arrive to count as streamed
 
 upstream = Group("upstream", help="the provider that answers")
 
 
 @dataclass
 class Probe:
-    """One question, and what came of its answer and when, in seconds since it was asked."""
+    """One question and its answer, with times in seconds since it was asked."""
 
     endpoint: Endpoint
     question: Question
@@ -40,7 +40,7 @@ class Probe:
     after: Manners
     began: float = field(default_factory=time.monotonic)
     accepted: float | None = None
-    moments: list[float] = field(default_factory=list)  # at which text came
+    moments: list[float] = field(default_factory=list)  # at which text arrived
     hidden: int = 0  # characters that are not shown, such as thoughts
     sources: int = 0
     ending: Finish | ServiceError | None = None
@@ -82,7 +82,7 @@ class Probe:
         }
 
 
-@upstream.command("check", help="ask the provider one tiny question: says what works, and which settings to use")
+@upstream.command("check", help="ask the provider one tiny question, and report what works and which settings to use")
 @click.argument("name", metavar="[TENANT]", required=False)
 @json_option
 def check(name: str | None, as_json: bool) -> None:
@@ -111,7 +111,7 @@ async def _tenant(settings: Settings, name: str) -> Tenant:
 
 
 async def probe_provider(settings: Settings, tenant: Tenant | None) -> Probe:
-    """Ask; and if nothing is there, ask again where most providers have it."""
+    """Ask the provider; if the address is unknown, retry with `/v1`, where most providers have their API."""
     endpoint = endpoint_of(settings, tenant)
     model = (tenant and tenant.model) or settings.openai_model
     cap = answer_cap(settings, tenant.max_answer_tokens if tenant else None)
@@ -138,7 +138,7 @@ async def _ask(settings: Settings, endpoint: Endpoint, question: Question) -> Pr
 
 
 def _settings_to_use(probe: Probe, tenant: Tenant | None) -> list[str]:
-    """What makes the service ask so at once, without the secrets."""
+    """The settings with which the first request succeeds, without the secrets."""
     after, lines = probe.after, []
     body = {name: None for name in sorted(after.left_out & {"stream_options"})}
     if tenant is None:

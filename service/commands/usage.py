@@ -1,4 +1,4 @@
-"""`usage`: what a tenant used, or all of them, and what it cost."""
+"""`usage`: the usage of one tenant or of all, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,10 +23,10 @@ GROUPS = get_args(UsageGroup)
     "usage",
     cls=Command,
     one_of=[OneOf(("as_json", "as_csv")), OneOf(("name", "of_all"), required=True)],
-    help="what a tenant used, and what was refused to it",
+    help="the usage of a tenant, including refused requests",
 )
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("--all", "of_all", is_flag=True, help="all tenants, and requests whose tenant is not known; by tenant")
+@click.option("--all", "of_all", is_flag=True, help="all tenants, and requests without a known tenant; by tenant")
 @click.option(
     "--by",
     type=Value(values.one_of(*GROUPS)),

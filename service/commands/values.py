@@ -1,4 +1,4 @@
-"""What the words of a command line mean. Each function takes one word and raises ValueError for one that it refuses."""
+"""Parsers for command-line values. Each takes one argument's text and raises ValueError if it is invalid."""
 
 import ipaddress
 import json
@@ -46,8 +46,8 @@ def tenant_name(text: str) -> str:
 
 
 def variable(text: str) -> str:
-    """The name of an environment variable, or nothing."""
-    # The value is not repeated: it may be the key itself, given by mistake.
+    """The name of an environment variable, or an empty text."""
+    # The message does not repeat the value: it may be the key itself, given by mistake.
     if text and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("must be the name of an environment variable, not the key itself")
     return text
@@ -70,7 +70,7 @@ def file(path: str) -> str:
 
 
 def public_key(path: str) -> str:
-    """The Ed25519 public key in a PEM file; no path, no key."""
+    """The Ed25519 public key in a PEM file; an empty path means no key."""
     if not path:
         return ""
     content = file(path)
@@ -98,7 +98,7 @@ def widget_text(name: str) -> Callable[[str], str]:
 
 
 def look(path: str) -> dict[str, Any]:
-    """Settings of the widget in a file, as a JSON object."""
+    """The widget's settings from a JSON file."""
     content = file(path)
     try:
         settings = json.loads(content)
@@ -113,7 +113,7 @@ def look(path: str) -> dict[str, Any]:
 
 
 def upstream(path: str) -> Overlay:
-    """What goes to the provider with each question, in a file, as a JSON object; no path, nothing."""
+    """Additions to each request to the provider, from a JSON file; an empty path means none."""
     if not path:
         return {}
     content = file(path)
@@ -124,7 +124,7 @@ def upstream(path: str) -> Overlay:
 
 
 def check_look(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for settings that the widget cannot use."""
+    """Raises ValueError for invalid settings of the widget."""
     try:
         WidgetSettings.model_validate(settings)
     except ValidationError as error:
@@ -132,7 +132,7 @@ def check_look(settings: Mapping[str, Any]) -> None:
 
 
 def _problem(item: ErrorDetails) -> str:
-    """One thing that is wrong, with the name of the setting."""
+    """One problem, with the name of the setting."""
     place = ".".join(map(str, item["loc"]))
     return f"{place}: {item['msg'].removeprefix('Value error, ')}" if place else item["msg"]
 
@@ -173,7 +173,7 @@ def conversation_id(text: str) -> uuid.UUID:
 
 
 def event_id(text: str) -> uuid.UUID:
-    """An event's id, also as webhooks are told it."""
+    """An event's id, with or without the `msg_` of webhook messages."""
     return _uuid(text.removeprefix("msg_"), "an event's id")
 
 
@@ -203,7 +203,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """A date, which is its first moment in UTC, or a date and time, in UTC unless it says otherwise; in UTC."""
+    """A date (midnight UTC) or a date and time (UTC unless it has a time zone), in UTC."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

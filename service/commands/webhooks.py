@@ -1,4 +1,4 @@
-"""`webhook`: what tenants' webhooks were told, and what waits."""
+"""`webhook`: the events for tenants' webhooks, delivered and pending."""
 
 import uuid
 from dataclasses import asdict
@@ -21,12 +21,12 @@ from service.webhooks.sending import connect_webhooks, send
 MOST_LISTED = 1000
 COLUMNS = ("id", "tenant", "event", "state", "attempts", "problem", "created_at", "due_at")
 
-webhooks = Group("webhook", help="what webhooks were told, and what waits")
+webhooks = Group("webhook", help="events for webhooks, delivered and pending")
 
 
-@webhooks.command("list", help=f"events that were not delivered, the newest first, at most {MOST_LISTED}")
+@webhooks.command("list", help=f"list undelivered events, newest first, at most {MOST_LISTED}")
 @click.argument("name", metavar="[TENANT]", required=False)
-@click.option("--all", "everything", is_flag=True, help="delivered ones, too")
+@click.option("--all", "everything", is_flag=True, help="also list delivered events")
 @json_option
 @with_store
 async def show(store: Store, name: str | None, everything: bool, as_json: bool) -> None:
@@ -38,18 +38,18 @@ async def show(store: Store, name: str | None, everything: bool, as_json: bool) 
 
 
 @webhooks.command(
-    "retry", one_of=[OneOf(("event", "everything"), required=True)], help="deliver again, given up events too"
+    "retry", one_of=[OneOf(("event", "everything"), required=True)], help="deliver events again, including failed ones"
 )
 @name_argument
 @click.option("--id", "event", type=Value(values.event_id), metavar="ID", help="one event")
-@click.option("--all", "everything", is_flag=True, help="all that were not delivered")
+@click.option("--all", "everything", is_flag=True, help="all undelivered events")
 @with_store
 async def retry(store: Store, name: str, event: uuid.UUID | None, everything: bool) -> None:
     count = await store.outbox.retry(name, event, datetime.now(UTC))
     print(f"{count} events are due now; the service delivers them.")
 
 
-@webhooks.command("test", help="send an event of type `test` now, and say what became of it")
+@webhooks.command("test", help="send an event of type `test` now, and report the result")
 @name_argument
 @with_store
 async def test(store: Store, name: str) -> None:
@@ -70,7 +70,7 @@ async def _send_test(settings: Settings, tenant: Tenant) -> str | None:
 
 
 async def webhook_findings(store: Store) -> list[Finding]:
-    """Of each tenant that names a webhook: whether it can be told, and what it did not take."""
+    """For each tenant with a webhook: whether it is usable, and events that could not be delivered."""
     findings = []
     for tenant in await store.list_tenants():
         if not tenant.webhook_url_env:

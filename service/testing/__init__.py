@@ -1,4 +1,4 @@
-"""For the tests of whoever builds on the service: a pytest plugin, and providers that do as they are told.
+"""A pytest plugin for teams that build on the service, with mock providers.
 
 `pytest_plugins = ["service.testing"]` in a `conftest.py` gives the fixtures `chat` and `upstream`. See docs/testing.md.
 """

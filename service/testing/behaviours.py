@@ -1,4 +1,4 @@
-"""What an upstream does with a question: `upstream.mock(side_effect=answers("Hello!"))`."""
+"""What a mock upstream does with a question: `upstream.mock(side_effect=answers("Hello!"))`."""
 
 import json
 import re
@@ -21,14 +21,14 @@ TEXT = "This is the answer."
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What becomes of one question; called by respx with its request, as often as it is asked."""
+    """The mock's behaviour for one question; respx calls it with each request."""
 
     dialect: Dialect
     pieces: tuple[Piece, ...] = ()  # of the body
-    pace: float = 0.0  # seconds before each of them
+    pace: float = 0.0  # seconds before each piece
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/event-stream"),)
-    whole: bytes = b""  # the body of one that does not stream
+    whole: bytes = b""  # the body of a response that does not stream
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         refused = [name for name in self.dialect.refused_fields if name in json.loads(request.content)]
@@ -47,9 +47,9 @@ def answers(
     tokens: tuple[int, int] | None = (9, 4),
     dialect: str | Dialect = "openai",
 ) -> Behaviour:
-    """An answer in these pieces; a single text comes word by word.
+    """An answer in these pieces; a single text is sent word by word.
 
-    `pace`: seconds before each piece. `tokens`: what the provider counts, of the question and of the answer.
+    `pace`: seconds before each piece. `tokens`: the provider's counts for the question and the answer.
     """
     return _answering(_Answer(_pieces_of(texts), finish_reason=finish_reason, tokens=tokens), dialect, pace)
 
@@ -62,7 +62,7 @@ def thinks(
     tokens: tuple[int, int] | None = (9, 40),
     dialect: str | Dialect = "openai",
 ) -> Behaviour:
-    """Thoughts, which nobody is shown, before an answer."""
+    """Thoughts, which are never shown, before an answer."""
     answer = _Answer(_pieces_of(texts or (TEXT,)), thought=thought, finish_reason=finish_reason, tokens=tokens)
     return _answering(answer, dialect, pace)
 
@@ -86,7 +86,7 @@ def refuses(
     message: str = "The provider's own words, which nobody is shown.",
     dialect: str | Dialect = "openai",
 ) -> Behaviour:
-    """An error in place of an answer. `code` is the provider's own, such as `insufficient_quota`."""
+    """An error instead of an answer. `code` is the provider's own, such as `insufficient_quota`."""
     chosen = _dialect(dialect)
     headers = [("Content-Type", "application/json")]
     if retry_after is not None:
@@ -96,17 +96,17 @@ def refuses(
 
 
 def breaks_after(pieces: int, *texts: str, pace: float = 0.0, dialect: str | Dialect = "openai") -> Behaviour:
-    """An answer whose connection breaks after so many pieces of its text."""
+    """An answer whose connection breaks after this many pieces of text."""
     return _cut(pieces, httpx.ReadError("the connection was reset"), texts, pace, dialect)
 
 
 def stalls_after(pieces: int, *texts: str, pace: float = 0.0, dialect: str | Dialect = "openai") -> Behaviour:
-    """An answer of which nothing more comes after so many pieces of its text."""
+    """An answer that stalls after this many pieces of text."""
     return _cut(pieces, None, texts, pace, dialect)
 
 
 def in_turn(*behaviours: Behaviour | Exception) -> Callable[[httpx.Request], httpx.Response]:
-    """One for each question, in this order. An exception is raised in place of an answer."""
+    """One behaviour per question, in this order. An exception is raised instead of answering."""
     left = iter(behaviours)
 
     def next_one(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""How providers differ in what they send, by name: each is as its recorded streams are."""
+"""The dialects of providers by name, each modelled on recorded streams."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,11 +30,11 @@ def listed_error(status: int, code: str | None, message: str) -> list[dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One provider's way to say what all of them say.
+    """How one provider formats its responses.
 
-    `usage`: in a chunk of its own, in the last one, in every one, or not at all. `thoughts`: the field of the delta
-    that has them, or the tag around them in its text. `sources`: how an answer cites. `refused_fields`: what of a
-    request it answers with 422.
+    `usage`: in a separate chunk, in the last one, in every one, or not at all. `thoughts`: the field of the delta that
+    has them, or the tag around them in its text. `sources`: the form of citations. `refused_fields`: the fields of a
+    request that get a 422.
     """
 
     usage: Literal["own chunk", "last chunk", "every chunk", "none"] = "own chunk"
@@ -44,8 +44,8 @@ class Dialect:
     refused_fields: tuple[str, ...] = ()
     heartbeat: bytes = b""  # before the first chunk
     first: bytes = b""  # a chunk that it sends before the answer
-    streams: bool = True  # otherwise it answers whole, as JSON, whatever was asked for
-    reasons: Mapping[str, str] = field(default_factory=dict)  # its own words for OpenAI's
+    streams: bool = True  # otherwise it always answers with a whole JSON completion
+    reasons: Mapping[str, str] = field(default_factory=dict)  # its finish reasons, by OpenAI's
 
     def delta(self, text: str) -> dict[str, Any]:
         return {"content": text}
@@ -60,7 +60,7 @@ class Dialect:
         return [{"content": "", self.thoughts: text}]
 
     def cited(self, sources: Sequence[Source]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What of a citing chunk is in its delta, and what beside its choices."""
+        """The parts of a citing chunk: in its delta, and beside its choices."""
         if self.sources == "citations":
             return {"content": ""}, {"citations": [each["url"] for each in sources], "search_results": list(sources)}
         if self.sources == "context":

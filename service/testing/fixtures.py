@@ -13,7 +13,7 @@ from service.testing.running import Chat, running_chat
 def upstream() -> Iterator[respx.Route]:
     """The upstream's route: `upstream.mock(side_effect=answers("Hello!"))`.
 
-    Calls of this machine go through, the test's own to the service among them; all others are refused.
+    Calls to this machine pass through, including the test's own to the service; all others are refused.
     """
     with respx.mock(assert_all_called=False) as router:
         router.route(host="127.0.0.1").pass_through()
@@ -22,6 +22,6 @@ def upstream() -> Iterator[respx.Route]:
 
 @pytest.fixture
 def chat(upstream: respx.Route) -> Iterator[Chat]:
-    """The whole service with a tenant that has no limits; what it asks goes to `upstream`."""
+    """The whole service with a tenant without limits; its requests to a provider go to `upstream`."""
     with running_chat() as running:
         yield running

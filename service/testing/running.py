@@ -1,5 +1,5 @@
-"""The whole service on a port of its own, with a tenant, in a thread of the test's process: so that respx sees what it
-asks its upstream, and browsers can use it, too."""
+"""The whole service on its own port, with a tenant, in a thread of the test's process: respx sees its requests to the
+upstream, and browsers can use it, too."""
 
 import asyncio
 import json
@@ -27,11 +27,11 @@ from service.web.server import make_server
 
 ORIGIN = "https://shop.example"
 NO_LIMITS = {"rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
-PATIENCE = 60.0  # seconds, for what comes about long before
+PATIENCE = 60.0  # seconds; an upper bound that no passing test reaches
 
 
 class GivenSettings(Settings):
-    """The settings that a test gives, and no variable and no `.env` of whoever runs it."""
+    """The settings that a test passes, regardless of the environment and any `.env`."""
 
     @classmethod
     def settings_customise_sources(
@@ -47,7 +47,7 @@ class GivenSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class ChatEvent:
-    """One event of a stream: its name, its data, and its id where it has one."""
+    """One event of a stream: its name, its data, and its id if it has one."""
 
     name: str
     data: Any
@@ -56,7 +56,7 @@ class ChatEvent:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """The response to a question. Of one that was refused, `problem` says why and there are no events."""
+    """The response to a question. If it was refused, `problem` says why and there are no events."""
 
     status: int
     headers: Mapping[str, str]
@@ -69,7 +69,7 @@ class ChatAnswer:
 
     @property
     def ending(self) -> str:
-        """How it ended: `complete`, `length`, `filtered`, `cancelled`, or the code of the error."""
+        """How the answer ended: `complete`, `length`, `filtered`, `cancelled`, or an error's code."""
         if not self.events:
             return str(self.problem["code"])
         last = self.events[-1]
@@ -100,7 +100,7 @@ class Chat:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a page of the tenant sends."""
+        """The headers that a page of the tenant sends."""
         return {"X-API-Key": self.api_key, "Origin": self.origin}
 
     def ask(self, message: str, *, headers: Mapping[str, str] | None = None, **fields: Any) -> ChatAnswer:
@@ -114,13 +114,13 @@ class Chat:
     def stream(
         self, message: str, *, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> Iterator[Iterator[ChatEvent]]:
-        """Ask a question and read its events as they come; at the end of the block the reader leaves."""
+        """Ask a question and read its events as they arrive; the reader disconnects at the end of the block."""
         with self._request("POST", "/api/v1/chat", {"message": message, **fields}, headers) as response:
             assert response.status == 200, response.read()
             yield _events(response)
 
     def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Any other call of the API: its JSON, or None for a response without a body."""
+        """Call any other route of the API. Returns its JSON, or None for a response without a body."""
         with self._request(method, path, body, headers) as response:
             content = response.read()
             return json.loads(content) if content else None
@@ -129,7 +129,7 @@ class Chat:
     def _request(
         self, method: str, path: str, body: object, headers: Mapping[str, str] | None
     ) -> Iterator[HTTPResponse]:
-        # Not by httpx, whose every request a test's respx would answer.
+        # Not with httpx, whose requests a test's respx would intercept.
         host = urlsplit(self.url)
         with closing(HTTPConnection(host.hostname or "", host.port, timeout=PATIENCE)) as connection:
             sent = {**self.headers, "Content-Type": "application/json", **(headers or {})}
@@ -149,14 +149,14 @@ def _events(response: HTTPResponse) -> Iterator[ChatEvent]:
 def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGIN, **settings: Any) -> Iterator[Chat]:
     """Run the service with one tenant for pages of `origin`, on a fresh SQLite database, until the block ends.
 
-    `settings` are those of `chatbot.Settings`; the upstream's address is `BASE_URL` if none is given. `tenant` has
-    settings of the tenant, which has no limits otherwise.
+    `settings` are those of `chatbot.Settings`; the upstream's default URL is `BASE_URL`. `tenant` has settings of the
+    tenant, which has no limits by default.
     """
     from chatbot import create_app
 
     with tempfile.TemporaryDirectory(prefix="chat-") as directory:
         sockets = bind("127.0.0.1", 0)
-        sockets[0].listen()  # who connects before the service is ready waits for it
+        sockets[0].listen()  # clients that connect before the service is ready wait for it
         defaults: dict[str, Any] = {
             "public_url": url_of(sockets[0]),
             "database_url": f"sqlite:///{Path(directory, 'chatbot.db')}",

@@ -1,1 +1,1 @@
-"""What tenants' webhooks are told: where they are, how it is signed, sent and tried again."""
+"""Tenants' webhooks: their settings, and how events are signed, sent and retried."""

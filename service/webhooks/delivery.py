@@ -1,4 +1,4 @@
-"""Delivering the outbox: one task per process, at least once, one event of a tenant at a time in each process."""
+"""Delivery of the outbox, at least once: one task per process, and one event per tenant at a time in each process."""
 
 import asyncio
 import logging
@@ -15,19 +15,19 @@ from service.store.records import StoreError
 from service.webhooks.hook import HookUnusable, Message, hook_of, shown_id
 from service.webhooks.sending import send
 
-# Seconds after each attempt that failed; about a day together. The last attempt is after the last of them.
+# Seconds to wait after each failed attempt, about a day in total. The last attempt follows the last wait.
 DELAYS = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800)
-JITTER = 0.2  # of each, earlier or later: what failed together is not tried together again
+JITTER = 0.2  # of each delay, so that events that failed together are not retried together
 LEASE_SECONDS = 60  # longer than an attempt
-POLL_SECONDS = 30  # after which another process's events are seen
+POLL_SECONDS = 30  # until other processes' events are noticed
 MOST_AT_ONCE = 20
-PARTING_SECONDS = 5  # that attempts under way have when the process leaves
+SHUTDOWN_SECONDS = 5  # for attempts in progress when the process stops
 
 log = logging.getLogger("chatbot")
 
 
 class Delivery:
-    """What tells webhooks of a process."""
+    """Delivers events from one process."""
 
     def __init__(self, outbox: Outbox, client: httpx.AsyncClient, metrics: Metrics) -> None:
         self._outbox = outbox
@@ -37,34 +37,34 @@ class Delivery:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """There may be something to deliver."""
+        """Check for events now: there may be something to deliver."""
         self._woken.set()
 
     async def run(self, closing: asyncio.Event) -> None:
-        """Deliver what is due until `closing` is set, and let what is under way end."""
-        leaving = asyncio.create_task(closing.wait())
-        leaving.add_done_callback(lambda _: self.wake())
+        """Deliver due events until `closing` is set, then let attempts in progress finish."""
+        stopping = asyncio.create_task(closing.wait())
+        stopping.add_done_callback(lambda _: self.wake())
         while not closing.is_set():
             self._woken.clear()
             try:
                 seconds = await self._start_due()
             except StoreError as error:
-                log.warning("webhooks are not told yet", extra={"reason": str(error)})
+                log.warning("webhook events cannot be delivered yet", extra={"reason": str(error)})
                 seconds = POLL_SECONDS
             except Exception:
-                log.exception("webhooks are not told yet")
+                log.exception("webhook events cannot be delivered yet")
                 seconds = POLL_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()
         if self._attempts:
-            _, left = await asyncio.wait(self._attempts.values(), timeout=PARTING_SECONDS)
-            for attempt in left:  # another process has it when the lease is over
+            _, left = await asyncio.wait(self._attempts.values(), timeout=SHUTDOWN_SECONDS)
+            for attempt in left:  # another process takes it over when the lease expires
                 attempt.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
     async def _start_due(self) -> float:
-        """Begin to deliver what is due. Returns the seconds until something may be due again."""
+        """Start to deliver due events. Returns the seconds until another may be due."""
         while len(self._attempts) < MOST_AT_ONCE:
             due = await self._outbox.next_due(self._attempts)
             now = utc_now()
@@ -87,13 +87,13 @@ class Delivery:
     async def _deliver(self, event: Event) -> None:
         try:
             await self._record(event, await self._problem_of(event))
-        except StoreError as error:  # it is delivered once more when the lease is over
+        except StoreError as error:  # it is delivered again when the lease expires
             log.warning("a delivery was not recorded", extra={"id": shown_id(event.id), "reason": str(error)})
         except Exception:
             log.exception("a delivery failed")
 
     async def _problem_of(self, event: Event) -> str | None:
-        """Make one attempt. Returns why it failed, or None."""
+        """Make one attempt. Returns the reason if it failed."""
         message = Message(event.id, event.kind, event.created_at, event.tenant.name, event.data)
         try:
             hook = hook_of(event.tenant)

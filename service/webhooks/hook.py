@@ -1,4 +1,4 @@
-"""A tenant's webhook: its URL and its secrets, and what it is sent (Standard Webhooks 1.0, standardwebhooks.com)."""
+"""A tenant's webhook: its URL, its secrets and its messages (Standard Webhooks 1.0, standardwebhooks.com)."""
 
 import base64
 import binascii
@@ -24,12 +24,12 @@ MOST_URL_CHARS = 2000
 
 
 class HookUnusable(ValueError):
-    """A tenant's webhook is not set up. The message names the variable, and no value."""
+    """A tenant's webhook is not set up. The message names the variable, but never its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Where a tenant's events go, and the keys that sign them: all of them, so that a key can be changed."""
+    """The URL for a tenant's events, and the keys that sign them: several while a secret is being rotated."""
 
     url: str = field(repr=False)
     keys: tuple[bytes, ...] = field(repr=False)
@@ -37,7 +37,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a webhook is sent. `id` is the same however often it is sent."""
+    """A message to a webhook. Every attempt has the same `id`."""
 
     id: uuid.UUID
     type: str
@@ -46,7 +46,7 @@ class Message:
     data: Mapping[str, Any]
 
     def request(self, hook: Hook, at: datetime) -> httpx.Request:
-        """The request, signed at that time."""
+        """The request, with a signature of this time."""
         name = shown_id(self.id)
         content = {
             "id": name,
@@ -71,12 +71,12 @@ class Message:
 
 
 def shown_id(event_id: uuid.UUID) -> str:
-    """An event's id as receivers, the log and the operator see it."""
+    """An event's id in messages, in the log and for the operator."""
     return f"msg_{event_id.hex}"
 
 
 def hook_of(tenant: Tenant) -> Hook:
-    """A tenant's webhook. Raises HookUnusable when it names none, or a variable that does not hold what it must."""
+    """A tenant's webhook. Raises HookUnusable if it has none, or if a variable is unset or invalid."""
     if not tenant.webhook_url_env or not tenant.webhook_secret_env:
         raise HookUnusable("the tenant has no webhook")
     try:
@@ -94,7 +94,7 @@ def hook_of(tenant: Tenant) -> Hook:
 
 
 def has_hook(tenant: Tenant) -> bool:
-    """Whether a tenant's webhook can be told something."""
+    """Whether a tenant has a usable webhook."""
     try:
         hook_of(tenant)
     except HookUnusable:

@@ -1,4 +1,4 @@
-"""Sending to an address that a tenant chose: to public addresses only, unless others are allowed."""
+"""Sending to a URL that a tenant chose: to public addresses only, unless others are allowed."""
 
 import asyncio
 import socket
@@ -13,17 +13,17 @@ import httpx
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
-WHOLE_SECONDS = 20  # from the name's resolution to the head of the response
+WHOLE_SECONDS = 20  # from the name's resolution to the response's headers
 MOST_CONNECTIONS = 100
 NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(httpcore.ConnectError):
-    """The name has no address that may be connected to."""
+    """The name has no public address."""
 
 
 class PublicBackend(httpcore.AsyncNetworkBackend):
-    """Connects to a name's public addresses only. What was checked is what is connected to: it is resolved once."""
+    """Connects only to public addresses. A name is resolved once, so that the checked address is the one in use."""
 
     def __init__(self) -> None:
         self._backend = httpcore.AnyIOBackend()
@@ -62,7 +62,7 @@ class PublicBackend(httpcore.AsyncNetworkBackend):
 
 
 class PublicTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport with connections of a `PublicBackend`."""
+    """httpx's transport over a `PublicBackend`."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
@@ -75,7 +75,7 @@ class PublicTransport(httpx.AsyncHTTPTransport):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet, also where it holds an IPv4 address in an IPv6 one."""
+    """Whether an address is on the public internet; for an IPv6 address that embeds an IPv4 one, whether that is."""
     parsed: IPv4Address | IPv6Address | None = ip_address(address)
     if isinstance(parsed, IPv6Address):
         teredo = parsed.teredo
@@ -86,7 +86,7 @@ def is_public(address: str) -> bool:
 
 @asynccontextmanager
 async def connect_webhooks(context: ssl.SSLContext, *, allow_private: bool) -> AsyncIterator[httpx.AsyncClient]:
-    """The client for all webhooks, closed at the end."""
+    """The HTTP client for all webhooks."""
     transport = (
         httpx.AsyncHTTPTransport(
             verify=context, limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=0)
@@ -100,9 +100,9 @@ async def connect_webhooks(context: ssl.SSLContext, *, allow_private: bool) -> A
 
 
 async def send(client: httpx.AsyncClient, request: httpx.Request) -> str | None:
-    """Send a request. Returns None if it was taken, which any 2xx says, or why not: no address and no words.
+    """Send a request. Returns None for a 2xx response, or else the reason, without any address or text in it.
 
-    The response's body is not read, and a redirect is not followed.
+    The response's body is not read, and redirects are not followed.
     """
     request.extensions["timeout"] = client.timeout.as_dict()
     try:

@@ -22,7 +22,7 @@ UNAVAILABLE = {"database_unavailable"}
 HURRY = {
     "FAULTS_HURRY": " ".join(
         f"service.answers.pace.{name}={seconds}"
-        for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("ABANDONED_SECONDS", 0.6), ("TICK_SECONDS", 0.1))
+        for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("LOST_SECONDS", 0.6), ("TICK_SECONDS", 0.1))
     )
 }
 

@@ -102,5 +102,5 @@ async def test_an_idle_service_closes_an_answer_whose_process_died(serve: Serve,
             await clock.turn(client, 1)
             seconds += TICK_SECONDS
             assert seconds < 60
-        most = pace.ABANDONED_SECONDS + (pace.IDLE_HEARTBEATS + 1) * (pace.HEARTBEAT_SECONDS + TICK_SECONDS)
-        assert pace.ABANDONED_SECONDS <= seconds <= most
+        most = pace.LOST_SECONDS + (pace.IDLE_HEARTBEATS + 1) * (pace.HEARTBEAT_SECONDS + TICK_SECONDS)
+        assert pace.LOST_SECONDS <= seconds <= most

@@ -160,7 +160,7 @@ async def test_answers_without_readers_are_counted_as_abandoned(serve: Serve, up
 async def test_answers_of_a_dead_process_are_counted_by_the_process_that_closes_them(
     metered: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TICK", "HEARTBEAT", "ABANDONED"):
+    for name in ("TICK", "HEARTBEAT", "LOST"):
         monkeypatch.setattr(pace, f"{name}_SECONDS", 0.02)
     store = metered.state["service"].store
     tenant = await store.get_tenant("shop")
@@ -174,7 +174,7 @@ async def test_answers_count_as_unstored_until_the_database_accepts_them(
     metered: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "STORING_SECONDS", 0.01)
-    monkeypatch.setattr(pace, "STORE_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "STORE_RETRY_SECONDS", 0.01)
     store, works = metered.state["service"].store, asyncio.Event()
     finish_turn = store.finish_turn
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.each_database
 @pytest.fixture(autouse=True)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of things, in less time."""
-    for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "ABANDONED": 2, "FOLLOWED": 60}.items():
+    for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "LOST": 2, "FOLLOWED": 60}.items():
         monkeypatch.setattr(f"service.answers.pace.{name}_SECONDS", seconds)
 
 
@@ -145,7 +145,7 @@ async def test_an_answer_with_a_reader_at_another_process_keeps_running(
         writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
         deadline = writing.deadline
         await until(
-            lambda: writing.deadline is not deadline or writing.phase == "given_up"
+            lambda: writing.deadline is not deadline or writing.phase == "abandoned"
         )  # what one look is good for is over
         assert writing.phase == "open"
         rest.set()
@@ -187,7 +187,7 @@ async def test_an_answer_survives_a_long_database_outage(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
-    monkeypatch.setattr("service.answers.pace.ABANDONED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.pace.LOST_SECONDS", 1)
     one, other = two
     away: set[Client] = set()
     missed: Counter[Client] = Counter()
@@ -211,7 +211,7 @@ async def test_an_answer_survives_a_long_database_outage(
             for name in ("checkpoint", "heartbeats"):
                 may_be_away(client, name)
         away.update(two)
-        most = pace.ABANDONED_SECONDS / pace.HEARTBEAT_SECONDS
+        most = pace.LOST_SECONDS / pace.HEARTBEAT_SECONDS
         await until(lambda: missed[other] > most)  # heartbeats: more than a process may miss
         away.remove(other)
         seen = known._elsewhere._heartbeats[message_id].seen
@@ -254,7 +254,7 @@ async def test_a_visitor_who_leaves_during_the_connect_and_returns_at_another_pr
         async with serve(openai_base_url=local.url("quick")) as one, process_beside(one) as other:
             connected, message_id = await one.leave_while_connecting(monkeypatch)
             writing = one.state["service"].answers._writings[uuid.UUID(message_id)]
-            await until(lambda: writing.phase == "given_up")
+            await until(lambda: writing.phase == "abandoned")
             following = await follow({"message": "Hi", "message_id": message_id}, one, other)
             await until(lambda: writing.phase == "open")
             connected.set()
@@ -328,7 +328,7 @@ async def test_closing_a_turn_waits_for_its_checkpoint_and_leaves_no_pieces(
             await go_on.wait()
         await checkpoint(alive, kept)
 
-    monkeypatch.setattr("service.answers.pace.KEEP_SECONDS", 0)
+    monkeypatch.setattr("service.answers.pace.CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("service.answers.pace.STORING_SECONDS", 0.1)
     monkeypatch.setattr(store, "checkpoint", slowly)
     async with half_answered(one, upstream) as (asked, _, events, rest):

@@ -124,7 +124,7 @@ async def test_two_processes_deliver_each_event_once(serve: Serve, hook: respx.R
 async def test_an_unfinished_delivery_is_taken_over_by_another_process(
     serve: Serve, hook: respx.Route, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "PARTING_SECONDS", 0)
+    monkeypatch.setattr(delivery, "SHUTDOWN_SECONDS", 0)
     asked = asyncio.Event()
 
     async def never(_: httpx.Request) -> httpx.Response:
