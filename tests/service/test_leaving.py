@@ -28,7 +28,7 @@ from upstreams import local_upstream
 pytestmark = pytest.mark.each_database
 
 
-async def test_a_reader_who_does_not_come_back_ends_the_answer(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_answer_stops_when_its_reader_does_not_come_back(serve: Serve, upstream: respx.Route) -> None:
     body = Body([delta("Half"), asyncio.Event()])
     upstream.mock(return_value=httpx.Response(200, stream=body))
     async with serve(resume_seconds=0.05) as client:
@@ -43,7 +43,7 @@ async def test_a_reader_who_does_not_come_back_ends_the_answer(serve: Serve, ups
     assert (turns["messages"][1]["content"], turns["messages"][1]["status"]) == ("Half", "cancelled")
 
 
-async def test_an_answer_goes_on_while_another_reader_is_there(serve: Serve, upstream: respx.Route) -> None:
+async def test_an_answer_continues_while_another_reader_is_connected(serve: Serve, upstream: respx.Route) -> None:
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
     question = {"message": "Count", "message_id": str(uuid.uuid4())}
@@ -78,7 +78,7 @@ async def test_a_reader_who_leaves_is_noticed_although_a_token_comes_in_each_tur
         assert next(tokens) < 1_000
 
 
-async def test_readers_who_leave_leave_nothing_behind(serve: Serve, full: bool) -> None:
+async def test_disconnected_readers_leave_nothing_behind(serve: Serve, full: bool) -> None:
     waves = 10 if full else 3
     with local_upstream() as local:
         async with serve(resume_seconds=0, openai_base_url=local.url("endless")) as client:
@@ -102,7 +102,7 @@ async def test_readers_who_leave_leave_nothing_behind(serve: Serve, full: bool) 
             assert await outcomes(client) == {"cancelled": 1 + 10 * waves}
 
 
-async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_connection(
+async def test_readers_who_leave_during_the_upstream_connect_leak_no_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """httpcore issue 1093: a request that is cancelled while it connects keeps its place in the pool for good."""
@@ -120,7 +120,7 @@ async def test_readers_who_leave_while_the_upstream_is_being_connected_lose_no_c
                 assert (await client.ask("Hi")).text == "Quick answer"
 
 
-async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_the_answer(
+async def test_a_reader_who_returns_during_the_upstream_connect_gets_the_answer(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local_upstream() as local:
@@ -133,7 +133,7 @@ async def test_a_reader_who_returns_while_the_upstream_is_being_connected_gets_t
             assert local.asked == 1
 
 
-async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_is_answered(
+async def test_a_reader_who_returns_while_a_question_is_being_withdrawn_gets_an_answer(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with local_upstream() as local:
@@ -165,9 +165,7 @@ async def test_a_reader_who_returns_while_an_unasked_question_is_being_dropped_i
             assert local.asked == 1
 
 
-async def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(
-    client: Client, upstream: respx.Route
-) -> None:
+async def test_a_conversation_deleted_during_an_answer_stays_deleted(client: Client, upstream: respx.Route) -> None:
     body = Body([delta("Private"), asyncio.Event()])
     upstream.mock(side_effect=[httpx.Response(200, stream=body), streamed(*answer("New"))])
     question = {"message": "Hi", "message_id": str(uuid.uuid4())}
@@ -186,7 +184,7 @@ async def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted
     assert await outcomes(client) == {"cancelled": 1, "complete": 1}
 
 
-async def test_a_tenant_that_is_removed_while_it_is_answered_leaves_one_quiet_line(
+async def test_a_tenant_removed_during_an_answer_leaves_one_log_line(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="chatbot")
@@ -202,7 +200,7 @@ async def test_a_tenant_that_is_removed_while_it_is_answered_leaves_one_quiet_li
     assert [record.getMessage() for record in caplog.records].count("an answer was not stored: its tenant is gone") == 1
 
 
-async def test_open_answers_are_all_stored_when_the_service_stops(
+async def test_all_open_answers_are_stored_when_the_service_stops(
     serve: Serve, upstream: respx.Route, full: bool
 ) -> None:
     count = 100 if full else 25
@@ -231,7 +229,7 @@ async def test_open_answers_are_all_stored_when_the_service_stops(
 
 
 @pytest.mark.parametrize("transport", ["httptools", "httpx"])
-async def test_a_connection_that_the_upstream_closes_when_it_is_used_again_is_not_the_visitors_problem(
+async def test_a_stale_upstream_connection_is_retried(
     serve: Serve, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.call.STALE_SECONDS", 30)
@@ -243,7 +241,7 @@ async def test_a_connection_that_the_upstream_closes_when_it_is_used_again_is_no
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_failure_before_the_first_byte_is_tried_again(
+async def test_a_failure_before_the_first_byte_is_retried(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
@@ -251,7 +249,7 @@ async def test_a_failure_before_the_first_byte_is_tried_again(
     assert (await client.ask("Hi")).text == "Hello"
 
 
-async def test_no_connection_is_tried_thrice_and_then_told(
+async def test_a_failed_connection_is_tried_three_times_and_then_reported(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
@@ -261,7 +259,7 @@ async def test_no_connection_is_tried_thrice_and_then_told(
 
 
 @pytest.mark.parametrize("error", [httpx.ReadError("reset"), httpx.RemoteProtocolError("closed")])
-async def test_a_question_that_may_have_been_answered_is_not_asked_twice(
+async def test_a_question_that_may_have_been_answered_is_not_retried(
     client: Client, upstream: respx.Route, error: Exception
 ) -> None:
     upstream.mock(side_effect=error)
@@ -275,7 +273,7 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client: Client,
     assert (status, problem["code"]) == (504, "upstream_timeout")
 
 
-async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
+async def test_the_circuit_opens_when_an_upstream_is_down(
     client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.upstream.circuit.OPEN_SECONDS", 1)
@@ -293,7 +291,7 @@ async def test_an_upstream_that_is_down_is_not_waited_for_by_everybody(
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429])
-async def test_a_refusal_is_no_outage(client: Client, upstream: respx.Route, status: int) -> None:
+async def test_a_refusal_does_not_count_as_an_outage(client: Client, upstream: respx.Route, status: int) -> None:
     upstream.mock(return_value=httpx.Response(status, headers={"Retry-After": "60"}))
     for _ in range(12):
         await client.refused()
@@ -320,7 +318,7 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         assert (turns["messages"][1]["content"], turns["messages"][1]["code"]) == ("Half", "restarting")
 
 
-async def test_a_question_that_still_waits_for_the_upstream_when_the_drain_ends_is_told_when_to_try_again(
+async def test_a_question_without_a_response_at_the_end_of_the_drain_gets_a_retry_after(
     serve: Serve, upstream: respx.Route
 ) -> None:
     reached, answering = asyncio.Event(), asyncio.Event()
@@ -339,7 +337,7 @@ async def test_a_question_that_still_waits_for_the_upstream_when_the_drain_ends_
     assert (status, problem["code"], headers.get("retry-after")) == (503, "restarting", "1")
 
 
-async def test_a_question_that_is_being_taken_up_at_a_shutdown_has_its_time_too(
+async def test_a_question_accepted_just_before_a_shutdown_may_finish(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rest = asyncio.Event()
@@ -366,7 +364,7 @@ async def test_a_question_that_is_being_taken_up_at_a_shutdown_has_its_time_too(
         await service.drained.wait()
 
 
-def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) -> None:
+def test_sigterm_lets_answers_finish_and_then_the_process_exits(tmp_path: Path) -> None:
     with local_upstream() as local:
         settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}
         with running_service(tmp_path, **settings) as running:
@@ -385,7 +383,7 @@ def test_sigterm_lets_answers_end_and_then_the_process_leaves(tmp_path: Path) ->
             assert "Traceback" not in running.log()
 
 
-def test_a_question_that_is_not_whole_when_the_process_leaves_is_told_to_come_again(tmp_path: Path) -> None:
+def test_an_incomplete_request_at_shutdown_gets_a_retry_after(tmp_path: Path) -> None:
     head = "POST /api/v1/chat HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nX-API-Key: {}\r\nExpect: 100-continue\r\n"
     body = "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n"
     with running_service(tmp_path) as running:
@@ -404,26 +402,26 @@ def test_a_question_that_is_not_whole_when_the_process_leaves_is_told_to_come_ag
     assert "status=500" not in running.log()
 
 
-def test_ctrl_c_ends_the_service_without_a_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_service_without_a_traceback(tmp_path: Path) -> None:
     with running_service(tmp_path) as running:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(timeout=60) == 0
         assert "Traceback" not in running.log()
 
 
-def test_uvicorns_own_command_serves_and_leaves_too(tmp_path: Path) -> None:
+def test_the_uvicorn_command_serves_and_stops_too(tmp_path: Path) -> None:
     with running_under_uvicorn(tmp_path) as running:
         assert httpx.get(f"{running.url}/api/v1/ready").json() == {"status": "ready"}
     assert "Traceback" not in running.log()
 
 
-def test_the_app_of_the_module_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_modules_app_is_created_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(chatbot), "app", None)  # so that what is made here is forgotten at the end
     del chatbot.app
     assert chatbot.app is chatbot.app
 
 
-def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: Path) -> None:
+def test_an_invalid_setting_prevents_startup_with_one_line_that_names_it(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "chatbot.py")]
     done = subprocess.run(command, cwd=tmp_path, env={"PORT": "http"}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
