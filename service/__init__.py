@@ -1,3 +1,3 @@
-"""The chat service's modules; `chatbot.py` beside this package is the chat itself."""
+"""The chat service's modules; the chat itself is in `chatbot.py`, next to this package."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""Timers that are put off much more often than they ring: with each token."""
+"""Timers that are postponed far more often than they fire: with each token."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class Alarm:
-    """Rings when it was last set to. Setting it later, as each token does, moves a number and no timer."""
+    """Fires at the time it was last set to. Postponing it, as each token does, changes a number but no timer."""
 
     __slots__ = ("_due", "_handle", "_handle_due", "_loop", "_ring")
 
@@ -19,11 +19,11 @@ class Alarm:
         self._handle_due = 0.0
 
     def set(self, seconds: float | None) -> None:
-        """Ring after so many seconds; None for never."""
+        """Fire after this many seconds; None for never."""
         self.set_at(None if seconds is None else self._loop.time() + seconds)
 
     def set_at(self, due: float | None) -> None:
-        """Ring at this time of the loop."""
+        """Fire at this time of the loop."""
         self._due = due
         if due is not None and (self._handle is None or due < self._handle_due):
             self._start(due)
@@ -43,7 +43,7 @@ class Alarm:
     def _look(self) -> None:
         self._handle = None
         if self._due is not None:
-            if self._due - self._loop.time() > 0.001:  # uvloop's clock counts milliseconds
+            if self._due - self._loop.time() > 0.001:  # uvloop's clock has a resolution of milliseconds
                 self._start(self._due)
             else:
                 self._due = None
@@ -51,7 +51,7 @@ class Alarm:
 
 
 class Deadline:
-    """As `asyncio.timeout_at`, but with an alarm for a timer."""
+    """Like `asyncio.timeout_at`, but with an `Alarm` as its timer."""
 
     __slots__ = ("_alarm", "_loop", "_timeout", "_when")
 
@@ -67,7 +67,7 @@ class Deadline:
     def reschedule(self, when: float) -> None:
         self._when = when
         if when <= self._loop.time():
-            self._timeout.reschedule(when)  # at once: a timer comes after what has arrived meanwhile
+            self._timeout.reschedule(when)  # immediately: a timer would run after data that has arrived meanwhile
         else:
             self._alarm.set_at(when)
 

@@ -1,4 +1,4 @@
-"""Demonstration mode: an upstream without a provider. It speaks the same protocol through the same httpx client, so
+"""Demonstration mode: a built-in upstream. It uses the same protocol and the same httpx client as a provider, so
 everything but the answers is real."""
 
 import asyncio
@@ -86,7 +86,7 @@ BROKEN = "This is a demonstration of an answer that breaks off, as answers do wh
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a page needs to show a widget."""
+    """The key and id that a page needs to show a widget."""
 
     widget_id: str
     api_key: str
@@ -101,17 +101,17 @@ class Demonstration:
 
 
 def is_for(origins: Sequence[str]) -> bool:
-    """Whether the demonstration answers a tenant of these origins: all are of this machine."""
+    """Whether the demonstration answers for a tenant with these origins: only if all are on this machine."""
     return bool(origins) and all(map(LOCAL_ORIGIN.fullmatch, origins))
 
 
 def is_own(tenant: Tenant) -> bool:
-    """Whether it is one of the demonstration's own tenants, and not an operator's of such a name."""
+    """Whether a tenant is one of the demonstration's own, and not an operator's with the same name."""
     return tenant.name in (TENANT_NAME, STUDIO_NAME) and set(ORIGINS) <= set(tenant.origins)
 
 
 async def set_up(store: Store, owners_origins: Sequence[str] = ()) -> Demonstration:
-    """Make the demonstration's tenants with fresh keys, for pages of this machine and the owner's own.
+    """Create the demonstration's tenants with fresh keys, for pages on this machine and the owner's pages.
 
     The studio's has no settings, so that a look is tried from where a new tenant's begins.
     """
@@ -142,7 +142,7 @@ async def _tenant(store: Store, name: str, settings: dict[str, Any], origins: li
 
 
 class DemonstrationTransport(httpx.AsyncBaseTransport):
-    """Answers chat completions with streamed chunks at a natural pace. `pace` of 0 streams without waiting."""
+    """Answers chat completions with streamed chunks at a natural pace; with a `pace` of 0, without waiting."""
 
     def __init__(self, pace: float = 1.0) -> None:
         self._pace = pace

@@ -1,14 +1,14 @@
-"""The errors that a caller can meet. Before the stream they are answered as problem+json, after it began as an
-`error` event; either way `detail` is all that is told, so it is safe for a visitor. What the operator needs to know
-stands in the exception's own message, for the log."""
+"""The errors that a caller can get: problem+json before the stream, an `error` event after it began.
+
+Callers see only `detail`, so it must be safe for a visitor. The exception's own message is for the operator's log."""
 
 from service.store.records import INTERRUPTED
 
-MAX_REASON_CHARS = 255  # what a visitor sent may stand in it
+MAX_REASON_CHARS = 255  # it may contain what a visitor sent
 
 
 class ServiceError(Exception):
-    """The base: an HTTP status, a stable code, a detail for the caller and, where waiting helps, the seconds to wait.
+    """The base: an HTTP status, a stable code, a detail for the caller and, if waiting helps, the seconds to wait.
 
     `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1). `cause` tells apart what has
     one code, because a visitor can do nothing about either.
@@ -98,12 +98,12 @@ class SecretKeyRequired(OriginNotAllowed):
 
 class SecretKeyInBrowser(OriginNotAllowed):
     code = "secret_key_in_browser"
-    detail = "A secret key is for servers only; a page uses the public key. Revoke this key if it stood in a page."
+    detail = "A secret key is for servers only; a page uses the public key. Revoke this key if it was in a page."
 
 
 class ProofInvalid(OriginNotAllowed):
     code = "proof_invalid"
-    detail = "The proof in X-Widget-Proof has expired, or is not of this key's widget. Load the widget's page again."
+    detail = "The proof in X-Widget-Proof has expired or belongs to another tenant's widget. Reload the widget's page."
 
 
 class NotFound(ServiceError):
@@ -137,7 +137,7 @@ class RequestTimeout(ServiceError):
 class BodyTooLarge(ServiceError):
     status_code = 413
     code = "body_too_large"
-    detail = "The body is larger than the service takes."
+    detail = "The body is larger than the service accepts."
 
 
 class UnsupportedMediaType(ServiceError):
@@ -151,7 +151,7 @@ class ValidationFailed(ServiceError):
 
     status_code = 422
     code = "validation_failed"
-    detail = "The request has fields that are not valid."
+    detail = "The request has invalid fields."
 
     def __init__(self, errors: list[tuple[str, str]]) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class ValidationFailed(ServiceError):
 
 
 class QuestionTooLong(ServiceError):
-    """For the model: even without the conversation before it."""
+    """Too long for the model, even without the history."""
 
     status_code = 422
     code = "question_too_long"
@@ -169,33 +169,33 @@ class QuestionTooLong(ServiceError):
 class QuestionFiltered(ServiceError):
     status_code = 422
     code = "question_filtered"
-    detail = "A content filter blocked this message. Please ask in other words."
+    detail = "A content filter blocked this message. Please rephrase it."
 
 
 class MessageIdTaken(ServiceError):
     status_code = 409
     code = "message_id_taken"
-    detail = "This message_id was used for another question. Make a new one for each."
+    detail = "This message_id was used for another question. Use a new one for each question."
 
 
 class ConversationChanged(ServiceError):
     status_code = 409
     code = "conversation_changed"
-    detail = "Something else was asked in this conversation since. Read it again, and then ask."
+    detail = "This conversation has changed in the meantime. Read it again, then ask."
 
 
 class HandoffNotSetUp(ServiceError):
-    """The tenant names no webhook, or not one that can be used."""
+    """The tenant has no webhook, or an unusable one."""
 
     status_code = 409
     code = "handoff_not_set_up"
-    detail = "This site does not take conversations in this way."
+    detail = "This site does not accept conversations this way."
 
 
 class HeadTooLarge(ServiceError):
     status_code = 431
     code = "head_too_large"
-    detail = "The request's head is larger than the service accepts."
+    detail = "The request line and headers are larger than the service accepts."
 
 
 class RateLimited(ServiceError):
@@ -211,11 +211,11 @@ class VisitorRateLimited(RateLimited):
 
 class TooManyAnswers(RateLimited):
     code = "too_many_answers"
-    detail = "You are being given several answers at once. Please wait for one of them to end."
+    detail = "You are getting several answers at once. Please wait until one of them has finished."
 
 
 class BudgetReserved(RateLimited):
-    """What is left of the day's budget is set aside for answers under way, and some of it will come back."""
+    """The rest of the day's budget is reserved for answers in progress, and some of it will be released."""
 
     code = "budget_reserved"
     detail = "Other questions are being answered right now. Please try again in a moment."
@@ -245,13 +245,13 @@ class OutOfCredit(UpstreamFailed):
 
 
 class AddressUnknown(UpstreamFailed):
-    """No chat completions are at the provider's address."""
+    """The provider's address has no chat completions."""
 
     cause = "address_unknown"
 
 
 class NotSetUp(UpstreamFailed):
-    """No provider is set, or a variable that names one is not."""
+    """No provider is set, or one of its variables is unset."""
 
     cause = "not_set_up"
 
@@ -268,7 +268,7 @@ class InvalidAnswer(UpstreamFailed):
 
 class EmptyAnswer(UpstreamFailed):
     code = "empty_answer"
-    detail = "The assistant gave no answer. Please try again or ask in other words."
+    detail = "The assistant gave no answer. Please try again or rephrase your question."
 
 
 class AnswerTooLong(UpstreamFailed):
@@ -307,20 +307,20 @@ class DatabaseUnavailable(Busy):
 
 
 class Interrupted(UpstreamInterrupted):
-    """The process that wrote the answer went away before its end."""
+    """The process that wrote the answer died before its end."""
 
     code = INTERRUPTED
 
 
 def every_error(base: type[ServiceError] = ServiceError) -> dict[str, type[ServiceError]]:
-    """All errors by their code; of those that share one, the first."""
+    """All errors by code; the first of those that share one."""
     errors = {base.code: base}
     for subclass in base.__subclasses__():
         errors = every_error(subclass) | errors
     return errors
 
 
-# By where they are raised, for the API's document.
+# Grouped by where they are raised, for the OpenAPI document.
 
 ANY_REQUEST = (ServiceError, BadRequest, HeadTooLarge)
 DATABASE = (*ANY_REQUEST, DatabaseUnavailable)

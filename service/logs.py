@@ -1,4 +1,4 @@
-"""The log: one line an event on standard error, as text or as JSON."""
+"""The log: one line per event on standard error, as text or as JSON."""
 
 import json
 import logging
@@ -24,10 +24,10 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class SafeFormatter(logging.Formatter):
-    """Writes where an error came from and of what type it is, but not its message: that may hold anybody's words."""
+    """Writes the location and type of an error, but not its message, which may contain a visitor's text."""
 
     _second = -1
-    _shown = ""  # that second, which many lines of a busy service share
+    _shown = ""  # the formatted second, which many lines of a busy service share
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         second = int(record.created)
@@ -60,7 +60,7 @@ class TextFormatter(SafeFormatter):
 
 
 class JSONFormatter(SafeFormatter):
-    """One JSON object a line: time, level, logger, message, what else the event has, and the traceback."""
+    """One JSON object per line: time, level, logger, message, the event's other fields, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

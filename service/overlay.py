@@ -1,10 +1,10 @@
-"""The overlay: what an operator adds to every question, for a provider or a gateway that wants more than a key.
+"""The overlay: an operator's additions to every request, for a provider or gateway that needs more than a key.
 
     {"headers": {"api-key": {"env": "AZURE_KEY"}, "Authorization": null},
      "query": {"api-version": "2024-10-21"},
      "body": {"reasoning_effort": "low"}}
 
-A value `{"env": "NAME"}` stands for an environment variable; null takes away what the service would send.
+`{"env": "NAME"}` is replaced with an environment variable; null removes a field that the service would send.
 """
 
 import json
@@ -27,7 +27,7 @@ RESERVED = {
     "body": {"messages", "model", "stream", "n"},
 }
 CAPS = {"max_tokens", "max_completion_tokens"}
-# What a secret is called: its value belongs in an environment variable, never in the database.
+# Names of secrets, whose values belong in environment variables, never in the database.
 SECRET_HEADER = re.compile(r"(.*[-_])?(api[-_]?key|key|secret|password|authorization|cookie|token)", re.IGNORECASE)
 SECRET_FIELD = re.compile(
     r"(api[-_]?|access[-_]?)?key|secret|password|authorization|(access[-_]?)?token|connection[-_]?string", re.IGNORECASE
@@ -37,7 +37,7 @@ Overlay = dict[str, dict[str, Any]]
 
 
 def parse_overlay(text: str, *, secrets: bool) -> Overlay:
-    """An overlay from JSON. Raises ValueError, without any value in it. `secrets`: whether they may stand in it."""
+    """Parse an overlay. Raises ValueError, whose message omits all values. `secrets`: whether it may contain any."""
     overlay = _parse_object(text)
     for name in overlay:
         if name not in PARTS:
@@ -46,12 +46,12 @@ def parse_overlay(text: str, *, secrets: bool) -> Overlay:
 
 
 def parse_part(name: str, text: str) -> dict[str, Any]:
-    """One part of an overlay, from JSON. Raises ValueError, without any value in it."""
+    """Parse one part of an overlay. Raises ValueError, whose message omits all values."""
     return _checked(name, _parse_object(text), secrets=True)
 
 
 def resolve(value: Any) -> Any:
-    """A value of an overlay with its variables read. Raises ValueError that names one that is not there."""
+    """A value with its variables replaced. Raises ValueError, which names a variable that is unset."""
     if is_variable(value):
         return read_variable(value["env"]).strip()
     if isinstance(value, Mapping):
@@ -99,7 +99,7 @@ def _checked(part: str, items: Any, *, secrets: bool) -> dict[str, Any]:
 
 
 def _check_text(place: str, value: Any) -> None:
-    """A header's or a parameter's value."""
+    """Check the value of a header or a parameter."""
     if value is None or is_variable(value) or type(value) in (int, float):
         return
     if not (isinstance(value, str) and value.strip() and value.isascii() and value.isprintable()):

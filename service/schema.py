@@ -1,4 +1,4 @@
-"""Everything on the wire: the requests, the events, the errors. `web/openapi.py` makes the document of them."""
+"""Everything on the wire: requests, events and errors. `web/openapi.py` generates the OpenAPI document from them."""
 
 import re
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ MAX_ERRORS = 20
 MAX_SOURCES = 20
 MAX_SOURCE_TITLE_CHARS = 200
 MAX_SOURCE_URL_CHARS = 2000
-MAX_ERROR_CHARS = 200  # of a field's name, which a request may choose
+MAX_ERROR_CHARS = 200  # a field's name in an error may come from the request
 
-# What the examples speak of.
+# Values shared by the examples.
 CONVERSATION_ID = "5f0c0a3e-8f0e-4c53-9a3b-2f1f6a0b7c11"
 MESSAGE_ID = "c1f3b1de-6a52-4e0c-8d0f-3f6f0f5d9a27"
 REQUEST_ID = "8f14e45fceea4a6b8d0f3f6f0f5d9a27"
@@ -38,8 +38,8 @@ REQUEST_ID = "8f14e45fceea4a6b8d0f3f6f0f5d9a27"
 Seconds = Annotated[int, Field(ge=0)]
 Absent = SkipJsonSchema[None]
 
-# White space, controls and what draws nothing. Plain ranges, so that the document's pattern means the same to every
-# regular expression engine, and no categories: this Python's tables may be older than a visitor's emoji.
+# White space, controls and invisible characters. As plain ranges, the pattern means the same to every regular
+# expression engine; as categories, it would depend on Python's tables, which may be older than a visitor's emoji.
 INVISIBLE = (
     r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
     r"\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
@@ -62,12 +62,12 @@ Fact = Annotated[Words, Field(max_length=500)]
 
 
 def examples(*values: JsonSchemaValue) -> ConfigDict:
-    """What stands beside a model in the API's document."""
+    """Add examples to a model in the OpenAPI document."""
     return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
 def examples_of(model: type[BaseModel]) -> list[Any]:
-    """The examples of a model, as they go over the wire."""
+    """The examples of a model, as sent on the wire."""
     extra = model.model_config.get("json_schema_extra")
     assert isinstance(extra, dict)
     found = extra["examples"]
@@ -76,7 +76,7 @@ def examples_of(model: type[BaseModel]) -> list[Any]:
 
 
 class Incoming(BaseModel):
-    """A request body. Fields that it does not know are refused, so that a misspelt one is noticed."""
+    """A request body. Unknown fields are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,35 +93,33 @@ class ChatRequest(Incoming):
     )
 
     message: str = Field(
-        description="The question. Surrounding white space is removed; something visible must be left, and no more "
-        "characters (Unicode code points) than the limit.",
+        description="The question. Surrounding white space is removed. The rest must contain something visible and "
+        "not exceed the limit of characters (Unicode code points).",
         min_length=1,
         examples=["What are your opening hours?"],
         json_schema_extra={"pattern": SOMETHING_VISIBLE},
     )
     conversation_id: UUID | None = Field(
-        default=None, description="The conversation that this continues; none starts a new one, whose id `start` tells."
+        default=None, description="The conversation to continue. Without it, a new one starts, whose id is in `start`."
     )
     message_id: UUID | None = Field(
         default=None,
-        description="A UUID that the client makes for this call. Sent again with the same question, the same answer "
-        "is given, from where `Last-Event-ID` says; the model is never asked twice.",
+        description="A UUID that the client chooses for this call. If it is sent again with the same question, the "
+        "response is the same answer, from `Last-Event-ID` on; the model is never asked twice.",
     )
-    regenerate: bool = Field(
-        default=False, description="Answer in place of the conversation's last answer.", strict=True
-    )
+    regenerate: bool = Field(default=False, description="Replace the conversation's last answer.", strict=True)
     replaces: list[UUID] | None = Field(
         default=None,
-        description="As `regenerate`, but only if the last answer is one of these `message_id`s. If it is another, as "
-        "after a question from another tab, `conversation_changed` is answered; if none of them is in the "
+        description="Like `regenerate`, but only if the last answer is one of these `message_id`s. If it is another, "
+        "such as after a question from another tab, the error is `conversation_changed`; if none of them is in the "
         "conversation, nothing is replaced.",
         min_length=1,
         max_length=10,
     )
     context: dict[FactName, Fact] | None = Field(
         default=None,
-        description="Facts about the page that the visitor is on, for this answer only: the model is told that they "
-        "are data from the page. They are not kept.",
+        description="Facts about the page that the visitor is on, for this answer only. The model receives them as "
+        "data from the page. They are not stored.",
         max_length=20,
         examples=[{"page": "Blue shirt", "price": "29 €"}],
     )
@@ -139,7 +137,7 @@ class ChatRequest(Incoming):
 
 
 class FeedbackRequest(Incoming):
-    """What a visitor thinks of an answer."""
+    """A visitor's rating of an answer."""
 
     model_config = examples(
         {"rating": "up"},
@@ -151,7 +149,7 @@ class FeedbackRequest(Incoming):
 
 
 class Outgoing(BaseModel):
-    """What the service answers. Optional fields are left out, not null, when there is nothing to say."""
+    """A response or event. Empty optional fields are omitted rather than null."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -163,7 +161,7 @@ def _is_none(value: object) -> bool:
 Cause = Annotated[
     str | Absent,
     Field(
-        description="Of upstream_failed, where it is known: `key_refused`, `model_unknown`, `out_of_credit`, "
+        description="For `upstream_failed`, if known: `key_refused`, `model_unknown`, `out_of_credit`, "
         "`address_unknown` or `not_set_up`. For the operator: a visitor can do nothing about any of them.",
         exclude_if=_is_none,
     ),
@@ -182,7 +180,7 @@ class Usage(Outgoing):
 
 
 class StartEvent(Outgoing):
-    """Event `start`, the first: which conversation and turn this is."""
+    """Event `start`, always first: the ids of the conversation and the turn."""
 
     model_config = examples(
         {"conversation_id": CONVERSATION_ID, "message_id": MESSAGE_ID},
@@ -216,7 +214,7 @@ Sources = Annotated[list[Source], Field(min_length=1, max_length=MAX_SOURCES)]
 
 
 class SourcesEvent(Outgoing):
-    """Event `sources`, at most once, before the last: what the answer cites. `[1]` in its text is the first of them."""
+    """Event `sources`, at most once, before the last: the sources of the answer. `[1]` in its text is the first."""
 
     model_config = examples({"sources": examples_of(Source)})
 
@@ -224,7 +222,7 @@ class SourcesEvent(Outgoing):
 
 
 class DoneEvent(Outgoing):
-    """Event `done`, the last: how the answer ended. `usage` is the provider's count; null where it sent none."""
+    """Event `done`, the last: how the answer ended. `usage` is the provider's count, or null if it sent none."""
 
     model_config = examples(
         {"status": "complete", "usage": {"prompt_tokens": 42, "completion_tokens": 9}},
@@ -236,24 +234,26 @@ class DoneEvent(Outgoing):
 
 
 class ErrorEvent(Outgoing):
-    """Event `error`, the last when the answer broke. The text is safe for a visitor."""
+    """Event `error`, the last if the answer failed. Its text is safe to show to a visitor."""
 
     model_config = examples(
         {"code": "upstream_interrupted", "error": UpstreamInterrupted.detail, "request_id": REQUEST_ID},
         {"code": "busy", "error": Busy.detail, "request_id": REQUEST_ID, "retry_after": 20},
     )
 
-    code: str = Field(description="Stable; more may come.")
+    code: str = Field(description="A stable code. New ones may be added.")
     cause: Cause = None
     error: str
-    request_id: str = Field(description="That of the response: it finds the request in the service's log.")
+    request_id: str = Field(
+        description="The response's `X-Request-ID`, which identifies the request in the service's log."
+    )
     retry_after: Seconds | Absent = Field(
-        default=None, description="Seconds after which trying again makes sense.", exclude_if=_is_none
+        default=None, description="Seconds to wait before trying again.", exclude_if=_is_none
     )
 
 
 class FieldError(Outgoing):
-    """One field that was refused."""
+    """One invalid field."""
 
     model_config = examples(
         {"field": "message", "message": "must contain something visible"},
@@ -277,20 +277,22 @@ class Problem(Outgoing):
         },
     )
 
-    type: str = Field(default="about:blank", description="Always about:blank: `code` tells problems apart.")
+    type: str = Field(default="about:blank", description="Always about:blank; `code` distinguishes problems.")
     title: str = Field(description="The status in words.")
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What happened, safe for a visitor.")
-    code: str = Field(description="Stable; more may come.")
-    request_id: str = Field(description="As `X-Request-ID`: it finds the request in the service's log.")
+    code: str = Field(description="A stable code. New ones may be added.")
+    request_id: str = Field(
+        description="The response's `X-Request-ID`, which identifies the request in the service's log."
+    )
     cause: Cause = None
     errors: list[FieldError] | Absent = Field(
-        default=None, description="Of validation_failed only.", exclude_if=_is_none
+        default=None, description="Only for `validation_failed`.", exclude_if=_is_none
     )
 
 
 class ConversationMessage(Outgoing):
-    """One side of a turn: the question (role user) or its answer (role assistant). Both have the turn's id."""
+    """One side of a turn: the question (role `user`) or the answer (role `assistant`). Both have the turn's id."""
 
     model_config = examples(
         {
@@ -312,16 +314,16 @@ class ConversationMessage(Outgoing):
     role: Literal["user", "assistant"]
     content: str
     created_at: datetime
-    status: records.Status | Absent = Field(default=None, description="Of an answer only.", exclude_if=_is_none)
-    code: str | Absent = Field(default=None, description="Why an answer with status error broke.", exclude_if=_is_none)
-    rating: records.Rating | Absent = Field(default=None, description="Of a rated answer only.", exclude_if=_is_none)
-    sources: Sources | Absent = Field(
-        default=None, description="Of an answer that cites something only.", exclude_if=_is_none
+    status: records.Status | Absent = Field(default=None, description="Only for answers.", exclude_if=_is_none)
+    code: str | Absent = Field(
+        default=None, description="Why an answer with status `error` failed.", exclude_if=_is_none
     )
+    rating: records.Rating | Absent = Field(default=None, description="Only for rated answers.", exclude_if=_is_none)
+    sources: Sources | Absent = Field(default=None, description="Only for answers with sources.", exclude_if=_is_none)
 
 
 class Conversation(Outgoing):
-    """The turns of one conversation, oldest first; answers that were replaced are left out."""
+    """The turns of one conversation, oldest first, without replaced answers."""
 
     model_config = examples({"conversation_id": CONVERSATION_ID, "messages": examples_of(ConversationMessage)})
 
@@ -330,7 +332,7 @@ class Conversation(Outgoing):
 
 
 class ConversationSummary(Outgoing):
-    """One conversation in a list. The title is the beginning of its first question."""
+    """One conversation in a list. Its title is the beginning of its first question."""
 
     model_config = examples(
         {"id": CONVERSATION_ID, "title": "What are your opening hours?", "updated_at": "2026-11-02T09:30:04Z"},
@@ -342,7 +344,7 @@ class ConversationSummary(Outgoing):
 
 
 class ConversationList(Outgoing):
-    """The conversations of the visitor whom the token names, the last used first."""
+    """The conversations of the visitor in the token, the most recently used first."""
 
     model_config = examples({"conversations": examples_of(ConversationSummary)})
 
@@ -422,12 +424,12 @@ def messages_of(turn: records.Turn, text_so_far: str | None) -> list[Conversatio
 
 
 def sources_of(sources: Iterable[records.Source]) -> list[Source]:
-    """What an answer cites, for the wire."""
+    """The sources of an answer, for the wire."""
     return [Source(**source) for source in sources]
 
 
 def problem_of(error: ServiceError, request_id: str = REQUEST_ID) -> Problem:
-    """An error that is answered before the stream; without an id, an example of one."""
+    """An error before the stream; without an id, an example of one."""
     problem = Problem(
         title=HTTPStatus(error.status_code).phrase,
         status=error.status_code,

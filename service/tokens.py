@@ -1,10 +1,10 @@
-"""How many tokens a text has, where nobody has counted them: rather too many than too few."""
+"""Estimates of token counts, on the high side, for when the provider does not count."""
 
 from collections.abc import Iterable
 from math import ceil
 
 BYTES_PER_TOKEN = 3  # English has four or five, Chinese three, Cyrillic four to six
-TOKENS_PER_MESSAGE = 4  # what a message costs beside its text
+TOKENS_PER_MESSAGE = 4  # in addition to its text
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:

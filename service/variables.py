@@ -1,4 +1,4 @@
-"""A variable of the environment: its own value, or that of the file which `NAME_FILE` names, as secrets are mounted."""
+"""An environment variable: its own value, or the content of the file in `NAME_FILE`, as for mounted secrets."""
 
 import os
 from functools import lru_cache
@@ -9,7 +9,7 @@ MAX_FILE_BYTES = 65_536
 
 
 def read_variable(name: str) -> str:
-    """The value of a variable. Raises ValueError, without any value in it, when there is none."""
+    """The value of a variable. Raises ValueError, whose message omits all values, if it is unset."""
     value, path = os.environ.get(name), os.environ.get(name + FILE)
     if value and path:
         raise ValueError(f"{name} and {name}{FILE} are both set; choose one")
@@ -21,7 +21,7 @@ def read_variable(name: str) -> str:
 
 
 def read_file(name: str, path: str) -> str:
-    """The text of the file that a variable of this name names. Raises ValueError, without the text in it."""
+    """The text of the file named by a variable. Raises ValueError, whose message omits the text."""
     try:
         state = os.stat(path)
         return _read(path, state.st_mtime_ns, state.st_size)
@@ -33,7 +33,7 @@ def read_file(name: str, path: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _read(path: str, changed: int, size: int) -> str:
-    """Read again when it has changed, as mounted secrets do."""
+    """Reads a file again when it has changed, as mounted secrets do."""
     if size > MAX_FILE_BYTES:
         raise OSError(27, "File too large")
     return Path(path).read_text(encoding="utf-8-sig").strip()

@@ -1,17 +1,17 @@
 /**
- * What the loader (on the host page) and the app (in the iframe) say to each other.
+ * The messages between the loader (on the host page) and the app (in the iframe).
  *
- * One `a4:init` goes from the loader to the iframe's window, with exact origins on both sides and a MessagePort in its
- * hands. Everything after it goes over that port. Each side checks what it receives, drops what it does not know, and
- * never throws on it.
+ * The loader posts one `a4:init` to the iframe's window, with exact origins on both sides and a MessagePort. All other
+ * messages use that port. Each side validates what it receives, ignores unknown messages, and never throws. Names on the
+ * wire must stay: the loader and the app may come from different releases.
  */
 
 export const INIT = 'a4:init';
-/** The longest question, unless the service has another bound. */
+/** The longest question, unless the service sets another limit. */
 export const MAX_TEXT = 4000;
 export const MAX_KEPT = 32_000;
 
-/** What may be set on the script tag; the tenant's own settings have the same shape. */
+/** The settings of the script tag; the tenant's settings have the same shape. */
 export interface Settings {
   title?: string;
   greeting?: string;
@@ -19,7 +19,7 @@ export interface Settings {
   color?: string;
   position?: Position;
   theme?: Theme | undefined;
-  /** The closed widget shows a bubble, or nothing: the page has a button of its own. */
+  /** The closed widget shows a bubble, or nothing if the page has its own button. */
   launcher?: Launcher;
   suggestions?: string[];
   /** Chips after a complete answer. */
@@ -29,13 +29,13 @@ export interface Settings {
   offsetX?: number;
   offsetY?: number;
   sound?: boolean;
-  /** Ask before the first message. */
+  /** Ask for consent before the first message. */
   consent?: boolean;
   privacy?: string;
   privacyUrl?: string;
-  /** Where to find people: a mail address, a mailto: or https URL. */
+  /** How to reach a person: an email address, a mailto: or https: URL. */
   handoff?: string;
-  /** What the closed widget says by itself once per visit: after seconds, on a path (`*` is a wildcard), on leaving. */
+  /** A message beside the bubble, once per visit: after seconds, on a path (`*` is a wildcard), on exit intent. */
   proactive?: string;
   proactiveDelay?: number;
   proactivePath?: string;
@@ -45,10 +45,10 @@ export interface Settings {
 export type Position = 'bottom-right' | 'bottom-left';
 export type Launcher = 'bubble' | 'none';
 export type Theme = 'auto' | 'light' | 'dark';
-/** In a corner, in the flow of the page, or all of the page. */
+/** In a corner, in the flow of the page, or filling the page. */
 export type Mode = 'bubble' | 'inline' | 'page';
 
-/** What the window is told about where it stands. */
+/** The window's place and state. */
 export interface View {
   mode: Mode;
   open: boolean;
@@ -59,20 +59,23 @@ export interface View {
   dark: boolean;
 }
 
-/** How a bubble was left on the page before: `answering`, closed before the answer was there; `said`, never open yet. */
+/**
+ * The state of a bubble on the previous page: `answering` if it was closed before the answer arrived, `said` if it showed
+ * the proactive message and was never opened.
+ */
 export type Visit = 'open' | 'answering' | 'closed' | 'said';
 
-/** What only the host page can know, and whether the loader shows the window. */
+/** Facts that only the host page knows, and whether the loader shows the window. */
 export interface Place {
   open: boolean;
   /** A small screen. */
   small: boolean;
   /** The page reads from right to left. */
   rtl: boolean;
-  // From here on, what the loader knows once it watches the page.
+  // The rest is known once the loader watches the page.
   /** The page is dark. */
   dark?: boolean;
-  /** Of the visual viewport, in CSS pixels: what the on-screen keyboard leaves. 0 where that is not to be followed. */
+  /** The visual viewport, in CSS pixels, which an on-screen keyboard shrinks. 0 if the window should not follow it. */
   top?: number;
   height?: number;
 }
@@ -80,21 +83,21 @@ export interface Place {
 export interface Init {
   type: typeof INIT;
   apiKey: string;
-  /** For the page of a replica that is older than the loader; others know from the service which widget they are. */
+  /** For pages of a replica older than the loader; newer ones know their widget from the service. */
   widgetId: string;
-  /** As the host page gave them, texts where they came from attributes: `parseSettings` checks them. */
+  /** As the host page gave them, as texts if they come from attributes; `parseSettings` validates them. */
   settings: Record<string, unknown>;
-  /** The frame is a part of the page, not a layer over it. */
+  /** The frame is part of the page, not a layer over it. */
   inFlow: boolean;
   view: Place;
-  /** Of the host page. */
+  /** The host page's. */
   lang: string;
   path: string;
-  /** What the page last said with `identify` and `setContext` to an app that was here before. */
+  /** The last values of the page's calls, such as `identify` and `setContext`, for an app that is loaded again. */
   told: { [name in CallName]?: unknown };
-  /** The documented CSS variables without their `--a4w-`, '' where the host page does not set them. */
+  /** The documented CSS variables without `--a4w-`; '' if the host page does not set them. */
   vars: Record<string, string>;
-  /** What the loader kept for an app that may not store anything itself: over visits, and during this one. */
+  /** The texts that the loader stores for an app without storage of its own: across visits, and for the current one. */
   kept: string | null;
   visit: string | null;
 }
@@ -105,18 +108,18 @@ export type CallName = (typeof CALLS)[number];
 
 export type ToApp =
   | ({ type: 'view'; focus?: boolean | undefined } & Place)
-  /** `focus`: the visitor has just done something on the page, so that the keyboard may follow. */
+  /** `focus`: the visitor has just interacted with the page, so the focus may move. */
   | { type: CallName; value: unknown; focus: boolean }
-  /** After `watch`: the visitor went somewhere on the page, or the pointer leaves it at its top. */
+  /** After `watch`: the visitor navigated on the page, or the pointer left it at the top. */
   | { type: 'visit'; path: string; leaving: boolean };
 
 export type ToLoader =
-  /** The style of the frame and of its host element. `view` answers it. */
+  /** The style of the frame and of its host element. The loader answers with `view`. */
   | { type: 'look'; css: string; title: string; open: boolean; focus: boolean }
   | { type: 'event'; name: EventName; detail?: EventDetail }
-  /** `visit`: only as long as the browser's tab. */
+  /** Store a text; with `visit`, only for this tab. */
   | { type: 'keep'; value: string; visit?: boolean }
-  /** The app wants to know where the visitor goes on the page, and when the pointer leaves it. */
+  /** Send `visit` when the visitor navigates on the page, or the pointer leaves it. */
   | { type: 'watch' };
 
 export const EVENTS = ['ready', 'open', 'close', 'message', 'answer', 'error', 'feedback', 'limit'] as const;
@@ -125,7 +128,7 @@ export type EventName = (typeof EVENTS)[number];
 /** `message`: id, text. `answer`: id, text, status. `error`: id, code. `limit`: code. `feedback`: id, rating, comment. */
 export type EventDetail = Record<string, string>;
 
-/** A record to look into, or undefined; never throws. */
+/** The value as a record, or undefined; never throws. */
 export const record = (value: unknown): Record<string, unknown> | undefined =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
 

@@ -8,9 +8,9 @@ import type { Language } from './language.ts';
 import type { PreviewCard } from './preview-card.ts';
 import type { WindowControl } from './window-control.ts';
 
-// A main colour that is none becomes ours. The text on it is black or white, whichever WCAG 2 finds easier to read: y is
-// the relative luminance, at 0.1791 both contrasts are equal, and 1.1 is beyond white in every channel. Browsers that
-// can't make it (until mid-2024) show white.
+// An invalid main colour becomes the default. The text on it is black or white, whichever has the higher WCAG 2 contrast: y
+// is the relative luminance, at 0.1791 both contrasts are equal, and 1.1 is beyond white in every channel. Browsers without
+// relative colours (until mid-2024) show white.
 document.adoptedStyleSheets = [
   sheet(`
 @property --a4w-primary-color { syntax: '<color>'; inherits: true; initial-value: #4f46e5 }
@@ -23,18 +23,18 @@ ai-chat-widget {
 ];
 
 /**
- * The root: shows the bubble, and fetches what else is wanted. Most visitors load nothing but this file, the bubble and
- * the handshake.
+ * The root element: shows the bubble, and loads everything else on demand. Most visitors load only this file, the bubble
+ * and the handshake.
  */
 export class AiChatWidget extends HTMLElement implements Host {
   readonly bubble = new ChatBubble();
   readonly early: unknown[] = [];
   declare init: RawInit;
-  /** What the service wrote into this page. */
+  /** The data that the service wrote into this page. */
   declare page: Page;
-  /** Of the host page. */
+  /** The host page's. */
   declare origin: string;
-  /** Both settings, those of the host page over the tenant's; none of them is checked. */
+  /** The host page's settings over the tenant's, not validated. */
   declare settings: Record<string, unknown>;
   declare language: Language;
   declare port: MessagePort;
@@ -52,7 +52,7 @@ export class AiChatWidget extends HTMLElement implements Host {
     const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);
     this.language = { locale: 'en', labels: ENGLISH };
     if (!/^en\b/i.test(`${wishes[0]}`)) {
-      // A chat in English beats none.
+      // A chat in English is better than none.
       await import('./language.ts').then(
         ({ chooseLanguage }) => {
           this.language = chooseLanguage(wishes);
@@ -72,7 +72,7 @@ export class AiChatWidget extends HTMLElement implements Host {
     const { mode = 'bubble', open = false, proactive } = settings;
     if (mode === 'bubble') this.showBubble();
     this.post({ type: 'event', name: 'ready' });
-    // On the next page of a visit as on the one before; what is not to be seen at once, `WindowControl` knows.
+    // As on the previous page of the visit; `WindowControl` decides what to show at once.
     const { visit } = init;
     const goesOn = /open|answering/.test(`${visit}`) || (visit !== 'closed' && `${open}` !== 'false');
     if (mode !== 'bubble' || (init.view as Place).open || goesOn) this.control((control) => control.begin());
@@ -80,8 +80,8 @@ export class AiChatWidget extends HTMLElement implements Host {
   }
 
   /**
-   * Fetches the window and, if it is for something, makes it. A deploy may have taken its file away since: then this
-   * page, which the service gives with another one now, is loaded again and opens, once. Otherwise the next press tries again.
+   * Loads the window and, if it has a use, creates it. If a deployment has removed its file since, this page is reloaded,
+   * once, and opens the new one. Otherwise the next press tries again.
    */
   async control(use?: (control: WindowControl) => void): Promise<void> {
     const { button } = this.bubble;
@@ -103,12 +103,12 @@ export class AiChatWidget extends HTMLElement implements Host {
     button.ariaBusy = 'false';
   }
 
-  /** Calls `use` with the owner's image of that name, once it is there: what can't be loaded changes nothing. */
+  /** Calls `use` with the owner's image of that name once it has loaded; an image that fails to load changes nothing. */
   image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
     if (this.settings[name]) import('./image.ts').then(({ loadImage }) => loadImage(this, name, use), console.error);
   }
 
-  /** Badge and card beside the bubble, for those who get to see them. */
+  /** The badge and the card beside the bubble, loaded when they are first shown. */
   card(use: (card: PreviewCard) => void): void {
     import('./preview-card.ts').then(({ previewCardOf }) => use(previewCardOf(this)), console.error);
   }
@@ -118,13 +118,13 @@ export class AiChatWidget extends HTMLElement implements Host {
     this.look(box, 'filter:drop-shadow(0 4px 10px #0004)', false, focus);
   }
 
-  /** Whether the widget stands at the left edge of the host page. */
+  /** Whether the widget is at the left edge of the host page. */
   get isLeft(): boolean {
     const { position } = this.settings;
     return position ? position === 'bottom-left' : (this.init.view as Place).rtl;
   }
 
-  /** A box in the corner of the host page. An offset gives way where the box would leave the screen. */
+  /** A box in the corner of the host page. An offset shrinks where the box would leave the screen. */
   corner(width: string, height: string): string {
     const { offsetX = 16, offsetY = 16, zIndex } = this.settings;
     const edge = (side: string, offset: unknown, all: string, size: string) =>
@@ -137,8 +137,8 @@ export class AiChatWidget extends HTMLElement implements Host {
   }
 
   /**
-   * Has the loader style its element and the frame: the page's own styles touch neither. The next page in the frame begins
-   * with `open`.
+   * Has the loader style its element and the frame, which the page's own styles do not affect. `open` is restored if the
+   * frame reloads.
    */
   look(host: string, frame: string, open: boolean, focus: boolean): void {
     const bare = 'all:initial;display:block;';

@@ -1,6 +1,6 @@
 import { define, sheet } from '../shared/dom.ts';
 
-// The speech bubble is cut out of the text's colour, which stays right in forced colours.
+// The speech bubble is a mask over the text colour, which stays correct in forced colours.
 const styles = sheet(`
 :host { position: fixed; bottom: 4px; right: 4px }
 button {
@@ -16,7 +16,7 @@ button:empty::before {
 @media (forced-colors: active) { button { border: 2px solid } }
 `);
 
-/** The round button in the corner of the page. No library: it is all that most visitors ever load. */
+/** The round button in the corner of the page. It uses no library, because it is all that most visitors load. */
 export class ChatBubble extends HTMLElement {
   readonly button = document.createElement('button');
 

@@ -6,8 +6,8 @@ export interface Size {
 }
 
 /**
- * The window's free corner, by which a pointer makes it larger or smaller; for the keyboard there is a button. It is fetched
- * when a pointer comes near it first. Calls `draw` with each size, in CSS pixels; the last one is kept.
+ * The window's free corner, for resizing it with a pointer; for the keyboard there is a button. Loaded when a pointer first
+ * comes near it. Calls `draw` with each size, in CSS pixels; the last one is stored.
  */
 export function addGrip(window: ChatWindow, isLeft: boolean, draw: (size: Size) => void): void {
   const grip = document.createElement('div');
@@ -21,7 +21,7 @@ export function addGrip(window: ChatWindow, isLeft: boolean, draw: (size: Size) 
     let size: Size | undefined;
     grip.setPointerCapture(down.pointerId);
     grip.onpointermove = (move) => {
-      // Counted from the frame's edges, of which all move along but the left one of a widget that stands there.
+      // Measured from the frame's edges, which all move except the left one of a widget at the left.
       const x = move.clientX - down.clientX;
       size = { width: isLeft ? before + x : innerWidth - x, height: innerHeight + down.clientY - move.clientY };
       draw(size);

@@ -3,29 +3,29 @@ import type { ChatBubble } from './chat-bubble.ts';
 import type { Page, RawInit } from './handshake.ts';
 import type { Language } from './language.ts';
 
-/** What the parts of the frame that are fetched later use of the element that holds them. */
+/** The interface of the root element for the parts of the frame that are loaded later. */
 export interface Host extends HTMLElement {
   readonly bubble: ChatBubble;
-  /** What the loader sent before the window was there to take it. */
+  /** Messages that the loader sent before the window had loaded. */
   readonly early: unknown[];
   init: RawInit;
-  /** What the service wrote into this page. */
+  /** The data that the service wrote into this page. */
   page: Page;
-  /** Of the host page. */
+  /** The host page's. */
   origin: string;
-  /** Both settings, those of the host page over the tenant's; none of them is checked. */
+  /** The host page's settings over the tenant's, not validated. */
   settings: Record<string, unknown>;
   language: Language;
   port: MessagePort;
-  /** Whether the widget stands at the left edge of the host page. */
+  /** Whether the widget is at the left edge of the host page. */
   readonly isLeft: boolean;
-  /** Calls `use` with the owner's image of that name, once it is there: what can't be loaded changes nothing. */
+  /** Calls `use` with the owner's image of that name once it has loaded; an image that fails to load changes nothing. */
   image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void;
-  /** Fetches the window, and makes it for a use. */
+  /** Loads the window, and creates it if it has a use. */
   control(use?: (window: { open(focus: boolean): void }) => void): void;
-  /** Badge and card beside the bubble, for those who get to see them. */
+  /** The badge and the card beside the bubble, loaded when they are first shown. */
   card(use: (card: { show(count: number, preview: string, label: string): void }) => void): void;
-  /** Has the loader show the bubble, with room for what is beside it. */
+  /** Has the loader show the bubble, with room for the card beside it. */
   showBubble(focus?: boolean, width?: string, height?: number): void;
   /** The styles of a box in the corner of the host page. */
   corner(width: string, height: string): string;

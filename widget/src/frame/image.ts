@@ -1,13 +1,13 @@
 import type { Host } from './host.ts';
 
-/** The longest address that the service takes, in characters. */
+/** The longest URL that the service accepts, in characters. */
 const LONGEST = 50_000;
 
 /**
- * Calls `use` with the image that the host page or else the tenant has set, if it arrives.
+ * Calls `use` with the image of the host page or else of the tenant, if it loads.
  *
- * The frame's Cross-Origin-Embedder-Policy takes an image of another origin by CORS, or with the header
- * `Cross-Origin-Resource-Policy: cross-origin`: what CORS refuses is tried without.
+ * The frame's Cross-Origin-Embedder-Policy allows an image from another origin with CORS, or with the header
+ * `Cross-Origin-Resource-Policy: cross-origin`. An image that CORS refuses is therefore tried again without CORS.
  */
 export function loadImage({ init, page }: Host, name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
   const given = init.settings as Record<string, unknown>;

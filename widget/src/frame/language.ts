@@ -1,4 +1,4 @@
-/** Fetched where the first wish is for another language than English. */
+/** Loaded if the preferred language is not English. */
 import type { BubbleLabels } from '../strings/bubble.ts';
 import { bubbleLabels, chooseLocale, direction, type Locale } from '../strings/locale.ts';
 
@@ -7,7 +7,7 @@ export interface Language {
   labels: BubbleLabels;
 }
 
-/** The language of the first wish that can be met, which this page then has instead of English. */
+/** Sets this page to the first preferred language that is available. */
 export function chooseLanguage(wishes: readonly unknown[]): Language {
   const locale = chooseLocale(wishes.map(String));
   Object.assign(document.documentElement, { lang: locale, dir: direction(locale) });

@@ -1,4 +1,4 @@
-/** The page in the iframe. It shows nothing until the page around it has proved that it may embed it. */
+/** The page in the iframe. It shows nothing until the page around it has proved that it may embed the widget. */
 import { AiChatWidget } from './ai-chat-widget.ts';
 import { awaitInit, type Page } from './handshake.ts';
 

@@ -1,4 +1,4 @@
-/** What the app reads of what comes from the host page: it keeps what has the right type and a sane size. */
+/** Validates everything from the host page: values with the wrong type or size are dropped. */
 import {
   CALLS,
   MAX_KEPT,
@@ -17,7 +17,7 @@ import type { RawInit } from './handshake.ts';
 const MODES: readonly Mode[] = ['bubble', 'inline', 'page'];
 const THEMES: readonly Theme[] = ['auto', 'light', 'dark'];
 
-/** The handshake as far as the window needs it. */
+/** The handshake's values for the window. */
 export interface Beginning {
   apiKey: string;
   settings: Settings;
@@ -26,36 +26,36 @@ export interface Beginning {
   mode: Mode;
   inFlow: boolean;
   view: Required<Place>;
-  /** The address of the host page, without its query. */
+  /** The URL of the host page, without its query. */
   site: string;
   userToken: string;
   context: Record<string, string>;
   kept: string;
 }
 
-/** `tenant`: the settings of the service, where the host page has none. */
+/** `tenant`: the settings from the service, which apply where the host page has none. */
 export function parseInit(from: RawInit, tenant: unknown): Beginning {
   const settings = record(from.settings);
-  const told = record(from.told);
+  const lastCalls = record(from.told);
   return {
     apiKey: text(from.apiKey, 200) ?? '',
     settings: {
       ...parseSettings(tenant),
       ...parseSettings(settings),
-      ...(theme(told?.set) && { theme: theme(told?.set) }),
+      ...(theme(lastCalls?.set) && { theme: theme(lastCalls?.set) }),
     },
     limit: Number(record(tenant)?.maxMessageChars) || MAX_TEXT,
     mode: oneOf(settings?.mode, MODES) ?? 'bubble',
     inFlow: from.inFlow === true,
     view: parsePlace(record(from.view)),
     site: `${from.origin}${text(from.path, 2000) ?? '/'}`,
-    userToken: token(told?.identify ?? settings?.userToken),
-    context: facts(told?.setContext),
+    userToken: token(lastCalls?.identify ?? settings?.userToken),
+    context: facts(lastCalls?.setContext),
     kept: text(from.kept, MAX_KEPT) ?? '',
   };
 }
 
-/** A message that has a known type; `token`, `facts`, `theme` and `text` read the values of calls. */
+/** A message of a known type; `token`, `facts`, `theme` and `text` parse the values of calls. */
 export function parseToApp(
   value: unknown,
 ): Exclude<ToApp, Place> | ({ type: 'view'; focus: boolean } & Required<Place>) | undefined {
@@ -66,13 +66,13 @@ export function parseToApp(
   return type && { type, value: from?.value, focus };
 }
 
-/** What `set` says of the theme, if it does. */
+/** The theme in the value of `set`, if any. */
 export const theme = (value: unknown): Theme | undefined => oneOf(record(value)?.theme, THEMES);
 
 /** A JWT, or ''. */
 export const token = (value: unknown): string => text(value, 8000) ?? '';
 
-/** At most 20 facts by names of at most 64 characters; numbers and truth values become texts of at most 500. */
+/** At most 20 facts with names of at most 64 characters; numbers and booleans become texts of at most 500. */
 export function facts(value: unknown): Record<string, string> {
   const entries = Object.entries(record(value) ?? {}).flatMap(([name, fact]): [string, string][] => {
     const said = /^(string|number|boolean)$/.test(typeof fact) && text(`${fact}`, 500);
@@ -92,12 +92,12 @@ function parsePlace(from: Record<string, unknown> = {}): Required<Place> {
   };
 }
 
-/** The longest text of each setting, as the service takes it. */
+/** The longest text of each setting, as in the service. */
 const TEXTS = { title: 100, greeting: 1000, placeholder: 200, privacy: 500 };
 
 /**
- * Those that the window has a use for; the console names what can't be used. Attributes are texts: a list is JSON, a switch
- * is anything but `false`.
+ * The settings that the window uses; the console names invalid ones. Attributes are texts: a list is JSON, and a switch is
+ * on unless it is `false`.
  */
 export function parseSettings(value: unknown): Settings {
   const from = record(value) ?? {};
@@ -133,7 +133,7 @@ function list(value: unknown): string[] | undefined {
     try {
       entries = JSON.parse(value);
     } catch {
-      return undefined; // No list, so no chips.
+      return undefined;
     }
   }
   return Array.isArray(entries) ? entries.filter((entry) => text(entry, 200)).slice(0, 6) : undefined;

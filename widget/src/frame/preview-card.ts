@@ -30,30 +30,30 @@ const styles = sheet(`
 @media (forced-colors: active) { .card, .badge { border: 1px solid } }
 `);
 
-/** Of the closed frame with the bubble alone, in CSS pixels. */
+/** The size of the closed frame with only the bubble, in CSS pixels. */
 const BUBBLE = 64;
 
-/** `*` stands for anything, a slash too. */
+/** `*` matches anything, including slashes. */
 const pathPattern = (pattern: string) =>
   new RegExp(`^${pattern.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
 
 let card: PreviewCard | undefined;
 
-/** The one of the page's one widget. */
+/** The card of the page's widget. */
 export function previewCardOf(widget: Host): PreviewCard {
   card ??= new PreviewCard(widget);
   return card;
 }
 
-/** What the closed widget shows beside its bubble: how many answers are unread, and a card with a text. */
+/** Shows the number of unread answers and a card with a text beside the bubble of the closed widget. */
 export class PreviewCard {
   readonly #widget: Host;
   readonly #badge = document.createElement('span');
   readonly #card = document.createElement('div');
   readonly #text = document.createElement('span');
-  /** A frame that has grown beyond the card is the window's, which opens. */
+  /** A frame larger than the card belongs to the window, which is opening. */
   readonly #sizes = new ResizeObserver(() => innerHeight <= this.#height && this.#fit());
-  /** Of the frame with the card, as the loader was asked for it. */
+  /** The requested size of the frame with the card. */
   #height = BUBBLE;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -92,7 +92,7 @@ export class PreviewCard {
     widget.post({ type: 'watch' });
   }
 
-  /** `count` answers are unread, which `label` says in words, and the last begins with `text`; 0 clears all. */
+  /** Shows `count` unread answers, with `label` in words, and the beginning `text` of the last; 0 clears all. */
   show(count: number, text: string, label = `${count}`): void {
     if (!count) {
       this.clear();
@@ -111,9 +111,9 @@ export class PreviewCard {
   }
 
   /**
-   * Says the tenant's text by itself, once per visit and only if the window was not open before: after `proactiveDelay`
-   * seconds (5, unless it waits for the visitor to leave), on pages whose path fits, and with `proactiveExit` when the
-   * pointer leaves the page at its top.
+   * Shows the tenant's proactive message, once per visit and only if the window was not open before: after `proactiveDelay`
+   * seconds (5, unless it waits for exit intent), on pages with a matching path, and with `proactiveExit` when the pointer
+   * leaves the page at the top.
    */
   propose(): void {
     const { port, init, settings } = this.#widget;
@@ -170,7 +170,7 @@ export class PreviewCard {
     this.#widget.showBubble(false, `max(${BUBBLE}px,min(350px,${room}))`, this.#height);
   }
 
-  /** Beside the bubble, in the colours of the window; an open window takes everything away. */
+  /** Draws beside the bubble in the window's colours; an open window hides everything. */
   #place(view: Partial<Place>): void {
     const { bubble, settings, isLeft } = this.#widget;
     bubble.toggleAttribute('left', isLeft);

@@ -1,4 +1,4 @@
-/** The second chunk: the window, and what opens, closes and steers it for the host page. */
+/** The second chunk: the window, and its control by the host page. */
 import { type EventDetail, type EventName, type Place, text, type Visit } from '../protocol.ts';
 import type { WindowOptions } from '../window/base/options.ts';
 import type { ChatWindow } from '../window/elements/chat-window.ts';
@@ -9,13 +9,13 @@ import { type Beginning, facts, parseInit, parseToApp, theme, token } from './pa
 
 let control: Promise<WindowControl> | undefined;
 
-/** The window of the page's one widget, which is made when it is asked for first. */
+/** The window of the page's widget, created on first use. */
 export function controlOf(widget: Host): Promise<WindowControl> {
   control ??= createControl(widget);
   return control;
 }
 
-/** Makes the window, and hands it all that the loader has said so far. */
+/** Creates the window, and passes it all earlier messages of the loader. */
 async function createControl(widget: Host): Promise<WindowControl> {
   const { page, origin } = widget;
   const init = parseInit({ ...widget.init, origin }, page.settings);
@@ -32,7 +32,7 @@ async function createControl(widget: Host): Promise<WindowControl> {
   return new WindowControl(widget, init, await createWindow(options, tell), tell);
 }
 
-/** Of the window's upper edge, in CSS pixels. */
+/** The margin above the window, in CSS pixels. */
 const NEAR = 64;
 const CALM = matchMedia('(prefers-reduced-motion)');
 /** In milliseconds. */
@@ -42,17 +42,17 @@ const AWAY = 'opacity:0;transform:scale(.9)';
 const MOTION = `animation:a4 .24s cubic-bezier(.2,.8,.2,1)}@keyframes a4{from{${AWAY}}}@media(prefers-reduced-motion){iframe{animation:none}`;
 const SHAPE = 'border-radius:18px;box-shadow:0 0 0 1px #0000000f,0 4px 12px #0000001a,0 16px 48px #0000002e;';
 
-/** Opens and closes the window, says where it stands, and performs what the host page asks for. */
+/** Opens, closes and places the window, and performs the calls of the host page. */
 export class WindowControl {
   readonly #widget: Host;
   readonly #window: ChatWindow;
   readonly #tell: (name: EventName) => void;
   readonly #init: Beginning;
   #place: Required<Place>;
-  /** As it was asked for last: the loader's word follows later. */
+  /** The last requested state; the loader confirms it later. */
   #opened = false;
   #expanded = false;
-  /** As the visitor has drawn it, in CSS pixels; 0 for as it comes. */
+  /** The size that the visitor has chosen, in CSS pixels; 0 for the default. */
   #size: Size;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
@@ -84,14 +84,14 @@ export class WindowControl {
   }
 
   /**
-   * Opens what the page begins with. On a phone, a page that the visitor went to is not covered, and what was closed on the
-   * page before stays so: the answer under way goes on unseen.
+   * Restores the initial state. On a phone, the window does not cover the next page. A window that was closed on the
+   * previous page stays closed while its answer continues.
    */
   begin(): void {
     const { mode, view } = this.#init;
     const { visit } = this.#widget.init;
     const isUnseen = visit === 'answering' || (visit === 'open' && view.small);
-    // The visitor may have pressed the bubble of a page that was loaded again.
+    // The visitor may have pressed the bubble before this page was reloaded.
     if (mode !== 'bubble' || view.open || !isUnseen) this.open(document.hasFocus());
   }
 
@@ -103,7 +103,7 @@ export class WindowControl {
     this.#widget.look(box, shape + (this.#init.mode === 'bubble' ? MOTION : ''), true, focus);
   }
 
-  /** Only a bubble closes: everything else has its place on the page. */
+  /** Only a bubble's window can close: in other modes the chat is part of the page. */
   close(focus: boolean): void {
     if (this.#init.mode !== 'bubble' || !this.#opened) return;
     this.#opened = false;
@@ -134,7 +134,7 @@ export class WindowControl {
     return { box, shape: SHAPE + origin };
   }
 
-  /** A pointer comes near the window's free corner. */
+  /** Loads the grip when a pointer comes near the window's free corner. */
   readonly #onPointer = ({ clientY }: PointerEvent): void => {
     if (clientY > NEAR) return;
     window.onpointermove = null;
@@ -189,7 +189,7 @@ export class WindowControl {
     }
   }
 
-  /** The loader has placed the frame, or something around it has changed. */
+  /** Handles the loader's message that it has placed the frame, or that the page has changed. */
   #show(place: Required<Place>, focus = false): void {
     const was = this.#place;
     this.#place = place;
@@ -208,7 +208,7 @@ export class WindowControl {
     if (this.#opened && (was.small !== small || was.top !== top || was.height !== height)) this.open(false);
   }
 
-  /** For the next page of the visit. */
+  /** Stores the state for the next page of the visit. */
   #keepVisit(): void {
     if (this.#init.mode !== 'bubble') return;
     const { pending } = this.#window.memory.get();

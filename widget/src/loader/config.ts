@@ -1,20 +1,20 @@
 export interface Config {
   apiKey: string;
   widgetId: string;
-  /** Where the service is, with a slash at the end. */
+  /** The service's URL, with a trailing slash. */
   apiUrl: string;
-  /** An element or a selector; without one, an inline chat stands where its script does. */
+  /** An element or a selector; without one, an inline chat appears at its script. */
   target: Element | string | undefined;
-  /** All that was given: only handed on, because the app knows what it needs and checks it. */
+  /** All settings as given: only passed on, because the app validates them. */
   settings: Record<string, unknown>;
 }
 
-/** What is read of the script element; a test needs no more. */
+/** The parts of a script element that are read. */
 export type ScriptTag = Pick<HTMLScriptElement, 'src' | 'dataset'>;
 
 /**
- * An attribute wins over `window.A4ChatWidgetConfig`, and that over the script's own query (`widget.js?key=…&id=…`).
- * Returns the name of what is missing when the widget cannot start.
+ * An attribute overrides `window.A4ChatWidgetConfig`, which overrides the script's query (`widget.js?key=…&id=…`).
+ * Returns the name of a missing setting if the widget cannot start.
  */
 export function readConfig(tag: ScriptTag | undefined, given: unknown): Config | string {
   const { target, ...settings }: Record<string, unknown> = {

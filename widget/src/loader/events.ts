@@ -4,15 +4,15 @@ import type { EventDetail } from '../protocol.ts';
 type Listener = (detail: EventDetail) => void;
 
 export interface Events extends Pick<ChatWidgetApi, 'on' | 'off'> {
-  /** Returns false for what the page has been told before. */
+  /** Returns false for a repeated `ready`. */
   emit(event: string, detail: EventDetail): boolean;
 }
 
-/** The listeners of one widget. `ready` is told once, and at once to those who come late. */
+/** The listeners of one widget. `ready` fires once; listeners added later get it immediately. */
 export function createEvents(): Events {
   let listeners: [event: string, listener: Listener][] = [];
   let ready = false;
-  // Each in a task of its own: a listener that throws reports to the host page, and stops nothing here.
+  // Each in its own task: an error in a listener is reported on the host page and stops nothing here.
   const call = (listener: Listener, detail: EventDetail) => queueMicrotask(() => listener(detail));
   const off = (event: string, listener: Listener) => {
     listeners = listeners.filter((entry) => entry[0] !== event || entry[1] !== listener);

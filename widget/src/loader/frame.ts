@@ -4,18 +4,18 @@ import type { PageWatch, watchPage } from './page.ts';
 import { createPlacement } from './placement.ts';
 import { storedByPage } from './storage.ts';
 
-/** The file of `page.ts`, below the service's assets; the build puts its name here. */
+/** The file of `page.ts` among the service's assets; the build inserts its name. */
 declare const PAGE: string;
 
 type Call = Extract<ToApp, { value: unknown }>;
 
-/** Of newer browsers. */
+/** Only in newer browsers. */
 type Root = HTMLElement & { currentCSSZoom: number };
 
 export interface Frame {
-  /** Puts the frame on the page unless it is there. With `true`, the console reports a target that is still missing. */
+  /** Puts the frame on the page unless it is there. With `true`, reports a target that is still missing to the console. */
   attach(late?: unknown): void;
-  /** Has the app perform a method of `window.A4ChatWidget`, as soon as it is there. */
+  /** Has the app perform a method of `window.A4ChatWidget`, once it has loaded. */
   call(name: CallName, value: unknown): void;
 }
 
@@ -25,7 +25,7 @@ const VARIABLES = 'primary-color bg-color text-color secondary-bg border-color f
 /** Until the app is ready: a blocked frame leaves no trace. */
 const HIDDEN = ':host{display:none!important}';
 
-/** The frame in its element on the page, until `signal` takes both away. */
+/** The frame in its element on the page, until `signal` removes both. */
 export function createFrame(
   config: Config,
   tag: Element | undefined,
@@ -34,7 +34,7 @@ export function createFrame(
 ): Frame {
   const { target, ...facts } = config;
   const { mode } = config.settings;
-  /** Part of the page, not a layer over it. */
+  /** Whether the frame is part of the page rather than a layer over it. */
   const inFlow = mode === 'inline' || (mode === 'page' && !!target);
   const host = document.createElement('div');
   host.id = `a4-chat-widget-${config.widgetId}`;
@@ -45,24 +45,25 @@ export function createFrame(
   frame.src = `${config.apiUrl}widget.html?id=${config.widgetId}`;
   const shadow = host.attachShadow({ mode: 'open' });
   shadow.append(frame);
-  // In a shadow tree an important rule wins over all of the page's, and no Content-Security-Policy refuses this sheet.
+  // In a shadow tree an important rule overrides the page's, and no Content-Security-Policy refuses this sheet.
   const sheet = new CSSStyleSheet();
   shadow.adoptedStyleSheets = [sheet];
 
   const small = matchMedia(SMALL);
   let page: PageWatch | undefined;
-  /** Comes once the page is watched, or cannot be. */
+  /** Resolves once the page is being watched, or cannot be. */
   let watching: Promise<void> | undefined;
   let port: MessagePort | undefined;
-  /** The frame's window, once its app has spoken. */
+  /** The frame's window, once its app has sent a message. */
   let app: Window | null | undefined;
-  /** Calls for an app that has not spoken yet. */
+  /** Calls for an app that has not sent a message yet. */
   const waiting: Call[] = [];
-  /** The app begins like this again when a page moved the frame. */
+  /** The app's state to restore when the page has moved the frame, which reloads it. */
   let open = false;
-  /** What had the focus when the page called for the chat: it gets it back. */
+  /** The element that had the focus when the page opened the chat, which gets it back. */
   let opener: HTMLElement | null | false;
-  const told: { [name in CallName]?: unknown } = {};
+  /** The last value of each call, for an app that loads again. */
+  const lastCalls: { [name in CallName]?: unknown } = {};
 
   const view = (): Place => ({
     open,
@@ -71,12 +72,12 @@ export function createFrame(
     ...page?.facts(open),
   });
 
-  /** Not where there is no app yet, or none any more because the page has moved the frame. */
+  /** Returns false if there is no app: it has not loaded yet, or the page has moved the frame. */
   const post = (message: ToApp) => app && app === frame.contentWindow && !port?.postMessage(message);
 
-  /** Waits for an app. The next one begins with what has reached this one. */
+  /** Sends a call, now or once there is an app. */
   function perform(call: Call): void {
-    if (post(call)) told[call.type] = call.value;
+    if (post(call)) lastCalls[call.type] = call.value;
     else waiting.push(structuredClone(call));
   }
 
@@ -92,12 +93,12 @@ export function createFrame(
     app = frame.contentWindow;
     waiting.splice(0).forEach(perform);
     if (type === 'look') {
-      // What the page's own `zoom` enlarges, the frame need not. Browsers that don't tell drop the rule.
+      // Undoes the page's own `zoom`. Browsers without `currentCSSZoom` ignore the rule.
       sheet.replaceSync(`${data.css}:host{zoom:${1 / (document.documentElement as Root).currentCSSZoom}!important}`);
       frame.title = data.title;
       const back = open && !data.open && data.focus && opener;
       if (back) back.focus();
-      // A frame that has the keyboard keeps it where it is.
+      // A frame that has the focus keeps it where it is.
       else if (data.focus && !shadow.activeElement) frame.focus();
       open = data.open;
       const tell = () => show(data.focus && !back);
@@ -117,13 +118,13 @@ export function createFrame(
     port = port1;
     port.onmessage = onMessage;
     sheet.replaceSync(HIDDEN);
-    // Lost where a page has moved the element through another document.
+    // It is lost if the page has moved the element through another document.
     shadow.adoptedStyleSheets = [sheet];
     const style = getComputedStyle(host);
     const init: Init = {
       type: INIT,
       ...facts,
-      told,
+      told: lastCalls,
       inFlow,
       view: view(),
       lang: document.documentElement.lang,
@@ -132,25 +133,25 @@ export function createFrame(
       kept: storedByPage('localStorage', host.id),
       visit: storedByPage('sessionStorage', host.id),
     };
-    // Of the address, the browser takes the origin.
+    // The browser uses only the origin of this URL.
     frame.contentWindow?.postMessage(init, config.apiUrl, [port2]);
   }
 
-  /** The body's styles and replacements do not concern a layer that is placed beside it. */
+  /** A layer is placed beside the body, so that the body's styles and replacements do not affect it. */
   function findPlace(): Element | null | undefined {
     if (!inFlow) return document.documentElement;
-    // The next page of a site that replaces the body has a tag like it.
+    // When a site replaces the body, the next page has an equal tag.
     if (!target) return [...document.scripts].find((script) => script.isEqualNode(tag as Node));
     return typeof target === 'string' ? document.querySelector(target) : target;
   }
 
-  /** Returns false while the page has no place. */
+  /** Returns false while its place does not exist. */
   function insert(): boolean {
     const place = findPlace();
     if (!place?.isConnected) return false;
-    // A page that was written from its own markup has a copy.
+    // A page rewritten from its own markup contains a copy.
     document.getElementById(host.id)?.remove();
-    // `document.open()` removes the listeners of all that is on the page, in shadow trees too.
+    // `document.open()` removes the listeners of everything on the page, even in shadow trees.
     frame.onload = onLoad;
     if (inFlow && !target) place.after(host);
     else place.append(host);
@@ -167,7 +168,7 @@ export function createFrame(
       if (late === true && !host.isConnected) console.error('A4ChatWidget: data-target is missing or wrong.');
     },
     call(name, given) {
-      // A reactive object or the event of a click cannot be posted. What cannot must not be told, either, or no app begins.
+      // A reactive object or a click event cannot be posted; if it were remembered, the handshake would fail as well.
       const value = /^set/.test(name)
         ? { ...(given as object) }
         : `${(given as { draft?: unknown })?.draft ?? given ?? ''}`;

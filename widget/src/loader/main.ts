@@ -1,4 +1,4 @@
-/** The one script of a host page. It leaves behind one global and one element, and touches nothing else of the page. */
+/** The script of a host page. It adds one global and one element, and touches nothing else. */
 import { readConfig } from './config.ts';
 import { start } from './start.ts';
 

@@ -1,4 +1,4 @@
-/** The same as an ES module, for applications that put the widget on a page and take it away themselves. */
+/** The loader as an ES module, for applications that mount and unmount the widget themselves. */
 import type { ChatWidgetApi, ChatWidgetConfig } from '../../types/a4-chat-widget';
 import { type Config, readConfig } from './config.ts';
 import { start } from './start.ts';
@@ -8,7 +8,7 @@ export function mount(config: ChatWidgetConfig): ChatWidgetApi {
   // Reactive objects cannot be posted to a frame; their JSON can.
   const plain = { ...JSON.parse(JSON.stringify(given)), target };
   const read = readConfig({ src: import.meta.url, dataset: {} }, plain);
-  // There is no tag beside which an inline chat could stand.
+  // Without a script tag, an inline chat needs a target.
   const missing = typeof read === 'string' ? read : given.mode === 'inline' && !target && 'data-target';
   if (missing) throw new TypeError(`mount(): ${missing} is missing or wrong.`);
   return start(read as Config);

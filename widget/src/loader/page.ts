@@ -1,22 +1,22 @@
-/** What the loader does on the host page once the chat is shown there. It is fetched then: most visitors never open a chat. */
+/** Watches the host page while the chat is open. Loaded only then, because most visitors never open the chat. */
 import type { Place, ToApp } from '../protocol.ts';
 
-/** A page whose background's relative luminance is lower is dark. */
+/** A page is dark if the relative luminance of its background is lower. */
 const DARK = 0.18;
-/** Milliseconds from a change of the page to a look at its colours. */
+/** Milliseconds from a change of the page until its colours are read. */
 const WAIT = 50;
 
-/** Newer browsers move an element as it is. */
+/** Newer browsers can move an element without resetting it. */
 interface Root {
   moveBefore?(node: Node, before: Node | null): void;
 }
 
 export interface PageWatch {
-  /** What the app is to know. An open layer goes to where nothing of the page holds it back. */
+  /** The facts for the app. Also raises an open layer above a modal dialog. */
   facts(open: boolean): Pick<Place, 'dark' | 'top' | 'height'>;
 }
 
-/** Calls `onChange` when the facts may be others, and `post` with where the visitor goes on the page, until `signal`. */
+/** Calls `onChange` when the facts may have changed, and `post` when the visitor navigates on the page, until `signal`. */
 export function watchPage(
   host: Element,
   frame: HTMLElement,
@@ -32,7 +32,7 @@ export function watchPage(
   let timer: ReturnType<typeof setTimeout>;
   let wasDark: boolean;
 
-  /** By its `color-scheme`, or by the first background below the chat that is not see-through. */
+  /** Decides by the page's `color-scheme`, or by the first opaque background below the chat. */
   function isDark(): boolean {
     const place = (inFlow && host.parentElement) || document.body || root;
     const { colorScheme } = getComputedStyle(place);
@@ -41,14 +41,14 @@ export function watchPage(
     for (let under: Element | null = place; under; under = under.parentElement) {
       const { backgroundColor } = getComputedStyle(under);
       if (/^rgba|\//.test(backgroundColor)) continue;
-      // The browser knows all notations: y is the relative luminance.
+      // Lets the browser parse the colour, in any notation: y is the relative luminance.
       frame.style.color = `color(from ${backgroundColor} xyz-d65 y y y)`;
       return Number(getComputedStyle(frame).color.split(' ')[1]) < DARK;
     }
     return canBeDark && system.matches;
   }
 
-  /** A page that switches its theme changes an attribute, a style sheet or what the visitor's system says. */
+  /** A theme switch changes an attribute, a style sheet or the system's preference. */
   function onTheme(): void {
     clearTimeout(timer);
     timer = setTimeout(() => wasDark !== isDark() && onChange(), WAIT);
@@ -69,7 +69,7 @@ export function watchPage(
   signal.addEventListener('abort', () => observer.disconnect());
   system.addEventListener('change', onTheme, until);
   document.addEventListener('transitionend', onTheme, until);
-  // What was raised into a dialog that closes would be gone with it.
+  // A widget inside a dialog would disappear when the dialog closes.
   document.addEventListener('close', raise, until);
   for (const event of ['resize', 'scroll']) screen.addEventListener(event, () => onChange(), until);
   root.addEventListener('mouseleave', onVisit, { signal });
@@ -79,7 +79,7 @@ export function watchPage(
     facts(open) {
       if (open) raise();
       wasDark = isDark();
-      // Pinched, the page's own zoom stays in charge.
+      // While the page is pinch-zoomed, the window does not follow the viewport's height.
       const { scale, offsetTop: top, height } = screen;
       return { dark: wasDark, top, height: scale === 1 ? height : 0 };
     },

@@ -1,15 +1,15 @@
-/** How often an element is put on a page that removes it each time. Every wait is twice as long as the one before. */
+/** How often an element is restored on a page that keeps removing it. Each wait is twice as long as the one before. */
 const TRIES = 9;
-/** Milliseconds from a removal to the next try, before the tries double it. */
+/** Milliseconds from the first removal to the next try. */
 const WAIT = 25;
-/** Milliseconds after which the tries are counted anew; and where the page itself has changed, not only the element gone. */
+/** Milliseconds after which the count of tries restarts. It also restarts if the page itself has changed. */
 const STAY = 10_000;
 const STAY_AMID_CHANGE = 1000;
 
 /**
- * Returns a function that puts `element` on the page, and from then on puts back what the page removes, until `signal`.
+ * Returns a function that puts `element` on the page, and from then on restores it if the page removes it, until `signal`.
  *
- * `insert` does it, or returns false while there is no place. `deep`: the place may be anywhere, not only below the root.
+ * `insert` does this, or returns false while its place does not exist. `deep`: the place may be anywhere in the document.
  */
 export function createPlacement(
   element: Element,
@@ -19,9 +19,9 @@ export function createPlacement(
 ): () => void {
   let timer = 0;
   let tries = 0;
-  /** When the element was put on the page last. */
+  /** When the element was last put on the page. */
   let since: number;
-  /** Of the page at the removal before. */
+  /** The page's URL at the previous removal. */
   let address: string;
 
   function place(): void {
@@ -34,13 +34,13 @@ export function createPlacement(
     watch();
   }
 
-  /** The root may be another one each time, and there is none while a script writes the document anew. */
+  /** The root may be replaced, and does not exist while a script rewrites the document. */
   function watch(): void {
     for (const node of [document, ...document.querySelectorAll('html,body')])
       observer.observe(node, { childList: true, subtree: deep });
   }
 
-  /** Only plans: two observers that undo each other's changes in microtasks would hang the page. */
+  /** Only schedules the work: two observers that undo each other's changes in microtasks would hang the page. */
   const observer = new MutationObserver(() => {
     watch();
     if (element.isConnected || timer) return;

@@ -4,13 +4,13 @@ import type { Config } from './config.ts';
 import { createEvents } from './events.ts';
 import { createFrame } from './frame.ts';
 
-/** Milliseconds that a page may keep loading, and may take to have the chat's place, before the widget stops waiting. */
+/** Milliseconds to wait for the page's `load` event and for the chat's target. */
 const PATIENCE = 3000;
 
 /**
- * Puts a widget on the page, or finds the one that is there with this id already.
+ * Puts a widget on the page, or returns the existing one with this id.
  *
- * With several widgets on a page, `window.A4ChatWidget` drives the first, and its `widgets` holds all of them.
+ * With several widgets on a page, `window.A4ChatWidget` controls the first, and its `widgets` holds all of them.
  */
 export function start(config: Config, tag?: Element): ChatWidgetApi {
   const current = window.A4ChatWidget as Partial<ChatWidgetApi & unknown[]> | undefined;
@@ -43,7 +43,7 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
     },
   } as unknown as ChatWidgetApi;
   widgets.set(config.widgetId, api);
-  // The page comes first: a bubble waits for its `load`. A chat that is a part of it does not.
+  // The page comes first: a bubble waits for its `load` event. A chat that is part of the page does not.
   if (config.settings.mode || document.readyState === 'complete') frame.attach();
   else addEventListener('load', frame.attach, { signal });
   const patience = setTimeout(frame.attach, PATIENCE, true);

@@ -1,6 +1,6 @@
 /**
- * Browsers that let no third party store anything leave the page's own storage: the app asks to keep one text there over
- * visits, and one during this visit. Returns what is kept; '' removes it.
+ * The host page's own storage, for browsers that deny storage to third parties: the app stores one text there across
+ * visits, and one for the current visit. Returns the stored text; '' removes it.
  */
 export function storedByPage(area: 'localStorage' | 'sessionStorage', key: string, value?: string): string | null {
   try {
@@ -9,6 +9,6 @@ export function storedByPage(area: 'localStorage' | 'sessionStorage', key: strin
     else if (value === '') storage.removeItem(key);
     return storage.getItem(key);
   } catch {
-    return null; // Denied here, too: the conversation lasts as long as the page.
+    return null; // Denied here, too: the conversation lasts only as long as the page.
   }
 }

@@ -1,4 +1,4 @@
-/** What the closed widget says. In English it is a part of the first load; the other languages are in `locale.ts`. */
+/** The labels of the closed widget. English is part of the first load; the other languages are in `locale.ts`. */
 export interface BubbleLabels {
   open: string;
   /** English comes with the preview. */

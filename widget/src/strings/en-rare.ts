@@ -1,4 +1,4 @@
-/** The rest of the English texts: what the menu, the list of conversations and errors say. They come with these. */
+/** The rest of the English texts, for the menu, the list of conversations and errors. They are loaded with these. */
 const rare = {
   paused: 'Paused · {time}',
   retryIn: 'Try again in {time}',

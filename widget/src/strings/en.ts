@@ -1,11 +1,12 @@
 import type rare from './en-rare.ts';
 
 /**
- * All that the window says. The texts of what is fetched rarely are in en-rare.ts. Every other language has the
- * keys of both, in one file: `Strings` is made of these.
+ * The window's texts. Those of rarely loaded parts are in en-rare.ts. Every other language has the keys of both in one
+ * file; `Strings` is the type of all.
  *
- * `{name}` is filled in. A text with a `{count}` may have several forms, parted by `|`: each but the last begins with its
- * plural category and a colon (`zero: one: two: few: many:`, as `Intl.PluralRules` names them); the last is for the rest.
+ * `{name}` is replaced with a value. A text with a `{count}` may have several forms, separated by `|`: each but the last
+ * begins with its plural category and a colon (`zero: one: two: few: many:`, as in `Intl.PluralRules`); the last is for
+ * all others.
  */
 const en = {
   // The header and its menu
@@ -62,7 +63,7 @@ const en = {
   consentText: 'Your messages are processed by an AI service.',
   consent: 'Agree and start',
 
-  // What can go wrong
+  // Errors
   lost: 'The connection was lost before the answer was complete.',
   errorGeneric: 'Something went wrong. Please try again.',
   errorOffline: 'Can’t reach the chat. Check your connection and try again.',

@@ -1,12 +1,12 @@
 import en, { type Strings } from './en.ts';
 import type { Locale } from './locale.ts';
 
-/** The hash in the names of the languages' chunks; the build puts it here. */
+/** The hash in the names of the languages' chunks; the build inserts it. */
 declare const LANGUAGES: string;
 
 /**
- * A chunk per language is fetched only where it is spoken; English is at hand. It also stands in, and the page says so,
- * when a language cannot be fetched: a chat in English beats none.
+ * Each language is a chunk that is loaded on demand; English is built in. If a language cannot be loaded, the chat falls
+ * back to English, and the page's `lang` says so.
  */
 export async function loadStrings(locale: Locale): Promise<Strings> {
   if (locale === 'en') return en;
@@ -20,7 +20,7 @@ export async function loadStrings(locale: Locale): Promise<Strings> {
   );
 }
 
-/** What numbers and dates are written in: the page's language, as the app has set it, in the visitor's own kind of it. */
+/** The locale for numbers and dates: the app's language, in the visitor's regional variant. */
 export function language(): string {
   const { lang } = document.documentElement;
   return navigator.languages.find((tag) => tag.startsWith(lang)) ?? lang;

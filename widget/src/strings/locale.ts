@@ -1,6 +1,6 @@
 import { type BubbleLabels, ENGLISH } from './bubble.ts';
 
-/** What the closed widget says, to open it and to dismiss its preview; the window's own words come with the window. */
+/** The labels of the closed widget, to open it and to dismiss its preview; the window's texts come with the window. */
 const BUBBLE = {
   en: [ENGLISH.open, 'Dismiss'],
   de: ['Chat öffnen', 'Ausblenden'],
@@ -31,10 +31,10 @@ export const LOCALES = Object.keys(BUBBLE) as Locale[];
 /** Chinese in its traditional script, which these regions imply. */
 const TRADITIONAL = /^zh[-_](hant|tw|hk|mo)\b/i;
 
-/** The first wish that there are strings for, by its language, or its script where there are two; English if none. */
+/** The first preferred language that has strings, by language, or by script if there are two; otherwise English. */
 export function chooseLocale(wishes: readonly (string | undefined)[]): Locale {
   for (const wish of wishes) {
-    // `iw` is what older systems call Hebrew.
+    // `iw` is an old code for Hebrew.
     const language = TRADITIONAL.test(`${wish}`) ? 'zh-TW' : wish?.toLowerCase().split(/[-_]/)[0]?.replace('iw', 'he');
     const found = LOCALES.find((locale) => locale === language || locale.split('-')[0] === language);
     if (found) return found;
