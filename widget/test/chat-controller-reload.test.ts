@@ -1,19 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { forget } from '../src/window/conversation/upkeep.ts';
-import { answered, CONVERSATION, createChat, DONE, fakeFetch, fakePage, problem, START } from './helpers.ts';
+import { answered, CONVERSATION, createChat, DONE, fakePageAndWeb, page, problem, START, web } from './helpers.ts';
 
-let page: ReturnType<typeof fakePage>;
-let web: ReturnType<typeof fakeFetch>;
-
-beforeEach(() => {
-  page = fakePage();
-  web = fakeFetch();
-});
-
-afterEach(() => {
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-});
+fakePageAndWeb();
 
 describe('stopping', () => {
   test('asks the service to stop and keeps the text that came', async () => {
@@ -84,7 +73,7 @@ describe('after a reload', () => {
   });
 
   test('the conversation is there again', async () => {
-    await answered(web);
+    await answered();
     const { chat, until } = createChat();
     void chat.restore();
     const call = await web.next();
@@ -95,7 +84,7 @@ describe('after a reload', () => {
   });
 
   test('a running answer goes on, from its start', async () => {
-    await answered(web);
+    await answered();
     const { chat, until } = createChat();
     void chat.restore();
     (await web.next()).respond(stored([entry('user', 'Question?'), entry('assistant', 'Ye', { status: 'running' })]));
@@ -122,7 +111,7 @@ describe('after a reload', () => {
   });
 
   test('a conversation that the service forgot is forgotten here, too', async () => {
-    await answered(web);
+    await answered();
     const { chat, memory, until } = createChat();
     void chat.restore();
     (await web.next()).respond(problem(404, 'conversation_not_found'));
@@ -132,7 +121,7 @@ describe('after a reload', () => {
   });
 
   test('a conversation that cannot be loaded now is kept for another try', async () => {
-    await answered(web);
+    await answered();
     const { chat, memory, until } = createChat();
     void chat.restore();
     (await web.next()).fail(new TypeError('Failed to fetch'));
@@ -142,7 +131,7 @@ describe('after a reload', () => {
   });
 
   test('a question that was asked meanwhile is asked when the conversation could not be loaded', async () => {
-    await answered(web);
+    await answered();
     const { chat, until } = createChat();
     void chat.restore();
     chat.send('Where is my order?');
@@ -159,7 +148,7 @@ describe('after a reload', () => {
   });
 
   test('a question that cannot take the place of another one now is asked after it', async () => {
-    const { chat } = await answered(web);
+    const { chat } = await answered();
     void chat.restore();
     chat.resend('Edited?');
     (await web.next()).respond(
@@ -170,7 +159,7 @@ describe('after a reload', () => {
   });
 
   test('a conversation can be deleted from the service and from here', async () => {
-    const { chat, memory } = await answered(web);
+    const { chat, memory } = await answered();
     const gone = forget(chat);
     const call = await web.next();
     expect(call).toMatchObject({ url: `api/v1/conversations/${CONVERSATION}`, method: 'DELETE' });

@@ -1,18 +1,19 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { answered, CONVERSATION, createChat, DONE, encode, fakeFetch, fakePage, problem, START } from './helpers.ts';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  answered,
+  CONVERSATION,
+  createChat,
+  DONE,
+  encode,
+  fakeFetch,
+  fakePageAndWeb,
+  page,
+  problem,
+  START,
+  web,
+} from './helpers.ts';
 
-let page: ReturnType<typeof fakePage>;
-let web: ReturnType<typeof fakeFetch>;
-
-beforeEach(() => {
-  page = fakePage();
-  web = fakeFetch();
-});
-
-afterEach(() => {
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-});
+fakePageAndWeb();
 
 describe('an answer', () => {
   test('is asked for with the key, a fresh id and no conversation, and shown as it arrives', async () => {
@@ -136,7 +137,7 @@ describe('an answer', () => {
   });
 
   test('to the second question belongs to the same conversation', async () => {
-    const { chat } = await answered(web);
+    const { chat } = await answered();
     chat.send('And then?');
     expect((await web.next()).body.conversation_id).toBe(CONVERSATION);
   });
@@ -181,7 +182,7 @@ describe('a refusal', () => {
   });
 
   test('of an unknown conversation starts a new one with the same question', async () => {
-    const { chat, memory, until } = await answered(web);
+    const { chat, memory, until } = await answered();
     chat.send('Again');
     const refused = await web.next();
     refused.respond(problem(404, 'conversation_not_found'));
@@ -198,7 +199,7 @@ describe('a refusal', () => {
 
 describe('trying again', () => {
   test('after the question was forgotten asks it anew and means no other one', async () => {
-    const { chat, until } = await answered(web);
+    const { chat, until } = await answered();
     chat.send('And then?');
     const first = await web.next();
     const pen = first.stream();

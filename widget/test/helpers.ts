@@ -1,4 +1,4 @@
-import { vi } from 'vitest';
+import { afterEach, beforeEach, vi } from 'vitest';
 import type { EventDetail, EventName } from '../src/protocol.ts';
 import { ChatController } from '../src/window/conversation/chat-controller.ts';
 import { ChatMemory } from '../src/window/conversation/chat-memory.ts';
@@ -6,7 +6,7 @@ import { ChatService } from '../src/window/conversation/chat-service.ts';
 import { personOf } from '../src/window/conversation/identity.ts';
 import type { Turn } from '../src/window/conversation/turn.ts';
 
-/** One request that the page made, and the means to answer it. */
+/** A request of the page, and methods to answer it. */
 export interface Call {
   url: string;
   method: string;
@@ -16,7 +16,7 @@ export interface Call {
   signal: AbortSignal | undefined;
   respond(response: Response): void;
   fail(error: Error): void;
-  /** Answers with an event stream, and returns its pen. */
+  /** Answers with an event stream, and returns a pen to write it. */
   stream(): Pen;
 }
 
@@ -27,7 +27,7 @@ export interface Pen {
   break(): void;
 }
 
-/** Takes the place of `fetch`; requests wait in `calls` until a test answers them. */
+/** Replaces `fetch`; requests wait in `calls` until a test answers them. */
 export function fakeFetch() {
   const calls: Call[] = [];
   const waiting: ((call: Call) => void)[] = [];
@@ -55,7 +55,7 @@ export function fakeFetch() {
   let taken = 0;
   return {
     calls,
-    /** The next request, as soon as it is made. */
+    /** The next request, once it is made. */
     async next(): Promise<Call> {
       const call = calls[taken] ?? (await new Promise<Call>((resolve) => waiting.push(resolve)));
       taken += 1;
@@ -115,12 +115,28 @@ export function fakePage() {
   return { stored, page, document, navigator };
 }
 
+/** The fakes of the current test; see `fakePageAndWeb`. */
+export let page: ReturnType<typeof fakePage>;
+export let web: ReturnType<typeof fakeFetch>;
+
+/** Gives each test of a file a fake page and a fake network: `page` and `web`. */
+export function fakePageAndWeb(): void {
+  beforeEach(() => {
+    page = fakePage();
+    web = fakeFetch();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+}
+
 export interface Told {
   name: EventName;
   detail: EventDetail;
 }
 
-/** A user token for somebody, which no service would take: its signature is none. */
+/** A user token for a visitor, with an invalid signature. */
 export const tokenOf = (sub: string, issued = 1): string =>
   ['header', JSON.stringify({ sub, iat: issued }), 'signature'].map((part) => btoa(part).replace(/=+$/, '')).join('.');
 
@@ -143,7 +159,7 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '', 
       onEvent: (name, detail) => told.push({ name, detail }),
     },
   );
-  /** Resolves when the controller says so: after one of its updates, or at once. */
+  /** Resolves once the condition holds: now, or after an update of the controller. */
   async function until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => updates.push(resolve));
   }
@@ -154,8 +170,8 @@ export const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';
 export const START = { conversation_id: CONVERSATION, message_id: 'any' };
 export const DONE = { status: 'complete', usage: null };
 
-/** A conversation whose first question has got this answer. */
-export async function answered(web: ReturnType<typeof fakeFetch>, text = 'Yes.') {
+/** A conversation whose first question has been answered with this text. */
+export async function answered(text = 'Yes.') {
   const made = createChat();
   made.chat.send('Question?');
   const pen = (await web.next()).stream();

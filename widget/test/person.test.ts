@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { personOf, UNKNOWN } from '../src/window/conversation/identity.ts';
-import { createChat, fakeFetch, fakePage, tokenOf } from './helpers.ts';
+import { createChat, fakePageAndWeb, page, tokenOf, web } from './helpers.ts';
 
 const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';
 const START = { conversation_id: CONVERSATION, message_id: 'any' };
@@ -12,17 +12,7 @@ const STORED = [
   { message_id: 'm1', role: 'assistant', content: 'Yes.', status: 'complete', created_at: '2026-01-01T12:00:00Z' },
 ];
 
-let page: ReturnType<typeof fakePage>;
-let web: ReturnType<typeof fakeFetch>;
-
-beforeEach(() => {
-  page = fakePage();
-  web = fakeFetch();
-});
-
-afterEach(() => {
-  vi.unstubAllGlobals();
-});
+fakePageAndWeb();
 
 /** A page that is loaded anew, with this token. */
 const load = (token = '') => createChat(() => {}, '', token);

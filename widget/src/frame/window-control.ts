@@ -32,7 +32,7 @@ async function createControl(widget: Host): Promise<WindowControl> {
   return new WindowControl(widget, init, await createWindow(options, tell), tell);
 }
 
-/** The margin above the window, in CSS pixels. */
+/** How close a pointer comes to the window's corner before the grip is loaded, in CSS pixels. */
 const NEAR = 64;
 const CALM = matchMedia('(prefers-reduced-motion)');
 /** In milliseconds. */
