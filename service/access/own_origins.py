@@ -1,6 +1,6 @@
-"""The service's own origins, as browsers see them: those of PUBLIC_URL, or loopback names without it.
+"""The service's own origins, as browsers see them: those of PUBLIC_URL, or without it this machine's own names.
 
-A request's `Host` alone proves nothing: anyone can point a name of theirs at this service (DNS rebinding), and a
+A request's `Host` alone does not decide: anyone can point a name of theirs at this service (DNS rebinding), and a
 browser then sends that name as `Host` and as `Origin`.
 """
 
@@ -15,20 +15,20 @@ LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\]|([a-z0-9-]{1,63}\.)+loca
 
 @dataclass(frozen=True, slots=True)
 class OwnOrigins:
-    """`public`: the origins of PUBLIC_URL in the form of browsers; none means loopback names."""
+    """`public`: the origins of PUBLIC_URL, as browsers write them; none for this machine's own names."""
 
     public: Sequence[str] = ()
 
     def include(self, origin: str, scheme: str, host: str) -> bool:
-        """Whether an `Origin` is the service's own. `scheme` and `host` are the request's."""
+        """Whether an `Origin` is the service's own. `scheme` and `Host` are those of the request."""
         return origin in self.public if self.public else origin == _loopback_origin(scheme, host)
 
     def of_read(self, site: str | None, scheme: str, host: str) -> str | None:
-        """The origin of a GET without an `Origin`, if it is the service's own.
+        """The origin that a GET without an `Origin` comes from, if it is the service's own.
 
-        Browsers send `Sec-Fetch-Site` (`site`) only over https or to loopback names. A foreign name that points here
-        has no certificate, so `same-origin` is enough, whatever the Host, which a proxy may have replaced. Without that
-        header, as over plain http on an intranet, the Host must be a known one.
+        Browsers send `Sec-Fetch-Site`, `site`, to addresses that they trust only: over https or to loopback names.
+        A foreign name that points here has no certificate, so that `same-origin` needs no look at the Host, which a
+        proxy may have replaced. Without that header, as over plain http on an intranet, the Host must be known.
         """
         if site not in ("same-origin", None):
             return None
@@ -38,7 +38,7 @@ class OwnOrigins:
         return known[0] if known else self.public[0] if site else None
 
     def hint(self, origin: str, scheme: str, host: str) -> str | None:
-        """The setting to suggest if the service was reached at `origin`, which is not one of its own."""
+        """What to set, if `origin` is the address at which the service was reached but not one of its own."""
         if origin not in (own_origin(scheme, host), own_origin("http", host), own_origin("https", host)):
             return None
         known = f"PUBLIC_URL is {', '.join(self.public)}" if self.public else "PUBLIC_URL is not set"
