@@ -1,4 +1,4 @@
-"""The service's own origins, as browsers see them: those of PUBLIC_URL, or without it this machine's own names.
+"""The service's own origins, as browsers see them: those of PUBLIC_URL, or without it loopback and private names.
 
 A request's `Host` alone does not decide: anyone can point a name of theirs at this service (DNS rebinding), and a
 browser then sends that name as `Host` and as `Origin`.
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from service.access.origins import own_origin
 
 LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\]|([a-z0-9-]{1,63}\.)+localhost)(:[0-9]{1,5})?")
+# Names that only a private network's own DNS can give (RFC 6762, appendix G): nobody outside can point one here.
+PRIVATE = re.compile(r"([a-z0-9-]{1,63}\.)+(intranet|internal|private|corp|home|lan)(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnOrigins:
-    """`public`: the origins of PUBLIC_URL, as browsers write them; none for this machine's own names."""
+    """`public`: the origins of PUBLIC_URL, as browsers write them; none for loopback and private names."""
 
     public: Sequence[str] = ()
 
     def include(self, origin: str, scheme: str, host: str) -> bool:
         """Whether an `Origin` is the service's own. `scheme` and `Host` are those of the request."""
-        return origin in self.public if self.public else origin == _loopback_origin(scheme, host)
+        return origin in self.public if self.public else origin == _origin_of_known_name(scheme, host)
 
     def of_read(self, site: str | None, scheme: str, host: str) -> str | None:
         """The origin that a GET without an `Origin` comes from, if it is the service's own.
@@ -33,7 +35,7 @@ class OwnOrigins:
         if site not in ("same-origin", None):
             return None
         if not self.public:
-            return _loopback_origin(scheme, host)
+            return _origin_of_known_name(scheme, host)
         known = [origin for origin in self.public if own_origin(origin.partition(":")[0], host) == origin]
         return known[0] if known else self.public[0] if site else None
 
@@ -45,5 +47,6 @@ class OwnOrigins:
         return f"the service was reached as {origin}, but {known}"
 
 
-def _loopback_origin(scheme: str, host: str) -> str | None:
-    return own_origin(scheme, host) if LOOPBACK.fullmatch(host.lower()) else None
+def _origin_of_known_name(scheme: str, host: str) -> str | None:
+    name = host.lower()
+    return own_origin(scheme, host) if LOOPBACK.fullmatch(name) or PRIVATE.fullmatch(name) else None

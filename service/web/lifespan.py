@@ -154,8 +154,8 @@ def _log_own_origins(settings: Settings) -> None:
         level = logging.INFO if settings.demonstration else logging.WARNING
         log.log(
             level,
-            "PUBLIC_URL is not set: the chat works under localhost and 127.0.0.1 only; set it to the address "
-            "that browsers use, such as https://chat.example.com",
+            "PUBLIC_URL is not set: the chat works only on localhost and under private names such as chat.intranet; "
+            "set it to the address that browsers use, such as https://chat.example.com",
         )
 
 

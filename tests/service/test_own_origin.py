@@ -229,8 +229,9 @@ async def test_a_foreign_name_that_points_here_is_not_an_own_origin(
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8443", "LOCALHOST:8443", "127.0.0.1:9000", "[::1]:9000",
-                                  "shop.localhost:3000", "a.b.localhost"])  # fmt: skip
-async def test_without_a_public_url_loopback_names_are_own_origins(serve: Serve, host: str) -> None:
+                                  "shop.localhost:3000", "a.b.localhost", "chat.intranet:8000", "a.b.internal",
+                                  "chat.corp", "chat.home", "Chat.LAN", "chat.private"])  # fmt: skip
+async def test_without_a_public_url_loopback_and_private_names_are_own_origins(serve: Serve, host: str) -> None:
     async with serve(public_url="") as client:
         proof = await proof_of(client, host=host)
         own = {"Host": host, "Origin": f"https://{host.lower()}", "X-Widget-Proof": proof}
@@ -243,7 +244,8 @@ async def test_without_a_public_url_loopback_names_are_own_origins(serve: Serve,
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "localhost.evil.example", "evil-localhost", "127.0.0.1.nip.io",
-                                  "10.0.0.7:8000", "chat.test"])  # fmt: skip
+                                  "10.0.0.7:8000", "chat.test", "chat.intranet.evil.example", "evil-intranet",
+                                  "intranet", "chat.local"])  # fmt: skip
 async def test_without_a_public_url_no_other_name_is_an_own_origin(serve: Serve, host: str) -> None:
     async with serve(public_url="") as client:
         headers = {"Host": host, "X-Widget-Proof": await proof_of(client, host=host)}
