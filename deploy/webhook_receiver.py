@@ -1,10 +1,10 @@
-"""A receiver for the service's webhooks: verifies each message and passes it on to a chat tool, by mail, or both.
+"""A receiver for the service's webhooks: verifies each message and passes it on to a chat tool, by email, or both.
 
     WEBHOOK_SECRET=whsec_… CHAT_HOOK=https://hooks.slack.com/services/… python3 webhook_receiver.py
     WEBHOOK_SECRET=whsec_… SMTP_HOST=mail.example.com MAIL_FROM=… MAIL_TO=… python3 webhook_receiver.py
 
-It needs nothing but Python, and listens on 127.0.0.1, PORT (8080). The settings: WEBHOOK_SECRET, CHAT_HOOK (an incoming
-hook that takes {"text": …}, as Slack's, Mattermost's and Rocket.Chat's do), SMTP_HOST, SMTP_PORT (25), SMTP_USER and
+It needs only Python, and listens on 127.0.0.1, PORT (8080). The settings: WEBHOOK_SECRET, CHAT_HOOK (an incoming
+webhook that accepts {"text": …}, as in Slack, Mattermost and Rocket.Chat), SMTP_HOST, SMTP_PORT (25), SMTP_USER and
 SMTP_PASSWORD (with STARTTLS), MAIL_FROM, MAIL_TO.
 """
 
@@ -32,7 +32,7 @@ known_ids: OrderedDict[str, None] = OrderedDict()
 
 
 def verify(secret: str, headers: Any, body: bytes) -> Any:
-    """The message, if the service signed it just now (standardwebhooks.com). Raises ValueError otherwise."""
+    """The message, if it has a valid, recent signature (standardwebhooks.com). Raises ValueError otherwise."""
     name, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
         raise ValueError("too old, or from the future")
@@ -45,7 +45,7 @@ def verify(secret: str, headers: Any, body: bytes) -> Any:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """What people read."""
+    """The message as readable text."""
     data = message["data"]
     if message["type"] == "handoff":
         turns = "\n\n".join(f"Q: {turn['question']}\nA: {turn['answer']}" for turn in data["turns"])
@@ -58,7 +58,7 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def post_to_chat(hook: str, text: str) -> None:
-    """Post to a chat tool. In Slack's format only these three characters have a meaning that could do harm."""
+    """Post to a chat tool. In Slack's format, only these three characters need escaping."""
     for character, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(character, written)
     body = json.dumps({"text": text[:30_000]}).encode()
@@ -68,7 +68,7 @@ def post_to_chat(hook: str, text: str) -> None:
 
 
 def send_mail(message: dict[str, Any], text: str) -> None:
-    """Send a mail; answering it writes to the visitor."""
+    """Send an email; a reply to it goes to the visitor."""
     mail = EmailMessage()
     mail["From"], mail["To"] = os.environ["MAIL_FROM"], os.environ["MAIL_TO"]
     mail["Subject"] = f"Chat: {message['type']}"
@@ -84,7 +84,7 @@ def send_mail(message: dict[str, Any], text: str) -> None:
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Takes what is signed and passed on. Anything but 2xx lets the service send it again, with the same id."""
+    """Responds with 2xx once a signed message has been passed on. After anything else, the service sends it again."""
 
     timeout = TIMEOUT_SECONDS
 

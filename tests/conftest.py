@@ -1,4 +1,4 @@
-"""What the tests share: an application with its lifespan running, and a real service in a process of its own."""
+"""Shared fixtures: an application with its lifespan running, and a real service in its own process."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,10 +10,10 @@ from sse_starlette.sse import AppStatus
 
 import chatbot
 from client import Client
-from databases import be_patient
 from databases import database_kind as database_kind
 from databases import database_url as database_url
 from databases import empty_database_url as empty_database_url
+from databases import extend_deadlines
 from databases import postgresql_template as postgresql_template
 from databases import sqlite_template as sqlite_template
 from processes import RunningService, running_service
@@ -23,8 +23,8 @@ from service.testing.fixtures import chat as chat
 from service.testing.fixtures import upstream as upstream
 
 ORIGIN = "https://shop.test"
-# The modules that take half a minute and more, by their durations: `pytest --durations=0` tells them.
-LONGEST = (
+# The modules that take half a minute or more, slowest first, according to `pytest --durations=0`.
+SLOWEST = (
     "test_faults",
     "test_widget_tenants",
     "test_widget_answers",
@@ -45,15 +45,12 @@ LONGEST = (
     "test_studio",
     "test_owner_pages",
     "test_recipes",
-    "test_owner_pages",
     "test_widget_accessibility",
     "test_wrong_origins",
     "test_manage",
     "test_leaving",
     "test_replicas",
     "test_workers",
-    "test_webhooks",
-    "test_webhook_delivery",
     "test_privacy",
     "test_recorded_upstreams",
     "test_store_failures",
@@ -70,12 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def full(pytestconfig: pytest.Config) -> bool:
-    """Whether load is to be as large as what it stands for; otherwise a test does the same with less."""
+    """Whether load tests use their full counts."""
     return bool(pytestconfig.getoption("--full"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that is marked `each_database` runs on both."""
+    """Run a test marked `each_database` on both databases."""
     marked = metafunc.definition.get_closest_marker("each_database")
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if marked and "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
@@ -83,8 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first, so that none is begun when the others end."""
-    place = {name: number for number, name in enumerate(LONGEST)}
+    """Run the slowest modules first, so that none starts when the others end."""
+    place = {name: number for number, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
@@ -95,7 +92,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no `.env` of whoever runs the tests changes a setting."""
+    """Ignore the environment and any `.env`."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -103,8 +100,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the database and of refusals: none that a busy machine would miss. A module about them has its own."""
-    be_patient(monkeypatch)
+    """Extend deadlines that a busy machine could miss. Modules that test deadlines set their own."""
+    extend_deadlines(monkeypatch)
     monkeypatch.setattr(chatbot, "REFUSAL_SECONDS", 60)
 
 
@@ -140,13 +137,13 @@ def serve(database_url: str) -> Serve:
 
 @pytest.fixture
 async def client(serve: Serve) -> AsyncIterator[Client]:
-    """The application with a tenant whose key and origin go with each request, and without limits."""
+    """The application with a tenant without limits, whose key and origin are sent with each request."""
     async with serve() as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A real service in demonstration mode with one tenant more, which allows pages of this machine."""
+    """A real service in demonstration mode with an additional tenant, for pages on this machine."""
     with running_service(tmp_path_factory.mktemp("service")) as running:
         yield running

@@ -27,13 +27,13 @@ from upstreams import local_upstream
 MIB = 1024 * 1024
 HEALTH = b"GET /api/v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
 MISSING = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
-HURRIED = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT": "1", "SEND_TIMEOUT": "1"}
+SHORT_TIMEOUTS = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT": "1", "SEND_TIMEOUT": "1"}
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service whose deadlines no test meets."""
-    settings = {name: "300" for name in HURRIED}
+    settings = {name: "300" for name in SHORT_TIMEOUTS}
     with running_service(tmp_path_factory.mktemp("patient"), **settings) as service:
         yield service
 
@@ -44,9 +44,9 @@ def key(patient: RunningService) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def short_timeouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service whose deadlines are a second each."""
-    with running_service(tmp_path_factory.mktemp("hurried"), **HURRIED) as service:
+    with running_service(tmp_path_factory.mktemp("short_timeouts"), **SHORT_TIMEOUTS) as service:
         yield service
 
 
@@ -247,15 +247,15 @@ def test_an_unread_body_is_drained_up_to_a_limit(patient: RunningService) -> Non
     ],
 )  # fmt: skip
 def test_a_connection_without_a_complete_request_is_closed_at_its_deadline(
-    hurried: RunningService, sent: bytes, answered: list[int]
+    short_timeouts: RunningService, sent: bytes, answered: list[int]
 ) -> None:
-    with connect(hurried, sent) as connection:
+    with connect(short_timeouts, sent) as connection:
         received = read_all(connection)
     assert statuses(received) == answered
 
 
-def test_headers_that_trickle_in_do_not_extend_the_deadline(hurried: RunningService) -> None:
-    with connect(hurried) as connection:
+def test_headers_that_trickle_in_do_not_extend_the_deadline(short_timeouts: RunningService) -> None:
+    with connect(short_timeouts) as connection:
         connection.settimeout(0.05)
         received = b""
         for byte in b"GET /api/v1/health HTTP/1.1\r\nHost: a\r\nX-Padding: " + b"a" * 10_000:
@@ -270,8 +270,8 @@ def test_headers_that_trickle_in_do_not_extend_the_deadline(hurried: RunningServ
     assert received == b""
 
 
-def test_a_missing_body_times_out(hurried: RunningService) -> None:
-    with connect(hurried, question(secret_key(hurried))[:-1]) as connection:
+def test_a_missing_body_times_out(short_timeouts: RunningService) -> None:
+    with connect(short_timeouts, question(secret_key(short_timeouts))[:-1]) as connection:
         received = read_all(connection)
     assert statuses(received) == [408]
     head, _, body = received.partition(b"\r\n\r\n")
@@ -288,14 +288,14 @@ def test_a_request_in_many_pieces_gets_a_response(patient: RunningService, key: 
     assert statuses(received) == [200]
 
 
-def test_a_client_that_reads_nothing_is_cut_off(hurried: RunningService) -> None:
-    with connect(hurried) as connection:
+def test_a_client_that_reads_nothing_is_cut_off(short_timeouts: RunningService) -> None:
+    with connect(short_timeouts) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(60)
         with pytest.raises(ConnectionError):
             while True:
                 connection.sendall(MISSING * 100)
-    assert is_alive(hurried)
+    assert is_alive(short_timeouts)
 
 
 # More connections than there are files

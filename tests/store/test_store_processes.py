@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from databases import ask, be_patient, begin, finish, has_spent, take, used
+from databases import ask, begin, extend_deadlines, finish, has_spent, take, used
 from databases import store as store
 from databases import tenant as tenant
 from service.store.records import Tenant
@@ -38,7 +38,7 @@ def _pool() -> Iterator[ProcessPoolExecutor]:
 def _meet_at(barrier: Barrier) -> None:
     global _everybody
     _everybody = barrier
-    be_patient(pytest.MonkeyPatch())
+    extend_deadlines(pytest.MonkeyPatch())
 
 
 def _at_once(work: Callable[..., Any], *given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The widget as a visitor meets it: on a page of another origin, with an upstream that says what it is told."""
+"""The widget as a visitor sees it: on a page at another origin, with a mock upstream."""
 
 import itertools
 import json
@@ -22,8 +22,8 @@ from service.testing.chunks import DONE, counted, data, delta
 from upstreams import chunked
 
 WIDGET = Path(__file__).parents[2] / "widget"
-PATIENCE = 30_000  # milliseconds, for what comes about long before
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the cheapest first
+PATIENCE = 30_000  # milliseconds; an upper bound that no passing test reaches
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 VISITOR: dict[str, Any] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
 
@@ -31,7 +31,7 @@ expect.set_options(timeout=PATIENCE)
 
 
 def add_tenant(service: RunningService, name: str, *options: str, origin: str = "") -> RunningService:
-    """The same service as another tenant of it sees it. The tenant's name begins with `name`."""
+    """The same service for a new tenant, whose name begins with `name`."""
     name = f"{name} {uuid.uuid4()}"
     model = ["--model", service.model] if service.model else []
     added = service.manage("tenant", "add", name, "--origin", origin or service.origin, *model, *options)
@@ -46,7 +46,7 @@ def script_tag(service: RunningService, attributes: str = "", *, url: str = "") 
 
 
 def stored(turns: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """A conversation as the service gives it, from questions and their answers."""
+    """A conversation as the service returns it, from questions and their answers."""
     messages = [
         {
             "message_id": f"{number:08}-0000-4000-8000-000000000000",
@@ -80,12 +80,12 @@ class Chat:
         self.answers = self.log.locator(".answer .text")
 
     def button(self, name: str | re.Pattern[str]) -> Locator:
-        """By its name or the beginning of it: a count or a date may follow."""
+        """Find a button by its name or the beginning of it: a count or a date may follow."""
         pattern = re.compile(f"^{re.escape(name)}") if isinstance(name, str) else name
         return self.inside.get_by_role("button", name=pattern)
 
     def choose(self, name: str) -> None:
-        """Press an entry of the menu."""
+        """Press a menu entry."""
         self.button("More").click()
         self.button(name).click()
 
@@ -95,25 +95,25 @@ class Chat:
         self.until_still()
 
     def until_still(self) -> None:
-        """What is pressed while the frame still moves may be missed."""
+        """Wait until the frame stops moving: a click during its animation may miss."""
         self.iframe.evaluate("frame => Promise.all(frame.getAnimations().map(animation => animation.finished))")
 
     def ask(self, question: str) -> None:
-        """Nothing can be asked before the answer before it has ended."""
+        """Ask a question, once the previous answer has ended."""
         self.field.fill(question)
         expect(self.inside.locator("button.send:not(.stop)")).to_be_enabled()
         self.field.press("Enter")
         expect(self.questions.last).to_have_text(question)
 
     def reload(self) -> None:
-        """The window is open again, as it was."""
+        """Reload the page and wait until the window is open again."""
         self.page.reload()
         expect(self.field).to_be_visible()
         self.until_still()
 
     @property
     def frame(self) -> Frame:
-        """The frame itself, to run scripts in. By its policy, `wait_for_function` needs a function."""
+        """The frame itself, for running scripts. Because of its policy, `wait_for_function` needs a function."""
         handle = self.iframe.element_handle()
         frame = handle.content_frame()
         assert frame is not None
@@ -121,7 +121,7 @@ class Chat:
 
 
 def answered(chat: Chat, provider: "Provider", question: str, answer: str) -> None:
-    """Asks, and waits for the whole answer."""
+    """Ask a question and wait for the whole answer."""
     provider.answer(answer)
     chat.ask(question)
     expect(chat.answers.last).to_have_text(answer)
@@ -129,7 +129,7 @@ def answered(chat: Chat, provider: "Provider", question: str, answer: str) -> No
 
 
 def heard(chat: Chat, *names: str) -> None:
-    """Has the page collect the details of events in `heard`."""
+    """Make the page collect the details of events in `heard`."""
     chat.page.evaluate(
         """(names) => {
             window.heard = [];
@@ -140,7 +140,7 @@ def heard(chat: Chat, *names: str) -> None:
 
 
 def until_run(chat: Chat, script: str) -> None:
-    """What is asked for after a script that is fetched comes after it: it has run by then."""
+    """Wait until a script that is being loaded has run: a later request completes after it."""
     chat.frame.evaluate(
         """script => import(
             performance.getEntriesByType('resource').find(({ name }) => name.includes(`/${script}-`)).name
@@ -150,14 +150,14 @@ def until_run(chat: Chat, script: str) -> None:
 
 
 def fetch_the_window(chat: Chat) -> None:
-    """Whatever the page has told the widget before has arrived by then."""
+    """Load the window, after which all earlier messages of the page have arrived."""
     with chat.page.expect_response("**/assets/control-*"):
         chat.bubble.hover()
     until_run(chat, "control")
 
 
 class Visit(Protocol):
-    """Opens a page of somebody's site with the widget on it: `chat = visit('data-title="Shop"')`."""
+    """Opens a host page with the widget on it: `chat = visit('data-title="Shop"')`."""
 
     def __call__(
         self,
@@ -172,7 +172,7 @@ class Visit(Protocol):
 
 
 class HostPages:
-    """Pages of somebody's site, each at a path of its own."""
+    """Host pages, each at its own path."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -206,7 +206,7 @@ class HostPages:
 
 @dataclass
 class ProviderAnswer:
-    """An answer as the test dictates it."""
+    """An answer controlled by the test."""
 
     status: int = 200
     pieces: Queue[bytes | None] = field(default_factory=Queue)
@@ -219,13 +219,13 @@ class ProviderAnswer:
         self.pieces.put(None)
 
     def fail(self) -> None:
-        """In the middle of the stream, as providers do."""
+        """Fail in the middle of the stream, as providers do."""
         self.pieces.put(data({"error": {"code": "server_error", "message": "secret of the provider"}}))
         self.pieces.put(None)
 
 
 class Provider:
-    """The upstream of one test: only questions at its URL or for its model get its answers, in the order given."""
+    """The upstream of one test: only questions to its URL or for its model get its answers, in the given order."""
 
     def __init__(self, url: str, model: str) -> None:
         self.url = url
@@ -239,7 +239,7 @@ class Provider:
         self._closed = False
 
     def answer(self, *texts: str) -> ProviderAnswer:
-        """The answer to the next question: whole if there are texts, otherwise as the test goes on to say."""
+        """The answer to the next question: complete if texts are given, otherwise controlled by the test."""
         answer = ProviderAnswer()
         for text in texts:
             answer.say(text)
@@ -248,11 +248,11 @@ class Provider:
         return self._give(answer)
 
     def refuse(self, status: int) -> None:
-        """Answer the next question by this status."""
+        """Refuse the next question with this status."""
         self._give(ProviderAnswer(status))
 
     def reset(self) -> None:
-        """End every answer, refuse every question that waits for one, and wait until the last has been."""
+        """End every answer, refuse every waiting question, and wait until all are done."""
         with self._changed:
             self._resets += 1
             for answer in self._given:
@@ -265,7 +265,7 @@ class Provider:
         assert idle, "a question to the provider did not end"
 
     def close(self) -> None:
-        """Reset, and refuse whatever is still asked."""
+        """Reset, and refuse all further questions."""
         with self._changed:
             self._closed = True
         self.reset()
@@ -279,7 +279,7 @@ class Provider:
 
     @contextmanager
     def take(self, question: dict[str, Any]) -> Iterator[ProviderAnswer]:
-        """The answer to a question, as soon as there is one. A question that gets none is refused for good."""
+        """The answer to a question, once there is one. A question without one is refused permanently."""
         with self._changed:
             self._under_way += 1
             self.asked.append(question)
@@ -298,7 +298,7 @@ class Provider:
 
 
 class Providers:
-    """An OpenAI-compatible upstream on a real socket, which is a provider of its own for each test."""
+    """An OpenAI-compatible upstream on a real socket, with a separate provider for each test."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -307,7 +307,7 @@ class Providers:
 
     @contextmanager
     def provider(self) -> Iterator[Provider]:
-        """A new provider. Close the pages that ask it before it closes."""
+        """A new provider. Close the pages that use it before it closes."""
         name = f"model-{next(self._count)}"
         provider = self._open[name] = Provider(f"{self.url}/{name}/v1", name)
         try:
@@ -317,7 +317,7 @@ class Providers:
             provider.close()
 
     def find(self, path: str, question: dict[str, Any]) -> Provider | None:
-        """The provider that a question is for; None once its test is over."""
+        """The provider for a question; None once its test has ended."""
         return self._open.get(path.split("/")[1]) or self._open.get(question["model"])
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
@@ -358,12 +358,12 @@ class _QuietHandler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # a connection that the backlog of 5 drops is tried again a second later
+    request_queue_size = 128  # with the default of 5, a dropped connection would be retried only after a second
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serve in threads; the port."""
+    """Serve in threads. Yields the port."""
     server = _Server(("127.0.0.1", 0), handler)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -389,7 +389,7 @@ class Line:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Break what is connected, and connect no more."""
+        """Break all connections, and accept no more."""
         self._cut = True
         for end in self._sockets:
             with suppress(OSError):

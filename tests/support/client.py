@@ -1,4 +1,4 @@
-"""An ASGI client that sees a response as it comes, and that can leave in the middle of it."""
+"""An ASGI client that receives a response as it is sent, and can disconnect in the middle of it."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from service.upstream.sockets import open_socket
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds."""
+    """Run the loop until the condition holds."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
@@ -36,7 +36,7 @@ class ReceivedEvent:
 
 @dataclass
 class Answer:
-    """A whole answer, as a reader has it."""
+    """A whole answer, as a reader receives it."""
 
     events: list[ReceivedEvent]
 
@@ -50,14 +50,14 @@ class Answer:
 
     @property
     def names(self) -> list[str]:
-        """The events' names, those of several `message` events in a row once."""
+        """The events' names, with consecutive `message` events counted once."""
         names = [event.name for event in self.events]
         return [name for place, name in enumerate(names) if name != "message" or names[place - 1] != "message"]
 
 
 @dataclass
 class Response:
-    """A response under way: its head is there, its body comes."""
+    """A response in progress: its head has arrived, its body is still coming."""
 
     status: int
     headers: dict[str, str]
@@ -82,17 +82,17 @@ class Response:
                 yield ReceivedEvent(event.event, json.loads(event.data), event.id)
 
     async def answer(self) -> Answer:
-        """The answer, read to its end."""
+        """Read the answer to its end."""
         return Answer([event async for event in self.events()])
 
     async def leave(self) -> None:
-        """Go away, as a browser does that closes the page, and wait until the application has noticed."""
+        """Disconnect, as a browser does when its page is closed, and wait until the application has noticed."""
         self._leaving.set()
         await asyncio.wait([self._task])
 
 
 class Client:
-    """Speaks to an application whose lifespan runs; `headers` go with each request."""
+    """A client of an application whose lifespan is running; `headers` are sent with each request."""
 
     def __init__(self, app: ASGIApp, state: dict[str, Any], headers: Mapping[str, str]) -> None:
         self.app = app
@@ -101,7 +101,7 @@ class Client:
         self.widget_id = ""
 
     def through(self, wrap: Callable[[ASGIApp], ASGIApp]) -> "Client":
-        """A client of the same application, with something in between."""
+        """A client of the same application, through a middleware."""
         return Client(wrap(self.app), self.state, self.headers)
 
     @asynccontextmanager
@@ -116,7 +116,7 @@ class Client:
         raw_headers: list[tuple[str, str]] | None = None,
         address: str = "198.51.100.7",
     ) -> AsyncIterator[Response]:
-        """Send a request and give its response as soon as its head is there. A header of None is left out."""
+        """Send a request and yield its response once the head has arrived. A header of None is omitted."""
         path, _, query = path.partition("?")
         if json_body is not None:
             body = json.dumps(json_body).encode()
@@ -150,7 +150,7 @@ class Client:
 
         async def send(message: Message) -> None:
             if leaving.is_set():
-                return  # as uvicorn does
+                return  # like uvicorn
             if message["type"] == "http.response.start":
                 received = {name.decode(): value.decode() for name, value in message["headers"]}
                 head.set_result((message["status"], received))
@@ -194,28 +194,28 @@ class Client:
             return await r.answer()
 
     async def status(self, address: str, **fields: object) -> int:
-        """Ask "Hi" as a visitor of this address; the status."""
+        """The status of asking "Hi" as a visitor at this address."""
         response, _ = await self.request("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}, address=address)
         return response.status
 
     async def charged(self) -> int:
-        """The tokens that the tenant was charged so far."""
+        """The tokens charged to the tenant so far."""
         (total,) = await self.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ())
         return int(total.charged)
 
     async def usage(self, *by: UsageGroup) -> dict[Any, int]:
-        """The questions in the books, refused ones too."""
+        """The usage rows, including refused questions."""
         service = self.state["service"]
         await service.ledger.flush()
         totals = await service.store.usage("shop", datetime.now(UTC) - timedelta(days=1), by)
         return {total.group if len(by) > 1 else total.group[0]: total.requests for total in totals}
 
     async def until_idle(self) -> None:
-        """Wait until no answer is under way."""
+        """Wait until no answer is in progress."""
         await until(lambda: len(self.state["service"].answers) == 0)
 
     def hold_connections(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-        """Let no connection to the upstream be made until the event is set."""
+        """Hold all connections to the upstream until the event is set."""
         gate = asyncio.Event()
 
         async def open_later(host: str, port: int) -> socket.socket:
@@ -226,12 +226,12 @@ class Client:
         return gate
 
     async def ask_and_leave(self, **fields: object) -> None:
-        """Ask, and leave as soon as this is cancelled or the answer has begun."""
+        """Ask, and disconnect once this is cancelled or the answer has begun."""
         async with self.stream("POST", "/api/v1/chat", json_body={"message": "Hi", **fields}):
             return
 
     async def leave_while_connecting(self, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, str]:
-        """Ask "Hi", and leave. Returns what lets the upstream be connected, and the message's id."""
+        """Ask "Hi", and disconnect. Returns the event that lets the upstream connect, and the message's id."""
         connected, message_id = self.hold_connections(monkeypatch), str(uuid.uuid4())
         leaving = asyncio.create_task(self.ask_and_leave(message_id=message_id))
         await until(
@@ -244,7 +244,7 @@ class Client:
         return connected, message_id
 
     async def refused(self, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Send a question that is refused: the status, the problem and the headers."""
+        """Send a question that is refused. Returns the status, the problem and the headers."""
         if "body" not in options:
             options = {"json_body": {"message": "Hello?"}} | options
         async with self.stream("POST", "/api/v1/chat", **options) as response:

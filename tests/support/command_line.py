@@ -18,7 +18,7 @@ Look = Callable[[Callable[[Store], Awaitable[Any]]], Any]
 
 @pytest.fixture
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs one command that must succeed; what it prints."""
+    """Runs a command that must succeed, and returns its output."""
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     def run(*arguments: str) -> str:
@@ -32,7 +32,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 @pytest.fixture
 def fail(run: Run, capsys: pytest.CaptureFixture[str]) -> Fail:
-    """Runs one command that must fail: its exit code, and the one line that it prints on stderr."""
+    """Runs a command that must fail, and returns its exit code and its one line on stderr."""
 
     def fail(*arguments: str) -> tuple[int, str]:
         try:
@@ -49,7 +49,7 @@ def fail(run: Run, capsys: pytest.CaptureFixture[str]) -> Fail:
 
 @pytest.fixture
 def look(database_url: str) -> Look:
-    """What a query of the store says, from outside of the commands."""
+    """The result of a query of the store, outside of the commands."""
 
     async def with_store(query: Callable[[Store], Awaitable[Any]]) -> Any:
         store = Store(database_url)

@@ -1,7 +1,7 @@
-"""Fresh databases on SQLite, and on PostgreSQL too for tests that are marked `each_database`.
+"""Fresh databases on SQLite, and also on PostgreSQL for tests marked `each_database`.
 
-PostgreSQL is the server that TEST_POSTGRES_URL names, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres;
-each test makes a database of its own there and drops it.
+TEST_POSTGRES_URL names the server, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres; each test creates
+its own database there and drops it.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ PATIENCE_SECONDS = 60
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
 
-def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the database take its time: on a busy machine many questions at once are longer than the deadlines."""
+def extend_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extend the database's deadlines, which many concurrent questions on a busy machine could exceed."""
     for deadline in ("DEADLINE", "BUSY", "COMMIT", "CONNECT", "STATEMENT"):
         monkeypatch.setattr(deadlines, deadline, PATIENCE_SECONDS)
 
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """`sqlite`; in turn both where the test or its module is marked `each_database`."""
+    """`sqlite`, or each in turn if the test or its module is marked `each_database`."""
     return str(getattr(request, "param", "sqlite"))
 
 
@@ -53,7 +53,7 @@ def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with its tables and nothing in them."""
+    """The URL of a database with empty tables."""
     template = request.getfixturevalue(f"{database_kind}_template")
     if database_kind == "sqlite":
         copy = shutil.copy(template, tmp_path / "test.db")
@@ -79,7 +79,7 @@ def postgresql_template() -> Iterator[str]:
 
 @contextmanager
 def _postgresql_database(template: str) -> Iterator[str]:
-    """A copy of a database of the server; its URL."""
+    """The URL of a copy of a database on the server."""
     if not POSTGRES:
         skip_unless_required("TEST_POSTGRES_URL names no PostgreSQL server")
     name = f"test_{uuid.uuid4().hex}"
@@ -117,7 +117,7 @@ def on_postgres(statement: str) -> None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """In a thread of its own: the test's event loop stays as it is."""
+    """Run in a separate thread, so that the test's event loop is not affected."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, work).result()
 
@@ -131,12 +131,12 @@ async def _execute(url: URL, statement: str) -> None:
 
 
 async def connect_postgres(url: URL) -> Any:
-    """A connection of asyncpg's own, past the store."""
+    """A direct asyncpg connection, bypassing the store."""
     return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
 
 
 async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given: Any) -> TurnStart:
-    """A turn that is being answered; in a new conversation unless `conversation_id` is given."""
+    """A running turn, in a new conversation unless `conversation_id` is given."""
     values = {"message_id": uuid.uuid4(), "conversation_id": None} | given
     return await store.begin_turn(tenant.id, question=question, **values)
 
@@ -148,14 +148,14 @@ async def finish(store: Store, tenant: Tenant, begun: TurnStart, answer: str = "
 
 
 async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: str = "Hi.", **given: Any) -> TurnStart:
-    """A turn from its question to its complete answer."""
+    """A complete turn."""
     begun = await begin(store, tenant, question, **given)
     assert await finish(store, tenant, begun, answer)
     return begun
 
 
 async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
-    """Whether the day's answers took exactly so many tokens: a budget of as many is spent, and of one more is not."""
+    """Whether the day's answers used exactly this many tokens: a budget of as many is spent, one of one more is not."""
     return (tokens == 0 or await _is_spent(store, tenant, tokens)) and not await _is_spent(store, tenant, tokens + 1)
 
 
@@ -169,7 +169,7 @@ async def _is_spent(store: Store, tenant: Tenant, tokens_per_day: int) -> bool:
 
 
 def used(tenant: Tenant, begun: TurnStart | None = None, **given: Any) -> UsageRow:
-    """What a complete answer used: 9 and 4 tokens."""
+    """The usage of a complete answer: 9 and 4 tokens."""
     values: dict[str, Any] = {
         "at": datetime.now(UTC),
         "outcome": "complete",
@@ -184,6 +184,6 @@ def used(tenant: Tenant, begun: TurnStart | None = None, **given: Any) -> UsageR
 
 
 async def take(store: Store, scope: str, limit: int, window: float = 60, now: float | None = None) -> float:
-    """Take one: 0.0 when it was granted, else the seconds to wait."""
+    """Take one from a quota. Returns 0.0 if it was granted, otherwise the seconds to wait."""
     (taken,) = await store.take(Quota(scope, limit, window), now=now)
     return 0.0 if taken.granted else taken.seconds

@@ -1,4 +1,4 @@
-"""What the decoder of chat completions makes of a body."""
+"""Runs the decoder of chat completions on a body."""
 
 from collections.abc import Iterable
 
@@ -35,7 +35,7 @@ def text_of(parts: Iterable[Part]) -> str:
 
 
 def hidden_of(parts: Iterable[Part]) -> Size:
-    """The size of what was received and is not shown."""
+    """The size of the hidden parts of a body."""
     return sum((part.size for part in parts if isinstance(part, Hidden)), Size())
 
 

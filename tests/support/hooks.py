@@ -1,4 +1,4 @@
-"""A tenant's webhook, and what it was told."""
+"""A tenant's webhook, and the messages it received."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ def _hook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hook(upstream: respx.Route) -> Iterator[respx.Route]:
-    """The tenant's webhook, which takes all; the upstream answers every question with "Hello!"."""
+    """The tenant's webhook, which accepts everything; the upstream answers every question with "Hello!"."""
     upstream.mock(side_effect=lambda _: streamed(*answer("Hello!")))
     with respx.mock(assert_all_called=False) as router:
         yield router.post(URL).mock(return_value=httpx.Response(204))
@@ -91,7 +91,7 @@ async def outbox(client: Client) -> list[Listed]:
 
 
 async def settled(client: Client) -> list[Listed]:
-    """The outbox as soon as nothing is due and no attempt is under way."""
+    """The outbox, once nothing is due and no attempt is in progress."""
     delivering = client.state["service"].webhooks
     async with asyncio.timeout(SECONDS):
         while True:
@@ -104,5 +104,5 @@ async def settled(client: Client) -> list[Listed]:
 
 
 def told(hook: respx.Route) -> list[dict[str, Any]]:
-    """What the webhook was told, each verified as a receiver does it."""
+    """The messages that the webhook received, each verified as a receiver would."""
     return [Webhook(SECRET).verify(call.request.content, dict(call.request.headers)) for call in hook.calls]

@@ -1,4 +1,4 @@
-"""A real service: `python chatbot.py` in a process of its own."""
+"""A real service: `python chatbot.py` in its own process."""
 
 import json
 import os
@@ -22,7 +22,7 @@ NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--toke
 
 @dataclass
 class RunningService:
-    """A service that answers at `url`, and a tenant of it for pages at `origin`."""
+    """A service at `url`, with a tenant for pages at `origin`."""
 
     process: Program | subprocess.Popen[bytes]
     url: str
@@ -38,16 +38,16 @@ class RunningService:
         return (self.directory / "log").read_text()
 
     def manage(self, *arguments: str) -> Any:
-        """Run manage.py on the service's database; the JSON that it prints."""
+        """Run manage.py on the service's database. Returns the JSON that it prints."""
         return manage(self.directory, self.environment, *arguments)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
+        """Send SIGKILL, and wait for the process to end."""
         self.process.kill()
         self.process.wait(timeout=60)
 
     def stop(self) -> int:
-        """SIGTERM, and wait for the end. Returns the exit code."""
+        """Send SIGTERM, and wait for the process to end. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
@@ -83,7 +83,7 @@ def running_service(
 
 @contextmanager
 def restarted(service: RunningService, *, command: Sequence[str] = (), **settings: str) -> Iterator[str]:
-    """The service once more, with other settings: after its process has ended, or beside it. Its URL."""
+    """The URL of the same service started again with other settings, after the first process has ended or beside it."""
     with _process(service.directory, service.environment | settings, command) as (_, url):
         yield url
 
@@ -120,12 +120,12 @@ def _wait_for_url(process: Program | subprocess.Popen[bytes], log: Path, begins:
     while process.poll() is None:
         if found := re.search(r"running on (http://[\w.:\[\]-]+)", log.read_text()[begins:]):
             return found[1]
-        time.sleep(0.02)  # the service needs this processor too
+        time.sleep(0.02)  # leave the CPU to the service
     raise RuntimeError(f"the service did not start:\n{log.read_text()}")
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and no outgoing connection takes: a reader that connects must not meet itself."""
+    """A free port outside the range of outgoing connections, so that a client cannot connect to itself."""
     while True:
         port = random.randint(20_000, 32_000)
         with socket.socket() as sock:

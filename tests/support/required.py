@@ -1,4 +1,4 @@
-"""What a test needs of the machine that it runs on, beside Python."""
+"""Requirements of tests beyond Python."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def skip_unless_required(reason: str) -> NoReturn:
-    """Skip the test for want of something. In CI, where all is installed, it fails instead."""
+    """Skip the test for this reason. In CI, where everything is installed, fail instead."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

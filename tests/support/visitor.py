@@ -1,6 +1,6 @@
-"""The fixtures of the widget's tests: Chromium, a site, and a service whose upstream says what it is told.
+"""The fixtures of the widget's tests: Chromium, a host site, and a service with a mock upstream.
 
-Each test has a tenant of the service and a provider behind it that are its own.
+Each test has its own tenant and its own provider.
 The browser lives as long as a test module: Playwright's synchronous API keeps an event loop running, in which the
 asynchronous tests of other modules could not start theirs.
 """
@@ -47,11 +47,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, provider: Provider, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A visitor who was never here; a test's parameter says what their browser has instead.
+    """A new visitor's browser context; a test's parameter changes its options.
 
-    Their pages close before the provider does, so that nothing more is asked then.
+    Its pages close before the provider does, so that they ask nothing more.
     """
-    motion = getattr(request.module, "REDUCED_MOTION", "reduce")  # most tests only wait for what moves
+    motion = getattr(request.module, "REDUCED_MOTION", "reduce")  # animations would only delay most tests
     theirs = {**VISITOR, "reduced_motion": motion, **getattr(request, "param", {})}
     with browser.new_context(**theirs) as context:
         context.set_default_timeout(PATIENCE)
