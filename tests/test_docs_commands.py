@@ -1,5 +1,6 @@
 """The commands in the README and docs/ that are not `manage.py`'s: each is run by a test, or by what runs the tests."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from itertools import chain, takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -109,13 +111,61 @@ def test_the_variables_in_the_docs_are_taken_with_the_values_shown(page: str, mo
     assert others <= {"MY_SITE_SECRET"}
 
 
+def inline_commands(program: str) -> list[list[str]]:
+    """The commands of a program that are shown within the text, without its name."""
+    found: list[list[str]] = []
+    for page in PAGES.values():
+        prose = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+        found += [shlex.split(each) for each in re.findall(rf"`{re.escape(program)}([^`\n]+)`", prose)]
+    return found
+
+
 def test_the_benchmarks_take_the_options_shown() -> None:
-    """They are run by hand, as docs/testing.md says: this only finds an option that there is not."""
-    commands = [command for page in PAGES for command in shell_commands(page) if command.startswith(BENCH)]
+    """They are run by hand, as docs/testing.md says: this only finds a script or an option that does not exist."""
+    shown = [shlex.split(line)[1:] for page in PAGES for line in shell_commands(page) if line.startswith(BENCH)]
+    shown += [[f"bench/{script}", *arguments] for script, *arguments in inline_commands("bench/")]
+    shown += inline_commands("python ")
+    assert len(shown) > 2
+    for script, *arguments in shown:
+        if options := [each for each in arguments if each.startswith("-")]:
+            told = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
+            assert [each for each in options if not re.search(rf"{each}\b", told.stdout)] == []
+        assert (ROOT / script).is_file()
+
+
+def test_the_operators_commands_within_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = inline_commands("manage.py ")
     assert commands
-    for _, script, *arguments in map(shlex.split, commands):
-        told = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
-        assert [each for each in arguments if each.startswith("-") and f"{each} " not in told.stdout] == []
+    for words in commands:
+        names = list(takewhile(str.isalpha, words))
+        assert manage.main([*names, "--help"]) == 0, words
+        told = capsys.readouterr().out
+        assert [each for each in words if each.startswith("-") and f"{each} " not in told] == [], words
+
+
+def test_the_tools_within_the_text_are_those_that_the_project_uses() -> None:
+    scripts = json.loads((ROOT / "widget/package.json").read_text())["scripts"]
+    for words in inline_commands("npm --prefix widget "):
+        assert (words[1] if words[0] == "run" else words[0]) in scripts
+    assert list((ROOT / "widget").glob("test/markdown-random.*"))
+    installed = (ROOT / ".ci/run").read_text()
+    for _, *packages in inline_commands("apt-get "):
+        assert [each for each in packages if each not in installed] == []
+    for _, package in inline_commands("pip "):
+        assert f"{package}==" in (ROOT / "tests/requirements.txt").read_text()
+    for option in chain.from_iterable(inline_commands(".venv/bin/pytest ")):
+        assert f'addoption("{option}"' in (ROOT / "tests/conftest.py").read_text()
+
+
+def test_the_scrape_configuration_finds_the_metrics() -> None:
+    """By Prometheus' defaults: the path /metrics over http, and a bearer token."""
+    (block,) = code_blocks("docs/operating.md", "yaml")
+    given = yaml.safe_load(block)
+    (job,) = given["scrape_configs"]
+    assert job.keys() == {"job_name", "authorization", "static_configs"}
+    assert job["authorization"].keys() == {"credentials_file"}
+    assert all(target.endswith(":8000") for each in job["static_configs"] for target in each["targets"])
+    assert [Path(file).name for file in given["rule_files"]] == ["alerts.yaml"]
 
 
 # Where the service runs

@@ -117,10 +117,10 @@ def _public_url(url: str, settings: Settings) -> Finding:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     if origin in settings.public_origins:
-        return ok("public url", f"PUBLIC_URL has {origin}")
+        return ok("public url", f"PUBLIC_URL includes {origin}")
     if parts.hostname in LOOPBACK and not settings.public_origins:
         return ok("public url", "not needed on this machine")
-    return fix("public url", f"PUBLIC_URL must have {origin}: without it the widget's own questions are refused")
+    return fix("public url", f"PUBLIC_URL must include {origin}: without it the widget's own questions are refused")
 
 
 async def _framing(client: httpx.AsyncClient, store: Store, tenant: Tenant) -> Finding:
