@@ -88,16 +88,24 @@ class Database:
 
         `patient`: for an operator's questions, which may take as long as there is data.
         """
-        with self._store_errors(), self.meter.timed("read", function) as timed:
-            return await self._server.read(timed, patient=patient)
+        with self.meter.timed("read", function) as timed:
+            try:
+                return await self._server.read(timed, patient=patient)
+            except Exception:
+                with self._store_errors():
+                    raise
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool = False) -> Result:
         """Run a transaction: committed at the end, rolled back by an exception or when it is cancelled before.
 
         It may be run again when what it did was undone, so it changes nothing but the database.
         """
-        with self._store_errors(), self.meter.timed("write", function) as timed:
-            return await self._server.write(timed, patient=patient)
+        with self.meter.timed("write", function) as timed:
+            try:
+                return await self._server.write(timed, patient=patient)
+            except Exception:
+                with self._store_errors():
+                    raise
 
     async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
         """Make or upgrade the tables. Safe when several processes start at once, and while others use the database.

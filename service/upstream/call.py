@@ -54,7 +54,9 @@ AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finis
 AFTER_DOUBTED_FINISH_SECONDS = 15.0  # where one came before, and then more text
 
 
-_parsed_url = lru_cache(maxsize=256)(httpx.URL)  # it takes as long as parsing ten tokens
+# Both take as long as parsing ten tokens.
+_parsed_url = lru_cache(maxsize=256)(httpx.URL)
+_parsed_headers = lru_cache(maxsize=256)(httpx.Headers)
 
 # waiting: for its first try, or for another one after there was no connection; connecting; asked: the upstream may have
 # seen the question; refused: it does not answer the last try; answering: its response has shown itself to be an answer.
@@ -275,8 +277,10 @@ class Call:
     def _request(self, deadline: Deadline) -> httpx.Request:
         """The question, as a transport takes it: a client's cookies, redirects and defaults would only cost time."""
         url = _parsed_url(self.endpoint.url)
-        headers = httpx.Headers(self.headers)
-        headers.update(self.endpoint.headers)
+        headers = _parsed_headers(self.endpoint.headers)
+        if self.headers:
+            headers = httpx.Headers(self.headers)
+            headers.update(self.endpoint.headers)
         extensions = {"timeout": self.timeouts, "trace": partial(self._trace, deadline)}
         request = httpx.Request("POST", url, headers=headers, json=self.body, extensions=extensions)
         if url.userinfo:

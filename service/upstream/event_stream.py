@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from service.errors import InvalidAnswer
 
+MOST_HELD = 4096  # bytes of an event: a longer one is put together in a way that does not copy it with each piece
+
 
 class Event(NamedTuple):
     """One event of an event stream."""
@@ -27,7 +29,8 @@ class EventStreamDecoder:
         self._line = bytearray()  # the line that has not ended yet
         self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
         self._at_start = True
-        self._is_between_events = False  # nothing is held of what came before, and it is not the beginning
+        self._is_between_events = True  # all before this was read, but for what is held of the next event
+        self._held = b""
         self._data: list[str] = []
         self._data_bytes = 0
         self._event = ""
@@ -35,17 +38,27 @@ class EventStreamDecoder:
 
     def feed(self, data: bytes) -> Iterable[Event]:
         """The events that end within `data`. Take them all before the next call."""
-        events = self._read_usual(data) if self._is_between_events else None
-        return self._read(data) if events is None else events
+        if self._is_between_events:
+            data, self._held = self._held + data, b""
+            events = self._read_usual(data)
+            if events is not None:
+                return events
+        return self._read(data)
 
     def _read_usual(self, data: bytes) -> list[Event] | None:
-        """The events of whole ones with one line of data each, as nearly all pieces are: a third of the exact way."""
-        if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data or len(data) > self._max_bytes:
+        """The events of a piece that has one line of data in each, as nearly all do: a third of the exact way.
+
+        The beginning of one more event is held.
+        """
+        whole, _, rest = data.rpartition(b"\n\n")
+        if not whole.startswith(b"data: ") or b"\r" in data or len(data) > self._max_bytes or len(rest) > MOST_HELD:
             return None
-        values = data[6:-2].split(b"\n\ndata: ")
-        if data.count(b"\n") != 2 * len(values):
+        values = whole[6:].decode("utf-8", "replace").split("\n\ndata: ")
+        if whole.count(b"\n") != 2 * len(values) - 2:
             return None
-        return [Event(value.decode("utf-8", "replace"), "message", self._id) for value in values]
+        self._at_start = False
+        self._held = rest
+        return [Event(value, "message", self._id) for value in values]
 
     def _read(self, data: bytes) -> Iterator[Event]:
         self._is_between_events = False
@@ -68,6 +81,8 @@ class EventStreamDecoder:
 
         The standard drops it; some providers end their last event so, and its data is complete.
         """
+        held, self._held = self._held, b""
+        yield from self._read(held)
         yield from self._read_line(bytes(self._line))
         self._line.clear()
         yield from self._dispatch()

@@ -12,8 +12,9 @@ import asyncio
 import ssl
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import nullcontext
+from typing import Any
 
 import httpcore
 import httpx
@@ -35,9 +36,9 @@ class Body:
         self._release = release
         self.is_closed = False
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """The next piece, empty at the end. Raises httpx.TransportError."""
-        return await self._connection.read(self._timeout)
+        return self._connection.read(self._timeout)
 
     async def aclose(self) -> None:
         if not self.is_closed:

@@ -41,9 +41,8 @@ EXAMPLES = {
 class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. Whatever ends it, the reader is counted out.
 
-    sse-starlette sets the headers. Sending is done here, by the request's own task: a token takes a fraction of what an
-    event object, a cancel scope and every middleware's `send` would cost it, and an open stream is spared a task group
-    with three tasks. `gone` is done when the visitor has left, and is cancelled at the end.
+    sse-starlette sets the headers. Sending is done here: a token takes a fraction of what an event object, a cancel
+    scope and every middleware's `send` would cost it, and an open stream is spared a task group. `gone` is done when the visitor has left, and is cancelled at the end.
     """
 
     def __init__(self, service: Service, answer: Answer, after: int, gone: asyncio.Task[None]) -> None:
@@ -63,7 +62,8 @@ class AnswerStream(EventSourceResponse):
         self._exchange: Exchange = scope["state"]["exchange"]
         self._gone.add_done_callback(self._on_gone)
         try:
-            await self._stream_response(send)
+            # In a task of its own: otherwise each token wakes all the coroutines around this one, one after another.
+            await asyncio.create_task(self._stream_response(send))
         except SendTimeoutError:
             log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
             abort = scope.get("extensions", {}).get(ABORT)
