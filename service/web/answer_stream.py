@@ -42,7 +42,8 @@ class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. Whatever ends it, the reader is counted out.
 
     sse-starlette sets the headers. Sending is done here: a token takes a fraction of what an event object, a cancel
-    scope and every middleware's `send` would cost it, and an open stream is spared a task group. `gone` is done when the visitor has left, and is cancelled at the end.
+    scope and every middleware's `send` would cost it, and an open stream is spared a task group. `gone` is done when
+    the visitor has left, and is cancelled at the end.
     """
 
     def __init__(self, service: Service, answer: Answer, after: int, gone: asyncio.Task[None]) -> None:
