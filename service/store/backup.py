@@ -1,4 +1,4 @@
-"""A copy of a SQLite database in a file, made while it is used, and the way back (SQLite's backup API)."""
+"""Backup of a SQLite database to a file while it is in use, and its restore (SQLite's backup API)."""
 
 import os
 import sqlite3
@@ -17,9 +17,9 @@ Progress = Callable[[float], None]
 
 
 def back_up(database: Path, file: Path, progress: Progress) -> None:
-    """Copy a database into a new file, as it is at this moment. Only this user may read it.
+    """Copy a consistent snapshot of a database to a new file that only this user can read.
 
-    Raises StoreError, and leaves nothing behind then.
+    Raises StoreError, and then leaves nothing behind.
     """
     unfinished = file.with_name(f"{file.name}.unfinished")
     with _store_errors():
@@ -27,7 +27,7 @@ def back_up(database: Path, file: Path, progress: Progress) -> None:
         try:
             with closing(_open(database)) as source, closing(sqlite3.connect(unfinished)) as copy:
                 source.execute("BEGIN")
-                source.execute("SELECT 1 FROM sqlite_master")  # from here on, what others write is not seen
+                source.execute("SELECT 1 FROM sqlite_master")  # starts the snapshot
                 _copy(source, copy, progress)
             os.replace(unfinished, file)
         finally:
@@ -35,9 +35,9 @@ def back_up(database: Path, file: Path, progress: Progress) -> None:
 
 
 def restore(file: Path, database: Path, newest_version: int, progress: Progress) -> None:
-    """Put a copy in place of a database that nobody uses.
+    """Replace an unused database with a copy.
 
-    Raises StoreError if a process uses the database, or the file is no copy that this release can use.
+    Raises StoreError if a process uses the database, or if this release cannot use the copy.
     """
     with _store_errors():
         with closing(_open(file)) as source:
@@ -49,7 +49,7 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """A database that is there: none is made."""
+    """Open an existing database."""
     if not path.is_file():
         raise StoreError(f"There is no database {str(path.absolute())!r}.")
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS, isolation_level=None)
@@ -76,7 +76,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, progress: Prog
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Raise what SQLite and the file system report as a StoreError."""
+    """Turn errors of SQLite and the file system into StoreErrors."""
     try:
         yield
     except sqlite3.Error as error:

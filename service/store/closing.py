@@ -1,4 +1,4 @@
-"""How turns end: one function closes them, however that was; what was never asked is taken back."""
+"""How turns end: one function closes them all, and unsent questions are discarded."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from service.store.usage import settle
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a turn ends, and what its answer used. `writer` is who wrote it.
+    """The ending of a turn, and its usage. `writer` identifies the writer.
 
-    `beat`: only if its heartbeat is still this one.
+    `beat`: close it only if the heartbeat is still this one.
     """
 
     message_id: uuid.UUID
@@ -42,7 +42,7 @@ _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_
 _WRITER = bindparam("by", type_=Text)
 _BEAT = bindparam("beat_", type_=messages.c.beat.type)
 _CODE = bindparam("as_code", type_=messages.c.code.type)
-# `interrupted` is what others can but suppose, and gives way to what is known.
+# `interrupted` is only another process's assumption, which the real ending replaces.
 _IS_OPEN = or_(running, and_(messages.c.code == INTERRUPTED, _CODE.is_distinct_from(INTERRUPTED)))
 _TOUCH_ITS = (
     update(conversations)
@@ -86,11 +86,10 @@ _REPLACED = select(messages.c.answer, messages.c.replaces).where(_IS_IT)
 
 
 def close_turn(db: Connection, closing: Closing) -> bool:
-    """Close a turn and record what it used. Returns whether that was still to do.
+    """Close a turn and record its usage. Returns whether it was still open.
 
-    If the turn was closed before, nothing is written, so that a call whose outcome is not known can be made again;
-    only `interrupted`, which others can but suppose, gives way. If the conversation was deleted meanwhile, only the
-    usage is written.
+    A closed turn stays as it is, so that a call whose outcome is unknown can be retried; only `interrupted`, another
+    process's assumption, is replaced. If the conversation has been deleted meanwhile, only the usage is written.
     """
     row = closing.usage_row
     values = {
@@ -105,7 +104,7 @@ def close_turn(db: Connection, closing: Closing) -> bool:
         "answered": row.completion_tokens,
         "at": closing.at,
     }
-    # The conversation first, as in begin_turn: two that lock in different orders may wait for each other.
+    # The conversation first, as in begin_turn: locking in different orders could deadlock.
     if is_sqlite(db):
         db.execute(_TOUCH_ITS, {"message": closing.message_id, "at": closing.at})
     turn = db.execute(_CLOSE[db.dialect.name], values).first()
@@ -120,16 +119,16 @@ def close_turn(db: Connection, closing: Closing) -> bool:
 
 
 def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
-    """Close many turns. All their conversations come first, and in an order, as do the tenants' budgets."""
+    """Close many turns. Conversations and budgets are locked first, and in a fixed order, to avoid deadlocks."""
     db.execute(_HOLD_CONVERSATIONS, {"messages": [each.message_id for each in closings]})
     for closing in sorted(closings, key=lambda each: each.usage_row.tenant_id or 0):
         close_turn(db, closing)
 
 
 def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID | None) -> None:
-    """Let a turn that broke or ended without text change places with the last text that it was asked in place of.
+    """Let a turn that failed or has no text give way to the last turn with text that it replaced.
 
-    Several may stand in between: whoever asks again and again replaces turns that had no text yet.
+    There may be several in between, as after repeated attempts that all had no text.
     """
     while replaced is not None:
         row = db.execute(_REPLACED, {"message": replaced}).first()
@@ -157,9 +156,9 @@ _DELETE_IF_EMPTY = delete(conversations).where(
 
 
 def discard_turn(db: Connection, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None, at: datetime) -> None:
-    """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew.
+    """Discard a running turn that was never sent to the upstream, so that the same request may begin it again.
 
-    What was asked in its place stands in the place of what it replaced itself.
+    A turn that replaced it now replaces the turn that it had replaced itself.
     """
     db.execute(_TOUCH_ITS, {"message": message_id, "at": at})
     turn = fetch_record(db, Turn, _DISCARD, {"message": message_id, "by": writer})

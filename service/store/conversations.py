@@ -1,4 +1,4 @@
-"""Conversations: whose they are, what is in them, and how they are chosen and deleted."""
+"""Conversations: their owners, their turns, and how they are selected and deleted."""
 
 import uuid
 from datetime import datetime
@@ -23,10 +23,10 @@ from service.store.records import ConversationNotFound, ConversationSummary, Rat
 from service.store.rows import COLUMNS, to_turn
 from service.store.tables import conversations, messages
 
-TITLE_CHARS = 200  # more than a title shows, so that white space may be taken out of it
+TITLE_CHARS = 200  # more than a title shows, as white space is collapsed
 
-# A subject may use its own conversations and those that are nobody's yet, by their unguessable id. Who has no token
-# (None) may use the latter only.
+# A subject may use its own conversations, and those without an owner, by their unguessable id. Without a token (None),
+# only the latter.
 _SUBJECT = bindparam("subject_", type_=conversations.c.subject.type)
 owned = and_(
     conversations.c.tenant_id == bindparam("tenant"),
@@ -52,7 +52,7 @@ _TOUCH = (
     )
 )
 _DELETE = delete(conversations).where(_THIS, owned)
-# By the turn's one conversation: SQLite would look through all that are in a list.
+# By the turn's own conversation: with a list, SQLite would scan all.
 _RATE = (
     update(messages)
     .where(_MESSAGE, exists().where(conversations.c.id == messages.c.conversation_id, owned))
@@ -74,9 +74,9 @@ _LISTED = (
 
 
 def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, at: datetime) -> None:
-    """Mark a conversation as used, which also holds off its other writers until this transaction ends.
+    """Mark a conversation as used, which also locks it until this transaction ends.
 
-    It is `subject`'s from now on. Raises ConversationNotFound.
+    It belongs to `subject` from now on. Raises ConversationNotFound.
     """
     values = {"tenant": tenant_id, "conversation": conversation_id, "subject_": subject, "at": at}
     if db.execute(_TOUCH, values).rowcount == 0:
@@ -84,7 +84,7 @@ def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: s
 
 
 def list_conversations(db: Connection, tenant_id: int, subject: str, newest: int) -> list[ConversationSummary]:
-    """The `newest` conversations of a subject, the last used first."""
+    """The `newest` conversations of a subject, the most recently used first."""
     rows = db.execute(_LISTED, {"tenant": tenant_id, "subject_": subject, "newest": newest})
     return [ConversationSummary(row[0], row[1] or "", row[2]) for row in rows]
 
@@ -111,7 +111,7 @@ def rate_turn(
     rating: Rating | None,
     comment: str | None,
 ) -> bool:
-    """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
+    """Store a visitor's rating, replacing an earlier one. Returns whether the subject has such a turn."""
     values = {"tenant": tenant_id, "message": message_id, "subject_": subject, "given": rating, "said": comment}
     return db.execute(_RATE, values).rowcount > 0
 
@@ -126,13 +126,13 @@ def delete_conversation(db: Connection, tenant_id: int, conversation_id: uuid.UU
 
 
 def chosen(db: Connection, tenant: Tenant, selection: Selection) -> list[uuid.UUID]:
-    """The conversations of a tenant that an operator means, oldest first."""
+    """The conversations of a tenant that an operator has selected, oldest first."""
     query = select(conversations.c.id).where(_selected(tenant, selection))
     return list(db.scalars(query.order_by(conversations.c.created_at, conversations.c.id)))
 
 
 def all_turns(db: Connection, conversation_id: uuid.UUID) -> list[Turn]:
-    """The turns of a conversation in their order, replaced ones too."""
+    """The turns of a conversation in order, including replaced ones."""
     of_it = select_turns.where(messages.c.conversation_id == conversation_id)
     return [to_turn(row) for row in db.execute(of_it.order_by(messages.c.number))]
 

@@ -1,6 +1,6 @@
-"""Counters that all processes share: windows of so many questions, and each tenant's tokens of the day.
+"""Counters shared by all processes: rate limit windows, and each tenant's tokens of the day.
 
-All go by the database's clock, unless `now` is given.
+All use the database's clock, unless `now` is given.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,8 @@ from service.store.records import DAY_SECONDS, BudgetSpent, Quota, QuotaState, U
 from service.store.tables import conversations, counters, messages, running
 
 COUNTER_DAYS = 2
-WAIT_SECONDS = 10  # a server may read its clock so long before it is a statement's turn; what is later was set back
+# The most that a server's clock reading may precede the statement; if it is further behind, the clock was set back.
+WAIT_SECONDS = 10
 
 _started, _used = counters.c.started, counters.c.used
 _OF = bindparam("of", type_=counters.c.scope.type)  # the counter's scope
@@ -47,14 +48,14 @@ _TOKENS = bindparam("tokens", type_=BigInteger)
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """A quota that is taken by a statement: whether it is granted, and the columns that say what is left of it."""
+    """A quota taken within a statement: whether it is granted, and the columns with what is left."""
 
     granted: ColumnElement[bool]
     columns: tuple[ColumnElement[Any], ColumnElement[Any]]
 
 
 def _taking(dialect: str, place: int, condition: ColumnElement[bool] | None = None) -> Any:
-    """Take one of a quota, if there is one left; under a condition, if there is one (PostgreSQL)."""
+    """Take one from a quota, if any is left and an optional condition holds (PostgreSQL)."""
     clock = CLOCKS[dialect]
     window, limit = bindparam(f"window_{place}", type_=Double), bindparam(f"limit_{place}", type_=BigInteger)
     over, ahead = _started <= clock - window, _started > clock + WAIT_SECONDS
@@ -73,7 +74,7 @@ def _taking(dialect: str, place: int, condition: ColumnElement[bool] | None = No
 
 
 def takings(number: int, unless: ColumnElement[bool] | None = None) -> list[Taking]:
-    """For PostgreSQL, within one statement: take so many quotas, each only if the one before it was granted."""
+    """For PostgreSQL, within one statement: take several quotas, each only if the previous one was granted."""
     taken: list[Taking] = []
     for place in range(number):
         condition = taken[-1].granted if taken else not_(unless) if unless is not None else true()
@@ -89,7 +90,7 @@ def _ends(dialect: str) -> Any:
 
 
 def reserving(dialect: str, after: CTE | None = None) -> Any:
-    """Set tokens of the day's budget aside, if it is not spent; with `after`, only if that has a row."""
+    """Reserve tokens of the day's budget, if it is not spent; with `after`, only if that has a row."""
     today = MIDNIGHTS[dialect]
     is_new = _started < today
     into = INSERTS[dialect](counters)
@@ -119,7 +120,7 @@ _DAY = bindparam("day", type_=Double)
 
 
 def settling(dialect: str, tokens: ColumnElement[int]) -> Update:
-    """Add tokens to the budget of the day on which they were reserved; of what was not reserved, to today's."""
+    """Add tokens to the budget of the day on which they were reserved, or to today's if they were not reserved."""
     its_day = or_(_started == _DAY, and_(_DAY.is_(None), _started >= MIDNIGHTS[dialect]))
     return update(counters).where(_IS_IT, its_day).values(used=_used + tokens)
 
@@ -133,9 +134,9 @@ def _take_at_once(number: int) -> Select[Any]:
 
 
 def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> list[QuotaState]:
-    """Use one of each quota, in this order, as far as the first that is used up; that is then the last returned.
+    """Take one from each quota, in this order, up to the first that is used up, which is then the last one returned.
 
-    A window, at most a day, begins with what is first taken of it.
+    A window, at most a day long, begins when one is first taken from it.
     """
     if not is_sqlite(db):
         values = take_values(db, quotas, now)
@@ -150,7 +151,7 @@ def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> l
 
 
 def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> dict[str, Any]:
-    """What `takings` bind."""
+    """The values that `takings` bind."""
     values = monotonic_values(db, now)
     for place, quota in enumerate(quotas):
         values |= {f"of_{place}": quota.scope, f"limit_{place}": quota.limit, f"window_{place}": quota.window}
@@ -158,7 +159,7 @@ def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = Non
 
 
 def taken_of(db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None) -> list[QuotaState]:
-    """What was taken, of the columns of `takings`."""
+    """The quotas taken, from the columns of `takings`."""
     taken: list[QuotaState] = []
     for quota, used, ends in zip(quotas, row[::2], row[1::2], strict=False):
         if used is not None and used <= quota.limit:
@@ -176,36 +177,36 @@ def _within(seconds: float, window: float) -> float:
 
 
 def reserve_values(db: Connection, tenant_id: int, tokens: int, limit: int, now: float | None = None) -> dict[str, Any]:
-    """What `reserving` binds.
+    """The values that `reserving` binds.
 
-    A budget that is not yet spent grants the whole reservation, so one answer may go beyond it. A day never goes
-    back: when the clock is set back over midnight, the day that has begun goes on.
+    A budget that is not yet spent grants the whole reservation, so one answer may exceed it. A day never goes back:
+    if the clock is set back over midnight, the current day continues.
     """
     return {"of": tokens_scope(tenant_id), "tokens": tokens, "limit": limit, **day_values(db, now)}
 
 
 def budget_spent(db: Connection, tenant_id: int, tokens: int, limit: int, now: float | None) -> BudgetSpent:
-    """Why nothing was reserved for a turn that was just inserted."""
+    """The error if nothing was reserved for a turn that was just inserted."""
     spent = db.execute(_SPENT[db.dialect.name], {"of": tokens_scope(tenant_id), **day_values(db, now)}).one()
-    others = (db.scalar(_UNDER_WAY, {"tenant": tenant_id}) or 0) - tokens  # without the turn that asks
+    others = (db.scalar(_UNDER_WAY, {"tenant": tenant_id}) or 0) - tokens  # without this turn
     return BudgetSpent(min(max(spent.left, 0.001), 2 * DAY_SECONDS), pending=spent.used - others < limit)
 
 
 def settle(db: Connection, row: UsageRow, reserved: int) -> None:
-    """Charge the budget what an answer really took, in place of what was reserved for it."""
+    """Replace an answer's reservation with its actual charge."""
     due = row.charged - reserved
     if due and row.tenant_id is not None:
         db.execute(_SETTLE[db.dialect.name], settle_values(db, row) | {"tokens": due})
 
 
 def settle_values(db: Connection, row: UsageRow) -> dict[str, Any]:
-    """What `settling` binds beside the tokens."""
+    """The values that `settling` binds in addition to the tokens."""
     day = row.reservation.day * DAY_SECONDS if row.reservation else None
     return {"of": tokens_scope(row.tenant_id), "day": day, **day_values(db, None)}
 
 
 def tokens_scope(tenant_id: int | None) -> str:
-    """The name of a tenant's counter of the day's tokens."""
+    """The name of a tenant's counter for the day's tokens."""
     return f"tokens:{tenant_id}"
 
 
@@ -226,7 +227,7 @@ _PURGE = for_each_dialect(_purging)
 def purge(db: Connection) -> int:
     """Delete the counters of past days and windows. Returns how many there were.
 
-    A day that begins after tomorrow is one that a clock made which was far ahead: it goes on as today.
+    A day after tomorrow comes from a clock that was far ahead: it continues as today.
     """
     far_ahead, past = _PURGE[db.dialect.name]
     days = day_values(db, None)

@@ -1,4 +1,4 @@
-"""Where SQLite and PostgreSQL differ: their INSERT, their clocks and their locks."""
+"""Differences between SQLite and PostgreSQL: INSERT, clocks and locks."""
 
 import time
 from collections.abc import Callable
@@ -15,13 +15,13 @@ Insert = Callable[[Table], sqlite.Insert | postgresql.Insert]
 INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _HOLD = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("held"), 0)))
 
-# Seconds on a clock that all processes on a database share. A server has one of its own; with a file, `now_values`
-# gives the machine's. `now`, if it is given, counts for both.
+# Seconds on a clock that all processes of a database share: the server's own, or the machine's for a file, from
+# `now_values`. `now`, if given, overrides both.
 _SERVER = func.coalesce(
     bindparam("now", type_=Double), cast(func.extract("epoch", func.clock_timestamp()), Double), type_=Double
 )
 CLOCKS: dict[str, ColumnElement[float]] = {"sqlite": bindparam("now", type_=Double), "postgresql": _SERVER}
-# When the day in UTC began, on a clock of the time of day.
+# The beginning of the day in UTC, in seconds since the epoch.
 MIDNIGHTS: dict[str, ColumnElement[float]] = {
     "sqlite": bindparam("midnight", type_=Double),
     "postgresql": func.floor(_SERVER / DAY_SECONDS, type_=Double) * DAY_SECONDS,
@@ -29,7 +29,7 @@ MIDNIGHTS: dict[str, ColumnElement[float]] = {
 
 
 def for_each_dialect(make: Callable[[str], Statement]) -> dict[str, Statement]:
-    """A statement as each database understands it."""
+    """A statement for each database."""
     return {name: make(name) for name in INSERTS}
 
 
@@ -38,12 +38,12 @@ def is_sqlite(db: Connection) -> bool:
 
 
 def monotonic_values(db: Connection, now: float | None) -> dict[str, Any]:
-    """What CLOCKS binds, for windows: setting one's own clock does not move it."""
+    """The values that CLOCKS binds, for windows: a monotonic clock."""
     return {"now": time.monotonic() if now is None and is_sqlite(db) else now}
 
 
 def day_values(db: Connection, now: float | None) -> dict[str, Any]:
-    """What CLOCKS and MIDNIGHTS bind, for days and dates: seconds since 1970-01-01 UTC."""
+    """The values that CLOCKS and MIDNIGHTS bind, for days and dates: seconds since 1970-01-01 UTC."""
     if not is_sqlite(db):
         return {"now": now}
     seconds = time.time() if now is None else now
@@ -51,6 +51,6 @@ def day_values(db: Connection, now: float | None) -> dict[str, Any]:
 
 
 def hold(db: Connection, name: str) -> None:
-    """Let nobody else hold what is called so until the transaction ends. SQLite has one writer anyway."""
+    """Hold an advisory lock of this name until the transaction ends. SQLite has only one writer anyway."""
     if not is_sqlite(db):
         db.execute(_HOLD, {"held": name})

@@ -1,4 +1,4 @@
-"""API keys: what they open, and how an operator makes and ends them."""
+"""API keys: looking them up, and creating, rotating and revoking them."""
 
 import hashlib
 import re
@@ -28,13 +28,13 @@ _OPENED = (
 
 
 def find_access(db: Connection, api_key: str) -> Access | None:
-    """The tenant and key that an API key stands for. None if it is unknown, expired or revoked."""
+    """The tenant and key for an API key. None if it is unknown, expired or revoked."""
     row = db.execute(_OPENED, {"hash": _hash(api_key), "at": datetime.now(UTC)}).first()
     return Access(to_record(Tenant, row), to_record(Key, row, len(COLUMNS[Tenant]))) if row else None
 
 
 def insert_key(db: Connection, tenant_id: int, kind: KeyKind, expires_at: datetime | None = None) -> tuple[Key, str]:
-    """A new key, and its text, of which only a hash is kept."""
+    """A new key, and its text, of which only a hash is stored."""
     api_key = KEY_PREFIXES[kind] + secrets.token_urlsafe(24)
     values = {
         "tenant_id": tenant_id,
@@ -49,7 +49,7 @@ def insert_key(db: Connection, tenant_id: int, kind: KeyKind, expires_at: dateti
 
 
 def rotate(db: Connection, name: str, kind: KeyKind, grace: timedelta) -> tuple[Key, str]:
-    """Make a new key and let the tenant's others of its kind expire after `grace`. Raises TenantNotFound."""
+    """Create a key and let the tenant's others of its kind expire after `grace`. Raises TenantNotFound."""
     tenant = get_tenant(db, name)
     ends = datetime.now(UTC) + grace
     db.execute(
@@ -73,7 +73,7 @@ def revoke(db: Connection, name: str, key_id: int) -> Key:
 
 
 def list_keys(db: Connection, name: str) -> list[Key]:
-    """The keys of a tenant, oldest first, invalid ones too. Raises TenantNotFound."""
+    """The keys of a tenant, oldest first, including invalid ones. Raises TenantNotFound."""
     tenant = get_tenant(db, name)
     rows = db.execute(select(*COLUMNS[Key]).where(keys.c.tenant_id == tenant.id).order_by(keys.c.id))
     return [to_record(Key, row) for row in rows]
@@ -88,5 +88,5 @@ def last_used(db: Connection, name: str) -> dict[int, datetime]:
 
 
 def _hash(api_key: str) -> str:
-    # A key that is nearly right has quite another hash, so the time of a look-up tells nothing of it.
+    # A nearly correct key has a completely different hash, so the time of a lookup reveals nothing.
     return hashlib.sha256(api_key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the database tells about its work. Nothing is done with it unless somebody listens."""
+"""Hooks for measuring the database's work; they do nothing by default."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ def _ignore(*_: Any) -> None:
 
 @dataclass(slots=True)
 class Meter:
-    """Functions that hear of calls, from any thread. In seconds:
+    """Callbacks for calls, from any thread, with times in seconds.
 
-    `waited`: until it was its turn or a connection was free; `took`: from then to its end, the commit included.
-    `committed`: how many calls were in a transaction of SQLite.
+    `waited`: until its turn came or a connection was free. `took`: from then to its end, including the commit.
+    `committed`: the number of calls in an SQLite transaction.
     """
 
     waited: Callable[[CallKind, float], None] = _ignore
@@ -33,7 +33,7 @@ class Meter:
     def timed(
         self, kind: CallKind, function: Callable[[Connection], Result]
     ) -> Iterator[Callable[[Connection], Result]]:
-        """The function to call in its place, until the call has ended."""
+        """A wrapper of a function that measures its call."""
         asked, began = time.perf_counter(), None
 
         def run(db: Connection) -> Result:

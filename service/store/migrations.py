@@ -1,4 +1,4 @@
-"""The way from one schema version to the next."""
+"""The migrations from each schema version to the next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,18 +37,18 @@ from service.store.tables import (
     tenants,
 )
 
-BATCH = 20_000  # rows in one transaction, so that others write within a fraction of a second
+BATCH = 20_000  # rows per transaction, so that others can write within a fraction of a second
 LATE_IDS = 10_000  # how far behind the newest id a transaction may commit that took its ids earlier
 
-# What releases that know this version need of the tables is still there: see `docs/upgrading.md`. A step that takes
-# something away raises it to its own version.
+# Releases that know this version can still use the tables: see `docs/upgrading.md`. A migration that removes something
+# raises it to its own version.
 COMPATIBLE_SINCE = 8
 FIRST_TABLES = {"tenants", "keys", "widgets", "conversations", "messages", "usage", "counters"}  # of version 1
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a transaction did of a step that takes several: rows, and which part of the step is done, from 0 to 1."""
+    """The part of a long migration done by one transaction: its rows, and the progress from 0 to 1."""
 
     rows: int
     done: float
@@ -56,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What a transaction did: from one version to another, with how many rows. `done` is 1 when nothing is left."""
+    """The work of one transaction: the versions, and the number of rows. `done` is 1 when nothing is left."""
 
     begun: int
     version: int
@@ -68,7 +68,7 @@ Step = Callable[[Connection], Part | None]
 
 
 def _add_identity(connection: Connection) -> None:
-    """Who asks, as the tenant's own backend says it."""
+    """Add identities signed by tenants' backends."""
     for statement in (
         "ALTER TABLE usage ADD COLUMN subject TEXT",
         "ALTER TABLE usage ADD COLUMN claims JSON",
@@ -83,9 +83,9 @@ def _add_identity(connection: Connection) -> None:
 
 
 def _keep_accounts(connection: Connection) -> Part:
-    """Reservations, visitors and refusals in the books; what a tenant may set of its model.
+    """Add reservations, visitors and refusals to the usage, and model settings to tenants.
 
-    A request that nobody is known for has no tenant: SQLite cannot take a NOT NULL away, so the table is made anew.
+    An unauthenticated request has no tenant. SQLite cannot drop a NOT NULL, so the table is rebuilt.
     """
     part = _rebuild_usage(connection)
     if part.done < 1:
@@ -136,20 +136,20 @@ _usage_of_version_3 = Table(
 )
 _USAGE_BEFORE = "usage_before_version_3"
 _INDEX_OF_SUPPOSED = "CREATE INDEX IF NOT EXISTS usage_supposed ON {} (message_id) WHERE outcome = 'interrupted'"
-_COPIED = [column.name for column in _usage_of_version_3.c][:16]  # what version 2 has
+_COPIED = [column.name for column in _usage_of_version_3.c][:16]  # those of version 2
 
 
 def _rebuild_usage(connection: Connection) -> Part:
-    """Copy the rows to a table with other constraints, some in each transaction, and let it take the old one's place.
+    """Copy the rows in batches to a table with other constraints, which then replaces the old one.
 
-    Meanwhile an older release goes on writing to the old one.
+    Meanwhile, an older release keeps writing to the old table.
     """
     new = _usage_of_version_3
     if inspect(connection).has_table(_USAGE_BEFORE):
         return _drop_usage_before(connection)
     if not inspect(connection).has_table(new.name):
         new.create(connection)
-        connection.exec_driver_sql("DROP INDEX usage_tenant_at")  # its name is the new one's
+        connection.exec_driver_sql("DROP INDEX usage_tenant_at")  # the new index needs its name
         connection.exec_driver_sql(f"CREATE INDEX usage_tenant_at ON {new.name} (tenant_id, at)")
         connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format(new.name))
         return Part(0, 0)
@@ -179,7 +179,7 @@ def _rebuild_usage(connection: Connection) -> Part:
 
 
 def _drop_usage_before(connection: Connection) -> Part:
-    """SQLite walks through all of a table that it drops, so most rows go before."""
+    """Delete most rows before dropping the table, because SQLite scans a table that it drops."""
     some = f"SELECT id FROM {_USAGE_BEFORE} ORDER BY id LIMIT {BATCH}"
     if connection.exec_driver_sql(f"DELETE FROM {_USAGE_BEFORE} WHERE id IN ({some})").rowcount == BATCH:
         return Part(0, 0.9)
@@ -196,7 +196,7 @@ def _copy_usage(connection: Connection, which: str) -> int:
 
 
 def _make_days_one_counter(connection: Connection) -> None:
-    """A tenant's day had a counter of its own, `tokens:ID:DATE`; now there is one, which knows its day."""
+    """Replace the counters per day, `tokens:ID:DATE`, with one per tenant that knows its day."""
     days = connection.execute(
         select(counters).where(counters.c.scope.like("tokens:%:%")).order_by(counters.c.started.desc())
     ).all()
@@ -207,12 +207,12 @@ def _make_days_one_counter(connection: Connection) -> None:
 
 
 def _find_supposed_usage(connection: Connection) -> None:
-    """Each answer that ends looks for what was recorded of it before."""
+    """Add an index for the usage that each ending answer looks up."""
     connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format("usage"))
 
 
 def _add_index_of_origins(connection: Connection) -> None:
-    """An origin is found without reading every tenant."""
+    """Add an index of origins, so that a lookup does not read every tenant."""
     connection.exec_driver_sql(
         "CREATE TABLE origins (origin TEXT NOT NULL, tenant_id INTEGER NOT NULL REFERENCES tenants (id)"
         " ON DELETE CASCADE, PRIMARY KEY (origin, tenant_id))"
@@ -223,7 +223,7 @@ def _add_index_of_origins(connection: Connection) -> None:
 
 
 def _keep_pieces(connection: Connection) -> None:
-    """The text of running turns, what their prompts may cost, and what a readiness check writes."""
+    """Add the text of running turns, the estimates of their prompts, and the table of readiness checks."""
     is_sqlite = connection.dialect.name == "sqlite"
     number, binary = ("INTEGER", "BLOB") if is_sqlite else ("BIGINT", "BYTEA")
     connection.exec_driver_sql("ALTER TABLE messages ADD COLUMN prompt_estimate INTEGER")
@@ -235,18 +235,18 @@ def _keep_pieces(connection: Connection) -> None:
 
 
 def _add_overlay(connection: Connection) -> None:
-    """What a tenant sends to its provider with each question."""
+    """Add tenants' overlays."""
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN upstream JSON")
 
 
 def _keep_sources(connection: Connection) -> None:
-    """What answers cite, and whether a tenant's provider learns who asks it."""
+    """Add the sources of answers, and `tell_upstream` to tenants."""
     connection.exec_driver_sql("ALTER TABLE messages ADD COLUMN sources JSON")
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN tell_upstream BOOLEAN NOT NULL DEFAULT FALSE")
 
 
 def _keep_steps(connection: Connection) -> None:
-    """Which steps were made, where releases before do not look: for them the version stays what it was."""
+    """Record additive migrations in a separate table, so that the version that older releases check stays the same."""
     moment = UtcDateTime().compile(connection.dialect)
     connection.exec_driver_sql(
         f"CREATE TABLE schema_steps (version INTEGER NOT NULL, at {moment} NOT NULL, PRIMARY KEY (version))"
@@ -254,7 +254,7 @@ def _keep_steps(connection: Connection) -> None:
 
 
 def _add_outbox(connection: Connection) -> None:
-    """What tenants' webhooks are told, and where they are."""
+    """Add webhooks and their outbox."""
     is_sqlite = connection.dialect.name == "sqlite"
     uuid, time = ("CHAR(32)", "DATETIME") if is_sqlite else ("UUID", "TIMESTAMP WITH TIME ZONE")
     for statement in (
@@ -274,7 +274,7 @@ def _add_outbox(connection: Connection) -> None:
 
 
 def _share_files(connection: Connection) -> None:
-    """What browsers load, for replicas of other releases."""
+    """Add the files that replicas of other releases may need."""
     moment = UtcDateTime().compile(connection.dialect)
     binary = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
     connection.exec_driver_sql(
@@ -301,9 +301,9 @@ UPGRADES: list[Step] = [
 
 
 def upgrade(connection: Connection) -> Upgrade:
-    """Bring the database nearer to the newest version, in the caller's transaction.
+    """Run the next migration, or a part of it, in the caller's transaction.
 
-    Raises SchemaMismatch if it is beyond, StoreError if its tables are not the chat's.
+    Raises SchemaMismatch if the database is too new, StoreError if its tables belong to another application.
     """
     begun = version = version_of(connection)
     newest = newest_version()

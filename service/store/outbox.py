@@ -1,7 +1,7 @@
-"""The outbox: what tenants' webhooks are told. A row is written in the transaction of what it tells of.
+"""The outbox of events for tenants' webhooks. An event is written in the same transaction as the change it reports.
 
-Whoever delivers takes a row by a lease: it is not due again before that is over, so that each is delivered by one
-process at a time, and by another one if that ends. A row whose conversation is deleted goes with it.
+A process takes an event with a lease, during which no other process takes it; if the process dies, another one delivers
+it after the lease. An event is deleted with its conversation.
 """
 
 import uuid
@@ -32,7 +32,7 @@ State = Literal["pending", "delivered", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """What a visitor wants the site's owner to read. `quota` is taken, unless the same was sent before."""
+    """A visitor's message to the site's owner. `quota` is taken, unless the same message was sent before."""
 
     email: str
     note: str | None
@@ -41,7 +41,7 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a webhook is to be told. `attempts` counts the one that it was taken for."""
+    """An event to deliver. `attempts` includes the current one."""
 
     id: uuid.UUID
     kind: Kind
@@ -53,7 +53,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An event as an operator sees it, without its words. `due_at`: its next attempt, if it is pending."""
+    """An event for the operator, without its content. `due_at`: its next attempt, if it is pending."""
 
     id: uuid.UUID
     tenant: str
@@ -65,15 +65,15 @@ class Listed:
     due_at: datetime
 
 
-# Before an event
+# Writing events
 
 
 def hand_off(
     db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: str | None, handoff: Handoff, at: datetime
 ) -> bool:
-    """Tell the webhook of a conversation. Returns whether the subject has such a conversation. Raises QuotaSpent.
+    """Write the event for a handoff. Returns whether the subject has such a conversation. Raises QuotaSpent.
 
-    The same again is the same event: of the same conversation, as far as it went, with the same words.
+    Handing off the same turns with the same note again is the same event.
     """
     turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS)
     if turns is None:
@@ -108,9 +108,9 @@ def rate_turn(
     comment: str | None,
     at: datetime,
 ) -> bool:
-    """Keep a rating as `conversations.rate_turn`, and tell the webhook of it if it is another one than before.
+    """Store a rating like `conversations.rate_turn`, and write an event if it has changed.
 
-    It takes the place of an earlier one that was not delivered yet.
+    The event replaces an earlier one that has not been delivered.
     """
     turn = find_turn(db, tenant_id, message_id, subject)
     if turn is None:
@@ -163,7 +163,7 @@ def _put(
 
 
 def _told_turns(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
-    """The newest turns that fit, oldest first, and whether that is all that was said."""
+    """The newest turns that fit, oldest first, and whether that is the whole conversation."""
     told: list[dict[str, Any]] = []
     left = MOST_CHARS
     for turn in reversed(turns):
@@ -190,7 +190,7 @@ def _cut(text: str) -> str:
     return text[:MOST_TEXT_CHARS]
 
 
-# After an event
+# Delivering events
 
 _BUSY = outbox.c.tenant_id.not_in(bindparam("busy", expanding=True, type_=outbox.c.tenant_id.type))
 _NEXT = select(func.min(outbox.c.due_at)).where(undelivered, _BUSY)
@@ -209,7 +209,7 @@ _TAKE = (
     .returning(outbox.c.id, outbox.c.kind, outbox.c.data, outbox.c.attempts, outbox.c.created_at, outbox.c.tenant_id)
 )
 _TENANT = select(*COLUMNS[Tenant]).where(tenants.c.id == bindparam("tenant"))
-# Only of the attempt that was taken: another process may have the next one.
+# Only for the same attempt: another process may have taken the next one.
 _SETTLE = (
     update(outbox)
     .where(
@@ -260,7 +260,7 @@ class Outbox:
     async def hand_off(
         self, tenant_id: int, conversation_id: uuid.UUID, handoff: Handoff, subject: str | None = None
     ) -> bool:
-        """As the function of this name. Raises QuotaSpent, or Conflict if the conversation is being deleted."""
+        """See the function of this name. Raises QuotaSpent, or Conflict if the conversation is being deleted."""
         at = datetime.now(UTC)
         return await self._database.write(lambda db: hand_off(db, tenant_id, conversation_id, subject, handoff, at))
 
@@ -273,35 +273,35 @@ class Outbox:
         comment: str | None = None,
         subject: str | None = None,
     ) -> bool:
-        """As the function of this name. Raises Conflict if the conversation is being deleted."""
+        """See the function of this name. Raises Conflict if the conversation is being deleted."""
         at = datetime.now(UTC)
         return await self._database.write(lambda db: rate_turn(db, tenant_id, message_id, subject, rating, comment, at))
 
     async def next_due(self, busy: Collection[int]) -> datetime | None:
-        """When the next event is due of a tenant that is not `busy`. None if nothing waits."""
+        """When the next event of a tenant that is not `busy` is due. None if there is none."""
         return await self._database.read(lambda db: db.scalar(_NEXT, {"busy": list(busy)}))
 
     async def take_due(self, busy: Collection[int], now: datetime, lease_ends: datetime) -> Event | None:
-        """The event that is due for longest of a tenant that is not `busy`. Nobody else has it until the lease ends."""
+        """Take the longest due event of a tenant that is not `busy`, until the lease ends."""
         return await self._database.write(lambda db: _take_due(db, list(busy), now, lease_ends))
 
     async def delivered(self, event: Event, at: datetime) -> None:
-        """The webhook took it: its words are no longer needed."""
+        """Mark an event as delivered and delete its content."""
         values = {"event": event.id, "attempt": event.attempts, "as_state": "delivered", "why": None, "at": at}
         await self._database.write(lambda db: db.execute(_DELIVERED, values).close())
 
     async def failed(self, event: Event, problem: str, at: datetime, *, again: bool) -> None:
-        """The webhook did not take it, and gets it `again` at that time, or was given up then."""
+        """Note a failed attempt: the event is due `again` at that time, or marked as failed."""
         statement, state = (_LATER, "pending") if again else (_FINISH, "failed")
         values = {"event": event.id, "attempt": event.attempts, "as_state": state, "why": problem, "at": at}
         await self._database.write(lambda db: db.execute(statement, values).close())
 
     async def listed(self, name: str | None, *, everything: bool, most: int) -> list[Listed]:
-        """The newest events, of one tenant if it is named; those not delivered, or all. Raises TenantNotFound."""
+        """The newest events, of one tenant if it is named: undelivered ones, or all. Raises TenantNotFound."""
         return await self._database.read(lambda db: _listed(db, name, everything, most))
 
     async def retry(self, name: str, event_id: uuid.UUID | None, now: datetime) -> int:
-        """Let a tenant's events that were not delivered be due at once, given up ones too. Returns how many.
+        """Make a tenant's undelivered events due at once, including failed ones. Returns how many.
 
         Raises TenantNotFound.
         """

@@ -1,4 +1,4 @@
-"""What the owner's pages read: all tenants, and how a tenant's days went beside what usage tells of them."""
+"""Queries of the owner's pages: all tenants, and a tenant's daily figures in addition to its usage."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from service.store.records import Rating, Status, Tenant, Widget
 from service.store.rows import COLUMNS, to_record
 from service.store.tables import conversations, messages, outbox, tenants, widgets
 
-TROUBLE_CHARS = 600  # of a text that is shown as a beginning
+TROUBLE_CHARS = 600  # of a text that is shown in part
 
 _EACH = select(*COLUMNS[Tenant], *COLUMNS[Widget]).join_from(tenants, widgets).order_by(tenants.c.name, widgets.c.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A turn that failed, was filtered or cut short, or was rated down. Its texts are beginnings."""
+    """A turn that failed, was filtered or cut short, or was rated down, with the beginnings of its texts."""
 
     conversation_id: uuid.UUID
     message_id: uuid.UUID
@@ -33,7 +33,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class HandedOff:
-    """A conversation that went to a person. `email` is None once it was delivered: it is kept no longer."""
+    """A handoff. `email` is None after delivery, when it is no longer stored."""
 
     at: datetime
     state: str
@@ -42,12 +42,12 @@ class HandedOff:
 
 
 def list_widgets(db: Connection) -> list[tuple[Tenant, Widget]]:
-    """Each tenant with its widget, by the tenant's name."""
+    """All tenants with their widgets, ordered by name."""
     return [(to_record(Tenant, row), to_record(Widget, row, len(COLUMNS[Tenant]))) for row in db.execute(_EACH)]
 
 
 def ratings_by_day(db: Connection, tenant_id: int, since: datetime) -> dict[tuple[date, str], int]:
-    """How often answers of each day were rated up and down, by the day of the question, in UTC."""
+    """The number of ratings up and down per day of the question, in UTC."""
     day = cast(func.date(messages.c.created_at), Text)
     query = select(day, messages.c.rating, func.count()).join_from(messages, conversations)
     query = query.where(conversations.c.tenant_id == tenant_id, messages.c.created_at >= since)
@@ -56,7 +56,7 @@ def ratings_by_day(db: Connection, tenant_id: int, since: datetime) -> dict[tupl
 
 
 def handoffs_by_day(db: Connection, tenant_id: int, since: datetime) -> dict[date, int]:
-    """How many conversations went to a person on each day, in UTC."""
+    """The number of handoffs per day, in UTC."""
     day = cast(func.date(outbox.c.created_at), Text)
     query = select(day, func.count()).where(outbox.c.tenant_id == tenant_id, outbox.c.kind == "handoff")
     rows = db.execute(query.where(outbox.c.created_at >= since).group_by(day))
@@ -64,7 +64,7 @@ def handoffs_by_day(db: Connection, tenant_id: int, since: datetime) -> dict[dat
 
 
 def troubles(db: Connection, tenant_id: int, since: datetime, newest: int) -> list[Trouble]:
-    """The `newest` turns that an owner should look at: those that failed, were filtered, or were rated down."""
+    """The `newest` turns that need attention: those that failed, were filtered, or were rated down."""
     shown = (
         *(messages.c.conversation_id, messages.c.id, messages.c.created_at),
         func.substr(messages.c.question, 1, TROUBLE_CHARS),
@@ -78,7 +78,7 @@ def troubles(db: Connection, tenant_id: int, since: datetime, newest: int) -> li
 
 
 def handoffs_of(db: Connection, conversation_id: uuid.UUID) -> list[HandedOff]:
-    """The times that a conversation went to a person, oldest first."""
+    """The handoffs of a conversation, oldest first."""
     its = and_(outbox.c.conversation_id == conversation_id, outbox.c.kind == "handoff")
     query = select(outbox.c.created_at, outbox.c.state, outbox.c.data).where(its).order_by(outbox.c.created_at)
 

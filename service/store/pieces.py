@@ -1,4 +1,4 @@
-"""The text of running turns, which is kept piece by piece: to add to it costs the same however long it is."""
+"""The checkpoints of running turns: text is stored in pieces, so that adding to it costs the same at any length."""
 
 import json
 import uuid
@@ -13,7 +13,7 @@ from service.store.tables import messages, pieces, storable
 
 _OF_TURN = select(pieces.c.text).where(pieces.c.turn == messages.c.number).order_by(pieces.c.position)
 
-# A turn's text, where its own row has none yet. The order of the rows is the order in which they are joined.
+# The text of a turn whose own row has none yet. The rows are joined in order.
 kept_text = case(
     (
         messages.c.answer == "",
@@ -21,9 +21,9 @@ kept_text = case(
     )
 )
 
-# These keep pieces of turns that still run. A piece whose first try may have been stored or not is written over: it
-# begins where that one began. For PostgreSQL the lists are bound as one value each. No turn is locked: a batch would
-# wait for all that others do with its turns, and they for it.
+# These store pieces of turns that are still running. A retried piece overwrites the first try, which has the same
+# position. For PostgreSQL, each list is bound as one value. No turn is locked, so that a batch neither waits for other
+# transactions on its turns nor blocks them.
 _KEEP = """
     INSERT INTO pieces (turn, position, text, received) {rows}
     ON CONFLICT (turn, position) DO UPDATE SET text = excluded.text, received = excluded.received
@@ -39,7 +39,7 @@ _KEEP_IN_POSTGRESQL = text(
     )
 )
 
-# The turns that are not there any more.
+# The turns that no longer exist.
 _DELETED = {
     "sqlite": text("SELECT value FROM json_each(:ids) WHERE value NOT IN (SELECT id FROM messages)"),
     "postgresql": text(
@@ -59,7 +59,7 @@ _SINCE = (
 
 
 def keep(db: Connection, kept: Sequence[Piece]) -> None:
-    """Keep what is new of turns that still run. Whoever ends one waits for what is being kept of it."""
+    """Store new pieces of running turns. Closing a turn waits for a checkpoint in progress."""
     rows = [(each.turn, each.position, storable(each.text), each.received) for each in kept]
     if is_sqlite(db):
         db.exec_driver_sql(_KEEP_IN_SQLITE, rows)
@@ -69,12 +69,12 @@ def keep(db: Connection, kept: Sequence[Piece]) -> None:
 
 
 def since(db: Connection, turn: int, piece: int) -> tuple[int, str, int] | None:
-    """A running turn's text from the piece that begins there on: its position, the text, and where its last begins."""
+    """A running turn's text from this piece on: its position, the text, and the position of the last piece."""
     kept = db.execute(_SINCE, {"turn": turn, "piece": piece}).all()
     return (kept[0].position, "".join(each.text for each in kept), kept[-1].position) if kept else None
 
 
 def deleted_among(db: Connection, message_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """Those of these turns that are not there any more."""
+    """The turns among these that no longer exist."""
     ids: Any = json.dumps([each.hex for each in message_ids]) if is_sqlite(db) else list(message_ids)
     return [uuid.UUID(str(found)) for found in db.scalars(_DELETED[db.dialect.name], {"ids": ids})]

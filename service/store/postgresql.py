@@ -1,6 +1,6 @@
 """PostgreSQL: a bounded pool of asyncpg's connections, opened when they are first needed.
 
-A pooler such as PgBouncer may stand between, which gives each transaction another connection of the server's.
+There may be a pooler such as PgBouncer in between, which can give each transaction a different server connection.
 """
 
 import asyncio
@@ -22,43 +22,45 @@ from service.store import deadlines
 from service.store.records import DEFAULT_POOL_SIZE
 from service.store.urls import STATEMENTS_OPTION
 
-READ_ONLY = "25006"  # after a switchover, the server that was the primary
-# SQLSTATEs after which nothing works on the same connection: of a connection, of a server that stops, of one that
-# was a primary. https://www.postgresql.org/docs/current/errcodes-appendix.html
+READ_ONLY = "25006"  # the former primary after a switchover
+# SQLSTATEs after which a connection is unusable: connection errors, a server shutting down, a former primary.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
 DISCONNECTED = ("08", "57P01", "57P02", "57P03", READ_ONLY)
-# Seconds until the kernel finds out that nobody is at the other end: idle, between probes; and how many of those.
+# TCP keepalive: idle seconds, seconds between probes, and the number of probes.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 
 Result = TypeVar("Result")
 
 
 class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
-    """asyncpg's, which also works through a pooler: then no statement has a name, and settings go with each BEGIN."""
+    """asyncpg's connection, which also works through a pooler: without named statements, and with settings at each
+    BEGIN.
+    """
 
     is_pooled = False
     heard_at = 0.0  # time.monotonic(), when it was last known to work
 
     async def prepare(self, query: str, *, name: str | None = None, **given: Any) -> Any:
-        """As asyncpg's. Without a name, it is parsed again in the round trip that executes it."""
+        """Like asyncpg's. Without a name, a statement is parsed again in the round trip that executes it."""
         return await super().prepare(query, name="" if self.is_pooled else name, **given)
 
     async def execute(self, query: str, *args: Any, **given: Any) -> str:
-        """As asyncpg's, which begins transactions with it."""
+        """Like asyncpg's, which uses it to begin transactions."""
         if self.is_pooled and query.startswith("BEGIN"):
             query += "".join(f"SET LOCAL {name} = '{value}';" for name, value in _settings().items())
         return str(await super().execute(query, *args, **given))
 
     async def close(self, *, timeout: float | None = None) -> None:
-        """As asyncpg's, which would wait for a dead server's good-bye without end."""
-        with suppress(TimeoutError):  # it is cut then
+        """Like asyncpg's, which would wait forever for a dead server."""
+        with suppress(TimeoutError):  # the connection is aborted then
             await super().close(timeout=deadlines.CLOSE)
 
 
 class PostgresServer:
-    """The connections to a server. No more than one statement is sent that a call did not ask for: its BEGIN.
+    """The connections to a server. A call adds only one statement of its own: BEGIN.
 
-    A connection that was silent for a while is asked first whether it still works. When one is found dead, all that
-    have not worked since are given up.
+    A connection that was idle for a while is tested before use. If one is dead, all that have not worked since are
+    dropped.
     """
 
     def __init__(self, url: URL, pool_size: int = DEFAULT_POOL_SIZE) -> None:
@@ -68,15 +70,15 @@ class PostgresServer:
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_use_lifo=True,  # the connection that has prepared the statements already
+            pool_use_lifo=True,  # prefer the connection with prepared statements
             pool_timeout=deadlines.DEADLINE,
             hide_parameters=True,
             connect_args={
                 "async_creator_fn": self._connect_undisturbed,
                 "timeout": deadlines.CONNECT,
                 "connection_class": ServerConnection,
-                "statement_cache_size": 0,  # SQLAlchemy keeps the statements
-                "server_settings": {"application_name": "chatbot", "timezone": "UTC"},  # which PgBouncer takes
+                "statement_cache_size": 0,  # SQLAlchemy caches the statements
+                "server_settings": {"application_name": "chatbot", "timezone": "UTC"},  # which PgBouncer accepts
             },
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -107,7 +109,7 @@ class PostgresServer:
         raise AssertionError("the second try returns or raises")
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
-        """A transaction. It is made once more if the connection breaks before anything can have been committed."""
+        """Run a transaction. It is retried once if the connection breaks before anything can have been committed."""
         try:
             async with asyncio.timeout(None if patient else deadlines.DEADLINE) as timeout:
                 for may_break in (True, False):
@@ -120,7 +122,7 @@ class PostgresServer:
                             if may_break and _is_of_connection(error):
                                 continue
                             raise
-                        # Only its end tells whether a commit was made: one that has begun is given time of its own.
+                        # Only the end of a commit shows its outcome: one that has begun gets extra time.
                         if not patient:
                             timeout.reschedule(asyncio.get_running_loop().time() + deadlines.COMMIT)
                         await db.commit()
@@ -134,7 +136,7 @@ class PostgresServer:
         await self._engine.dispose()
 
     async def _connect_undisturbed(self, **given: Any) -> ServerConnection:
-        """Connect without being cancelled half way: asyncpg then leaves an error that is logged with a traceback."""
+        """Connect without being cancelled halfway: asyncpg would then log an error with a traceback."""
         connecting = asyncio.create_task(self._connect(**given))
         try:
             return await asyncio.shield(connecting)
@@ -154,7 +156,7 @@ class PostgresServer:
         return connection
 
     def _require_working(self, adapted: DBAPIConnection, *_: Any) -> None:
-        """Give up a connection that is closed or dead; the pool makes another one."""
+        """Drop a connection that is closed or dead; the pool opens another one."""
         connection: ServerConnection = adapted.driver_connection
         if not connection.is_closed() and connection.heard_at > self._lost_at:
             if time.monotonic() - connection.heard_at < deadlines.SILENCE:
@@ -166,7 +168,7 @@ class PostgresServer:
         raise DisconnectionError("The server has closed the connection.")
 
     def _give_up_the_dead(self, context: ExceptionContext) -> None:
-        """Let SQLAlchemy drop a connection after an error that it does not know for one of the connection's."""
+        """Make SQLAlchemy drop a connection after an error that it does not recognize as a connection error."""
         if str(getattr(context.original_exception, "sqlstate", "")).startswith(DISCONNECTED):
             context.is_disconnect = True
         if context.is_disconnect:
@@ -174,10 +176,10 @@ class PostgresServer:
 
 
 async def _set_up(connection: ServerConnection) -> bool:
-    """Set what connections have here; returns whether this one is the server's own.
+    """Set up a connection; returns whether it is a direct one to the server.
 
-    A pooler shares those of the server, and passes on a process number that is not the server's: what is set then ends
-    with this statement.
+    A pooler shares server connections and reports a process number that is not the server's; settings then end with the
+    statement.
     """
     if found := connection._transport.get_extra_info("socket"):
         keep_alive(found)
@@ -187,19 +189,19 @@ async def _set_up(connection: ServerConnection) -> bool:
 
 
 def keep_alive(connected: socket.socket) -> None:
-    """Let the kernel find out when the other end is gone, as behind a firewall that forgets: in about 20 seconds."""
+    """Let the kernel detect a dead peer, as behind a firewall that drops connections, within about 20 seconds."""
     if connected.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE.items():
         if hasattr(socket, name):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # for what was sent; in milliseconds
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # for unacknowledged data; in milliseconds
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(deadlines.CONNECT * 1000))
 
 
 def _settings() -> dict[str, str]:
-    """Of each connection: nothing that a process left behind holds a lock for long."""
+    """The settings of each connection, so that nothing left behind by a dead process holds a lock for long."""
     return {
         "statement_timeout": f"{deadlines.STATEMENT}s",
         "idle_in_transaction_session_timeout": f"{deadlines.DEADLINE}s",
@@ -207,12 +209,12 @@ def _settings() -> dict[str, str]:
 
 
 def _is_of_connection(error: DBAPIError | OSError) -> bool:
-    """Whether another connection may do better."""
+    """Whether an error may not occur on another connection."""
     return isinstance(error, OSError) or error.connection_invalidated
 
 
 async def _answers(connection: ServerConnection) -> bool:
-    """Whether the server is there."""
+    """Whether the server responds."""
     try:
         async with asyncio.timeout(deadlines.PING):
             await connection.execute("SELECT 1")

@@ -1,7 +1,7 @@
-"""The processes that write to a database: what each is called, and which of them are gone for certain.
+"""The processes that write to a database: their names, and which of them are certainly dead.
 
-A turn bears the name of the process that writes it. Who cannot be told from a living one counts as alive here; its
-heartbeat tells in the end.
+A turn has the name of the process that writes it. A process that may be alive counts as alive here; in the end, its
+heartbeat decides.
 """
 
 import fcntl
@@ -15,33 +15,33 @@ from pathlib import Path
 from typing import Protocol
 
 NAME_PATTERN = re.compile("[0-9a-f]{16}")
-NAMELESS = "-"  # a process of which nothing can be told
+NAMELESS = "-"  # a process about which nothing is known
 
 log = logging.getLogger("chatbot")
 
 
 class Processes(Protocol):
-    """What a process tells the others of itself, and they tell of it."""
+    """How a process identifies itself to the others, and how they detect that it is dead."""
 
     name: str
 
     def enter(self) -> None:
-        """Give this process its name, by which the others can tell whether it lives."""
+        """Give this process its name, by which the others can detect that it is dead."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the process of this name has ended for certain, however it did."""
+        """Whether the process of this name is certainly dead."""
 
     def clean(self, named: Collection[str]) -> None:
-        """Remove what processes that are gone left behind, but for those that are still `named`."""
+        """Clean up after dead processes, except those still `named`."""
 
     def leave(self) -> None:
         """Give the name up."""
 
 
 class LockedFiles:
-    """For a file on this machine: each process locks a file of its own beside it until it ends.
+    """For SQLite: each process holds a lock on its own file beside the database until it ends.
 
-    The kernel gives the lock up, whatever ended the process, and tells containers and replicas apart.
+    The kernel releases the lock, however the process ended, and this also works across containers.
     """
 
     def __init__(self, database: Path) -> None:
@@ -54,7 +54,7 @@ class LockedFiles:
         try:
             self._lock = os.open(self._path(self.name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:  # such as a file system without locks
+        except OSError as error:  # such as on a file system without locks
             self.leave()
             log.warning("whether this process lives, its heartbeats alone tell", extra={"reason": error.strerror})
 
@@ -79,7 +79,7 @@ class LockedFiles:
                 self._path(name).unlink(missing_ok=True)
 
     def others(self) -> list[str]:
-        """The processes on the database that live, but for this one."""
+        """The other living processes on the database."""
         return [name for name in self._names() if name != self.name and not self.is_gone(name)]
 
     def _names(self) -> list[str]:
@@ -99,10 +99,10 @@ class LockedFiles:
 
 
 class ProcessTable:
-    """For a server, which many machines use: the kernel's table tells of the processes that can be seen from here.
+    """For a server, which many machines use: the kernel's table shows the processes that are visible from here.
 
-    Those have the boot, the PID namespace and the user in common with this one (proc(5), pid_namespaces(7)). A
-    container that restarts is in another namespace than before: its heartbeat has to tell.
+    They share the boot, the PID namespace and the user with this one (proc(5), pid_namespaces(7)). A restarted
+    container has another namespace, so its heartbeat has to decide.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class ProcessTable:
 
     def enter(self) -> None:
         with suppress(OSError):
-            # Where /proc is of another namespace than this process, its numbers mean others.
+            # If /proc belongs to another namespace, its numbers mean other processes.
             if os.readlink("/proc/self") == str(os.getpid()) and (began := _began(str(os.getpid()))) is not None:
                 boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
                 namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -129,17 +129,17 @@ class ProcessTable:
             return False
 
     def clean(self, named: Collection[str]) -> None:
-        """The kernel's table cleans itself."""
+        """Nothing to do: the kernel's table cleans itself."""
 
     def leave(self) -> None:
         self.name, self._place = NAMELESS, ""
 
 
 def _began(number: str) -> str | None:
-    """When a process began, in clock ticks since the boot; None if there is none, or only its exit code is left."""
+    """The start of a process, in clock ticks since the boot; None if it does not exist or is a zombie."""
     try:
         stat = Path("/proc", number, "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # its name, in brackets, may hold anything
+    fields = stat.rpartition(")")[2].split()  # its name, in brackets, may contain anything
     return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,4 +1,4 @@
-"""What is deleted by itself, or in large numbers: in small steps, so that others write between them."""
+"""Purging old data and deleting many rows: in small steps, so that others can write in between."""
 
 import asyncio
 import uuid
@@ -16,15 +16,13 @@ from service.store.tables import conversations, outbox
 from service.store.tables import usage as usage_table
 
 BATCH = 500
-PAUSE_SECONDS = 0.02  # between two large steps, for those who wait to write
+PAUSE_SECONDS = 0.02  # between two large steps, so that others can write
 
 
 async def purge(database: Database, before: datetime | None) -> AsyncIterator[Purged]:
-    """Delete the counters of past days, and, unless `before` is None, the conversations that nobody used since and
-    what webhooks were to be told before.
+    """Delete the counters of past days and, unless `before` is None, the conversations unused since and older events.
 
-    Usage, which is the bill, becomes one sum a day of what has key, origin, model and outcome in common. Yields what
-    each step did.
+    Older usage becomes one total per day, key, origin, model and outcome. Yields the result of each step.
     """
     yield Purged(counters=await database.write(counters.purge))
     if before is None:
@@ -56,7 +54,7 @@ async def delete_conversations(database: Database, ids: Sequence[uuid.UUID]) -> 
 
 
 async def _delete_some(database: Database, table: Table, chosen: Select[Any]) -> int:
-    """Delete at most BATCH of the rows whose ids are chosen, and let others write before the next step."""
+    """Delete at most BATCH of the selected rows, and let others write before the next step."""
 
     def delete_them(db: Connection) -> int:
         return db.execute(delete(table).where(table.c.id.in_(chosen.limit(BATCH)))).rowcount

@@ -1,4 +1,4 @@
-"""What the store returns and what it raises. Times are aware UTC datetimes."""
+"""The records and errors of the store. Times are aware UTC datetimes."""
 
 import uuid
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 
-LARGEST_INTEGER = 2**31 - 1  # that a column of whole numbers holds
+LARGEST_INTEGER = 2**31 - 1  # in an integer column
 DAY_SECONDS = 86_400
 DEFAULT_POOL_SIZE = 8  # connections of a process to PostgreSQL
 DEFAULT_HISTORY_TURNS = 20
 DEFAULT_HISTORY_CHARS = 32_000
-INTERRUPTED = "interrupted"  # the code of a turn whose process is gone, as far as others can tell
+INTERRUPTED = "interrupted"  # the code of a turn whose process seems to be dead
 
 Ending = Literal["complete", "length", "filtered", "cancelled"]
 Status = Literal[Ending, "running", "error"]
@@ -20,7 +20,7 @@ KeyKind = Literal["public", "secret"]
 
 
 class Source(TypedDict):
-    """A web page that an answer cites; its address is an http or https one."""
+    """A web page that an answer cites, with an http or https URL."""
 
     title: str
     url: str
@@ -28,12 +28,12 @@ class Source(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer: where its widget may run, what it may spend and how it is answered.
+    """A customer: where its widget may run, its limits, and its provider.
 
-    A limit of 0 means none; None is the service's default. `visitor_streams` is how many answers one visitor may read
-    at a time. `openai_key_env` and `openai_base_url_env` name environment variables. `upstream` is what goes to the
-    provider with each question, see `overlay.py`.
-    `identity_secret_env` names one too, or `identity_public_key` is there in its place; see `access/user_tokens.py`.
+    A limit of 0 means none; None is the service's default. `visitor_streams` is the number of concurrent answers per
+    visitor. `openai_key_env` and `openai_base_url_env` name environment variables. `upstream` has the additions to each
+    request to the provider, see `overlay.py`.
+    `identity_secret_env` names a variable, too, unless `identity_public_key` is set; see `access/user_tokens.py`.
     `tell_upstream`: whether its provider learns the ids of a question and the visitor's `sub`.
     `webhook_url_env` and `webhook_secret_env` name two more; see `webhooks/hook.py`.
     `visitor_salt` keys the hashes of its visitors' addresses.
@@ -65,7 +65,7 @@ class Tenant:
 
 
 class TenantSettings(TypedDict, total=False):
-    """What an operator may set of a tenant. `origins` are as `origins.parse_origin` writes them."""
+    """The settings of a tenant that an operator can change. `origins` are normalized by `origins.parse_origin`."""
 
     origins: list[str]
     rate_per_minute: int
@@ -103,7 +103,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a valid key opens."""
+    """The tenant and key of a valid API key."""
 
     tenant: Tenant
     key: Key
@@ -111,7 +111,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """How a tenant's widget looks; `widget_settings.py` says what `settings` may have."""
+    """A tenant's widget; see `widget_settings.py` for its `settings`."""
 
     id: str
     tenant_id: int
@@ -122,11 +122,10 @@ class Widget:
 class Turn:
     """A question and its answer. `number` orders the turns of a conversation.
 
-    `code` says why a turn of status `error` broke. `beat` grows while the process that writes the answer lives.
-    `replaces` is the turn that this one was asked in place of; a turn that was replaced is hidden. Token counts are the
-    provider's, None where it sent none; `reserved` is what the day's budget was charged before they were known,
-    `prompt_estimate` the part of it that was for the question and the history.
-    `visitor` is a keyed hash, see `visitor_id`. `sources` are what the answer cites, None where it cites nothing.
+    `code` says why a turn of status `error` failed. `beat` is the heartbeat of the process that writes the answer.
+    `replaces` is the turn that this one replaced, which is hidden. Token counts are the provider's, None if it sent
+    none; `reserved` is the reservation of the day's budget, `prompt_estimate` the part of it for the question and the
+    history. `visitor` is a keyed hash, see `visitor_id`. `sources` are the answer's sources, None if it has none.
     """
 
     number: int
@@ -164,7 +163,7 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a scope, such as a visitor, may take in each window of `window` seconds."""
+    """The limit of a scope, such as a visitor, in each window of `window` seconds."""
 
     scope: str
     limit: int
@@ -173,7 +172,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
-    """What was left of a quota afterwards, and the seconds until its window ends."""
+    """What is left of a quota, and the seconds until its window ends."""
 
     granted: bool
     left: int
@@ -182,7 +181,7 @@ class QuotaState:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Tokens of one day's budget that are set aside for an answer. `day` counts from 1970-01-01 UTC."""
+    """Tokens of one day's budget that are reserved for an answer. `day` counts from 1970-01-01 UTC."""
 
     tokens: int
     day: int
@@ -190,12 +189,12 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
-    """What a turn may take.
+    """The limits of a turn.
 
-    At most `streams` running turns of its visitor (0: any number); of the conversation before it the newest
-    `history_turns`, and no more than `history_chars` characters. `tokens` is what the question and its answer take at
-    most, estimated, without that history, `answer_tokens` the answer's part; they are reserved of the `tokens_per_day`
-    that the tenant has (0: no limit, but they are counted).
+    At most `streams` running turns of its visitor (0: any number). Its history has the newest `history_turns`, with at
+    most `history_chars` characters. `tokens` estimates the most that the question and its answer can use, without the
+    history, and `answer_tokens` the answer's part; they are reserved from the tenant's `tokens_per_day` (0: no limit,
+    but they are counted).
     """
 
     visitor: str | None = None
@@ -209,10 +208,9 @@ class TurnLimits:
 
 @dataclass(frozen=True, slots=True)
 class TurnStart:
-    """A turn, the earlier turns that the model should know, oldest first, what was reserved for its answer, and
-    what was taken of its quotas.
+    """A turn, its history, oldest first, the reservation for its answer, and the state of its quotas.
 
-    `is_new` is False for a repeated request: the turn is the one that is there already, and the history is left empty.
+    `is_new` is False for a repeated request: the turn is the existing one, and the history is empty.
     """
 
     turn: Turn
@@ -224,8 +222,7 @@ class TurnStart:
 
 @dataclass(frozen=True, slots=True)
 class CutTurn:
-    """A turn that ends with its process: who writes it (see `Store.begin_turn`), its text so far, what it used and
-    what it cites."""
+    """A turn cut off by a shutdown: its writer (see `Store.begin_turn`), its text so far, its usage and its sources."""
 
     message_id: uuid.UUID
     writer: str | None
@@ -236,8 +233,8 @@ class CutTurn:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is new of a running turn's answer: its text from a position on, in characters, and with it the tokens of all
-    that was received of the answer so far, shown or not, estimated. `turn` is the turn's number."""
+    """A new piece of a running turn's answer: its text from a position on, in characters, and the estimated tokens of
+    everything received so far, shown or not. `turn` is the turn's number."""
 
     turn: int
     position: int
@@ -247,7 +244,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A turn as a reader elsewhere sees it: while it runs, its text from `position` on, where its last piece begins at
+    """A turn for a reader at another process: while it runs, its text from `position` on, whose last piece begins at
     `piece`; once it has ended, its whole answer."""
 
     turn: Turn
@@ -258,12 +255,11 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One request, refused ones too: no text and no address in it. `outcome` is a turn's status or an error code.
+    """One request, including refused ones, without any text or address. `outcome` is a turn's status or an error code.
 
-    The token counts are the provider's; `charged` is what the day's budget was charged, an estimate where there are
-    none. `reservation` is what was set aside for it before, and is settled when the row is written. `requests` is more
-    than 1 where so many were refused at once that they are only counted.
-    `subject` and `claims` are what the tenant's own backend signed.
+    The token counts are the provider's; `charged` is the charge to the day's budget, an estimate without counts.
+    `reservation` is settled when the row is written. `requests` is more than 1 if so many were refused at once that
+    they are only counted. `subject` and `claims` were signed by the tenant's backend.
     """
 
     at: datetime
@@ -298,7 +294,7 @@ class RunningTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnRequests:
-    """What others ask of a running turn: `followed` grows as readers elsewhere look at it; deleting it stops it."""
+    """Other processes' requests for a running turn: `followed` grows while they have readers; deleting it stops it."""
 
     followed: int
     stop_asked: bool
@@ -306,7 +302,7 @@ class TurnRequests:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Some of a tenant's conversations: of this id, of this subject, or with a turn of this visitor; all if none is."""
+    """A selection of a tenant's conversations: by id, by subject, or by a visitor's turn; all if none is given."""
 
     id: uuid.UUID | None = None
     visitor: str | None = None
@@ -318,10 +314,10 @@ UsageGroup = Literal["day", "key", "model", "origin", "outcome", "subject", "ten
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """The requests that have `group` in common: its values, in the order in which they were asked for.
+    """The total of a group of requests; `group` has the values of the requested columns.
 
-    Tokens are the provider's counts, `charged` is what the budget was charged. Times to the first text are in
-    milliseconds, None where there was none, and leave out the days that are only kept as sums.
+    Tokens are the provider's counts, `charged` is the charge to the budget. Times to the first text are in
+    milliseconds, None if there was none, and exclude days that are stored only as totals.
     """
 
     group: tuple[date | str | int | None, ...]
@@ -336,7 +332,7 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many rows a purge deleted or, of usage, made sums of."""
+    """The number of rows that a purge deleted or, for usage, aggregated."""
 
     conversations: int = 0
     counters: int = 0
@@ -349,7 +345,7 @@ class Purged:
 
 
 class StoreError(Exception):
-    """Something went wrong in the database, or a request does not fit what is in it."""
+    """Something went wrong in the database, or a request does not match its content."""
 
 
 class StoreUnavailable(StoreError):
@@ -357,7 +353,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreTimeout(StoreUnavailable):
-    """A call took longer than it may, and nothing else went wrong: the database was slow, or this process was."""
+    """A call exceeded its deadline, and nothing else went wrong: the database or this process was slow."""
 
 
 class SchemaMismatch(StoreError):
@@ -365,7 +361,7 @@ class SchemaMismatch(StoreError):
 
 
 class Conflict(StoreError):
-    """A row that this one belongs to was removed meanwhile, such as the tenant."""
+    """A row that this one belongs to, such as the tenant, has been removed meanwhile."""
 
 
 class TenantNotFound(StoreError):
@@ -381,7 +377,7 @@ class NameTaken(StoreError):
 
 
 class Refusal(StoreError):
-    """A question that begins no turn. `taken` is what it took of its quotas all the same."""
+    """A refused question. `taken` is the state of the quotas that it still used up."""
 
     def __init__(self, message: str, taken: Sequence[QuotaState] = ()) -> None:
         super().__init__(message)
@@ -389,7 +385,7 @@ class Refusal(StoreError):
 
 
 class QuotaSpent(Refusal):
-    """One of its quotas is used up: the last of `taken`."""
+    """A quota is used up: the last one in `taken`."""
 
     def __init__(self, taken: Sequence[QuotaState]) -> None:
         super().__init__("A quota is used up.", taken)
@@ -400,7 +396,7 @@ class ConversationNotFound(Refusal):
 
 
 class ConversationChanged(Refusal):
-    """The conversation's last turn is none of those that a new one shall take the place of."""
+    """The conversation's last turn is not one of those that the new one should replace."""
 
 
 class MessageIdTaken(Refusal):
@@ -408,13 +404,13 @@ class MessageIdTaken(Refusal):
 
 
 class TooManyStreams(Refusal):
-    """The visitor reads as many answers as one may at a time."""
+    """The visitor has reached the limit of concurrent answers."""
 
 
 class BudgetSpent(Refusal):
     """The tenant's tokens of the day are spent; `seconds` until the next day.
 
-    `pending`: only with what is reserved for answers under way, so that some may come back soon.
+    `pending`: only because of reservations for answers in progress, so that some may be released soon.
     """
 
     def __init__(self, seconds: float, *, pending: bool) -> None:

@@ -20,7 +20,7 @@ COLUMNS = {kind: [table.c[field.name] for field in fields(kind)] for kind, table
 
 
 def defaults(table: Table) -> dict[str, ColumnElement[Any]]:
-    """The values of columns that are not given. SQLAlchemy adds them by itself, but not to an INSERT within a WITH."""
+    """The default values of columns. SQLAlchemy adds them automatically, but not to an INSERT within a WITH."""
     return {
         column.name: literal(column.default.arg, column.type)
         for column in table.columns
@@ -29,12 +29,12 @@ def defaults(table: Table) -> dict[str, ColumnElement[Any]]:
 
 
 def to_record(kind: type[Record], row: Row[*tuple[Any, ...]], begin: int = 0) -> Record:
-    """The record whose columns a row holds from there on."""
+    """The record in a row's columns, from this position on."""
     return kind(*row[begin : begin + len(COLUMNS[kind])])
 
 
 def to_turn(row: Row[*tuple[Any, ...]]) -> Turn:
-    """The turn that a row of `turns.select_turns` holds, with its text as far as it was kept."""
+    """The turn in a row of `turns.select_turns`, with the text of its checkpoints if it is running."""
     turn, kept = to_record(Turn, row), row[-1]
     return replace(turn, answer=kept) if kept else turn
 
@@ -42,6 +42,6 @@ def to_turn(row: Row[*tuple[Any, ...]]) -> Turn:
 def fetch_record(
     db: Connection, kind: type[Record], statement: Executable, values: dict[str, Any] | None = None
 ) -> Record | None:
-    """The first row that a statement gives, which selects or returns the COLUMNS of a kind."""
+    """The first row of a statement that selects or returns the COLUMNS of a kind of record."""
     row = db.execute(statement, values).first()
     return to_record(kind, row) if row else None

@@ -1,4 +1,4 @@
-"""Running turns, as the processes on a database see each other's: who lives, what is read, what is to stop."""
+"""Running turns across processes: heartbeats, checkpoints, readers elsewhere, and requests to stop."""
 
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -50,7 +50,7 @@ _SUPPOSED = (
 
 
 def checkpoint(db: Connection, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
-    """Show that the turns in `alive` are being written, and keep what is new of their text."""
+    """Store heartbeats for the turns in `alive`, and new pieces of text."""
     if alive:
         db.execute(_BEAT, {"alive": list(alive)})
     if kept:
@@ -58,7 +58,7 @@ def checkpoint(db: Connection, alive: Sequence[uuid.UUID], kept: Sequence[Piece]
 
 
 def requests_for(db: Connection, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
-    """What other processes ask of running turns, these among them: nothing of one that is missing here."""
+    """Other processes' requests for these running turns; a turn without any is missing."""
     requests = {row.id: TurnRequests(row.followed, row.stop_asked) for row in db.execute(_REQUESTS).all()}
     for deleted in deleted_among(db, message_ids):
         requests[deleted] = TurnRequests(followed=0, stop_asked=True)
@@ -66,7 +66,7 @@ def requests_for(db: Connection, message_ids: Sequence[uuid.UUID]) -> dict[uuid.
 
 
 def follow_turn(db: Connection, message_id: uuid.UUID, piece: int) -> Followed | None:
-    """A turn and its text from the piece that begins there on. If it still runs, its writer learns that it is read."""
+    """A turn and its text from this piece on. If it is still running, its writer learns that it has a reader."""
     this = {"message": message_id}
     turn = fetch_record(db, Turn, _LOOK, this)
     if turn is None:
@@ -77,7 +77,7 @@ def follow_turn(db: Connection, message_id: uuid.UUID, piece: int) -> Followed |
 
 
 def ask_to_stop(db: Connection, message_id: uuid.UUID) -> None:
-    """Tell the process that writes a turn to end it."""
+    """Ask the process that writes a turn to end it."""
     db.execute(_STOP, {"message": message_id})
 
 
@@ -92,7 +92,7 @@ def heartbeats(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict
 
 
 def processes_that_write(db: Connection) -> Collection[str]:
-    """The names of the processes that running turns bear."""
+    """The names of the processes of running turns."""
     return {process_of(row.writer) for row in db.execute(_WRITERS).all()}
 
 
@@ -102,10 +102,10 @@ def process_of(writer: str | None) -> str:
 
 
 def abandon(db: Connection, message_id: uuid.UUID, beat: int, at: datetime) -> bool:
-    """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile.
+    """Close a running turn of a dead process as `interrupted`, unless its heartbeat has changed meanwhile.
 
-    Its answer is what was kept of it, and what is charged an estimate of that and its prompt: nobody knows how far the
-    provider got.
+    Its answer is the text of its checkpoints, and the charge an estimate of that and the prompt, because nobody knows
+    how far the provider got.
     """
     row = db.execute(_SUPPOSED, {"message": message_id, "beat_": beat}).first()
     if row is None:

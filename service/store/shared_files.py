@@ -1,5 +1,6 @@
-"""Files that browsers load, of every release that runs or ran on the database: a page and its files may come from
-different releases while replicas are replaced, and a window that is open asks for files of the release it came from."""
+"""Browser files of every release that runs or ran on the database: during an upgrade, a page and its files may come
+from replicas of different releases, and an open window requests files of its own release.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,18 +17,18 @@ _FIND = select(shared_files.c.body).where(shared_files.c.name == bindparam("want
 
 
 class SharedFiles:
-    """The files in the database, by their names, which hold a hash of what is in them."""
+    """The files in the database, by their names, which contain a hash of the content."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, files: Mapping[str, bytes]) -> None:
-        """Let other releases have these, and forget those that no release has had for long."""
+        """Store these for other releases, and delete files that no release has had for a long time."""
         now = datetime.now(UTC)
         await self._database.write(lambda db: _keep(db, files, now))
 
     async def find(self, name: str) -> bytes | None:
-        """A file of whichever release."""
+        """A file of any release."""
         return await self._database.read(lambda db: db.scalar(_FIND, {"wanted": name}))
 
 

@@ -1,6 +1,6 @@
-"""SQLite: one thread that writes and one that reads, each with a connection of its own.
+"""SQLite: one thread that writes and one that reads, each with its own connection.
 
-What waits to be written together is one transaction, with one commit for all of it.
+Pending writes share one transaction and one commit.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from sqlalchemy.pool import NullPool
 from service.store import deadlines
 from service.store.meter import Meter
 
-MOST_TOGETHER = 100  # calls in one transaction, so that the first of them does not wait for long
+MOST_TOGETHER = 100  # calls in one transaction, so that the first does not wait too long
 
 Result = TypeVar("Result")
 
 
 class Job(Generic[Result]):
-    """A call that waits for its turn in a worker's thread, and what comes of it."""
+    """A call that waits for its turn in a worker's thread, and its outcome."""
 
     def __init__(self, function: Callable[[Connection], Result], *, patient: bool) -> None:
         self.function = function
@@ -37,9 +37,9 @@ class Job(Generic[Result]):
         self._lock = threading.Lock()
 
     async def outcome(self) -> Result:
-        """Wait for it. Raises TimeoutError after the deadline; then, or when cancelled, nothing is written.
+        """Wait for the outcome. Raises TimeoutError after the deadline; then, or if cancelled, nothing is written.
 
-        What is to be committed by then is waited for: reported as failed, it would be there all the same.
+        A commit in progress is waited for: it would take effect even if it were reported as failed.
         """
         timer = None if self.patient else self._call_later(deadlines.DEADLINE, self._expire)
         try:
@@ -47,7 +47,7 @@ class Job(Generic[Result]):
         except asyncio.CancelledError:
             self._give_up()
             if self._outcome.done() and not self._outcome.cancelled():
-                self._outcome.exception()  # looked at, so that nothing complains about it
+                self._outcome.exception()  # retrieved, so that asyncio does not warn about it
             raise
         finally:
             if timer is not None:
@@ -60,14 +60,14 @@ class Job(Generic[Result]):
         return self._phase != "given up" and not self._outcome.done()
 
     def seal(self) -> bool:
-        """From now on it is to be committed. False if it was given up before."""
+        """Mark it as being committed. Returns False if it was abandoned before."""
         with self._lock:
             if self._phase == "open" and not self._outcome.done():
                 self._phase = "sealed"
             return self._phase == "sealed"
 
     def reopen(self) -> None:
-        """Its transaction was undone."""
+        """Undo `seal`: its transaction was rolled back."""
         with self._lock:
             self._phase = "open" if self._phase == "sealed" else self._phase
 
@@ -78,7 +78,7 @@ class Job(Generic[Result]):
         self._tell(self._outcome.set_exception, error)
 
     def _tell(self, tell: Callable[[Any], None], value: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._unless_done, tell, value)
 
     # In the loop's
@@ -106,7 +106,7 @@ class Job(Generic[Result]):
 
 
 class _Worker:
-    """A thread that takes calls in their order, and its connection, which is opened when it is first needed."""
+    """A thread that runs calls in order, and its connection, opened on first use."""
 
     def __init__(self, engine: Engine, path: Path, name: str) -> None:
         self._engine = engine
@@ -127,7 +127,7 @@ class _Worker:
         return await job.outcome()
 
     async def close(self) -> None:
-        """End the thread after what waits; not without end, should the file system hang."""
+        """End the thread after pending calls, with a timeout in case the file system hangs."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
@@ -143,7 +143,7 @@ class _Worker:
                     jobs.append(following)
                     following = None
                 if following is None:
-                    queue.put(None)  # for later: the last call of all
+                    queue.put(None)  # for later: this is the last call
             self._attempt(jobs)
             if following is None:
                 following = queue.get()
@@ -152,7 +152,7 @@ class _Worker:
     def _attempt(self, jobs: list[Job[Any]]) -> None:
         try:
             self._do(jobs)
-        except Exception as error:  # nothing of it was done
+        except Exception as error:  # nothing was done
             self._disconnect()
             for job in jobs:
                 job.fail(error)
@@ -161,7 +161,7 @@ class _Worker:
         raise NotImplementedError
 
     def _connection(self) -> Connection:
-        """The connection, unless its file was removed or replaced: what it wrote nobody would find again."""
+        """The connection, reopened if its file was removed or replaced: its writes would be lost."""
         if self._db is not None:
             if _identity(self._path) == self._file:
                 return self._db
@@ -173,7 +173,7 @@ class _Worker:
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            with suppress(Exception):  # one that broke may not even be closed
+            with suppress(Exception):  # closing a broken connection may fail
                 db.close()
 
 
@@ -196,7 +196,7 @@ class _Reader(_Worker):
 
 
 class _Writer(_Worker):
-    """What waits together is one transaction; in it each call has a savepoint, to which it may fall back alone."""
+    """Runs pending calls in one transaction, each with a savepoint to roll back to on its own."""
 
     def __init__(self, engine: Engine, path: Path, name: str, meter: Meter) -> None:
         super().__init__(engine, path, name)
@@ -214,7 +214,7 @@ class _Writer(_Worker):
             if len(jobs) == 1:
                 raise
             self._disconnect()
-            for job in jobs:  # what one of them broke, such as on a full disk, the others may still do
+            for job in jobs:  # if one failed, such as on a full disk, the others may still succeed
                 job.reopen()
                 self._attempt([job])
         else:
@@ -223,13 +223,13 @@ class _Writer(_Worker):
                 each()
 
     def _run_one(self, db: Connection, job: Job[Any]) -> Callable[[], None]:
-        """What is to be told after the commit."""
+        """Run one call. Returns the callback for after the commit."""
         file = _file_of(db)
         file.execute("SAVEPOINT job")
         try:
             result = job.function(db)
         except Exception as error:
-            if not file.in_transaction:  # SQLite has undone all of it
+            if not file.in_transaction:  # SQLite has rolled everything back
                 raise
             failure = error
         else:
@@ -243,7 +243,7 @@ class _Writer(_Worker):
 
 
 class SqliteFile:
-    """A file, and the threads that use it."""
+    """An SQLite file, and the threads that use it."""
 
     def __init__(self, path: Path, meter: Meter) -> None:
         self.engine = create_engine(
@@ -267,7 +267,7 @@ class SqliteFile:
 
 
 def _go_together(jobs: list[Job[Any]], following: Job[Any]) -> bool:
-    """Whether a call joins those before it: what may take long keeps nobody else waiting for the commit."""
+    """Whether a call may share a transaction: a slow one must not delay the others' commit."""
     return len(jobs) < MOST_TOGETHER and not jobs[0].patient and not following.patient
 
 
@@ -282,17 +282,17 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a file that is there; `migrate` alone makes one, so that a disk that is gone is not hidden by it."""
+    """Open an existing file; only `migrate` creates one, so that a missing disk is not hidden."""
     if not path.exists():
         raise sqlite3.OperationalError("unable to open database file")
-    # No isolation level: the driver begins no transaction by itself, the writer does.
+    # No isolation level: the writer begins transactions, not the driver.
     file = sqlite3.connect(path, timeout=deadlines.BUSY, isolation_level=None)
     try:
         file.execute("PRAGMA foreign_keys=ON")
         # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of
         # one.
         file.execute("PRAGMA synchronous=NORMAL")
-        file.execute("PRAGMA cache_size=-512")  # KiB a connection; what is read again, the system's own cache has
+        file.execute("PRAGMA cache_size=-512")  # KiB per connection; the system's page cache has the rest
     except sqlite3.Error:
         file.close()
         raise

@@ -1,4 +1,4 @@
-"""What is in the database, in numbers."""
+"""Counts of what is in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class Statistics:
 
 
 def statistics(db: Connection, now: datetime) -> Statistics:
-    """Count everything: on a large database that takes a while."""
+    """Count everything, which takes a while on a large database."""
 
     def count(table: object, *conditions: object) -> int:
         return db.scalar(select(func.count()).select_from(table).where(*conditions)) or 0  # type: ignore[arg-type]

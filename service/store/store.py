@@ -1,8 +1,8 @@
-"""The database as the rest of the service sees it: each method is one transaction of the functions beside this file.
+"""The database for the rest of the service: each method runs a function of the other modules here in a transaction.
 
-What a request calls is done or fails within eight seconds. What the operator's commands and the sweep of old data call
-takes as long as there is data, and as many transactions. What goes wrong in the database is a StoreError;
-StoreUnavailable means "not now". Times are aware UTC datetimes. What is returned and raised is in `records.py`.
+Methods for requests finish or fail within eight seconds. Methods for the operator's commands and for purging take as
+long and as many transactions as the data needs. All errors of the database are StoreErrors; StoreUnavailable means "not
+now". Times are aware UTC datetimes. The records and errors are in `records.py`.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """The database that a URL names. One per process. Raises ValueError when the URL names none that it can use."""
+    """The database of a URL, one per process. Raises ValueError for an unusable URL."""
 
     def __init__(self, url: str, pool_size: int = DEFAULT_POOL_SIZE) -> None:
         self._database = Database(url, pool_size)
@@ -70,11 +70,11 @@ class Store:
 
     @property
     def meter(self) -> Meter:
-        """What hears of the database's work."""
+        """The hooks for measuring the database's work."""
         return self._database.meter
 
     async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
-        """Make or upgrade the tables, as `Database.migrate`. Raises StoreError."""
+        """Create or upgrade the tables, see `Database.migrate`. Raises StoreError."""
         await self._database.migrate(tell)
 
     async def require_tables(self) -> None:
@@ -90,7 +90,7 @@ class Store:
         await self._database.ping()
 
     async def recent_ping(self, seconds: float = 1) -> None:
-        """As `ping`, by what one found less than `seconds` ago: whoever asks often makes no work."""
+        """Like `ping`, with the result of the last `seconds`, so that frequent calls cost nothing."""
         async with self._pinging:
             if time.monotonic() - self._pinged_at >= seconds:
                 try:
@@ -110,13 +110,13 @@ class Store:
     # For a request
 
     async def find_access(self, api_key: str) -> Access | None:
-        """The tenant and key that an API key stands for. None if it is unknown, expired or revoked."""
+        """The tenant and key for an API key. None if it is unknown, expired or revoked."""
         if not keys.KEY_PATTERN.fullmatch(api_key):
             return None
         return await self._database.read(lambda db: keys.find_access(db, api_key))
 
     async def find_widget(self, widget_id: str) -> tuple[Widget, Tenant] | None:
-        """The widget of this id and whose it is, or None."""
+        """The widget with this id and its tenant, or None."""
         if not tenants.WIDGET_PATTERN.fullmatch(widget_id):
             return None
         return await self._database.read(lambda db: tenants.find_widget(db, widget_id))
@@ -130,10 +130,10 @@ class Store:
         return bool(entries) and await self._database.read(lambda db: tenants.lists_any(db, entries))
 
     async def take(self, *quotas: Quota, now: float | None = None) -> list[QuotaState]:
-        """Use one of each quota, in this order, as far as the first that is used up; that is then the last returned.
+        """Take one from each quota, in this order, up to the first that is used up, which is then the last one
+        returned.
 
-        `now`, in seconds, is the database's clock if not given: all processes share it, and setting one's own does not
-        move it.
+        `now`, in seconds, is the database's clock by default, which all processes share.
         """
         return await self._database.write(lambda db: counters.take(db, quotas, now))
 
@@ -155,20 +155,19 @@ class Store:
         quotas: Sequence[Quota] = (),
         now: float | None = None,
     ) -> TurnStart:
-        """Insert a running turn, in a new conversation if none is given, and read the history that goes before it.
+        """Insert a running turn, in a new conversation if none is given, and read its history.
 
-        Before that, one of each quota is taken, as `take`; a repeated request takes none.
+        First, one is taken from each quota, like in `take`; a repeated request takes none.
 
-        The conversation is `subject`'s from now on; it may have been nobody's, never another's.
+        The conversation belongs to `subject` from now on; it must have had no owner or the same one.
 
-        The same request again gives the turn that is there, whoever asks first. `regenerate` hides the conversation's
-        last turn, if it is one of `replaces` or those are not given; `finish_turn` shows it again if the new one breaks
-        or ends without text. The history is the newest visible turns that have an answer, as many as `terms` let. What
-        the answer may take is reserved of the day's budget; `now`, in seconds since 1970-01-01 UTC, is the database's
-        clock if not given.
+        A repeated request returns the existing turn. `regenerate` hides the conversation's last turn if it is one of
+        `replaces`, or if that is not given; `finish_turn` shows it again if the new one fails or has no text. The
+        history is the newest visible turns with an answer, as many as `terms` allow. The most that the answer can use
+        is reserved from the day's budget; `now`, in seconds since 1970-01-01 UTC, is the database's clock by default.
 
-        Raises QuotaSpent or another Refusal, which has what was taken of the quotas, or Conflict when the tenant was
-        removed; then no turn is written.
+        Raises QuotaSpent or another Refusal, which has the state of the quotas, or Conflict if the tenant was removed;
+        then no turn is written.
         """
         new = turns.NewTurn(
             tenant_id=tenant_id,
@@ -189,7 +188,7 @@ class Store:
             taken, begun = await self._database.write(lambda db: turns.begin_turn(db, new))
         except Refusal as refusal:
             if quotas:
-                refusal.taken = await self.take(*quotas)  # with the rest of it, what was taken was undone
+                refusal.taken = await self.take(*quotas)  # the rollback also undid what was taken
             raise
         if begun is None:
             raise QuotaSpent(taken)
@@ -206,17 +205,17 @@ class Store:
         writer: str | None = None,
         sources: list[Source] | None = None,
     ) -> bool:
-        """Close a turn that `writer` began, as `closing.close_turn`; its token counts are those of `usage_row`.
+        """Close a turn that `writer` began, see `closing.close_turn`; its token counts are those of `usage_row`.
 
-        Raises Conflict when the tenant was removed.
+        Raises Conflict if the tenant was removed.
         """
         end = closing.Closing(message_id, writer, answer, status, code, usage_row, _now(), sources)
         return await self._database.write(lambda db: closing.close_turn(db, end))
 
     async def cut_turns(self, code: str, cut: Sequence[CutTurn]) -> None:
-        """Close many turns at once as broken, when the process that writes them leaves.
+        """Close many turns at once as failed, when their process stops.
 
-        Nobody counted their tokens. What was recorded for a tenant that was removed meanwhile is left out.
+        Their tokens were not counted. Turns of a tenant that was removed meanwhile are left out.
         """
         at = _now()
         ends = [
@@ -231,59 +230,59 @@ class Store:
         await self._database.write(close_all)
 
     async def discard_turn(self, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None = None) -> None:
-        """Take back a running turn that was never asked of the upstream, so that the same request may begin it anew."""
+        """Discard a running turn that was never sent to the upstream, so that the same request may begin it again."""
         await self._database.write(lambda db: closing.discard_turn(db, message_id, usage_row, writer, _now()))
 
     async def record(self, rows: Sequence[UsageRow]) -> None:
-        """Record requests that began no turn. Those of a tenant that was removed meanwhile are left out."""
+        """Record refused requests. Those of a tenant that was removed meanwhile are left out."""
         await self._database.write(lambda db: usage.record(db, rows))
 
     # Running turns and the processes that write them
 
     async def enter(self) -> None:
-        """Let this process be known by a name of its own before it begins turns; see `new_writer`."""
+        """Give this process its own name before it begins turns; see `new_writer`."""
         self._processes.enter()
 
     def new_writer(self) -> str:
-        """A name for the writer of one turn, which bears that of this process."""
+        """A name for the writer of one turn, which includes this process's name."""
         return f"{self._processes.name}:{uuid.uuid4().hex}"
 
     async def forget_lost_processes(self) -> None:
-        """Clean up after processes that are gone and have no running turns any more."""
+        """Clean up after dead processes without running turns."""
         self._processes.clean(await self._database.read(running.processes_that_write))
 
     async def checkpoint(self, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
-        """Show that the turns in `alive` are being written, and keep what is new of their text."""
+        """Store heartbeats for the turns in `alive`, and new pieces of text."""
         await self._database.write(lambda db: running.checkpoint(db, alive, kept))
 
     async def requests_for(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
-        """What other processes ask of running turns, these among them: nothing of one that is missing here."""
+        """Other processes' requests for these running turns; a turn without any is missing."""
         return await self._database.read(lambda db: running.requests_for(db, message_ids))
 
     async def follow_turn(self, message_id: uuid.UUID, piece: int = 0) -> Followed | None:
-        """A turn and its text from the piece that begins there on. If it still runs, its writer learns that it is read.
+        """A turn and its text from this piece on. If it is still running, its writer learns that it has a reader.
 
-        That piece is the last one that was read, which may have become longer since.
+        `piece` is the last one that was read, which may have grown since.
         """
         return await self._database.write(lambda db: running.follow_turn(db, message_id, piece))
 
     async def ask_to_stop(self, message_id: uuid.UUID) -> None:
-        """Tell the process that writes a turn to end it."""
+        """Ask the process that writes a turn to end it."""
         await self._database.write(lambda db: running.ask_to_stop(db, message_id))
 
     async def heartbeats(self) -> dict[uuid.UUID, RunningTurn]:
-        """The heartbeats of all running turns: one that stands still has lost its process. See `abandon`."""
+        """The heartbeats of all running turns: one that stops has lost its process. See `abandon`."""
         processes = self._processes
         return await self._database.read(lambda db: running.heartbeats(db, processes.name, processes.is_gone))
 
     async def abandon(self, message_id: uuid.UUID, beat: int) -> bool:
-        """Close a running turn whose process is gone as `interrupted`, unless it shows life meanwhile."""
+        """Close a running turn of a dead process as `interrupted`, unless its heartbeat has changed meanwhile."""
         return await self._database.write(lambda db: running.abandon(db, message_id, beat, _now()))
 
     # Conversations
 
     async def conversations(self, tenant_id: int, subject: str, newest: int) -> list[ConversationSummary]:
-        """The `newest` conversations of a subject, the last used first."""
+        """The `newest` conversations of a subject, the most recently used first."""
         return await self._database.read(lambda db: conversations.list_conversations(db, tenant_id, subject, newest))
 
     async def conversation(
@@ -313,7 +312,7 @@ class Store:
         comment: str | None = None,
         subject: str | None = None,
     ) -> bool:
-        """Keep a visitor's rating in place of an earlier one. Returns whether the subject has such a turn."""
+        """Store a visitor's rating, replacing an earlier one. Returns whether the subject has such a turn."""
         return await self._database.write(
             lambda db: conversations.rate_turn(db, tenant_id, message_id, subject, rating, comment)
         )
@@ -323,7 +322,7 @@ class Store:
     async def add_tenant(
         self, name: str, widget_settings: Mapping[str, Any] | None = None, **settings: Unpack[TenantSettings]
     ) -> tuple[Tenant, Widget, str]:
-        """Make a tenant with one widget and one public key, which is returned and never told again.
+        """Create a tenant with one widget and one public key, whose text is returned only once.
 
         Raises NameTaken.
         """
@@ -336,7 +335,7 @@ class Store:
         return await self._database.write(add)
 
     async def list_tenants(self) -> list[Tenant]:
-        """All tenants, by name."""
+        """All tenants, ordered by name."""
         return await self._database.read(tenants.list_tenants)
 
     async def get_tenant(self, name: str) -> Tenant:
@@ -350,9 +349,9 @@ class Store:
         return await self._database.write(lambda db: tenants.set_tenant(db, name, changes))
 
     async def remove_tenant(self, name: str) -> None:
-        """Delete a tenant with all that is its own: keys, widgets, conversations and usage. Raises TenantNotFound.
+        """Delete a tenant with its keys, widgets, conversations and usage. Raises TenantNotFound.
 
-        The keys go first and the tenant last, in small steps; the same call finishes what was broken off.
+        The keys are deleted first and the tenant last, in small steps; an interrupted call can be repeated.
         """
         tenant = await self._database.write(lambda db: tenants.close_tenant(db, name))
         await self.delete_conversations(name, Selection())
@@ -364,11 +363,11 @@ class Store:
         return await self._database.read(lambda db: tenants.get_widget(db, name))
 
     async def set_widget(self, name: str, changes: Mapping[str, Any]) -> Widget:
-        """Change some settings of a tenant's widget; None takes one away. Raises TenantNotFound."""
+        """Change some settings of a tenant's widget; None removes one. Raises TenantNotFound."""
         return await self._database.write(lambda db: tenants.set_widget(db, name, changes))
 
     async def add_key(self, name: str, secret: bool = False, expires_at: datetime | None = None) -> tuple[Key, str]:
-        """Make one more key. Returns it with its text, which is never told again. Raises TenantNotFound."""
+        """Create another key. Returns it with its text, which is shown only once. Raises TenantNotFound."""
 
         def add(db: Connection) -> tuple[Key, str]:
             return keys.insert_key(db, tenants.get_tenant(db, name).id, "secret" if secret else "public", expires_at)
@@ -376,7 +375,7 @@ class Store:
         return await self._database.write(add)
 
     async def rotate_keys(self, name: str, grace: timedelta = timedelta(), secret: bool = False) -> tuple[Key, str]:
-        """Make a new key and let the tenant's others of its kind expire after `grace`. Raises TenantNotFound."""
+        """Create a key and let the tenant's others of its kind expire after `grace`. Raises TenantNotFound."""
         return await self._database.write(lambda db: keys.rotate(db, name, "secret" if secret else "public", grace))
 
     async def revoke_key(self, name: str, key_id: int) -> Key:
@@ -384,7 +383,7 @@ class Store:
         return await self._database.write(lambda db: keys.revoke(db, name, key_id))
 
     async def list_keys(self, name: str) -> list[Key]:
-        """The keys of a tenant, oldest first, invalid ones too. Raises TenantNotFound."""
+        """The keys of a tenant, oldest first, including invalid ones. Raises TenantNotFound."""
         return await self._database.read(lambda db: keys.list_keys(db, name))
 
     async def keys_last_used(self, name: str) -> dict[int, datetime]:
@@ -392,15 +391,15 @@ class Store:
         return await self._database.read(lambda db: keys.last_used(db, name), patient=True)
 
     async def usage(self, name: str | None, since: datetime, by: Sequence[UsageGroup] = ("day",)) -> list[UsageTotal]:
-        """What a tenant used since then, in groups, or all tenants and nobody known. Raises TenantNotFound."""
+        """The usage of a tenant since then, in groups, or of all tenants and unknown ones. Raises TenantNotFound."""
         return await self._database.read(lambda db: usage.totals(db, name, since, by), patient=True)
 
     async def read(self, function: Callable[[Connection], Result]) -> Result:
-        """What an operator's query finds, such as those of `transcripts.py`; it may take as long as there is data."""
+        """Run an operator's query, such as those of `transcripts.py`, without a deadline."""
         return await self._database.read(function, patient=True)
 
     async def export(self, name: str, selection: Selection) -> AsyncIterator[tuple[uuid.UUID, list[Turn]]]:
-        """The conversations of a tenant with all their turns, replaced ones too. Raises TenantNotFound."""
+        """The conversations of a tenant with all their turns, including replaced ones. Raises TenantNotFound."""
         for conversation_id in await self._chosen(name, selection):
             if turns := await self._turns_of(conversation_id):
                 yield conversation_id, turns
@@ -419,11 +418,11 @@ class Store:
         return await self._database.read(lambda db: conversations.all_turns(db, conversation_id))
 
     def purge_steps(self, before: datetime | None) -> AsyncIterator[Purged]:
-        """Purge step by step, and tell what each did; see `purge.purge`. Others may write between two."""
+        """Purge step by step, and yield the result of each; see `purge.purge`. Others can write in between."""
         return purge(self._database, before)
 
     async def purge(self, before: datetime | None) -> Purged:
-        """All steps of a purge at once."""
+        """Run all steps of a purge."""
         purged = Purged()
         async for step in self.purge_steps(before):
             purged += step
@@ -432,7 +431,7 @@ class Store:
 
 @asynccontextmanager
 async def open_store(url: str, pool_size: int = DEFAULT_POOL_SIZE, *, migrate: bool = True) -> AsyncIterator[Store]:
-    """The database of this URL, closed at the end: its tables are made, or must be there. Raises StoreError."""
+    """The database of this URL. Its tables are created if necessary, or must exist. Raises StoreError."""
     store = Store(url, pool_size)
     try:
         await (store.migrate() if migrate else store.require_tables())

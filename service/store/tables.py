@@ -31,7 +31,7 @@ from service.store.records import INTERRUPTED
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime. SQLite keeps no zone, so the zone is taken off and put back here."""
+    """An aware UTC datetime. SQLite stores no time zone, so it is removed and added here."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class SafeText(TypeDecorator[str]):
-    """Text that both databases can hold: what PostgreSQL or UTF-8 cannot becomes U+FFFD instead of losing the row."""
+    """Text that both databases can store: invalid characters become U+FFFD instead of failing the whole row."""
 
     impl = Text
     cache_ok = True
@@ -58,16 +58,16 @@ class SafeText(TypeDecorator[str]):
 
 
 def storable(value: str) -> str:
-    """A text as SafeText keeps it."""
+    """A text as SafeText stores it."""
     return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
 
 
-# SQLite counts up by itself only in a column declared INTEGER.
+# SQLite only auto-increments a column declared INTEGER.
 Serial = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
-# The version that a release must know to work with the database, and the steps since, which it need not know.
+# The version that a release must know to use the database, and the later additive migrations, which it need not know.
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 schema_steps = Table(
     "schema_steps",
@@ -102,7 +102,7 @@ tenants = Table(
     Column("webhook_secret_env", SafeText),
     Column("visitor_salt", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Counters bear the id in their scope: the id of a removed tenant must not come back.
+    # Counters have the tenant's id in their scope, so the id of a removed tenant must not be reused.
     sqlite_autoincrement=True,
 )
 
@@ -111,7 +111,7 @@ def _tenant_id(**options: Any) -> Column[int]:
     return Column("tenant_id", Integer, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False, **options)
 
 
-# What is in `tenants.origins`, one row per entry: finds an origin without reading every tenant.
+# The entries of `tenants.origins`, one per row, to find an origin without reading every tenant.
 origins = Table(
     "origins",
     metadata,
@@ -165,7 +165,7 @@ messages = Table(
     Column(
         "conversation_id",
         Uuid,
-        # Checked at the commit: a turn is inserted before the conversation that it opens, see `Store.begin_turn`.
+        # Checked at the commit: a turn is inserted before its new conversation, see `Store.begin_turn`.
         ForeignKey("conversations.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
         nullable=False,
     ),
@@ -209,7 +209,7 @@ pieces = Table(
     Column("received", Integer, nullable=False),  # tokens of the answer up to its end, thoughts included, estimated
 )
 
-# What browsers load, of each release: see `shared_files.py`.
+# Browser files of each release: see `shared_files.py`.
 shared_files = Table(
     "shared_files",
     metadata,
@@ -218,7 +218,7 @@ shared_files = Table(
     Column("seen_at", UtcDateTime, nullable=False),
 )
 
-# What `Database.ping` writes.
+# Written by `Database.ping`.
 probe = Table(
     "probe",
     metadata,
@@ -255,11 +255,11 @@ usage = Table(
     Index("usage_tenant_at", "tenant_id", "at"),
 )
 
-# What was recorded of an answer whose process seemed to be gone, which gives way when the answer ends after all.
+# Usage recorded for an answer whose process seemed to be dead; it is replaced if the answer ends after all.
 supposed = usage.c.outcome == INTERRUPTED
 Index("usage_supposed", usage.c.message_id, sqlite_where=supposed, postgresql_where=supposed)
 
-# What a tenant's webhook is told, until it took it: `data` is empty afterwards.
+# Events for tenants' webhooks; `data` is empty after delivery.
 outbox = Table(
     "outbox",
     metadata,
@@ -292,7 +292,7 @@ counters = Table(
 
 
 def index_origins(connection: Connection, tenant_id: int, listed: Iterable[str]) -> None:
-    """Make a tenant's rows of `origins` those of its list."""
+    """Update a tenant's rows in `origins` from its list."""
     connection.execute(delete(origins).where(origins.c.tenant_id == tenant_id))
     if rows := [{"origin": origin, "tenant_id": tenant_id} for origin in dict.fromkeys(listed)]:
         connection.execute(insert(origins), rows)

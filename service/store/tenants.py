@@ -16,7 +16,7 @@ from service.store.tables import index_origins, keys, origins, tenants, widgets
 
 WIDGET_PATTERN = re.compile(r"wgt_[A-Za-z0-9_-]{16}")
 
-# One look-up in an index, however many tenants there are.
+# One index lookup, however many tenants there are.
 LISTED_ORIGIN = select(origins.c.tenant_id).where(origins.c.origin.in_(bindparam("entries", expanding=True))).limit(1)
 _NAMED = select(*COLUMNS[Tenant]).where(tenants.c.name == bindparam("named"))
 _WIDGET = (
@@ -36,14 +36,14 @@ def get_tenant(db: Connection, name: str) -> Tenant:
 
 
 def list_tenants(db: Connection) -> list[Tenant]:
-    """All tenants, by name."""
+    """All tenants, ordered by name."""
     return [to_record(Tenant, row) for row in db.execute(select(*COLUMNS[Tenant]).order_by(tenants.c.name))]
 
 
 def add_tenant(
     db: Connection, name: str, widget_settings: Mapping[str, Any], settings: TenantSettings
 ) -> tuple[Tenant, Widget]:
-    """Make a tenant with one widget. Raises NameTaken."""
+    """Create a tenant with one widget. Raises NameTaken."""
     values = {**settings, "name": name, "visitor_salt": secrets.token_bytes(32), "created_at": datetime.now(UTC)}
     once = INSERTS[db.dialect.name](tenants).values(values).on_conflict_do_nothing(index_elements=["name"])
     tenant = fetch_record(db, Tenant, once.returning(*COLUMNS[Tenant]))
@@ -67,14 +67,14 @@ def set_tenant(db: Connection, name: str, changes: TenantSettings) -> Tenant:
 
 
 def close_tenant(db: Connection, name: str) -> Tenant:
-    """Delete a tenant's keys, so that nothing more of its own comes. Raises TenantNotFound."""
+    """Delete a tenant's keys, so that it gets no more requests. Raises TenantNotFound."""
     tenant = get_tenant(db, name)
     db.execute(delete(keys).where(keys.c.tenant_id == tenant.id))
     return tenant
 
 
 def delete_tenant(db: Connection, tenant_id: int) -> None:
-    """Delete a tenant with all that is still its own."""
+    """Delete a tenant with everything that is left of it."""
     db.execute(delete(tenants).where(tenants.c.id == tenant_id))
 
 
@@ -84,7 +84,7 @@ def lists_any(db: Connection, entries: Sequence[str]) -> bool:
 
 
 def find_widget(db: Connection, widget_id: str) -> tuple[Widget, Tenant] | None:
-    """The widget of this id and whose it is, or None."""
+    """The widget with this id and its tenant, or None."""
     row = db.execute(_WIDGET, {"widget": widget_id}).first()
     return (to_record(Widget, row), to_record(Tenant, row, len(COLUMNS[Widget]))) if row else None
 
@@ -100,7 +100,7 @@ def get_widget(db: Connection, name: str) -> Widget:
 
 
 def set_widget(db: Connection, name: str, changes: Mapping[str, Any]) -> Widget:
-    """Change some settings of a tenant's widget; None takes one away. Raises TenantNotFound."""
+    """Change some settings of a tenant's widget; None removes one. Raises TenantNotFound."""
     widget = _found(name, fetch_record(db, Widget, _WIDGET_TO_CHANGE, {"named": name}))
     merged = {**widget.settings, **changes}
     settings = {setting: value for setting, value in merged.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Conversations as operators and owners read them: by tenant, time, rating and outcome, page by page."""
+"""Conversations for operators and owners: searched by tenant, time, rating and outcome, page by page."""
 
 import uuid
 from collections import Counter
@@ -23,8 +23,8 @@ LARGEST_PAGE = 500
 class Overview:
     """A conversation in a list.
 
-    `questions` are its visible turns. `outcomes` and `ratings` count all turns, replaced ones too: a turn's outcome is
-    its error code, or else its status. `question` is the beginning of its first question.
+    `questions` counts its visible turns. `outcomes` and `ratings` count all turns, including replaced ones: a turn's
+    outcome is its error code, or else its status. `question` is the beginning of its first question.
     """
 
     id: uuid.UUID
@@ -40,9 +40,10 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The conversations of a tenant, or of all, last used in [since, until), with a turn of this rating, with one of
-    this outcome and with one that has these words: `error` stands for every error code. `handed_off`: only those that
-    were handed to a person."""
+    """A search for conversations of one tenant or of all, last used in [since, until), with a turn of this rating, one
+    of this outcome (`error` matches every error code), and one that contains these words. `handed_off`: only those that
+    were handed off.
+    """
 
     tenant: str | None = None
     since: datetime | None = None
@@ -53,7 +54,7 @@ class Wanted:
     handed_off: bool = False
 
 
-# Where a page begins: what comes after this conversation, by when it was last used and its id.
+# The start of a page: after the conversation with this last use and id.
 After = tuple[datetime, uuid.UUID]
 
 _OVERVIEW = select(
@@ -70,7 +71,7 @@ _OF_CONVERSATION = messages.c.conversation_id == conversations.c.id
 
 
 def find(db: Connection, wanted: Wanted, limit: int = PAGE, after: After | None = None) -> list[Overview]:
-    """One page of conversations, the last used first; at most LARGEST_PAGE.
+    """One page of conversations, the most recently used first; at most LARGEST_PAGE.
 
     The next page begins `after` the last one's `(last, id)`. Raises TenantNotFound.
     """
@@ -79,7 +80,7 @@ def find(db: Connection, wanted: Wanted, limit: int = PAGE, after: After | None 
         at, last_id = after
         updated = conversations.c.updated_at
         page = page.where(or_(updated < at, and_(updated == at, conversations.c.id > last_id)))
-    # The page's ids first: what is shown is then read for them alone.
+    # First the page's ids, so that the details are read only for them.
     query = _OVERVIEW.where(conversations.c.id.in_(page.limit(min(limit, LARGEST_PAGE))))
     return _overviews(db, query.order_by(*_LAST_USED_FIRST))
 
@@ -91,7 +92,7 @@ def overview(db: Connection, conversation_id: uuid.UUID, tenant: str | None = No
 
 
 def turns(db: Connection, conversation_id: uuid.UUID, limit: int = PAGE, after: int = 0) -> list[Turn]:
-    """One page of a conversation's turns, the oldest first, replaced ones too; at most LARGEST_PAGE.
+    """One page of a conversation's turns, oldest first, including replaced ones; at most LARGEST_PAGE.
 
     The next page begins `after` the last one's number.
     """
@@ -133,7 +134,7 @@ def _overviews(db: Connection, query: Select[*tuple[Any, ...]]) -> list[Overview
 
 
 def _counts(db: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, dict[str, int], dict[str, int]]]:
-    """How many visible questions conversations have, and how often each outcome and each rating."""
+    """The number of visible questions of conversations, and of each outcome and rating."""
     groups = (messages.c.conversation_id, messages.c.hidden, _OUTCOME.label("outcome"), messages.c.rating)
     query = select(*groups, func.count().label("turns")).where(messages.c.conversation_id.in_(ids)).group_by(*groups)
     questions: Counter[uuid.UUID] = Counter()

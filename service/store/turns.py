@@ -1,4 +1,4 @@
-"""A question begins a turn: its limits, its conversation, the history before it and the day's budget, in one go."""
+"""Beginning a turn: its quotas, its conversation, its history and the day's budget, in one transaction."""
 
 import uuid
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ from service.tokens import estimate_tokens
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """A question that was asked; see `Store.begin_turn`."""
+    """A new question; see `Store.begin_turn`."""
 
     tenant_id: int
     message_id: uuid.UUID
@@ -88,8 +88,7 @@ _STREAMS = (
     .where(running, messages.c.visitor == bindparam("visitor_", type_=messages.c.visitor.type))
 )
 
-# What is inserted. The turn goes before the conversation that it opens: its unique row decides between two who send the
-# same at once.
+# The inserts. The turn comes before its new conversation: its unique row decides between two identical requests.
 _NEW = (
     *("id", "conversation_id", "question", "status", "model", "visitor", "writer", "replaces"),
     *("reserved", "prompt_estimate", "created_at", "updated_at"),
@@ -146,7 +145,7 @@ def _all_steps(quotas: int) -> Select[Any]:
 
 
 def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStart | None]:
-    """As `Store.begin_turn`: what was taken of the quotas, and the turn unless one of them was used up."""
+    """See `Store.begin_turn`. Returns the state of the quotas, and the turn unless one of them is used up."""
     terms = new.terms
     replaced: uuid.UUID | None = None
     history: list[Turn] = []
@@ -160,7 +159,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
     if terms.visitor is not None and terms.streams:
         hold(db, terms.visitor)
     tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
-    # What all visitors of a tenant share goes last: they wait for each other from here to the commit.
+    # Rows that all visitors of a tenant share come last: they are locked from here to the commit.
     insert_turn = _insert_in_steps if is_sqlite(db) else _insert_at_once
     values = _values(db, new, replaced, tokens)
     taken, number, day = insert_turn(db, new, values)
@@ -181,7 +180,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
 
 
 def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: int) -> dict[str, Any]:
-    """What the statements that insert a turn bind, but for the quotas."""
+    """The values that the statements for a turn bind, except the quotas'."""
     return {
         "message": new.message_id,
         "new_id": new.message_id,
@@ -203,11 +202,11 @@ def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: in
     }
 
 
-Inserted = tuple[list[QuotaState], int | None, float | None]  # what was taken of the quotas, the turn's number, the day
+Inserted = tuple[list[QuotaState], int | None, float | None]  # the state of the quotas, the turn's number, the day
 
 
 def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
-    """SQLite: each step if the one before it was done. A statement costs little, and there is one writer at a time."""
+    """SQLite: one statement per step, each if the previous one succeeded. Statements are cheap with a single writer."""
     taken: list[QuotaState] = []
     if new.quotas:
         if _is_there(db, new):
@@ -224,7 +223,7 @@ def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> In
 
 
 def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
-    """PostgreSQL: the same steps in one statement, so one round trip."""
+    """PostgreSQL: the same steps in one statement, and so one round trip."""
     row = db.execute(_all_steps(len(new.quotas)), take_values(db, new.quotas) | values).one()
     day, number = row[-2:]
     if number is None and _is_there(db, new):
@@ -233,14 +232,14 @@ def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Ins
 
 
 def _turn(number: int, values: dict[str, Any]) -> Turn:
-    """The turn that was inserted, without another look at it."""
+    """The inserted turn, without reading it."""
     known: dict[str, Any] = {column.name: values.get(f"new_{column.name}") for column in COLUMNS[Turn]}
     known |= {name: storable(known[name]) for name in ("question", "model") if known[name] is not None}
     return Turn(**known | {"number": number, "answer": "", "beat": 0, "hidden": False})
 
 
 def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
-    """Whether a request with a turn's message id is the one that began it."""
+    """Whether a request with a turn's message id is a repetition of the one that began it."""
     return turn.question == storable(question) and conversation_id in (None, turn.conversation_id)
 
 

@@ -1,1 +1,1 @@
-"""The OpenAI-compatible endpoint: what is asked, and what its streams say."""
+"""The OpenAI-compatible endpoint: the requests to it, and the decoding of its streams."""

@@ -1,6 +1,6 @@
 """The upstream: an OpenAI-compatible `chat/completions` endpoint that streams.
 
-`Upstream` holds the connections, `Call` asks one question; what comes back is read by `completion.py`.
+`Upstream` holds the connections, `Call` asks one question, and `completion.py` decodes the response.
 """
 
 import asyncio
@@ -46,55 +46,55 @@ from service.upstream.stream import Decoder, Finish, Part, Receiver
 
 log = logging.getLogger("chatbot")
 
-LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor is kept waiting for another try
-STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; one that breaks later was read
-CAUSES = 6  # of an error that are looked at, one behind the other: a chain may lead back to its beginning
-MOST_MANNERS = 5  # in which a question is asked until it is taken
+LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor may wait for a retry
+STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; if it breaks later, the request was read
+CAUSES = 6  # of an error to follow: the chain may be circular
+MOST_MANNERS = 5  # to try until the endpoint accepts the question
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
-AFTER_DOUBTED_FINISH_SECONDS = 15.0  # where one came before, and then more text
+AFTER_DOUBTED_FINISH_SECONDS = 15.0  # if more text followed an earlier one
 
 
 # Both take as long as parsing ten tokens.
 _parsed_url = lru_cache(maxsize=256)(httpx.URL)
 _parsed_headers = lru_cache(maxsize=256)(httpx.Headers)
 
-# waiting: for its first try, or for another one after there was no connection; connecting; asked: the upstream may have
-# seen the question; refused: it does not answer the last try; answering: its response has shown itself to be an answer.
+# waiting: for the first attempt, or for a retry after a failed connection. connecting. asked: the upstream may have
+# seen the question. refused: the last attempt got no answer. answering: the response has turned out to be an answer.
 Phase = Literal["waiting", "connecting", "asked", "refused", "answering"]
 
 
 @dataclass(slots=True)
 class Call:
-    """One question to the upstream, asked and read by the task that calls `run`.
+    """One question to the upstream, sent and read by the task that calls `run`.
 
-    `stop` ends it: at once, or, while a connection is being made, as soon as it is there, because cancelling then
-    would lose the pool's slot for good (httpcore issue 1093). `run` then raises CancelledError.
+    `stop` ends it: at once or, while connecting, once connected, because cancelling a connect would leak the pool's
+    slot (httpcore issue 1093). `run` then raises CancelledError.
     """
 
     transport: httpx.AsyncBaseTransport
-    fresh_transport: httpx.AsyncBaseTransport  # for another try, when connections that were idle may all be closed
-    timeouts: Mapping[str, float | None]  # as an httpx request has them
+    fresh_transport: httpx.AsyncBaseTransport  # for a retry, when all idle connections may have been closed
+    timeouts: Mapping[str, float | None]  # as in an httpx request
     endpoint: Endpoint
     question: Question
-    headers: Mapping[str, str]  # beside the endpoint's, which win
+    headers: Mapping[str, str]  # in addition to the endpoint's, which take precedence
     settings: Settings
     circuit: Circuit
     known: KnownManners
     decoder: Decoder
     receiver: Receiver
     phase: Phase = field(default="waiting", init=False)
-    stopped: bool = field(default=False, init=False)  # whoever asked wants no answer any more
+    stopped: bool = field(default=False, init=False)  # the answer is no longer wanted
     status: int | None = field(default=None, init=False)  # the HTTP status of the upstream's last response
-    retries: Counter[str] = field(default_factory=Counter, init=False)  # how often it was asked again, by why
-    body: dict[str, Any] = field(init=False)  # as it was asked last
+    retries: Counter[str] = field(default_factory=Counter, init=False)  # number of retries by reason
+    body: dict[str, Any] = field(init=False)  # of the last attempt
     _manners: Manners = field(init=False)
     _tried: set[Manners] = field(default_factory=set, init=False)
     _times_shortened: int = field(default=0, init=False)
     _characters: int = field(default=0, init=False)  # of the text so far
-    _is_outage: bool = field(default=True, init=False)  # unless the upstream answered in whatever way
-    _reused: bool = field(default=False, init=False)  # the request went out on a connection that stood idle
+    _is_outage: bool = field(default=True, init=False)  # unless the upstream responded in any way
+    _reused: bool = field(default=False, init=False)  # whether the request used an idle connection
     _sent_at: float = field(default=0.0, init=False)
-    _last_moment: float = field(default=0.0, init=False)  # of the whole answer, by the loop's clock
+    _last_moment: float = field(default=0.0, init=False)  # the deadline of the whole answer, by the loop's clock
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
@@ -109,7 +109,7 @@ class Call:
                 self._task.cancel()
 
     def resume(self) -> bool:
-        """Take a `stop` back, for a reader who returns. True if that was in time: it is still being connected."""
+        """Undo a `stop`, for a reader who returns. Returns whether it was in time, while still connecting."""
         if self.phase != "connecting":
             return False
         self.stopped = False
@@ -121,7 +121,7 @@ class Call:
         return self.phase in ("asked", "refused", "answering")
 
     def charged_tokens(self, count: TokenCount | None, text: Size, hidden: Size) -> int:
-        """What the question and as much of its answer as came may have cost."""
+        """The charge for the question and the received part of the answer."""
         if self.phase not in ("asked", "answering"):
             return 0
         prompt = [message["content"] for message in self.body["messages"]]
@@ -134,7 +134,7 @@ class Call:
         )
 
     async def run(self) -> Finish:
-        """Ask, relay the text, and tell how the answer ended. Raises a ServiceError when it broke."""
+        """Ask, relay the text, and return how the answer ended. Raises a ServiceError if it failed."""
         if self.stopped:
             raise asyncio.CancelledError
         self._task = asyncio.current_task()
@@ -147,7 +147,7 @@ class Call:
                 raise asyncio.CancelledError from None
             raise
         finally:
-            self._task = None  # from here on there is nothing to stop
+            self._task = None  # nothing left to stop
             if not self.stopped:
                 self.circuit.count(outage=self._is_outage)
 
@@ -174,7 +174,7 @@ class Call:
                 raise UpstreamTimeout(f"the upstream sent nothing in time ({type(error).__name__})") from None
         except asyncio.CancelledError:
             if not (self.stopped and decoder.is_certain):
-                raise  # otherwise the answer was over before it was stopped
+                raise  # otherwise the answer had ended before it was stopped
         except (httpx.TransportError, httpx.StreamError, OSError) as error:
             if self.stopped and not decoder.is_certain:
                 raise asyncio.CancelledError from None
@@ -184,15 +184,15 @@ class Call:
 
     @property
     def _connect_seconds(self) -> float:
-        """A slot, TCP, TLS, each bounded by httpx, and some room: who is cut off while connecting loses the slot."""
+        """The timeout for a slot, TCP and TLS, which httpx limits one by one; a cut-off connect would leak the slot."""
         return 4 * self.settings.connect_timeout
 
     def _within(self, seconds: float) -> float:
-        """When so many seconds have passed, or the answer's time is over, if that is sooner."""
+        """The time in this many seconds, or the answer's deadline if that is sooner."""
         return min(self._last_moment, self._loop.time() + seconds)
 
     async def _open(self, deadline: Deadline) -> Body:
-        """The body of the upstream's answer, its head read. Tries again only where no answer can have begun."""
+        """Send the question and return the body of the response. Retries only if no answer can have begun."""
         transport = self.transport
         tries_left = 2
         while True:
@@ -213,7 +213,7 @@ class Call:
                 transport = self.fresh_transport
             else:
                 self.status = response.status_code
-                self.phase = "refused"  # whatever becomes of reading why
+                self.phase = "refused"  # even if reading the reason fails
                 refusal = await refusal_of(response)
                 if refusal is None:
                     self.phase = "asked"
@@ -247,7 +247,7 @@ class Call:
         raise error
 
     def _adapt(self, refusal: Refusal) -> bool:
-        """Change the question so that it may be taken: its form or, if it is too long, its history."""
+        """Change the question so that the endpoint may accept it: its fields or, if it is too long, its history."""
         manners = self._manners.after(refusal, self.body, self.endpoint.body)
         if manners not in self._tried and len(self._tried) < MOST_MANNERS:
             self._ask_by(manners)
@@ -275,7 +275,7 @@ class Call:
         self.body = manners.body(self.question, self.endpoint.body)
 
     def _request(self, deadline: Deadline) -> httpx.Request:
-        """The question, as a transport takes it: a client's cookies, redirects and defaults would only cost time."""
+        """The request for a transport, without a client, whose cookies, redirects and defaults would only cost time."""
         url = _parsed_url(self.endpoint.url)
         headers = _parsed_headers(self.endpoint.headers)
         if self.headers:
@@ -288,7 +288,7 @@ class Call:
         return request
 
     async def _trace(self, deadline: Deadline, event: str, info: Mapping[str, Any]) -> None:
-        """What httpcore tells of the request's way (httpx, "Extensions", trace)."""
+        """Handle httpcore's trace events (httpx, "Extensions", trace)."""
         if event in ("connection.connect_tcp.started", "connection.connect_unix_socket.started"):
             self.phase = "connecting"
         elif event == "http11.send_request_headers.started" and not _is_for_proxy(info):
@@ -300,10 +300,10 @@ class Call:
             deadline.reschedule(self._within(self.settings.first_text_timeout))
 
     async def _read(self, body: Body, decoder: Decoder, deadline: Deadline) -> None:
-        """Pass the answer on as it comes.
+        """Relay the answer as it arrives.
 
-        What the model writes puts the deadline off, its thoughts too; comments do not. A finish that nothing follows
-        ends the answer soon, but not before its text has begun.
+        Text and thoughts extend the deadline; comments do not. A finish reason followed by silence ends the answer
+        soon, but not before its text has begun.
         """
         ended = False
         while data := await body.read():
@@ -340,7 +340,7 @@ class Call:
 
     def _refuse_unless_accepted(self) -> None:
         if self.phase != "answering":
-            self.phase = "refused"  # what came was no answer
+            self.phase = "refused"  # it was not an answer
 
     def _receive(self, parts: Iterator[Part]) -> None:
         for part in parts:
@@ -353,7 +353,7 @@ class Call:
 
 
 def _why(error: BaseException) -> str:
-    """Why there is no connection, and what to look at."""
+    """Why there is no connection, and what to check."""
     cause: BaseException | None = error
     for _ in range(CAUSES):
         match cause:

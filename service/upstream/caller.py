@@ -1,5 +1,5 @@
-"""What the upstream is told of who asks, in headers: for a server behind the service that keeps knowledge or a memory
-of its own. Only the trace goes on without a tenant's wish."""
+"""Headers that tell the upstream who is asking, for servers with their own memory or permissions. Without the tenant's
+consent, only the trace is passed on."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from urllib.parse import quote
 from uuid import UUID
 
 TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-# All that a header can hold but white space and the sign of the encoding itself.
+# All characters that a header can hold, except white space and the percent sign of the encoding.
 VISIBLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What names a question, and who asked it: the `sub` that the tenant's own server signed."""
+    """The ids of a question, and its visitor: the `sub` that the tenant's server signed."""
 
     conversation: UUID
     message: UUID
@@ -32,7 +32,7 @@ class Ids:
 
 
 def trace_headers(traceparents: list[str]) -> dict[str, str]:
-    """The trace that a question belongs to (W3C Trace Context, section 3.2), if the request named one."""
+    """The trace of a question (W3C Trace Context, section 3.2), if the request has one."""
     if len(traceparents) != 1 or not TRACEPARENT.fullmatch(traceparents[0]):
         return {}
     return {"traceparent": traceparents[0]}

@@ -1,4 +1,4 @@
-"""What an answer is charged: the provider's count where it is credible, otherwise an estimate of what was received."""
+"""The charge for an answer: the provider's count if it is credible, otherwise an estimate of what was received."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -7,14 +7,14 @@ from typing import Self
 from service.tokens import BYTES_PER_TOKEN
 
 CHARACTERS_PER_TOKEN = 8  # at most, over a whole text: English has four or five, most languages fewer
-DOUBTED_CHARACTERS = 128  # of an answer: with fewer, only a count of 0 is doubted
-DOUBTED_PROMPT_CHARACTERS = 1024  # of a prompt, of which a provider may leave out what it had cached
+DOUBTED_CHARACTERS = 128  # of an answer: below this, only a count of 0 is doubted
+DOUBTED_PROMPT_CHARACTERS = 1024  # of a prompt, whose cached part a provider may leave out
 MOST_UNSEEN_TOKENS = 100_000  # that a provider may add: its own instructions, documents it found, hidden thoughts
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """What the provider counted, in tokens. Its total may hold more than the two: thoughts, with some providers."""
+    """The provider's token counts. With some providers, the total also includes thoughts."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -27,7 +27,7 @@ class TokenCount:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long a text is."""
+    """The size of a text."""
 
     characters: int = 0
     bytes: int = 0  # in UTF-8
@@ -44,15 +44,15 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """An estimate: rather too many than too few."""
+        """An estimate, on the high side."""
         return ceil(self.bytes / BYTES_PER_TOKEN)
 
 
 def is_credible(count: TokenCount, asked: Size, received: Size, cap: int) -> bool:
-    """Whether a provider's count can be true of a question and what was received of its answer, thoughts included.
+    """Whether a provider's count is plausible for a question and the received part of its answer, thoughts included.
 
-    Both parts must be within what the texts can come to. At least: a token for every eight characters, and never none
-    for a text. At most: a token for every byte, or the `cap` that was asked for, and what a provider may add unseen.
+    Both parts must be possible for the texts. At least: one token per eight characters, and never zero for a text. At
+    most: one token per byte, or the requested `cap`, plus what a provider may add unseen.
     """
     answer_tokens = count.all_tokens - count.prompt_tokens
     return (
@@ -65,9 +65,9 @@ def is_credible(count: TokenCount, asked: Size, received: Size, cap: int) -> boo
 
 
 def charged_tokens(count: TokenCount | None, asked: Size, received: Size, cap: int, estimate: int) -> int:
-    """What a budget is charged: a credible count; otherwise the larger of the count and the estimate.
+    """The charge to a budget: a credible count, otherwise the larger of the count and the estimate.
 
-    A count that is larger than it can be does not raise the estimate.
+    An impossibly large count does not raise the estimate.
     """
     if count is None:
         return estimate

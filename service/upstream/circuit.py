@@ -1,4 +1,4 @@
-"""Circuits: an endpoint that keeps failing is not asked for a while."""
+"""Circuit breakers: an endpoint that keeps failing is not asked for a while."""
 
 import math
 import time
@@ -11,10 +11,10 @@ OPEN_SECONDS = 5.0
 
 
 class Circuit:
-    """Answers for an upstream that is down: after `FAILURES_TO_OPEN` outages in a row nobody waits for the next one.
+    """A circuit breaker: after `FAILURES_TO_OPEN` outages in a row, it refuses questions at once.
 
-    Every `OPEN_SECONDS` one question goes through; when it is answered, all do again. Each endpoint and key has its
-    own, see `Circuits`: one tenant's failing provider stops nobody else.
+    Every `OPEN_SECONDS` it lets one question through; if that is answered, it closes. Each endpoint and key has its
+    own, see `Circuits`: one tenant's failing provider does not affect others.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has failed too often, and answered nothing since."""
+        """Whether the endpoint has failed too often and has not answered since."""
         return self._failures >= FAILURES_TO_OPEN
 
     def check(self) -> None:
@@ -33,16 +33,16 @@ class Circuit:
             raise UpstreamFailed("the upstream failed too often", retry_after=math.ceil(wait))
 
     def enter(self) -> None:
-        """A question is asked now: while the circuit is open, the next one waits again."""
+        """Note that a question is being asked: while the circuit is open, the next one has to wait again."""
         self._try_at = time.monotonic() + OPEN_SECONDS
 
     def count(self, *, outage: bool) -> None:
-        """What became of a question: whether the upstream was out, or answered in whatever way."""
+        """Count the outcome of a question: an outage, or any response."""
         self._failures = self._failures + 1 if outage else 0
 
 
 class Circuits:
-    """The circuits of the endpoints that were asked so far."""
+    """The circuits of all endpoints asked so far."""
 
     def __init__(self) -> None:
         self._circuits: dict[Endpoint, Circuit] = {}
@@ -52,5 +52,5 @@ class Circuits:
 
     @property
     def open_ones(self) -> int:
-        """How many are open."""
+        """The number of open circuits."""
         return sum(circuit.is_open for circuit in self._circuits.values())

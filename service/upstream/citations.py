@@ -1,4 +1,4 @@
-"""What an answer cites: every form in which providers send it becomes one list of web pages."""
+"""The sources of an answer: every form in which providers send them becomes one list of web pages."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,28 +8,29 @@ from urllib.parse import urlsplit
 from service.schema import MAX_SOURCE_TITLE_CHARS, MAX_SOURCE_URL_CHARS, MAX_SOURCES
 from service.store.records import Source
 
-MAX_READ = 200  # of one list: the pages that count come first
+MAX_READ = 200  # entries of one list: the relevant ones come first
 
 # Beside the choices of a chunk: Perplexity, xAI, and servers that search documents.
 CHUNK_LISTS = ("citations", "search_results")
-# An address without what browsers read as something else: white space, a backslash, quotes, controls, surrogates.
+# A URL without characters that browsers interpret differently: white space, backslashes, quotes, controls, surrogates.
 UNPRINTABLE_CHARACTERS = "\x00-\x20\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 WEB_PAGE = re.compile(f"https?://[^\\s\\\\\"'<>`{{}}|^{UNPRINTABLE_CHARACTERS}]+")
 UNPRINTABLE = re.compile(f"[{UNPRINTABLE_CHARACTERS}]+")
 
 
 class Citations:
-    """Collects what an answer cites. A list that is sent again, maybe longer, takes the place of the one before; what
-    is cited one by one is added."""
+    """Collects the sources of an answer. A list that is sent again, maybe longer, replaces the previous one; sources
+    that are sent one by one are added.
+    """
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
-        self._lists: dict[str, object] = {}  # as they came last
+        self._lists: dict[str, object] = {}  # as last received
         self._numbered: dict[str, list[Source]] = {}
         self._added: list[Source] = []
 
     def read_lists(self, holder: Mapping[str, Any]) -> bool:
-        """Read `citations` and `search_results`. Whether there is anything new in them."""
+        """Read `citations` and `search_results`. Returns whether they changed anything."""
         changed = False
         for name in CHUNK_LISTS:
             given = holder.get(name)
@@ -40,7 +41,7 @@ class Citations:
         return changed and self._put_together()
 
     def read_delta(self, delta: Mapping[str, Any]) -> bool:
-        """Read what a delta or a message cites. Whether there is anything new in it."""
+        """Read the citations of a delta or a message. Returns whether they changed anything."""
         changed = self.read_lists(delta)
         context = delta.get("context")
         if isinstance(context, dict):
@@ -53,7 +54,7 @@ class Citations:
         return changed
 
     def _put_together(self) -> bool:
-        """A numbered list first, whole, because the text has its numbers; then what is not in it."""
+        """A numbered list first and unchanged, because the text refers to its numbers; then any other sources."""
         numbered = [self._numbered.get(name, []) for name in CHUNK_LISTS]
         every = [source for some in (*numbered, self._added) for source in some]
         titles = {source["url"]: source["title"] for source in reversed(every) if source["title"]}
@@ -76,7 +77,7 @@ def _sources(given: list[Any]) -> Iterator[Source]:
 
 
 def _source(item: Any) -> Source | None:
-    """A page, from its bare address or from an object with one. Its title is empty where there is none."""
+    """A page, from its bare URL or from an object with one. Without a title, the title is empty."""
     if isinstance(item, dict):
         inner = item.get("url_citation")
         item = inner if isinstance(inner, dict) else item

@@ -17,14 +17,14 @@ from service.upstream.manners import KnownManners, Question
 from service.upstream.stream import Receiver
 from service.upstream.transport import Transport
 
-# With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, busy ones too: above it none is used
-# again. And it looks through the idle ones in a time that grows with their square.
+# With UPSTREAM_TRANSPORT=httpx, httpcore compares this with all its connections, including busy ones, and reuses none
+# above it. Its search through the idle ones takes quadratic time.
 KEEPALIVE_CONNECTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The connections to all endpoints, and what is known of each."""
+    """The connections to all endpoints, and what has been learned about each."""
 
     settings: Settings
     transport: httpx.AsyncBaseTransport
@@ -37,9 +37,9 @@ class Upstream:
     def call(
         self, endpoint: Endpoint, question: Question, receiver: Receiver, headers: Mapping[str, str] | None = None
     ) -> Call:
-        """A question, not asked yet; see `Call`. Another dialect of provider would get its own decoder here.
+        """A question that has not been asked yet; see `Call`. Choose the decoder for another provider dialect here.
 
-        `headers` are sent beside the endpoint's own.
+        `headers` are sent in addition to the endpoint's own.
         """
         settings, circuit = self.settings, self.circuits.of(endpoint)
         thinks_first = self.manners.thinks_first(endpoint, question.model)
@@ -63,7 +63,7 @@ class Upstream:
 async def connect_upstream(
     settings: Settings, mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None
 ) -> AsyncIterator[Upstream]:
-    """The connections to the endpoints, closed at the end. `mounts` are in place of the network, by base URL."""
+    """The connections to the endpoints. `mounts` replace the network, by base URL."""
     most = settings.max_streams
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
     fresh = httpx.Limits(max_connections=most, max_keepalive_connections=0)
@@ -80,7 +80,7 @@ async def connect_upstream(
 
 @cache
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """What to trust: the public certificates, and those of UPSTREAM_CA_FILE. Made once: that takes 60 ms."""
+    """Trusts the public certificates and those of UPSTREAM_CA_FILE. Cached, because loading them takes 60 ms."""
     context = httpx.create_ssl_context(trust_env=False)
     if ca_file:
         context.load_verify_locations(ca_file)

@@ -1,4 +1,4 @@
-"""What a streamed chat completion says: bytes in, the parts of an answer out. Pure, without sockets or clocks."""
+"""Decodes a streamed chat completion: bytes in, the parts of an answer out. Pure, without sockets or clocks."""
 
 import json
 import re
@@ -21,12 +21,12 @@ from service.upstream.thoughts import UNOPENED, LeadingThoughts
 COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-MAX_BLANK_BYTES = 1000  # before a body shows what it is; after so many it is taken for a stream of events
+MAX_BLANK_BYTES = 1000  # before a body's type is known; with more, it is taken for an event stream
 SURROGATE = re.compile("[\ud800-\udfff]")
-# Events that only say that the connection lives, and data that can't be a piece of a chunk: `ping`, `[HEARTBEAT]`.
+# Events that only keep the connection alive, and data that cannot be part of a chunk: `ping`, `[HEARTBEAT]`.
 HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 NO_CHUNK = re.compile(r'(?!\[DONE)[^{}"]{1,100}')
-# Of a delta: what is sent beside the text but was not written by the model.
+# Fields of a delta that were not written by the model.
 LABELS = frozenset(
     {
         *("annotations", "channel", "citations", "context", "extra_content", "format", "id", "role", "search_results"),
@@ -38,7 +38,7 @@ LABELS = frozenset(
 class ChatDecoder:
     """Decodes one chat completion, streamed or whole; see `stream.Decoder`.
 
-    OpenAI API reference, "The chat completion chunk object"; and what compatible providers really send.
+    OpenAI API reference, "The chat completion chunk object", and the variants that compatible providers send.
     """
 
     def __init__(
@@ -46,26 +46,26 @@ class ChatDecoder:
     ) -> None:
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
-        self.done = False  # `[DONE]` was read
-        self.steps = 0  # deltas that brought something
+        self.done = False  # whether `[DONE]` was read
+        self.steps = 0  # deltas with content
         self.has_text = False
         self.thinks_first = thinks_first
         self._max_bytes = max_line_bytes
         self._max_json_depth = max_json_depth
         self._events = EventStreamDecoder(max_line_bytes)
         self._template = Template()
-        self._beginning: bytearray | None = bytearray()  # of the body, until it shows what the body is
-        self._document: bytearray | None = None  # a body that is one JSON text
+        self._beginning: bytearray | None = bytearray()  # of the body, until its type is known
+        self._document: bytearray | None = None  # a body that is a single JSON document
         # Until the answer has begun.
         self._thoughts: LeadingThoughts | None = LeadingThoughts(opened=thinks_first)
         self._has_thoughts = False
         self._citations: Citations | None = None
-        self._beside: list[Part] = []  # what the chunk that is being read brought beside its text
+        self._beside: list[Part] = []  # parts in the current chunk besides its text
         self._refused = False
-        self._came_since = False  # something of the answer came after the finish_reason
-        self._doubted = False  # that has happened before
-        self._half = ""  # the first half of a surrogate pair, whose second half comes in the next delta
-        self._messages: str | None = ""  # the text so far, while messages may have all of it; see `_read_message`
+        self._came_since = False  # whether part of the answer followed the finish_reason
+        self._doubted = False  # whether that has ever happened
+        self._half = ""  # the first half of a surrogate pair that the next delta completes
+        self._messages: str | None = ""  # the text so far, in case messages repeat it; see `_read_message`
         self._has_deltas = False  # with the text
 
     def feed(self, data: bytes) -> Iterator[Part]:
@@ -80,7 +80,7 @@ class ChatDecoder:
         return iter(())
 
     def close(self, *, whole: bool = True) -> Iterator[Part]:
-        """What the end of the answer completes. `whole`: the body ended as it should."""
+        """The parts that the end of the body completes. `whole`: whether the body ended properly."""
         if whole and not self.done:
             if self._beginning:
                 yield from self._read(self._events.feed(bytes(self._beginning)))
@@ -100,12 +100,12 @@ class ChatDecoder:
 
     @property
     def ended(self) -> bool:
-        """Whether the provider has said that the answer is over, and nothing of it came since; usage may follow."""
+        """Whether there was a finish reason and no part of the answer has followed it; usage may follow."""
         return self.done or (self.finish_reason is not None and not self._came_since)
 
     @property
     def is_certain(self) -> bool:
-        """Whether that can be relied on. Some send a finish_reason with every chunk."""
+        """Whether `ended` is reliable: some providers send a finish_reason with every chunk."""
         return self.done or (self.ended and not self._doubted)
 
     def finish(self) -> Finish:
@@ -127,14 +127,14 @@ class ChatDecoder:
         return Finish(status, self.usage, unknown)
 
     def _status(self) -> Ending | None:
-        """What the finish_reason means; None for an error."""
+        """The meaning of the finish_reason; None for an error."""
         meaning = meaning_of(self.finish_reason or "")
         if meaning == "error":
             return None
         return "complete" if meaning == "unknown" else meaning
 
     def _begin(self, data: bytes) -> bytes:
-        """What of the beginning is to be read now; nothing until it is known what the body is."""
+        """The part of the beginning that can be read now; empty until the body's type is known."""
         assert self._beginning is not None
         self._beginning += data
         begun = bytes(self._beginning).removeprefix(BYTE_ORDER_MARK).lstrip()
@@ -166,7 +166,7 @@ class ChatDecoder:
                     yield text
 
     def _read_document(self, data: str) -> Iterator[Part]:
-        """A whole completion, though a stream was asked for."""
+        """Read a whole completion that was sent instead of a stream."""
         text = self._read_chunk(data, "")
         if self.finish_reason is None and not text and not self._beside:
             refusal = Refusal.in_answer(data)
@@ -208,7 +208,7 @@ class ChatDecoder:
         return text
 
     def _error(self, error: str) -> ServiceError:
-        """What an error in place of a chunk means: where it comes first, it is a refusal."""
+        """The error for an error object instead of a chunk; at the beginning, it is a refusal."""
         if self.has_text or self.steps:
             return UpstreamInterrupted("the upstream reported an error within its stream")
         return Refusal.in_answer(error).error()
@@ -238,23 +238,23 @@ class ChatDecoder:
         return self._shown(text) if text else ""
 
     def _read_message(self, message: dict[str, Any]) -> str:
-        """The text of a message, which some send in place of a delta: whole, or in pieces, or all of it so far.
+        """The new text of a `message`, which some send instead of a delta: whole, in pieces, or all of it so far.
 
-        Beside deltas that have the text it only repeats them.
+        Next to deltas with text, it only repeats them.
         """
         text = _text_of(message.get("content"))
         if self._messages is not None:
             if text.startswith(self._messages):
                 self._messages, text = text, text[len(self._messages) :]
             else:
-                self._messages = None  # they come in pieces
+                self._messages = None  # the messages are pieces
         text = self._whole_characters(text)
         self.steps += 1
         self._read_beside(message, message.get("content"))
         return self._shown(text) if text else ""
 
     def _shown(self, text: str) -> str:
-        """What of the text is the answer's and not a thought."""
+        """The part of the text that is not a thought."""
         if self.finish_reason is not None:
             self._came_since = True
         if self._thoughts is None:
@@ -270,7 +270,7 @@ class ChatDecoder:
         return text
 
     def _read_beside(self, delta: dict[str, Any], content: Any) -> None:
-        """What comes with the text. Some providers send the same thought under several names: it counts once."""
+        """Read the parts that come with the text. A thought that is sent under several names counts once."""
         self._refused = self._refused or bool(delta.get("refusal"))
         if "annotations" in delta or "context" in delta or "citations" in delta or "search_results" in delta:
             self._note_sources(self._cited().read_delta(delta))
@@ -282,9 +282,9 @@ class ChatDecoder:
                 self._came_since = self._came_since or self.finish_reason is not None
 
     def _note_reason(self, reason: str) -> None:
-        """Note that the answer is over. More text may show that it was not; then the next reason counts.
+        """Note a finish reason. If more text follows, the next reason counts.
 
-        Of two without any text in between, a plain end does not take the place of what came first.
+        Of two without text in between, a plain `stop` does not replace the first.
         """
         self._doubted = self._doubted or self._came_since
         if self.finish_reason is None or self._came_since or meaning_of(reason) != "complete":
@@ -315,7 +315,7 @@ class ChatDecoder:
 
 
 def _parsed(data: str) -> Any:
-    """JSON, parsed at a third of the cost; with json where a text has half a surrogate pair, which is no error here."""
+    """Parse JSON fast; fall back to `json` for half a surrogate pair, which is not an error here."""
     try:
         return from_json(data)
     except ValueError:
@@ -323,7 +323,7 @@ def _parsed(data: str) -> Any:
 
 
 def _text_of(content: Any) -> str:
-    """A delta's text: a string, or a list of parts of which those of type text count."""
+    """A delta's text: a string, or a list of parts, of which those of type `text` count."""
     if isinstance(content, str):
         return content
     parts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
@@ -331,7 +331,7 @@ def _text_of(content: Any) -> str:
 
 
 def _written(value: Any) -> Iterator[str]:
-    """The texts within a delta that a model wrote."""
+    """The texts in a delta that the model wrote."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -344,7 +344,7 @@ def _written(value: Any) -> Iterator[str]:
 
 
 def _count(value: Any) -> int | None:
-    """A count of tokens; None for what is none, or is larger than a column holds."""
+    """A token count; None if it is invalid or too large for the database."""
     return value if type(value) is int and 0 <= value <= LARGEST_INTEGER else None
 
 
@@ -353,7 +353,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _is_deeper(data: str, levels: int) -> bool:
-    """Whether JSON is nested deeper. Most chunks are known to be flat by the number of their brackets."""
+    """Whether JSON is nested deeper. For most chunks, the number of brackets rules it out."""
     if data.count("[") + data.count("{") <= levels:
         return False
     depth = 0

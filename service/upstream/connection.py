@@ -17,7 +17,7 @@ from service.alarm import Alarm
 from service.upstream.http_response import ResponseReader
 from service.upstream.sockets import open_socket
 
-MAX_UNREAD_BYTES = 65_536  # above it the connection stops reading, and the server has to wait
+MAX_UNREAD_BYTES = 65_536  # above this the connection stops reading, for backpressure
 REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.1")
 FIELD_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\0\r\n]*")  # RFC 9110, section 5.5
 
@@ -28,7 +28,7 @@ http11_log = logging.getLogger("httpcore.http11")
 
 
 def encode_head(request: httpcore.Request) -> bytes:
-    """The request line and header fields. Raises httpx.LocalProtocolError for what would not arrive as one head."""
+    """The request line and headers. Raises httpx.LocalProtocolError if they could be misread."""
     request_line = b"%b %b HTTP/1.1" % (request.method, request.url.target)
     fields = [b"%b: %b" % field for field in request.headers]
     if not REQUEST_LINE.fullmatch(request_line) or not all(map(FIELD_LINE.fullmatch, fields)):
@@ -37,7 +37,7 @@ def encode_head(request: httpcore.Request) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """A connection to one origin, which carries one request at a time. `closed` is called when it is good no more."""
+    """A connection to one origin, with one request at a time. `closed` is called when it can no longer be used."""
 
     def __init__(self, origin: Origin, closed: Callable[["Connection"], None]) -> None:
         self.origin = origin
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._writable = True
         self._is_reading = True
-        self._takes_turns = False  # whether more of the body had come than the last piece
+        self._takes_turns = False  # whether more of the body had arrived than the last piece
 
     async def connect(self, request: httpcore.Request, context: ssl.SSLContext) -> None:
         """Raises httpx.ConnectError, httpx.ConnectTimeout."""
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         return reader
 
     async def _send_body(self, request: httpcore.Request, reader: ResponseReader, timeout: float | None) -> None:
-        """The whole body, unless the server answers or goes before it has read it: then there may be a response."""
+        """Send the body, until the server responds or closes the connection: there may be an early response."""
         fields = {name.lower(): value for name, value in request.headers}
         is_chunked = b"transfer-encoding" in fields
         left = int(fields.get(b"content-length", 0))
@@ -132,12 +132,12 @@ class Connection(asyncio.Protocol):
         return piece
 
     async def _wait(self, timeout: float | None, error: type[httpx.TimeoutException]) -> None:
-        """Until something has come, could be sent or broke. Raises `error` after `timeout` seconds without."""
+        """Wait until data arrives, can be sent, or the connection breaks. Raises `error` after `timeout` seconds."""
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
         self._timeout_error = error
-        self._alarm.set(timeout)  # with nobody waiting it rings in vain
+        self._alarm.set(timeout)  # it does nothing if nothing is waiting
         try:
             await self._waiter
         finally:
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether both the request and the response are over and the connection is as good as new."""
+        """Whether the request and the response are complete and the connection can be reused."""
         reader = self._reader
         return (
             reader is not None
@@ -162,13 +162,13 @@ class Connection(asyncio.Protocol):
         )
 
     def has_ended(self) -> bool:
-        """Whether something has arrived on an idle connection, which can only be its end."""
+        """Whether the server has closed an idle connection: any data on it means that."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     def rest(self, seconds: float | None) -> None:
-        """Be idle, for so many seconds at most."""
+        """Become idle, for at most this many seconds."""
         self._reader = None
         self._takes_turns = False
         self._alarm.set(seconds)
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
 
     def abort(self) -> None:
-        """Close at once, whatever has not been sent or read. Safe at any time."""
+        """Close at once, discarding unsent and unread data. Safe at any time."""
         self._fail(httpx.ReadError("the connection was closed"))
         self._transport.abort()
 
@@ -197,14 +197,14 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
-        if reader is None:  # nobody asked for anything
+        if reader is None:  # there is no request
             self.abort()
             return
         try:
@@ -242,5 +242,5 @@ def _connect_errors() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise httpx.ConnectTimeout(str(error)) from error
-    except (OSError, UnicodeError) as error:  # a name that cannot be encoded is as unknown as others
+    except (OSError, UnicodeError) as error:  # a name that cannot be encoded is unknown, too
         raise httpx.ConnectError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Where a question goes: the endpoint's URL, and the headers and fields that go with every question."""
+"""The endpoint for a question: its URL, and the headers and fields of every request to it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ OUR_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Us
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a tenant's questions go: the base URL, without a slash at the end, and what each question has with it.
+    """A tenant's endpoint: the base URL without a trailing slash, and the additions to each request.
 
-    Two of which only `body` differs fail together. What `body` has of None is left out of a question.
+    Endpoints that differ only in `body` share a circuit. A field that is None in `body` is removed from the request.
     """
 
     base_url: str
@@ -35,7 +35,7 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Its name, for the log: the address may hold a password."""
+        """The host, for the log: the URL may contain a password."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -46,16 +46,16 @@ class Endpoint:
 
     @property
     def cap_name(self) -> str:
-        """The field that bounds an answer. OpenAI's newer models refuse the old name, other servers the new one."""
+        """The field that limits an answer. OpenAI's newer models refuse the old name, other servers the new one."""
         is_openai = self.host == "api.openai.com" or self.host.endswith(".openai.azure.com")
         return "max_completion_tokens" if is_openai else "max_tokens"
 
 
 def endpoint_of(settings: Settings, tenant: Tenant | None = None) -> Endpoint:
-    """The endpoint of a tenant, or the service's own, which a tenant has unless it names another base URL.
+    """The endpoint of a tenant: the service's own, unless the tenant names another base URL.
 
-    The service's own key and overlay go to its own endpoint only. Raises NotSetUp when a variable is not set, or
-    not to what it must be.
+    The service's own key and overlay are sent only to its own endpoint. Raises NotSetUp if a variable is unset or
+    invalid.
     """
     key_name, url_name = (tenant.openai_key_env, tenant.openai_base_url_env) if tenant else (None, None)
     url = settings.openai_base_url or DEFAULT_BASE_URL
@@ -106,7 +106,7 @@ def _texts(overlay: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, str
 
 
 def _with(items: Mapping[str, str], added: Mapping[str, str | None]) -> dict[str, str]:
-    """With other values in place of those that are there, whose names may be written in another case."""
+    """Headers with some values replaced; names are case-insensitive."""
     replaced = {name.lower() for name in added}
     kept = {name: value for name, value in items.items() if name.lower() not in replaced}
     return kept | {name: value for name, value in added.items() if value is not None}

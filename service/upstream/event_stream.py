@@ -18,7 +18,7 @@ class Event(NamedTuple):
 
 
 class EventStreamDecoder:
-    """Decodes a `text/event-stream` body from bytes, however they are split.
+    """Decodes a `text/event-stream` body from bytes, however it is split.
 
     WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
     `max_bytes` raises InvalidAnswer.
@@ -26,8 +26,8 @@ class EventStreamDecoder:
 
     def __init__(self, max_bytes: int = 1_048_576) -> None:
         self._max_bytes = max_bytes
-        self._line = bytearray()  # the line that has not ended yet
-        self._after_cr = False  # a "\n" that comes next belongs to a "\r" that ended a line
+        self._line = bytearray()  # the incomplete line
+        self._after_cr = False  # the last line ended with "\r", to which a following "\n" belongs
         self._at_start = True
         self._is_between_events = True  # all before this was read, but for what is held of the next event
         self._held = b""
@@ -77,9 +77,9 @@ class EventStreamDecoder:
         self._is_between_events = not (self._line or self._data or self._event or self._after_cr or self._at_start)
 
     def flush(self) -> Iterator[Event]:
-        """The event that the end of the body cut off before its blank line.
+        """The last event, if the body ended before its blank line.
 
-        The standard drops it; some providers end their last event so, and its data is complete.
+        The standard discards it, but some providers end their last event like this, with complete data.
         """
         held, self._held = self._held, b""
         yield from self._read(held)

@@ -1,4 +1,4 @@
-"""What providers call the end of an answer. Few keep to OpenAI's five words; what a word means is told by its parts."""
+"""The meaning of finish reasons. Few providers keep to OpenAI's five; others are classified by the words in them."""
 
 import re
 from typing import Literal
@@ -7,7 +7,7 @@ from service.store.records import Ending
 
 Meaning = Literal[Ending, "error", "unknown"]
 
-# Some send a finish_reason with every chunk, with one of these until there is one.
+# Placeholders of providers that send a finish_reason with every chunk.
 NO_REASON = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified"})
 
 COMPLETE = frozenset(
@@ -17,7 +17,7 @@ COMPLETE = frozenset(
         *("tool_calls", "tool_call", "tool_use", "function_call"),
     }
 )
-# Looked for in this order: `ERROR_TOXIC` is a filter's, `ERROR_LIMIT` a limit's.
+# Checked in this order: `ERROR_TOXIC` is a filter, `ERROR_LIMIT` a limit.
 _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     (
         "filtered",
@@ -33,12 +33,12 @@ _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
 
 
 def is_reason(value: object) -> bool:
-    """Whether a chunk's `finish_reason` says that the answer is over."""
+    """Whether a chunk's `finish_reason` ends the answer."""
     return isinstance(value, str) and value.strip().lower() not in NO_REASON
 
 
 def meaning_of(reason: str) -> Meaning:
-    """What a provider's word for the end means."""
+    """The meaning of a provider's finish reason."""
     word = re.sub("[^a-z]+", "_", reason.strip().lower())
     if word in COMPLETE:
         return "complete"
@@ -46,5 +46,5 @@ def meaning_of(reason: str) -> Meaning:
 
 
 def for_the_log(reason: str) -> str:
-    """The word, if it is one: what else a provider sends there can be anything."""
+    """The finish reason, if it is a single word: anything else could contain text."""
     return reason if re.fullmatch("[A-Za-z_]{1,40}", reason) else "not a word"

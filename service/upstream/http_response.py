@@ -1,18 +1,18 @@
-"""A response as its bytes come from the wire (RFC 9112), parsed by httptools; no sockets."""
+"""Parses a response from its bytes (RFC 9112) with httptools; no sockets."""
 
 from typing import Literal
 
 import httptools
 import httpx
 
-MAX_HEAD_BYTES = 102_400  # of a head with the 1xx before it, of trailers or chunk extensions; h11's bound, too
-MAX_PIECE_BYTES = 65_536  # what a reader gets at once; other tasks have their turn before the next piece
+MAX_HEAD_BYTES = 102_400  # of headers with 1xx responses, of trailers or chunk extensions; the same limit as h11's
+MAX_PIECE_BYTES = 65_536  # given to a reader at once; other tasks run before the next piece
 
 Phase = Literal["head", "body", "ended"]
 
 
 class ResponseReader:
-    """Parses one response (RFC 9112) from bytes as they come; the `on_…` methods are httptools' callbacks."""
+    """Parses one response (RFC 9112) incrementally; the `on_…` methods are httptools' callbacks."""
 
     __slots__ = (
         *("headers", "persistent", "phase", "reason", "status", "unread_bytes", "version"),
@@ -26,14 +26,15 @@ class ResponseReader:
         self.headers: list[tuple[bytes, bytes]] = []
         self.version = b""
         self.unread_bytes = 0
-        self.persistent = False  # whether the connection may serve another request
+        self.persistent = False  # whether the connection may be reused
         self._pieces: list[bytes] = []
         self._bodiless = method == b"HEAD"
         self._until_close = False
-        self._is_contradictory = False  # it has both a length and chunks
-        self._held_bytes = 0  # received since the head, a piece of the body or the message was complete
+        self._is_contradictory = False  # it has both a Content-Length and chunks
+        self._held_bytes = 0  # received since the last complete head, piece of the body, or message
         self._parser = httptools.HttpResponseParser(self)
-        # What h11 takes, too: line feeds alone in a head, and Content-Length beside chunks (RFC 9112, section 6.3).
+        # As h11 does, accept bare line feeds in a head, and Content-Length together with chunks (RFC 9112, section
+        # 6.3).
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_chunked_length=True)
 
     def feed(self, data: bytes) -> None:
@@ -59,7 +60,7 @@ class ResponseReader:
         self.phase = "ended"
 
     def take(self) -> bytes:
-        """The next piece of the body, at most MAX_PIECE_BYTES of it; empty if none has come."""
+        """The next piece of the body, at most MAX_PIECE_BYTES; empty if none has arrived."""
         pieces = self._pieces
         if len(pieces) == 1 and self.unread_bytes <= MAX_PIECE_BYTES:
             self.unread_bytes = 0
@@ -72,14 +73,14 @@ class ResponseReader:
 
     def on_message_begin(self) -> None:
         if self.phase == "ended":
-            self.persistent = False  # more than the response that was asked for
+            self.persistent = False  # data beyond the requested response
 
     def on_status(self, reason: bytes) -> None:
         if self.phase == "head":
             self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase == "head":  # otherwise it is a trailer, which nobody here has a use for
+        if self.phase == "head":  # otherwise it is a trailer, which is ignored
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -1,4 +1,4 @@
-"""How an endpoint and a model take a question: what they refused before, and the body that follows from it."""
+"""What an endpoint and a model accept, learned from their refusals, and the request body that follows from it."""
 
 import logging
 import math
@@ -14,9 +14,9 @@ from service.upstream.refusals import Refusal
 log = logging.getLogger("chatbot")
 
 OTHER_CAP = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-OPTIONAL = ("stream_options", "temperature")  # fields of ours that an answer can do without
-LEAST_CAP = 16  # tokens: smaller numbers in an error are no bound of an answer
-CONTEXT_SHARE = 4  # an answer gets a quarter of a small context, the question and its history the rest
+OPTIONAL = ("stream_options", "temperature")  # fields that can be left out
+LEAST_CAP = 16  # tokens: smaller numbers in an error are not an answer limit
+CONTEXT_SHARE = 4  # an answer gets a quarter of a small context; the rest is for the question and its history
 
 TOO_LARGE = re.compile(
     r"too (large|high|big)|at most|less than|<=|must be|range|maximum|exceed|larger than|greater than"
@@ -37,7 +37,7 @@ NO_SYSTEM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the service asks. `cap` is the most tokens of the answer, 0 for no bound."""
+    """A question to a provider. `cap` is the most tokens of the answer, 0 for no limit."""
 
     model: str
     prompt: Prompt
@@ -47,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """What an endpoint and a model take: the cap's name and bound, which fields not, whether a system message."""
+    """What an endpoint and a model accept: the answer limit's name and maximum, optional fields, a system message."""
 
     cap_name: str
     cap_bound: int | None = None
@@ -55,7 +55,7 @@ class Manners:
     system_role: bool = True
 
     def body(self, question: Question, overlay: Mapping[str, Any]) -> dict[str, Any]:
-        """The question as it is sent. What the operator's overlay has comes last."""
+        """The request body for a question. The operator's overlay takes precedence."""
         fields = {
             "model": question.model,
             "messages": question.prompt.messages(system_role=self.system_role),
@@ -68,9 +68,9 @@ class Manners:
         return {name: value for name, value in {**sent, **overlay}.items() if value is not None}
 
     def after(self, refusal: Refusal, body: Mapping[str, Any], overlay: Mapping[str, Any]) -> "Manners":
-        """What a refusal of `body` asks for; the same manners if that is nothing that the service could change.
+        """The manners that a refusal of `body` asks for; unchanged if the service cannot comply.
 
-        The cap changes its name or becomes smaller, but stays: the budget relies on it.
+        The cap may be renamed or lowered, but never dropped: the budget relies on it.
         """
         if refusal.status not in (400, 422) or refusal.kind not in ("refused", "too_long"):
             return self
@@ -89,7 +89,7 @@ class Manners:
 
 
 class KnownManners:
-    """Those of the endpoints and models that were asked so far, in this process."""
+    """The manners of all endpoints and models that this process has asked so far."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Endpoint, str], Manners] = {}
@@ -102,11 +102,11 @@ class KnownManners:
         return known
 
     def thinks_first(self, endpoint: Endpoint, model: str) -> bool:
-        """Whether the answers begin with thoughts, without a tag that opens them."""
+        """Whether answers begin with thoughts without an opening tag."""
         return (endpoint, model) in self._thinking_first
 
     def keep_thinks_first(self, endpoint: Endpoint, model: str, does: bool) -> None:
-        """Remember whether an answer did so. The first one's thoughts were shown: only their end tells them apart."""
+        """Remember whether an answer did. The first one's thoughts were shown, because only their end reveals them."""
         if does and not self.thinks_first(endpoint, model):
             log.warning(
                 "the model's thoughts come as text without <think>: they are hidden from the next answer on; let the "
@@ -118,7 +118,7 @@ class KnownManners:
             self._thinking_first.discard((endpoint, model))
 
     def keep(self, endpoint: Endpoint, model: str, manners: Manners) -> None:
-        """Remember those that an answer was got with, and log what is new of them."""
+        """Remember manners that worked, and log the changes."""
         before = self.of(endpoint, model)
         if manners != before:
             self._known[endpoint, model] = manners
@@ -130,7 +130,7 @@ class KnownManners:
 
 
 def changes(before: Manners, after: Manners) -> list[str]:
-    """What is new, in words for the operator."""
+    """The changes, in words for the operator."""
     new = [f"without {name}" for name in sorted(after.left_out - before.left_out)]
     if after.cap_name != before.cap_name:
         new.append(f"{after.cap_name} in place of {before.cap_name}")
@@ -142,19 +142,19 @@ def changes(before: Manners, after: Manners) -> list[str]:
 
 
 def characters_that_fit(refusal: Refusal, prompt: Prompt, cap: int) -> float:
-    """How long a prompt may be beside an answer of `cap`, as the refusal counts; infinite where it does not."""
+    """The most characters of a prompt with an answer of `cap`, by the refusal's counts; infinite without any."""
     context, counted = CONTEXT.search(refusal.text), PROMPT.search(refusal.text)
     if context is None or counted is None:
         return math.inf
     tokens = int(counted[1] or counted[2])
-    if not 0 < tokens <= 2 * prompt.characters:  # not of this prompt
+    if not 0 < tokens <= 2 * prompt.characters:  # not the size of this prompt
         return math.inf
     room = int(context[1])
     return MARGIN * (room - min(cap, room // CONTEXT_SHARE)) * prompt.characters / tokens
 
 
 def _bound_in(refusal: Refusal, model: str, cap: int) -> int | None:
-    """The bound of an answer that a refusal tells, if it is smaller than the one that was asked for."""
+    """The answer limit named by a refusal, if it is lower than the requested one."""
     text = refusal.text.replace(model.lower(), "")
     if not OF_ANSWER.search(text):
         return None

@@ -1,4 +1,4 @@
-"""What the endpoint is asked: the system message, the history, the question."""
+"""The prompt: the system message, the history and the question."""
 
 import json
 import math
@@ -12,9 +12,9 @@ QUESTION_FOLLOWS = "My question:"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question with the questions and answers before it. No system message is sent where it is empty.
+    """A question with its history. An empty system message is not sent.
 
-    What comes from a visitor or from a page is never part of the system message.
+    The system message never contains anything from a visitor or a page.
     """
 
     system: str
@@ -22,7 +22,7 @@ class Prompt:
     history: tuple[tuple[str, str], ...] = ()
 
     def messages(self, *, system_role: bool = True) -> list[dict[str, str]]:
-        """The messages; without a system role its text stands before the first of the user's."""
+        """The messages; without a system role, the system prompt precedes the first user message."""
         messages = [{"role": "system", "content": self.system}] if self.system and system_role else []
         for earlier, answer in self.history:
             messages.append({"role": "user", "content": earlier})
@@ -37,7 +37,7 @@ class Prompt:
         return len(self.system) + len(self.question) + sum(len(text) for turn in self.history for text in turn)
 
     def without_older_half(self, most_characters: float = math.inf) -> Self:
-        """The same with the newer half of the history, or less of it for no more than so many characters in all."""
+        """The same with the newer half of the history, or less to fit into this many characters in total."""
         shorter = replace(self, history=self.history[(len(self.history) + 1) // 2 :])
         while shorter.history and shorter.characters > most_characters:
             shorter = replace(shorter, history=shorter.history[1:])
@@ -49,7 +49,7 @@ class Prompt:
 
 
 def with_facts(question: str, page_facts: Mapping[str, str] | None) -> str:
-    """A question with its page's facts, in one message: some models refuse two of the same role in a row."""
+    """A question with the page's facts in one message: some models refuse two messages of the same role in a row."""
     if not page_facts:
         return question
     facts = json.dumps(page_facts, ensure_ascii=False).replace("\u2028", " ").replace("\u2029", " ")

@@ -1,6 +1,6 @@
-"""What an endpoint's error response means: from its status, its codes and its text, in whatever shape they come.
+"""Classifies an endpoint's error response by its status, its codes and its text, in any shape.
 
-Nothing of the provider's own words is logged or shown: what is told about an error is written here.
+The provider's own words are never logged or shown: all messages about errors are written here.
 """
 
 import json
@@ -33,8 +33,7 @@ MAX_DEPTH = 8
 
 Kind = Literal["too_long", "filtered", "credit", "model", "key", "busy", "overloaded", "address", "refused", "failed"]
 
-# Names under which errors have their short words, and those under which they repeat what was sent: a visitor's words
-# must not decide what an error means.
+# Fields of an error that hold codes, and fields that repeat the request: a visitor's words must not decide its meaning.
 CODE_NAMES = {"code", "type", "status", "reason", "error_code", "err_code", "errorcode", "object"}
 REPEATED = {"input", "ctx", "url", "body", "request", "messages", "failed_generation", "user_id", "prompt"}
 
@@ -86,7 +85,7 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
     "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
     "overloaded": re.compile(r"overloaded|engine is (currently )?busy|over capacity|currently loading"),
 }
-# "Please try again in 7.66s", "retry in 1m30s": where there is no header.
+# "Please try again in 7.66s", "retry in 1m30s": used without a header.
 WAIT = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d+)? ?(?:ms|h|m|s)[a-z]* ?)+)")
 WAIT_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
 UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
@@ -118,7 +117,7 @@ ERRORS: dict[Kind, type[ServiceError]] = {
     "overloaded": ProviderOverloaded,
     "address": AddressUnknown,
 }
-# What the text decides where no code does, by status; and what is left.
+# Meanings by text if no code is known, by status, and the defaults.
 POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
     400: ("too_long", "filtered", "credit", "key", "model"),
     403: ("filtered", "credit", "model"),
@@ -126,7 +125,7 @@ POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
     422: ("too_long", "filtered", "model"),
 }
 OTHERWISE: dict[int, Kind] = {403: "key", 404: "address", 405: "address", 408: "failed", 409: "failed", 425: "failed"}
-# The short words that may stand in the log: others can be anything.
+# The codes that may be logged: others could contain anything.
 LOGGED = set().union(*CODES.values()) | {
     *("invalid_request_error", "rate_limit_exceeded", "server_error", "unsupported_parameter", "unsupported_value"),
     *("extra_forbidden", "not_found_error", "api_error", "internal_server_error", "badrequesterror", "forbidden"),
@@ -135,24 +134,24 @@ LOGGED = set().union(*CODES.values()) | {
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error response: its status, the seconds to wait if it says so, and its codes and text in lower case."""
+    """An error response: its status, the seconds to wait if it names any, and its codes and text in lower case."""
 
     status: int
     codes: frozenset[str] = frozenset()
     text: str = field(default="", repr=False)
     retry_after: int | None = None
-    in_success: bool = False  # the response was one, and only what it said was an error
+    in_success: bool = False  # an error in a response of status 200
 
     @classmethod
     def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
-        """From a response and as much of its body as was read."""
+        """From a response and the part of its body that was read."""
         codes, text = _words_of(body)
         wait = retry_after(headers)
         return cls(status, codes, text, _wait_in(text) if wait is None else wait)
 
     @classmethod
     def in_answer(cls, error: str) -> Self:
-        """From an error that came where an answer should have begun, in a response of status 200."""
+        """From an error at the beginning of a response of status 200."""
         codes, text = _words_of(error.encode("utf-8", "replace"))
         statuses = sorted(int(code) for code in codes if re.fullmatch("[45][0-9]{2}", code))
         status = statuses[-1] if statuses else 429 if RATE.search(text) else 500 if SERVER.search(text) else 400
@@ -160,7 +159,7 @@ class Refusal:
 
     @cached_property
     def kind(self) -> Kind:
-        """What it means. Codes are believed before text."""
+        """The kind of error. Codes take precedence over text."""
         status = self.status
         if status == 413 or self._has_code("too_long"):
             return "too_long"
@@ -188,7 +187,7 @@ class Refusal:
         return "overloaded" if busy else "failed"
 
     def _limit(self) -> Kind:
-        """Which limit a 429 is about: waiting helps against one, not against an empty purse or a question too large."""
+        """The kind of limit behind a 429: waiting helps with a rate limit, not without credit or with a long prompt."""
         if "request too large" in self.text:
             return "too_long"
         if self._has_code("overloaded"):
@@ -203,13 +202,13 @@ class Refusal:
         return TEXTS[kind].search(self.text) is not None
 
     def names(self, field_name: str) -> bool:
-        """Whether it names a field of the question."""
+        """Whether the error names a field of the question."""
         return re.search(rf"(?<![a-z_]){re.escape(field_name.lower())}(?![a-z_])", self.text) is not None
 
     def error(self, overlay: Iterable[str] = ()) -> ServiceError:
-        """What the caller is told; its reason, for the log, says what the operator can do.
+        """The error for the caller; its reason, for the log, says what the operator can do.
 
-        `overlay` has the names of the fields that the operator adds to a question.
+        `overlay` has the names of the fields that the operator adds to requests.
         """
         code = next((f" ({code})" for code in sorted(self.codes) if code in LOGGED), "")
         answered = f"200 with an error as of {self.status}" if self.in_success else str(self.status)
@@ -235,7 +234,7 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
         return _bounded(int(milliseconds) / 1000)
     try:
         at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # a year may have any number of digits
+    except (ValueError, OverflowError):  # such as a year with too many digits
         return None
     return None if at.tzinfo is None else _bounded((at - datetime.now(UTC)).total_seconds())
 
@@ -252,7 +251,7 @@ def _wait_in(text: str) -> int | None:
 
 
 def _words_of(body: bytes) -> tuple[frozenset[str], str]:
-    """The codes and the text of an error's body: nested, flat, a list, or plain text. Of a page of HTML: nothing."""
+    """The codes and the text of an error's body: nested, flat, a list, or plain text; nothing from an HTML page."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -279,7 +278,7 @@ def _texts_of(value: Any, name: str, codes: set[str], depth: int = 0) -> Iterato
         text = str(value)
         if name in CODE_NAMES:
             codes.add(text.lower())
-        if text.startswith("{"):  # a gateway's error may hold the provider's own
+        if text.startswith("{"):  # a gateway's error may contain the provider's
             try:
                 yield from _texts_of(json.loads(text), name, codes, depth + 1)
             except (ValueError, RecursionError):

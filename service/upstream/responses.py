@@ -1,4 +1,4 @@
-"""An endpoint's HTTP response: whether it is an answer, what a refusal means, and its body."""
+"""An endpoint's HTTP response: whether it is an answer or a refusal, and its body."""
 
 import asyncio
 import zlib
@@ -11,19 +11,19 @@ import httpx
 from service.errors import Busy, InvalidAnswer, ServiceError, UpstreamFailed
 from service.upstream.refusals import Refusal
 
-BUSY_SECONDS = 5  # what a visitor waits where the upstream does not say how long it is busy
-AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be used again
+BUSY_SECONDS = 5  # a visitor's wait if the upstream names none
+AFTER_DONE_SECONDS = 0.2  # for the end of the body after `[DONE]`, so that the connection can be reused
 MAX_ERROR_BODY_BYTES = 16_384
 DECOMPRESSED_PIECE_BYTES = 65_536
-GZIP = zlib.MAX_WBITS | 16  # of zlib, which unpacks other formats too
-# What may stand in the log. Other words of an upstream stay out of it: they can be anybody's.
+GZIP = zlib.MAX_WBITS | 16  # for zlib, which also supports other formats
+# Content types that may be logged. Other text from an upstream is not: it could contain anything.
 COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
 ANSWER_TYPES = ("text/event-stream", "application/json", "text/plain", "application/octet-stream")
 COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
 
 
 class Body(Protocol):
-    """A response's body; what it holds is closed with `aclose`."""
+    """A response's body; `aclose` closes its connection."""
 
     async def read(self) -> bytes:
         """The next piece, empty at the end."""
@@ -42,12 +42,12 @@ async def exhaust(body: Body) -> None:
 
 
 def is_worth_another_try(status: int, error: ServiceError) -> bool:
-    """Whether a refusal may pass by itself soon: a rate limit or a failure, not an empty purse or a wrong key."""
+    """Whether a refusal may be transient: a rate limit or a failure, but not missing credit or a wrong key."""
     return isinstance(error, Busy) or (status in (500, 502, 504) and isinstance(error, UpstreamFailed))
 
 
 def is_event_stream(response: httpx.Response) -> bool:
-    """Whether it says that it is one, maybe among other types, or says nothing."""
+    """Whether the content type is an event stream, maybe among others, or is missing."""
     return "text/event-stream" in _content_types(response)
 
 
@@ -58,9 +58,9 @@ def _content_types(response: httpx.Response) -> list[str]:
 
 
 async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None:
-    """None for a response that may be an answer; else it is closed, and this says what it is.
+    """The refusal in a response, which is then closed; None if it may be an answer.
 
-    Some send an answer whole, as JSON, or a stream under a type that says nothing: the decoder sees what they are.
+    Some providers send a whole answer as JSON, or a stream with a generic type: the decoder recognizes them.
     """
     content_types = _content_types(response)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -79,7 +79,7 @@ async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """The first bytes of an error's body, as far as they come soon."""
+    """The first bytes of an error's body, if they arrive soon."""
     beginning = bytearray()
     try:
         async with asyncio.timeout(2), aclosing(body_of(response)) as body:
@@ -88,12 +88,12 @@ async def _beginning(response: httpx.Response) -> bytes:
                 if len(beginning) > MAX_ERROR_BODY_BYTES:
                     break
     except (TimeoutError, httpx.HTTPError, ServiceError):
-        return b""  # the status alone has to do
+        return b""  # the status alone must be enough
     return bytes(beginning)
 
 
 def body_of(response: httpx.Response) -> Body:
-    """The body, decompressed in bounded pieces if the upstream compressed it though it was not asked to."""
+    """The body, decompressed in bounded pieces if the upstream compressed it without being asked."""
     compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
     direct: Body | None = response.extensions.get("body")  # of our own transport; the rest of the response is free
     if direct is not None and not compressed:
@@ -102,7 +102,7 @@ def body_of(response: httpx.Response) -> Body:
 
 
 class _Iterated:
-    """A body that comes as an iterator gives it."""
+    """A body from an iterator."""
 
     def __init__(self, response: httpx.Response, decompressor: "_Decompressor | None") -> None:
         self._response = response
@@ -120,7 +120,7 @@ class _Iterated:
 
 
 async def _pieces_of(response: httpx.Response, decompressor: "_Decompressor | None") -> AsyncGenerator[bytes, None]:
-    if response.is_stream_consumed:  # a mocked response that was given its content, which httpx has decompressed
+    if response.is_stream_consumed:  # a mocked response with content, which httpx has decompressed
         async for piece in response.aiter_bytes():
             yield piece
         return
@@ -130,17 +130,17 @@ async def _pieces_of(response: httpx.Response, decompressor: "_Decompressor | No
         else:
             for decompressed in decompressor.feed(piece):
                 yield decompressed
-                await asyncio.sleep(0)  # a little may unpack to very much, and others want their turn
+                await asyncio.sleep(0)  # a little data may expand to a lot, so let other tasks run
 
 
 class _Decompressor:
-    """gzip: its members, one after the other (RFC 1952, section 2.2); zeros after them are passed over."""
+    """gzip with several members (RFC 1952, section 2.2); zeros after them are ignored."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=GZIP)
 
     def feed(self, compressed: bytes) -> Iterator[bytes]:
-        """What the next piece unpacks to, in bounded pieces. Raises InvalidAnswer."""
+        """Decompress the next piece, in bounded pieces. Raises InvalidAnswer."""
         while True:
             if self._member.eof:
                 compressed = compressed.lstrip(b"\0")

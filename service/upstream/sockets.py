@@ -11,7 +11,7 @@ AddressInfo = tuple[int, int, int, str, Any]
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
-    """A connected socket. Each address is tried when the one before failed or takes too long (RFC 8305). OSError."""
+    """A connected socket. Tries the next address when one fails or takes too long (RFC 8305). Raises OSError."""
     loop = asyncio.get_running_loop()
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

@@ -1,7 +1,7 @@
-"""What comes of an answer, from the decoder to the reader: its parts in their order, and then its ending.
+"""An answer on its way from the decoder to the reader: its parts in order, then its ending.
 
-A provider that speaks another dialect gets a decoder of its own, see `Decoder`; nothing behind it changes. Something
-new that comes with the text is one more kind of `Part`, which `answers.answer.Answer.receive` takes in.
+For another provider dialect, write a `Decoder`; nothing behind it changes. For something new that comes with the text,
+add a kind of `Part`, which `answers.answer.Answer.receive` handles.
 """
 
 from collections.abc import Iterator
@@ -14,26 +14,26 @@ from service.upstream.charge import Size, TokenCount
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """Something that the model wrote and nobody is shown, such as its thoughts: how much of it."""
+    """The size of something that the model wrote and that is not shown, such as its thoughts."""
 
     size: Size
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """All that the answer cites so far, in the order of the numbers in its text."""
+    """All sources of the answer so far, in the order of the numbers in its text."""
 
     sources: list[Source]
 
 
-Part = str | Hidden | Sources  # text comes as it is: a token is on its way as cheaply as can be
+Part = str | Hidden | Sources  # text is a plain string, which keeps tokens cheap
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
     """How an answer ended, and the provider's token count if it sent one.
 
-    `unknown_reason` is the provider's word for it, if this version does not know the word.
+    `unknown_reason` is the provider's finish reason, if this version does not know it.
     """
 
     status: Ending
@@ -42,40 +42,40 @@ class Finish:
 
 
 class Decoder(Protocol):
-    """Reads one response of a provider: bytes in, parts out. Pure: no sockets, no clock.
+    """Decodes one response of a provider: bytes in, parts out. Pure: no sockets, no clock.
 
-    Raises a ServiceError when the provider reports an error or sends what is not an answer; the parts before it were
-    given out.
+    Raises a ServiceError if the provider reports an error or sends something that is not an answer, after yielding the
+    parts before it.
     """
 
-    done: bool  # nothing that comes after this counts
+    done: bool  # anything after this is ignored
     steps: int  # grows with each sign of progress, shown or not
-    thinks_first: bool  # its text begins with thoughts, without a tag that opens them; known only at their end
+    thinks_first: bool  # whether the text begins with thoughts without an opening tag; known only at their end
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The parts that end within `data`."""
 
     def close(self, *, whole: bool) -> Iterator[Part]:
-        """What the end of the answer completes. `whole`: the body ended as it should."""
+        """The parts that the end of the body completes. `whole`: whether the body ended properly."""
 
     @property
     def ended(self) -> bool:
-        """Whether the provider has said that the answer is over, and nothing of it came since."""
+        """Whether there was a finish reason and no part of the answer has followed it."""
 
     @property
     def is_certain(self) -> bool:
-        """Whether that can be relied on: it has not said so before while there was more to come."""
+        """Whether `ended` is reliable: no earlier finish reason was followed by more of the answer."""
 
     @property
     def has_text(self) -> bool:
-        """Whether any text was given out."""
+        """Whether any text was yielded."""
 
     def finish(self) -> Finish:
-        """How the answer ended, after `close`. Raises a ServiceError when it broke, or was empty."""
+        """How the answer ended, after `close`. Raises a ServiceError if it failed or was empty."""
 
 
 class Receiver(Protocol):
-    """Takes an answer in as it comes."""
+    """Receives an answer as it arrives."""
 
     def accept(self) -> None:
         """The provider has accepted the question."""

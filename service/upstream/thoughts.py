@@ -3,7 +3,7 @@ in a field of their own; from others they come as text."""
 
 import re
 
-# What opens thoughts, in lower case, and what closes them.
+# The tags that open thoughts, in lower case, and those that close them.
 TAGS: dict[str, re.Pattern[str]] = {
     opening: re.compile(re.escape(closing), re.IGNORECASE | re.ASCII)
     for opening, closing in {
@@ -19,12 +19,12 @@ TAGS: dict[str, re.Pattern[str]] = {
         "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
     }.items()
 }
-UNSENT_OPENING = "<think>"  # in the prompt of the models that do so
+UNSENT_OPENING = "<think>"  # part of the prompt template of some models
 UNOPENED = "</think>"
 LONGEST_TAG = max(map(len, TAGS))
-MAX_BLOCKS = 20  # of thoughts, one after the other
-MAX_WHITE_SPACE = 1000  # before a tag: what begins with more is an answer
-MAX_HELD_CHARS = 200_000  # of thoughts that may turn out to be the answer
+MAX_BLOCKS = 20  # of consecutive thoughts
+MAX_WHITE_SPACE = 1000  # before a tag; with more, it is an answer
+MAX_HELD_CHARS = 200_000  # of thoughts that may turn out to be the answer, to be buffered
 
 
 class LeadingThoughts:

@@ -23,7 +23,7 @@ PING = b": ping\n\n"
 
 log = logging.getLogger("chatbot")
 
-# What the API's document shows.
+# Examples for the OpenAPI document.
 _START = schema.StartEvent.model_validate(schema.examples_of(schema.StartEvent)[0])
 _CHUNKS = [schema.MessageEvent.model_validate(each) for each in schema.examples_of(schema.MessageEvent)]
 _SOURCES = schema.SourcesEvent.model_validate(schema.examples_of(schema.SourcesEvent)[0])
@@ -39,7 +39,7 @@ EXAMPLES = {
 
 
 class AnswerStream(EventSourceResponse):
-    """An answer as events, from a position on. Whatever ends it, the reader is counted out.
+    """An answer as events, from a position on. However it ends, the reader is removed from the answer.
 
     sse-starlette sets the headers. Sending is done here: a token takes a fraction of what an event object, a cancel
     scope and every middleware's `send` would cost it, and an open stream is spared a task group. `gone` is done when
@@ -69,17 +69,17 @@ class AnswerStream(EventSourceResponse):
             log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
             abort = scope.get("extensions", {}).get(ABORT)
             if abort is not None:
-                abort()  # closing would wait until the reader has read what is buffered for it
+                abort()  # closing would wait until the reader has read all buffered data
         finally:
             self._gone.cancel()
             self._leave()
 
     async def _stream_response(self, send: Send) -> None:
-        """Send the head, then the events of the answer, in frames of all that there is, and pings in between."""
+        """Send the head, then the events of the answer, each frame with all available text, and pings in between."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             async with asyncio.timeout(None) as sending:
-                alarm = Alarm(partial(self._on_alarm, sending))  # one timer a stream, for pings and for slow readers
+                alarm = Alarm(partial(self._on_alarm, sending))  # one timer per stream, for pings and for slow readers
                 try:
                     await self._send_events(self._exchange.send, alarm)
                 finally:
@@ -125,12 +125,12 @@ class AnswerStream(EventSourceResponse):
 
 
 def _message(text: str, position: int) -> bytes:
-    """A `message` event, made without a model: there is one for each token."""
+    """A `message` event, made without a model because there is one per token."""
     return b'id: %d\nevent: message\ndata: {"chunk":%b}\n\n' % (position, to_json(text))
 
 
 def _last_events(answer: Answer, request_id: str) -> bytes:
-    """What the answer cites, and exactly one of `done` or `error`."""
+    """The sources, if any, and exactly one of `done` or `error`."""
     assert answer.ending is not None
     sources = schema.SourcesEvent(sources=schema.sources_of(answer.sources)) if answer.sources else None
     return (_event("sources", sources) if sources else b"") + _last_event(answer.ending, request_id)

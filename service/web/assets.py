@@ -1,4 +1,4 @@
-"""The files of `static/`: read once, served from memory, compressed where the browser takes it."""
+"""The files of `static/`: read once, served from memory, compressed if the browser accepts it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes as they are and compressed, by content coding."""
+    """One file: its bytes, plain and compressed, by content coding."""
 
     body: bytes
     media_type: str
@@ -32,7 +32,7 @@ class Asset:
     compressed: Mapping[str, bytes] = field(default_factory=dict)
 
     def encoded_for(self, accept_encoding: str) -> tuple[bytes, str | None]:
-        """The smallest body that the header takes, and its content coding (RFC 9110, section 12.5.3)."""
+        """The smallest body that the header accepts, and its content coding (RFC 9110, section 12.5.3)."""
         accepted = _accepted_codings(accept_encoding)
         for coding in COMPRESSED.values():
             if coding in self.compressed and coding in accepted:
@@ -40,13 +40,13 @@ class Asset:
         return self.body, None
 
     def is_named_in(self, if_none_match: str) -> bool:
-        """Whether the client has this already, by what the header says (RFC 9110, section 13.1.2)."""
+        """Whether the client already has this, according to the header (RFC 9110, section 13.1.2)."""
         return if_none_match.strip() == "*" or self.etag in (item.strip() for item in if_none_match.split(","))
 
 
 @cache
 def load_assets(directory: Path) -> Mapping[str, Asset]:
-    """Every file below the directory, by its path in it (`assets/app-1a2b.js`). Raises OSError if there is none."""
+    """Every file in the directory, by its path there (`assets/app-1a2b.js`). Raises OSError if there is none."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     if not paths:
         raise FileNotFoundError(f"{directory} has no files: the widget was not built")
@@ -68,7 +68,7 @@ def asset_of(name: str, body: bytes, others: Mapping[str, bytes] = MappingProxyT
 
 
 def hashed_files(assets: Mapping[str, Asset]) -> dict[str, bytes]:
-    """Those whose names hold a hash of what is in them."""
+    """The files whose names contain a hash of their content."""
     return {name: asset.body for name, asset in assets.items() if name.startswith(HASHED)}
 
 

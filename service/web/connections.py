@@ -1,7 +1,7 @@
-"""The server's connections: uvicorn's protocol, with bounds on what each may hold and how long its peer may take.
+"""The server's connections: uvicorn's protocol, with limits on buffered data and on how long a peer may take.
 
-What is received is parsed one request at a time. While one is answered, what follows it stays as bytes, and reading
-stops: whoever sends many requests at once waits for the responses, and memory does not grow.
+Received data is parsed one request at a time. While a request is being answered, the data after it stays unparsed, and
+reading stops: a client that pipelines many requests waits for the responses, and memory does not grow.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from uvicorn.server import ServerState
 from service import schema
 from service.errors import BadRequest, HeadTooLarge, Overloaded, RequestTimeout, ServiceError
 
-# Among the extensions of an ASGI scope:
+# Extensions of an ASGI scope:
 ABORT = "chatbot.abort"  # call it to cut the connection
-TRUSTED_PROXY = "chatbot.trusted_proxy"  # one of FORWARDED_ALLOW_IPS sent the request
+TRUSTED_PROXY = "chatbot.trusted_proxy"  # the request came from one of FORWARDED_ALLOW_IPS
 OVERLOADED = "chatbot.overloaded"  # more connections are open than are served
 
 MAX_HEAD_BYTES = 65_536
@@ -32,11 +32,11 @@ MAX_UNREAD_BYTES = 1_048_576  # of a body after its response, or of line breaks 
 PIECE_BYTES = (
     4096  # that are parsed at once: they may be hundreds of headers or chunks, or the end of a body and requests
 )
-HEAD_END = b"\r\n\r\n"  # of every head that the parser accepts
+HEAD_END = b"\r\n\r\n"  # at the end of every head that the parser accepts
 
 SWEEP_SECONDS = 1
 CLOSED_AT_ONCE = 32
-GRACE_SECONDS = 2  # beyond the application's own limit for a reader, which says why in the log
+GRACE_SECONDS = 2  # beyond the application's own limit for a slow reader, which logs the reason
 PATIENCE_SECONDS = 1  # before a connection without a request gives way to a new one
 RETRY_SECONDS = 2
 
@@ -45,7 +45,9 @@ log = logging.getLogger("chatbot")
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds for a request's head, for its body, until the next request, and for a peer that stops reading."""
+    """Timeouts in seconds: for a request's head, for its body, until the next request, and for a peer that stops
+    reading.
+    """
 
     head: float
     body: float
@@ -54,20 +56,20 @@ class Deadlines:
 
 
 class Connections:
-    """The open connections. `most` of them are served; see `Listener` for those beyond."""
+    """The open connections. At most `most` are served; see `Listener` for the others."""
 
     def __init__(self, deadlines: Deadlines, most: int, is_trusted_proxy: Callable[[str], bool]) -> None:
         self.deadlines = deadlines
         self.most = most
         self.is_trusted_proxy = is_trusted_proxy
         self.open: set[Connection] = set()
-        self.waiting: dict[Connection, float] = {}  # those without a whole request, longest first, and since when
-        self.are_last = False  # each ends with its response: the service stops
+        self.waiting: dict[Connection, float] = {}  # those without a complete request, longest first, and since when
+        self.are_last = False  # whether each closes after its response, because the service is stopping
         self.on_lost: Callable[[], None] = lambda: None
-        self._ahead: dict[Connection, None] = {}  # those with a request that was sent ahead, longest first
+        self._ahead: dict[Connection, None] = {}  # those with a pipelined request, longest first
 
     def admit(self, connection: "Connection", now: float) -> bool:
-        """Count a new connection in. If there are too many, the one without a request for longest gives way.
+        """Add a new connection. If there are too many, the one that has been idle for longest makes room.
 
         Returns False if none does.
         """
@@ -82,15 +84,15 @@ class Connections:
         return True
 
     def drop(self, connection: "Connection") -> None:
-        """Count a connection out that was lost."""
+        """Remove a lost connection."""
         self.open.discard(connection)
         self.waiting.pop(connection, None)
         self.on_lost()
 
     def take_turn(self, connection: "Connection") -> None:
-        """Let a connection go on with what was sent ahead: one connection in each turn of the loop, one after another.
+        """Let a connection process its pipelined request: one connection per turn of the loop.
 
-        However many send ahead, everybody else waits for one of them only.
+        However many clients pipeline, all others wait for only one of them.
         """
         self._ahead[connection] = None
         if len(self._ahead) == 1:
@@ -105,7 +107,7 @@ class Connections:
             connection.go_on()
 
     async def sweep(self) -> None:
-        """Close those whose peers take too long, until cancelled."""
+        """Close connections whose peers take too long, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
@@ -120,7 +122,7 @@ class Connections:
 
 
 class _Flow(FlowControl):
-    """uvicorn's, which reads on only when what was received before is parsed."""
+    """uvicorn's flow control, but reading continues only after earlier data has been parsed."""
 
     def __init__(self, transport: asyncio.Transport, parse_held: Callable[[], None]) -> None:
         super().__init__(transport)
@@ -133,7 +135,7 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, over which requests are answered one after another."""
+    """One connection, whose requests are answered one after another."""
 
     # With these beside uvicorn's, its attributes would be too many for Python to share their names' table: 1.3 kB each.
     __slots__ = (
@@ -153,15 +155,15 @@ class Connection(HttpToolsProtocol):
         self._deadline = math.inf
         self._extensions: dict[str, Any] = {}
         self._is_overloaded = False
-        self._answering: RequestResponseCycle | None = None  # the last request whose answer has begun
-        self._held = b""  # received, but not parsed yet
-        self._head_bytes = 0  # parsed since the last head, piece of a body or request was complete
+        self._answering: RequestResponseCycle | None = None  # the last request whose response has begun
+        self._held = b""  # received but not parsed yet
+        self._head_bytes = 0  # parsed since the last complete head, piece of a body, or request
         self._in_body = False
         self._unread_bytes = 0
-        self._unsent: float = math.inf  # bytes, at the last check of a peer that does not read
+        self._unsent: float = math.inf  # bytes, at the last check of a slow peer
         self._unsent_since = 0.0
 
-    # The transport's calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -178,7 +180,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._held = b""
         self.pipeline.clear()
-        self.flow = FlowControl(self.transport)  # nothing refers back to the connection: it is freed at once
+        self.flow = FlowControl(self.transport)  # without a reference cycle, the connection is freed at once
         self._extensions.clear()
         self._connections.drop(self)
         if (cycle := self._answering) is not None and not cycle.response_complete:
@@ -197,7 +199,7 @@ class Connection(HttpToolsProtocol):
     # Parsing
 
     def _parse_held(self) -> None:
-        """Parse what is held as far as may be, at most a piece in one turn of the loop: others have theirs."""
+        """Parse buffered data as far as allowed, at most one piece per turn of the loop, so that others can run."""
         held, start = self._held, 0
         while start < min(len(held), PIECE_BYTES) and not self._must_wait():
             if not self._in_body and not self._head_bytes:
@@ -216,21 +218,21 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def go_on(self) -> None:
-        """Answer the next request, or parse what is held."""
+        """Answer the next request, or parse buffered data."""
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self.flow.resume_reading()
 
     def _must_wait(self) -> bool:
-        """Whether nothing more may be parsed: a whole request is being answered, or its response is not read."""
+        """Whether parsing must wait: a complete request is being answered, or its response has not been read."""
         if self.transport.is_closing() or self.flow.read_paused or self.flow.write_paused or self.pipeline:
             return True
         cycle = self._answering
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def _piece_end(self, held: bytes, start: int) -> int:
-        """Where to stop parsing, so that little is complete at once: of heads, one."""
+        """Where to stop parsing, so that at most one head completes at once."""
         most = min(start + PIECE_BYTES, len(held))
         if self._in_body:
             return most
@@ -254,15 +256,15 @@ class Connection(HttpToolsProtocol):
             self._read_away(len(piece))
 
     def _read_away(self, count: int) -> None:
-        """Count bytes that belong to no request: they are not endless."""
+        """Count discarded bytes, which are limited."""
         self._unread_bytes += count
         if self._unread_bytes > MAX_UNREAD_BYTES:
             self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Parse a request again without its offer of another protocol, which may be ignored (RFC 9110, section 7.8).
+        """Parse a request again without its Upgrade offer, which may be ignored (RFC 9110, section 7.8).
 
-        The parser takes all that follows the head of such a request for the other protocol.
+        Otherwise the parser takes everything after the head for the other protocol.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
@@ -274,7 +276,7 @@ class Connection(HttpToolsProtocol):
         self._parse(b"\r\n".join([b"%b %b HTTP/%b" % (method, self.url, version), *headers, b"", b""]))
         self._parse(rest)
 
-    # The parser's calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -308,14 +310,14 @@ class Connection(HttpToolsProtocol):
             self._deadline = math.inf
             self._connections.waiting.pop(self, None)
 
-    # The application's calls
+    # Called by the application
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer per response."""
+        """Like uvicorn's, but without a timer per response."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -329,19 +331,19 @@ class Connection(HttpToolsProtocol):
     # Deadlines
 
     def _wait(self, seconds: float) -> None:
-        """Give the peer until then."""
+        """Set the peer's deadline."""
         now = self.loop.time()
         self._deadline = now + seconds
         self._connections.waiting.pop(self, None)
         self._connections.waiting[self] = now
 
     def check(self, now: float) -> bool:
-        """Close the connection if the peer takes too long. Returns whether it was closed for that."""
+        """Close the connection if the peer has exceeded its deadline. Returns whether it was closed."""
         if self.transport.is_closing() or self.flow.write_paused:
             return self._check_reader(now)
         self._unsent = math.inf
         if self.flow.read_paused:
-            self._deadline += SWEEP_SECONDS  # it is not the peer that is waited for
+            self._deadline += SWEEP_SECONDS  # the delay is not the peer's
         if now < self._deadline:
             return False
         if self._in_body:
@@ -351,7 +353,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _check_reader(self, now: float) -> bool:
-        """A slow reader takes some of what is to be sent; one that takes nothing for too long is cut off."""
+        """Cut off a reader that has taken nothing for too long; a slow one takes at least some data."""
         unsent = self.transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._unsent, self._unsent_since = unsent, now
@@ -361,7 +363,7 @@ class Connection(HttpToolsProtocol):
         return False
 
     def give_way(self) -> None:
-        """End a connection without a whole request. One that may be about to send its first learns why."""
+        """Close a connection without a complete request. A new one gets an error response."""
         if self._answering is None or self._in_body:
             self._refuse(Overloaded("gave way to a new connection", retry_after=RETRY_SECONDS))
         else:
@@ -371,7 +373,7 @@ class Connection(HttpToolsProtocol):
         return self._answering is not None and self._answering.response_complete
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer the request that is being received, unless a response to it has begun, and close the connection."""
+        """Send an error for the request being received, unless its response has begun, and close the connection."""
         cycle = self._answering
         if cycle is None or not cycle.response_started or (cycle.response_complete and not self._in_body):
             self.transport.write(_response(error))
@@ -380,12 +382,12 @@ class Connection(HttpToolsProtocol):
 
 def _parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # like uvicorn
     return parser
 
 
 def _response(error: ServiceError) -> bytes:
-    """An error as a whole response, where no application answers."""
+    """An error as a complete response, without the application."""
     request_id = uuid.uuid4().hex
     log.info(
         "refused",

@@ -1,4 +1,4 @@
-"""The endpoints beside the chat: conversations to read and delete, answers to stop and rate."""
+"""The endpoints for conversations and answers: list, read, delete, stop and rate."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from service.web.requests import authenticate_reader, json_response, path_id, re
     security=VISITOR,
 )
 async def conversations(request: Request) -> Response:
-    """The conversations of a visitor with a signed token, wherever they were held."""
+    """The conversations of a visitor with a signed token, from all devices."""
     caller = await authenticate_reader(request)
     if caller.subject is None:
         raise errors.UserTokenMissing("a list of conversations without a user token")
@@ -46,7 +46,7 @@ async def conversations(request: Request) -> Response:
     security=ANYONE,
 )
 async def conversation(request: Request) -> Response:
-    """The turns of a conversation, or, by DELETE, their end."""
+    """Return the turns of a conversation or, with DELETE, delete it."""
     caller = await authenticate_reader(request)
     service, tenant_id = service_of(request), caller.tenant.id
     conversation_id = path_id(request, "conversation_id", errors.ConversationUnknown)
@@ -90,7 +90,7 @@ async def stop(request: Request) -> Response:
     security=ANYONE,
 )
 async def feedback(request: Request) -> Response:
-    """Keep what a visitor thinks of an answer."""
+    """Store a visitor's rating of an answer."""
     caller = await authenticate_reader(request)
     message_id = path_id(request, "message_id", errors.MessageUnknown)
     given = await read_body(request, schema.FeedbackRequest)

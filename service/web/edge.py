@@ -62,7 +62,7 @@ class EdgeMiddleware:
             refusal = self._refusal(request)
             app = problem(request, refusal) if refusal else self._app
             await app(scope, receive, send_with_headers)
-        except asyncio.CancelledError:  # the process leaves, and the request is not whole or its answer not begun
+        except asyncio.CancelledError:  # the process is stopping before the request or its response has completed
             if has_begun:
                 raise
             error = errors.Restarting("cut off by the shutdown", retry_after=1)
@@ -93,36 +93,36 @@ def _is_api(request: Request) -> bool:
 
 
 def _path(request: Request) -> str:
-    """Without making a whole URL of what is looked at several times."""
+    """The path, without building a URL object, as it is needed several times."""
     path: str = request.scope["path"]
     return path
 
 
 async def _expose_refusal_to_listed_page(request: Request) -> None:
-    """Let a page read why it is refused before the tenant is known: that of any tenant may, as with a preflight."""
+    """Let a page read a refusal before its tenant is known, if any tenant lists its origin, as with a preflight."""
     exchange = exchange_of(request)
     service: Service | None = getattr(request.state, "service", None)
     is_settled = isinstance(exchange.error, errors.OriginNotAllowed | errors.DatabaseUnavailable | errors.Overloaded)
     if not _is_api(request) or exchange.access is not None or is_settled or service is None:
         return
-    with suppress(errors.OriginNotAllowed, records.StoreError):  # the refusal itself counts, and goes out without this
+    with suppress(errors.OriginNotAllowed, records.StoreError):  # then the refusal is sent without CORS headers
         exchange.allowed_origin = await check_preflight(service.store, request.headers.getlist("origin"))
 
 
 def _request_id(request: Request) -> str:
-    """A trusted proxy's id for the request, if it gave a sane one, or a new one."""
+    """The request id of a trusted proxy, if it is valid, or a new one."""
     given = request.headers.get("x-request-id", "")
     is_known = TRUSTED_PROXY in request.scope.get("extensions", {}) and re.fullmatch("[A-Za-z0-9_-]{8,64}", given)
     return given if is_known else uuid.uuid4().hex
 
 
 def _record(request: Request, status: int) -> None:
-    """The counters, the log line and, of a question that was not taken up, the row in the books."""
+    """Update the counters, write the log line and, for a refused question, note it in the ledger."""
     exchange = exchange_of(request)
     service: Service | None = getattr(request.state, "service", None)
     route = request.scope["route"].path if "route" in request.scope else "none"
     exchange.log(route, status)
-    if service is None:  # the lifespan was not run
+    if service is None:  # the lifespan is not running
         return
     service.metrics.requests.labels(route, status, exchange.error.code if exchange.error else "").inc()
     is_question = request.method == "POST" and _path(request) == f"{API}/chat"

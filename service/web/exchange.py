@@ -1,4 +1,4 @@
-"""What is known of a request while it is answered, and what is told of it: headers, a log line, a row of usage."""
+"""A request and its response: what is known about them, for headers, the log line and the usage row."""
 
 import logging
 import time
@@ -22,19 +22,19 @@ PROOF = "X-Widget-Proof"
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its response. What is None was not found out, or does not apply."""
+    """One request and its response. Fields are None if they are unknown or do not apply."""
 
     request_id: str
     method: str
-    address: str  # the visitor's; behind the proxies of FORWARDED_ALLOW_IPS, the one that they tell
-    origin: str | None  # of the page that asks; for a widget's call, of the tenant's page around it
-    send: Send  # the server's own, past all middleware, which look at a response's head alone
-    access: Access | None = None  # a Caller once the visitor is known, too
-    allowed_origin: str | None = None  # of a tenant's page, which may read the response
-    proof: str | None = None  # a new one, for the page of a widget
+    address: str  # the visitor's; from X-Forwarded-For behind the proxies of FORWARDED_ALLOW_IPS
+    origin: str | None  # of the page; for a widget's call, of the tenant's page around it
+    send: Send  # the server's own, bypassing middleware, which only needs a response's head
+    access: Access | None = None  # a `Caller` once the visitor is known
+    allowed_origin: str | None = None  # the origin of a tenant's page, which may read the response
+    proof: str | None = None  # a new one, for a widget's page
     limits: Limits | None = None
     error: ServiceError | None = None
-    has_answer: bool = False  # whether the question has an answer, which records itself
+    has_answer: bool = False  # whether there is an answer, which records its own usage
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -42,7 +42,7 @@ class Exchange:
         return round((time.monotonic() - self.began) * 1000)
 
     def headers(self) -> dict[str, str]:
-        """What every response has, its limits, and what lets a tenant's page read it."""
+        """The headers of every response, its rate limits, and its CORS headers."""
         headers = {
             "X-Request-ID": self.request_id,
             "X-Content-Type-Options": "nosniff",
@@ -58,7 +58,7 @@ class Exchange:
         return headers
 
     def log(self, route: str, status: int) -> None:
-        """One line a request: its route, never its path or query, which may hold a key."""
+        """Log one line per request, with its route but never its path or query, which may contain a key."""
         log.log(
             logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO,
             "request",
@@ -76,8 +76,8 @@ class Exchange:
         )
 
     def usage_row(self, outcome: str, **known: Any) -> UsageRow:
-        """The row of usage of a question, as far as its asker is known, with what is `known` besides."""
-        origin = self.origin if self.origin and is_origin(self.origin) else None  # others may be of any length
+        """The usage row of a question, with everything known about its visitor, and the fields in `known`."""
+        origin = self.origin if self.origin and is_origin(self.origin) else None  # anything else may have any length
         row: dict[str, Any] = {"tenant_id": None, "origin": origin, "request_id": self.request_id}
         if (access := self.access) is not None:
             row |= {
@@ -90,5 +90,5 @@ class Exchange:
         return UsageRow(at=datetime.now(UTC), outcome=outcome, **row | known)
 
     def refusal(self, error: ServiceError) -> UsageRow:
-        """The row of usage of a question that was not taken up."""
+        """The usage row of a refused question."""
         return self.usage_row(error.cause or error.code, duration_ms=self.duration_ms, refused=True)

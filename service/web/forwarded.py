@@ -1,4 +1,4 @@
-"""What trusted proxies say of the visitor: uvicorn's middleware, for every spelling of X-Forwarded-Proto."""
+"""The visitor's address and scheme from trusted proxies: uvicorn's middleware, with any form of X-Forwarded-Proto."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ NAME = b"x-forwarded-proto"
 
 
 class ForwardedHeaders(ProxyHeadersMiddleware):
-    """uvicorn's, which trusts FORWARDED_ALLOW_IPS and knows `http` and `https`.
+    """uvicorn's middleware, which trusts FORWARDED_ALLOW_IPS and knows only `http` and `https`.
 
-    Two proxies in a row write a list, as in X-Forwarded-For, whose first is the visitor's; some write capitals.
+    Two proxies in a row write a list, whose first entry is the visitor's; some use upper case.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""The metrics that are looked up, not counted: now and then, and the cheap ones again whenever somebody reads them."""
+"""The metrics that are sampled rather than counted: periodically, and the cheap ones at each scrape."""
 
 import asyncio
 import os
@@ -12,11 +12,11 @@ from service.web.lag import LoopLag
 
 SECONDS = 5.0
 FILES = Path("/dev/fd")
-MEMORY = Path("/proc/self/statm")  # Linux alone has it
+MEMORY = Path("/proc/self/statm")  # Linux only
 
 
 class Gauges:
-    """Looks after the gauges of one process; `run` is to run beside everything else."""
+    """Samples the gauges of one process; `run` is its task."""
 
     def __init__(self, metrics: Metrics, lag: LoopLag, circuits: Circuits, database_url: str) -> None:
         self._metrics = metrics
@@ -26,14 +26,14 @@ class Gauges:
         self._volume = Path(str(url.database)).parent if url.get_backend_name() == "sqlite" else None
 
     async def run(self) -> None:
-        """Look every five seconds until cancelled; what asks the system, in a thread: a disk may hang."""
+        """Sample every five seconds until cancelled; file system calls run in a thread, because a disk may hang."""
         while True:
             self.look()
             await asyncio.to_thread(self._ask_system)
             await asyncio.sleep(SECONDS)
 
     def look(self) -> None:
-        """Set those that this process knows by itself."""
+        """Set the gauges that need no system call."""
         self._metrics.loop_lag.set(self._lag.worst)
         self._metrics.open_circuits.set(self._circuits.open_ones)
 

@@ -1,4 +1,4 @@
-"""What a visitor says to the site's owner: a conversation for a person, and ratings. Webhooks are told of both."""
+"""Handing a conversation to the site's owner, who receives it through a webhook."""
 
 import re
 from typing import Annotated, Literal
@@ -17,10 +17,10 @@ from service.webhooks.hook import has_hook
 
 MAX_EMAIL_CHARS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 MAX_NOTE_CHARS = 2000
-HANDOFFS_PER_HOUR = 10  # of a visitor
+HANDOFFS_PER_HOUR = 10  # per visitor
 HOUR = 3600
 
-# One address, as people write it: nothing that a mail's header could take for another address or field.
+# One email address, without anything that an email header could take for another address or field.
 _CHARACTERS = r"[^\s@<>()\[\]\\,;:\"\u0000-\u0020\u007f-\u00a0\ufeff]+"
 EMAIL = f"^{_CHARACTERS}@{_CHARACTERS}$"
 
@@ -38,7 +38,7 @@ def _agreed(value: object) -> object:
 
 
 class HandoffRequest(schema.Incoming):
-    """A conversation that the visitor wants the site's owner to read and answer."""
+    """A request to hand a conversation to the site's owner."""
 
     model_config = schema.examples(
         {"email": "ada@example.com", "consent": True},

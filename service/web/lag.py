@@ -1,4 +1,4 @@
-"""How late the event loop is: what a process that has too much to do notices first."""
+"""The lag of the event loop, the first sign of an overloaded process."""
 
 import asyncio
 import time
@@ -6,15 +6,15 @@ from collections import deque
 
 from service.errors import Overloaded
 
-STEP_SECONDS = 0.1  # how often the loop is asked
-LATE_SECONDS = 1.0  # a question takes some twenty turns of the loop: no call of the database would be in time
-SUSPECT_SECONDS = 0.2  # on average: with as many turns, that is most of the five seconds of a call of the database
-OVERLOADED_SECONDS = 2  # what a refused visitor waits
-REMEMBERED_SECONDS = 8.0  # as long as a call of the database may take
+STEP_SECONDS = 0.1  # between measurements
+LATE_SECONDS = 1.0  # a question takes some twenty turns of the loop, so no database call would meet its deadline
+SUSPECT_SECONDS = 0.2  # on average; over that many turns, it is most of a database call's five seconds
+OVERLOADED_SECONDS = 2  # a refused visitor's wait
+REMEMBERED_SECONDS = 8.0  # the longest time of a database call
 
 
 class LoopLag:
-    """Measures by how much the event loop wakes a sleeping task too late. `run` is to run beside everything else."""
+    """Measures how late the event loop wakes a sleeping task; `run` is its task."""
 
     def __init__(self) -> None:
         self._wakes_at = float("inf")  # time.monotonic()
@@ -35,12 +35,12 @@ class LoopLag:
 
     @property
     def was_late(self) -> bool:
-        """Whether what took too long in the last seconds did so because of this process itself."""
+        """Whether this process itself caused the delays of the last seconds."""
         recent = self._recent()
         return bool(recent) and sum(recent) / len(recent) > SUSPECT_SECONDS
 
     def check(self) -> None:
-        """Raises Overloaded while the loop is late again and again; once may be a hiccup."""
+        """Raises Overloaded while the loop is repeatedly late; once may be a hiccup."""
         under_way = self._under_way()
         before, now = (self._last, under_way) if under_way > LATE_SECONDS else (self._before, self._last)
         if min(before, now) > LATE_SECONDS:

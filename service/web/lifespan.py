@@ -1,4 +1,4 @@
-"""What lives as long as the service: its connections, its answers, and the tasks that look after them."""
+"""The state of a running service: its connections, its answers, and their background tasks."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ log = logging.getLogger("chatbot")
 
 @dataclass(slots=True)
 class Service:
-    """What the endpoints share."""
+    """The state that the endpoints share."""
 
     settings: Settings
     store: Store
@@ -55,15 +55,15 @@ class Service:
     lag: LoopLag
     gauges: Gauges
     shutdown: anyio.Event  # set on SIGTERM, by `Server` or by sse-starlette
-    drained: anyio.Event  # no answer is under way any more, and none begins
+    drained: anyio.Event  # set when no answer is in progress and none can begin
     demonstration: Demonstration | None
     own_origins: OwnOrigins
 
     def endpoint_of(self, tenant: Tenant) -> Endpoint:
-        """Where a tenant's questions go. Raises NotSetUp when what it names is not there.
+        """The endpoint for a tenant's questions. Raises NotSetUp if one of its variables is unset.
 
-        The demonstration answers on pages of this machine and of the owner only: no visitor of a real site takes it for
-        the real thing.
+        The demonstration answers only on pages on this machine and on the owner's pages, so that no visitor of a real
+        site gets a canned answer.
         """
         if demonstration.is_own(tenant):
             return Endpoint(demonstration.BASE_URL)
@@ -76,7 +76,7 @@ class Service:
 
 @asynccontextmanager
 async def run_service(settings: Settings) -> AsyncIterator[Service]:
-    """The service, from the first request to the last. Raises StoreError without a usable database."""
+    """Run the service. Raises StoreError without a usable database."""
     mounts = {demonstration.BASE_URL: demonstration.DemonstrationTransport()}
     pool = settings.database_url, settings.database_pool_size
     trusted = tls_context(settings.upstream_ca_file)
@@ -111,10 +111,10 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
         log_start(settings, VERSION)
         await log_misspelt(store)
         _log_own_origins(settings)
-        with suppress(StoreError):  # which the log of the database's first use tells
+        with suppress(StoreError):  # the first use of the database logs it
             await store.files.keep(hashed_files(service.assets))
         await store.enter()
-        with suppress(StoreUnavailable):  # `answers.run` tries again
+        with suppress(StoreUnavailable):  # `answers.run` retries
             await answers.close_lost()
             await store.forget_lost_processes()
         closing = asyncio.Event()
@@ -139,7 +139,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
 
 
 async def _demonstration(store: Store, settings: Settings) -> Demonstration | None:
-    """The demonstration's widgets; beside a provider they are made when the owner opens a page that shows one."""
+    """The demonstration's widgets; with a provider, they are created when the owner first opens a page with one."""
     if settings.demonstration:
         return await demonstration.set_up(store, settings.owners_origins)
     if settings.studio_token is None:
@@ -160,7 +160,7 @@ def _log_own_origins(settings: Settings) -> None:
 
 
 async def _hear_of_exit(service: Service) -> None:
-    """A server that is not ours waits for the answers without a word to the application: sse-starlette sees it stop."""
+    """Detect the shutdown of another server, which does not notify the application: sse-starlette notices it."""
     await EventSourceResponse._listen_for_exit_signal()
     service.shutdown.set()
 
@@ -177,7 +177,7 @@ async def _drain_on_shutdown(service: Service) -> None:
 
 
 async def _sweep(service: Service, closing: asyncio.Event) -> None:
-    """Forget the conversations that RETENTION_DAYS have passed over, and keep but sums of the usage; 0 keeps all."""
+    """Delete conversations and aggregate usage older than RETENTION_DAYS; 0 keeps everything."""
     days = service.settings.retention_days
     while not closing.is_set():
         try:

@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, and how many connections the machine's limit of open files admits."""
+"""The sockets that the service listens on, and the number of connections that the open file limit allows."""
 
 import asyncio
 import errno
@@ -13,19 +13,19 @@ from service.web.connections import Connection, Connections
 BACKLOG = 2048
 # Of a connection, held by the system: as much may be received at once, and wait here. The default is up to 6 MiB.
 RECEIVE_BUFFER_BYTES = 65_536
-ACCEPTED_AT_ONCE = 8  # before those that are open have their turn
+ACCEPTED_AT_ONCE = 8  # before open connections get their turn
 PAUSE_SECONDS = 0.5
 
 MOST_FILES = 1_048_576
-MOST_FILES_MACOS = 10_240  # which takes no more, whatever its hard limit is
+MOST_FILES_MACOS = 10_240  # the most it accepts, whatever its hard limit is
 RESERVED_FILES = 64  # the database's, the log, the loop's own
-REFUSALS = 32  # connections beyond those that are served, each to be told so
+REFUSALS = 32  # connections beyond the limit, each of which gets an error
 
 log = logging.getLogger("chatbot")
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one. Returns what it is now."""
+    """Raise the soft limit of open files to the hard one. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (MOST_FILES, MOST_FILES_MACOS):
         wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -40,7 +40,7 @@ def raise_file_limit() -> int:
 
 
 def most_connections(files: int, max_streams: int) -> int:
-    """How many connections can be served with so many open files.
+    """The number of connections that can be served with this open file limit.
 
     An answer takes two, the visitor's and the upstream's. Warns if `max_streams` answers do not fit.
     """
@@ -54,7 +54,7 @@ def most_connections(files: int, max_streams: int) -> int:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets for all addresses of a host. `::` is every address of IPv6 and, where that is missing, of IPv4 alone.
+    """Sockets for all addresses of a host. `::` means all IPv6 and IPv4 addresses, or only IPv4 without IPv6.
 
     Raises OSError.
     """
@@ -71,7 +71,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 except OSError as error:
                     if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                         raise
-                    failure = error  # the machine has no such family
+                    failure = error  # the machine lacks this address family
     except OSError:
         for bound in sockets:
             bound.close()
@@ -106,7 +106,7 @@ def url_of(bound: socket.socket) -> str:
 
 
 class Listener:
-    """Accepts connections. Those beyond the ones that are served are few; more wait in the system's queue."""
+    """Accepts connections, including a few beyond the limit; the rest wait in the system's queue."""
 
     def __init__(self, sockets: list[socket.socket], connections: Connections) -> None:
         self._sockets = sockets
@@ -116,7 +116,7 @@ class Listener:
         self._is_closed = False
 
     def start(self, connect: Callable[[], Connection]) -> None:
-        """Accept connections from now on; `connect` makes the protocol of each."""
+        """Start to accept connections; `connect` creates the protocol of each."""
         self._connect = connect
         self._connections.on_lost = self._go_on
         for listening in self._sockets:
@@ -124,7 +124,7 @@ class Listener:
         self._go_on()
 
     def close(self) -> None:
-        """Accept no more. Those that are open stay so."""
+        """Stop accepting connections. Open ones stay open."""
         self._pause()
         self._is_closed = True
         for listening in self._sockets:
@@ -153,7 +153,7 @@ class Listener:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptor or no memory is left: those that wait go on waiting
+            except OSError as error:  # out of file descriptors or memory: connections keep waiting
                 log.warning("no connection can be accepted", extra={"reason": error.strerror})
                 self._pause()
                 asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._go_on)
@@ -166,5 +166,5 @@ class Listener:
         try:
             accepted.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(self._connect, accepted)
-        except OSError:  # the peer has gone
+        except OSError:  # the peer has disconnected
             accepted.close()

@@ -46,7 +46,7 @@ Any path may answer 400, 431 and 500; an unknown one answers 404, a method that 
 
 JSON, PLAIN, STREAM = "application/json", "text/plain", "text/event-stream"
 
-# Who may call an operation: the ways to be let in, each with all that it needs.
+# Who may call an operation: the alternatives, each with all its credentials.
 VISITOR = (("ApiKey", "UserToken"),)
 ANYONE = (("ApiKey",), *VISITOR)
 OPERATOR = (("MetricsToken",),)
@@ -56,7 +56,7 @@ ID: JsonSchemaValue = {"type": "string", "format": "uuid"}
 POSITION: JsonSchemaValue = {"type": "string", "pattern": "^[0-9]{0,9}$"}
 SECONDS: JsonSchemaValue = {"type": "integer", "minimum": 0}
 
-# By name: where it stands, schema, example, description.
+# By name: location, schema, example, description.
 PARAMETERS: dict[str, tuple[str, JsonSchemaValue, str, str]] = {
     "conversation_id": ("path", ID, schema.CONVERSATION_ID, "As the event `start` told it."),
     "message_id": ("path", ID, schema.MESSAGE_ID, "As the event `start` told it."),
@@ -84,14 +84,14 @@ HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
     "WWW-Authenticate": (TEXT, "ApiKey", "What is missing."),
     "Allow": (TEXT, "GET, HEAD", "The methods that the path has."),
 }
-LIMITED = ("RateLimit-Policy", "RateLimit")  # left out where a tenant has no limits
+LIMITED = ("RateLimit-Policy", "RateLimit")  # omitted if a tenant has no limits
 HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After", *LIMITED], 503: ["Retry-After"]}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Operation(NamedTuple):
-    """What an endpoint does for one method. `content` is a model, for JSON, or a media type; without it, 204."""
+    """An operation of an endpoint. `content` is a model, for JSON, or a media type; without it, the response is 204."""
 
     name: str
     summary: str
@@ -121,9 +121,8 @@ def operation(
     headers: tuple[str, ...] = (),
     security: tuple[tuple[str, ...], ...] = (),
 ) -> Callable[[Endpoint], Endpoint]:
-    """Declare what an endpoint does for a method: `answer` describes its success, `errors` are what it may raise.
-
-    Parameters in the path need no mention.
+    """Declare an endpoint's operation for a method. `answer` describes the successful response, `errors` are those it
+    may raise. Path parameters are added automatically.
     """
     declared = Operation(
         name, summary, answer, tag, content, examples or {}, tuple(errors), body, parameters, headers, security
@@ -142,7 +141,7 @@ _declared: dict[Endpoint, dict[str, Operation]] = {}
 def openapi(
     routes: Iterable[BaseRoute], *, version: str, max_message_chars: int, max_body_bytes: int
 ) -> dict[str, Any]:
-    """The document of the routes whose endpoints declare an operation, with these limits in it."""
+    """The document for all routes whose endpoints declare an operation, with these limits."""
     paths: dict[str, dict[str, Any]] = {}
     models: list[type[BaseModel]] = [*schema.EVENTS.values(), schema.Problem]
     for route in routes:
@@ -153,7 +152,7 @@ def openapi(
     return {
         "openapi": "3.1.0",
         "info": {"title": "AI chat", "version": version, "description": DESCRIPTION},
-        "servers": [{"url": "."}],  # beside this document, under whatever prefix a proxy serves it
+        "servers": [{"url": "."}],  # relative to this document, whatever prefix a proxy serves it under
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -178,7 +177,7 @@ def openapi(
 
 
 def transcript(position: int, *events: BaseModel) -> str:
-    """A whole stream, from a position of its answer on."""
+    """A whole stream, from a position of the answer on."""
     names: dict[type[BaseModel], str] = {model: name for name, model in schema.EVENTS.items()}
     text = ""
     for event in events:
@@ -234,7 +233,7 @@ def _content(declared: Operation) -> dict[str, Any]:
 
 
 def _problems(of_status: list[type[ServiceError]]) -> dict[str, Any]:
-    """The response for errors that share a status."""
+    """The response for all errors with the same status."""
     status = HTTPStatus(of_status[0].status_code)
     examples = _examples({error.code: schema.problem_of(_raised(error)).model_dump(mode="json") for error in of_status})
     return {
@@ -272,7 +271,7 @@ def _ref(kind: str, name: str) -> dict[str, str]:
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without the titles that repeat the fields' names, and without null as a default for what is left out."""
+    """Schemas without titles that repeat the fields' names, and without null as a default for omitted fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

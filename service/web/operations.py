@@ -1,4 +1,4 @@
-"""The endpoints for operators and developers: health, readiness, metrics, the API's documentation."""
+"""The endpoints for operators and developers: health, readiness, metrics and the API documentation."""
 
 import hmac
 import json
@@ -62,7 +62,7 @@ async def ready(request: Request) -> Response:
     security=OPERATOR,
 )
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics, for whoever has METRICS_TOKEN; without one there are none."""
+    """Prometheus metrics, for clients with METRICS_TOKEN; closed if it is not set."""
     token = service_of(request).settings.metrics_token
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     is_right = token is not None and hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
@@ -73,7 +73,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def openapi_json(request: Request) -> Response:
-    """The OpenAPI document, made when it is first asked for."""
+    """The OpenAPI document, generated on first use."""
     service = service_of(request)
     if "openapi.json" not in service.assets:
         document = openapi(

@@ -1,4 +1,4 @@
-"""The pages that the service fills in, and under what headers its files go out."""
+"""The pages that the service fills in, and the headers of its files."""
 
 import gzip
 import html
@@ -36,7 +36,7 @@ SIGN_IN_POLICY = (
     f"default-src 'none'; style-src 'self'; {IMAGES}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 PREVIEW_POLICY = f"{POLICY}; {TRUSTED_TYPES} a4-preview; frame-ancestors 'self'"
-# A cross-origin isolated page frames only what has both headers.
+# A cross-origin isolated page can only frame responses with both headers.
 FRAMED_ANYWHERE = {"Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Resource-Policy": "cross-origin"}
 NO_WIDGET_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -47,7 +47,7 @@ ENDLESS_CACHE = "public, max-age=31536000, immutable"
 
 
 def file_headers(cache_control: str) -> dict[str, str]:
-    """Of a file that any page may load."""
+    """The headers of a file that any page may load."""
     return {
         "Cache-Control": cache_control,
         "Vary": "Accept-Encoding",
@@ -57,12 +57,12 @@ def file_headers(cache_control: str) -> dict[str, str]:
 
 
 def page_headers(policy: str) -> dict[str, str]:
-    """Of a page with this Content-Security-Policy."""
+    """The headers of a page with this Content-Security-Policy."""
     return {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 
 
 def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
-    """A built page with texts in place of its tokens, which are escaped already."""
+    """Replace the tokens of a built page with texts, which must be escaped already."""
     text = page.body.decode()
     for token, value in tokens.items():
         text = text.replace(token, value)
@@ -78,10 +78,10 @@ def embed(page: Asset, widget: Embedded) -> Asset:
 
 
 def widget_page(page: Asset, widget: Widget, tenant: Tenant, proof: str, max_message_chars: int) -> Asset:
-    """The iframe's page, which is this widget's alone: its id, its proof, its settings and who may embed it.
+    """The iframe's page for one widget, with its id, its proof, its settings and the origins that may embed it.
 
-    It has the longest question where that is not the one that the widget knows. Where the tenant has a webhook, a form
-    is the way to a person.
+    It includes the longest question if that is not the widget's default. If the tenant has a webhook, the handoff is a
+    form.
     """
     limit = {} if max_message_chars == DEFAULT_MAX_MESSAGE_CHARS else {"maxMessageChars": max_message_chars}
     form = {"handoff": "form"} if has_hook(tenant) else {}
@@ -92,12 +92,12 @@ def widget_page(page: Asset, widget: Widget, tenant: Tenant, proof: str, max_mes
 
 
 def _in_single_quotes(text: str) -> str:
-    """Escaped for an attribute in single quotes, in which JSON keeps its own."""
+    """Escape JSON for an attribute in single quotes, so that its double quotes stay readable."""
     return html.escape(text, quote=False).replace("'", "&#39;")
 
 
 def widget_policy(widget: Widget, tenant: Tenant) -> str:
-    """That of the iframe's page, which only the tenant's own pages may frame."""
+    """The policy of the iframe's page, which only the tenant's own pages may frame."""
     # Only the owner sees the studio's: an image is tried there before it is among a tenant's settings.
     images = f"{IMAGES} https:" if demonstration.is_own(tenant) else _images(widget.settings)
     policy = POLICY.replace(IMAGES, images)
@@ -105,7 +105,7 @@ def widget_policy(widget: Widget, tenant: Tenant) -> str:
 
 
 def _images(settings: Mapping[str, Any]) -> str:
-    """The tenant's own images are allowed beside ours: these two addresses, not their hosts."""
+    """The sources for images: our own and the tenant's two URLs, but not their hosts."""
     sources = [image_source(settings.get(name)) for name in ("avatar", "icon")]
     return " ".join([IMAGES, *dict.fromkeys(source for source in sources if source)])
 
@@ -114,12 +114,12 @@ def _images(settings: Mapping[str, Any]) -> str:
 
 
 async def loader(request: Request) -> Response:
-    """The loader, which any page may load: as a script, as a module, and its types."""
+    """The loader, which any page may load, as a script or a module, and its types."""
     return file_response(request, request.url.path.removeprefix("/"), SHORT_CACHE)
 
 
 async def asset(request: Request) -> Response:
-    """A file whose name holds the hash of what is in it: of this release, or of another one on the same database."""
+    """A file with a hash in its name, of this release or of another one on the same database."""
     service, name = service_of(request), f"{HASHED}{request.path_params['path']}"
     if name not in service.assets and FILE_NAME.fullmatch(name):
         body = await service.store.files.find(name)
@@ -154,7 +154,7 @@ def file_response(request: Request, name: str, cache_control: str) -> Response:
 
 
 def asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
-    """The asset, compressed if the browser takes that, or 304 where it has this version already."""
+    """The asset, compressed if the browser accepts that, or 304 if it already has this version."""
     headers["ETag"] = asset.etag
     if asset.is_named_in(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)

@@ -1,4 +1,4 @@
-"""A stream that asks no provider and stores nothing: what `manage.py doctor` measures the way to a visitor with."""
+"""A stream without a provider or storage, with which `manage.py doctor` tests the path to a visitor."""
 
 import asyncio
 import re
@@ -17,12 +17,12 @@ MOST_SILENCE_SECONDS = 120
 
 
 def is_probe(request: Request, caller: Caller) -> bool:
-    """Whether a question is a probe. Only an operator's secret key makes one."""
+    """Whether a question is a probe, which needs a secret key."""
     return HEADER in request.headers and caller.key.kind == "secret"
 
 
 def probe_response(request: Request) -> StreamingResponse:
-    """Ten words, one by one, then silence without pings, then `done`: as an answer is sent, with its headers."""
+    """Ten words one by one, then silence without pings, then `done`, sent like an answer and with its headers."""
     seconds = request.headers[HEADER]
     if not re.fullmatch("[0-9]{1,3}", seconds) or int(seconds) > MOST_SILENCE_SECONDS:
         raise errors.BadRequest("X-Probe is no number of seconds that there may be")

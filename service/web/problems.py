@@ -39,7 +39,7 @@ async def _on_store_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: an unknown path, a wrong method, a body over the limit."""
+    """Handle Starlette's own refusals: an unknown path, a wrong method, a body over the limit."""
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
         return problem(request, errors.BodyTooLarge("the body was longer than it may be"))
@@ -51,7 +51,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> str:
-    """All methods of the path; Starlette reports those of one of its routes."""
+    """All methods of the path; Starlette reports only those of one route."""
     path = request.scope["route"].path
     return ", ".join(
         sorted(method for route in request.app.routes if route.path == path for method in route.methods or ())

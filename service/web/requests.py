@@ -1,4 +1,4 @@
-"""What endpoints share: the service, the caller, the body, and answers in JSON."""
+"""Helpers of the endpoints: the service, the caller, the body, and JSON responses."""
 
 import re
 import uuid
@@ -24,9 +24,9 @@ def exchange_of(request: Request) -> Exchange:
 
 
 async def authenticate(request: Request) -> Caller:
-    """Who asks, and whether from where they may.
+    """Authenticate the caller and check the origin.
 
-    Raises KeyMissing, KeyInvalid, OriginNotAllowed, or UserTokenMissing and its kind.
+    Raises KeyMissing, KeyInvalid, OriginNotAllowed, UserTokenMissing, or a subclass.
     """
     headers, service, exchange = request.headers, service_of(request), exchange_of(request)
     access = exchange.access = await find_access(service.store, headers.getlist("x-api-key"))
@@ -48,7 +48,7 @@ async def authenticate(request: Request) -> Caller:
 
 
 async def authenticate_reader(request: Request) -> Caller:
-    """As `authenticate`, for calls that ask no model: a visitor may make so many. Raises VisitorRateLimited, too."""
+    """Like `authenticate`, for calls that don't ask the model. They are limited: also raises VisitorRateLimited."""
     caller = await authenticate(request)
     service_of(request).reads.count(caller.tenant, exchange_of(request).address)
     return caller
@@ -65,7 +65,7 @@ async def read_body(request: Request, model: type[schema.Body]) -> schema.Body:
 
 
 def resume_position(request: Request) -> int:
-    """How many characters of the answer the reader has already (WHATWG HTML, section 9.2.4, Last-Event-ID)."""
+    """The number of characters that the reader already has (WHATWG HTML, section 9.2.4, Last-Event-ID)."""
     value = request.headers.get("last-event-id", "")
     if not re.fullmatch("[0-9]{0,9}", value):
         raise errors.BadRequest("a Last-Event-ID that is not ours", detail="Last-Event-ID must be the id of an event.")
@@ -73,7 +73,7 @@ def resume_position(request: Request) -> int:
 
 
 def path_id(request: Request, name: str, unknown: type[errors.NotFound]) -> uuid.UUID:
-    """A UUID in the path. Raises `unknown` for what is none."""
+    """A UUID in the path. Raises `unknown` if it is invalid."""
     text = request.path_params[name]
     if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         raise unknown("not a UUID")

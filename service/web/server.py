@@ -1,4 +1,4 @@
-"""uvicorn, which on SIGTERM lets the answers under way end, and which bounds its connections."""
+"""uvicorn's server, which lets answers in progress finish on SIGTERM, and limits its connections."""
 
 import asyncio
 import gc
@@ -23,9 +23,10 @@ log = logging.getLogger("chatbot")
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which on SIGTERM first lets the answers under way end, while /ready says 503 and none begins.
+    """uvicorn's server. On SIGTERM it first lets answers in progress finish, while /ready returns 503 and none can
+    begin.
 
-    It goes on listening for `shutdown_delay` seconds, for proxies that have not heard of it yet; not after Ctrl-C.
+    It keeps listening for `shutdown_delay` seconds, for proxies that have not noticed yet, but not after Ctrl-C.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class Server(uvicorn.Server):
 
     def run(self, sockets: list[socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT."""
-        gc.freeze()  # what was imported stays: no collection has to look at it again
-        with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C once more when it has done what it asks for
+        gc.freeze()  # imported objects stay forever: the garbage collector need not look at them again
+        with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C again after handling it
             super().run(sockets)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -60,7 +61,7 @@ class Server(uvicorn.Server):
         log.info("running on %s", " ".join(url_of(bound) for bound in self._sockets))
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, let what is under way end, then stop the application."""
+        """Stop listening, let requests in progress finish, then stop the application."""
         self._listener.close()
         await super().shutdown(sockets)
         for task in self._tasks:
@@ -72,7 +73,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         loop = asyncio.get_running_loop()
-        if service.shutdown.is_set():  # whoever insists waits for no answer; each still gets its last event
+        if service.shutdown.is_set():  # after a second signal, do not wait for answers; each still gets its last event
             loop.call_soon_threadsafe(self._start, service.answers.drain(0))
         else:
             service.shutdown.set()
@@ -92,7 +93,7 @@ class Server(uvicorn.Server):
 def make_server(
     app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
 ) -> Server:
-    """A server of an ASGI app on bound sockets. `find_service` gives what its lifespan has started, if it has."""
+    """A server for an ASGI app on bound sockets. `find_service` returns the service of its lifespan, once started."""
     proxied = ForwardedHeaders(app, settings.forwarded_allow_ips)
     connections = Connections(
         Deadlines(settings.head_timeout, settings.body_timeout, settings.keep_alive_timeout, settings.send_timeout),
@@ -107,7 +108,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `proxied` reads them
+        proxy_headers=False,  # `ForwardedHeaders` reads them
         timeout_graceful_shutdown=2,
     )
     return Server(config, sockets, connections, find_service, settings.shutdown_delay)

@@ -1,4 +1,4 @@
-"""What the log says at the start: what this process is, and what is set in a way that cannot be meant."""
+"""The log at startup: a line about this process, and warnings about settings that look like mistakes."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ from service.variables import FILE
 
 log = logging.getLogger("chatbot")
 
-# What others call our settings.
+# Other tools' names for our settings.
 LIKELY = {
     "OPENAI_API_KEY": ("KEY", "TOKEN", "APIKEY", "API_TOKEN", "SECRET", "SECRET_KEY"),
     "OPENAI_BASE_URL": ("API_BASE", "BASE", "URL", "ENDPOINT", "API_URL", "API_HOST", "HOST", "API_BASE_URL"),
@@ -31,10 +31,10 @@ LIKELY = {
 
 
 def tell_failure(reason: str) -> None:
-    """Why the service does not start: one line on standard error, as JSON where LOG_FORMAT says so."""
+    """Report why the service does not start, in one line on standard error, as JSON if LOG_FORMAT says so."""
     try:
         form = variables().get("log_format")
-    except (OSError, UnicodeDecodeError):  # of `.env`: that may be the reason
+    except (OSError, UnicodeDecodeError):  # from `.env`, which may be the very reason
         form = None
     if form == "json":
         configure_logging("json")
@@ -44,7 +44,7 @@ def tell_failure(reason: str) -> None:
 
 
 def log_start(settings: Settings, version: str) -> None:
-    """One line that tells a demonstration from the real thing, and this release and database from another."""
+    """Log one line with the mode, the provider, the database and the release."""
     facts = {
         "mode": "demonstration" if settings.demonstration else "provider",
         "provider": None if settings.demonstration else Endpoint(settings.openai_base_url or DEFAULT_BASE_URL).host,
@@ -68,7 +68,7 @@ def log_start(settings: Settings, version: str) -> None:
 
 
 async def log_misspelt(store: Store) -> None:
-    """Warn of variables that look like a setting and are none, unless a tenant names them."""
+    """Warn about variables that look like a misspelt setting, unless a tenant uses them."""
     unknown = {name.upper(): likely for name in variables() if (likely := _likely(name.upper()))}
     if not unknown:
         return
@@ -79,7 +79,7 @@ async def log_misspelt(store: Store) -> None:
 
 
 def _likely(name: str) -> str | None:
-    """The setting that an unknown name of its kind may stand for; None for a known one and for other names."""
+    """The setting that an unknown name is probably meant to be; None for known and unrelated names."""
     match = re.fullmatch(r"OPEN_?AI_(\w+)", name)
     known = [field.upper() for field in Settings.model_fields if field.startswith("openai_")]
     files = [secret.upper() + FILE for secret in SECRETS]

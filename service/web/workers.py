@@ -16,19 +16,19 @@ from uvicorn.supervisors import multiprocess
 
 from service.metrics import DIRECTORY
 
-HEALTH_SECONDS = 60  # for a worker that starts on a busy machine, too
+HEALTH_SECONDS = 60  # long enough for a worker to start on a busy machine
 LOOK_SECONDS = 0.1
 
 Serve = Callable[[list[socket]], uvicorn.Server]
 
 
 class Worker(multiprocess.Process):
-    """uvicorn's, whose server is made in the worker, by what the supervisor has for an app."""
+    """uvicorn's worker, but the server is created in the worker, by the function that the supervisor has as its app."""
 
     config: uvicorn.Config
 
     def target(self, sockets: list[socket] | None = None) -> None:
-        os.setpgrp()  # Ctrl-C is for the supervisor, which passes it on once
+        os.setpgrp()  # only the supervisor gets Ctrl-C, and forwards it once
         Thread(target=_leave_with_supervisor, daemon=True).start()
         serve: Serve = self.config.app  # type: ignore[assignment]
         self._server = serve(sockets or [])
@@ -36,11 +36,11 @@ class Worker(multiprocess.Process):
 
     def start(self) -> None:
         super().start()
-        self.child_conn.close()  # so that the supervisor does not wait for an answer of a worker that has died
+        self.child_conn.close()  # so that the supervisor does not wait for a dead worker
 
 
 def _leave_with_supervisor() -> None:
-    """A worker whose supervisor was killed would hold the port, and nobody could stop it."""
+    """Stop if the supervisor was killed: otherwise the worker would keep the port, and nothing could stop it."""
     supervisor = parent_process()
     assert supervisor is not None
     supervisor.join()
@@ -48,7 +48,7 @@ def _leave_with_supervisor() -> None:
 
 
 class Supervisor(multiprocess.Multiprocess):
-    """uvicorn's, which passes on each signal as it came: the first lets answers end, one more waits for none."""
+    """uvicorn's supervisor, but it forwards every signal: the first lets answers finish, the second does not wait."""
 
     processes: list[multiprocess.Process]
 
@@ -70,11 +70,11 @@ class Supervisor(multiprocess.Multiprocess):
             if process.pid is not None and process.process.is_alive():
                 os.kill(process.pid, number)
         for listening in self.sockets:
-            listening.close()  # the port is open as long as a worker listens
+            listening.close()  # the port stays open while a worker listens
 
     def terminate_all(self) -> None:
         if self.has_failed:
-            self.handle_term()  # otherwise all were told
+            self.handle_term()  # otherwise all workers got the signal
 
     def join_all(self) -> None:
         while any(process.process.is_alive() for process in self.processes):
@@ -83,18 +83,18 @@ class Supervisor(multiprocess.Multiprocess):
 
     @property
     def has_failed(self) -> bool:
-        """Whether a worker could not start: neither could another one."""
+        """Whether a worker failed to start: then no other could start either."""
         return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
 
 
 def run_workers(count: int, serve: Serve, sockets: list[socket]) -> bool:
-    """Run so many workers on bound sockets until SIGTERM or SIGINT. False if one could not start.
+    """Run this many workers on bound sockets until SIGTERM or SIGINT. Returns False if one could not start.
 
-    `serve` is called in each of them, so it is one that can be pickled. Raises OSError without a temporary directory.
+    `serve` is called in each worker, so it must be picklable. Raises OSError without a temporary directory.
     """
     with tempfile.TemporaryDirectory(prefix="chatbot-metrics-") as directory:
-        os.environ[DIRECTORY] = directory  # where each worker keeps its counters, for whichever is asked for all
-        multiprocess.Process = Worker  # type: ignore[misc]  # the supervisor has no other way to say so
+        os.environ[DIRECTORY] = directory  # where each worker stores its counters, so that any worker can report all
+        multiprocess.Process = Worker  # type: ignore[misc]  # the supervisor has no option for it
         config = uvicorn.Config(serve, workers=count, log_config=None, timeout_worker_healthcheck=HEALTH_SECONDS)
         supervisor = Supervisor(config, sockets)
         supervisor.run()

@@ -1,1 +1,1 @@
-"""The owner's pages and what they ask the service, behind STUDIO_TOKEN."""
+"""The owner's pages and their API, behind STUDIO_TOKEN."""

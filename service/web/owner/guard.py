@@ -1,6 +1,6 @@
-"""Who may see the owner's pages: with STUDIO_TOKEN or a session, or, while no token is set, from this machine only.
+"""Access to the owner's pages: with STUDIO_TOKEN or a session or, if no token is set, only from this machine.
 
-Nothing is given to a page of another origin, and nothing to a frame.
+Pages at other origins get nothing, and frames get nothing.
 """
 
 import ipaddress
@@ -17,10 +17,10 @@ from service.access.own_origins import LOOPBACK
 from service.web.requests import exchange_of, service_of
 
 COOKIE = "a4_studio"
-SECURE_COOKIE = f"__Host-{COOKIE}"  # browsers take it over https and for the whole host only (RFC 6265bis, 4.1.3.2)
+SECURE_COOKIE = f"__Host-{COOKIE}"  # browsers accept it only over https and for the whole host (RFC 6265bis, 4.1.3.2)
 SAFE_METHODS = ("GET", "HEAD")
 FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
-# What proxies add: a request that has one is not of this machine, whatever its address says.
+# Headers that proxies add: a request with one is not from this machine, whatever its address is.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 PRIVATE = {
@@ -46,14 +46,14 @@ def is_owner(request: Request) -> bool:
 
 
 def refusal(request: Request) -> errors.ServiceError:
-    """What to raise for somebody who is not the owner."""
+    """The error for a request that is not the owner's."""
     if service_of(request).settings.studio_token is None:
         return errors.NotFound("no STUDIO_TOKEN is set, and the request is not of this machine")
     return errors.StudioTokenWrong("no session, or a wrong token")
 
 
 def owner_api(endpoint: Endpoint) -> Endpoint:
-    """An endpoint that answers the owner's own pages, and programs with the token.
+    """An endpoint for the owner's pages, and for programs with the token.
 
     Raises OriginNotAllowed, StudioTokenWrong, NotFound or VisitorRateLimited.
     """
@@ -73,10 +73,10 @@ def owner_api(endpoint: Endpoint) -> Endpoint:
 
 
 def check_same_origin(request: Request) -> None:
-    """Raises OriginNotAllowed for what another origin's page asks, and for a change of which nobody tells the origin.
+    """Raises OriginNotAllowed for requests from other origins, and for changes from an unknown origin.
 
-    Browsers tell it by `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata); a program has the token in a header, which
-    no browser adds by itself.
+    Browsers send `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata); a program sends the token in a header, which no
+    browser adds by itself.
     """
     origins, site = request.headers.getlist("origin"), request.headers.get("sec-fetch-site")
     if len(origins) > 1 or (origins and not _is_own(request, origins[0])):
@@ -89,7 +89,7 @@ def check_same_origin(request: Request) -> None:
 
 
 def check_navigation(request: Request) -> None:
-    """Raises OriginNotAllowed where a page is loaded by another site in any way but in a tab of its own."""
+    """Raises OriginNotAllowed if another site loads a page in any way other than a top-level navigation."""
     check_not_framed(request)
     site, destination = request.headers.get("sec-fetch-site"), request.headers.get("sec-fetch-dest")
     if site in ("cross-site", "same-site") and destination != "document":
@@ -97,27 +97,27 @@ def check_navigation(request: Request) -> None:
 
 
 def check_not_framed(request: Request) -> None:
-    """Raises OriginNotAllowed for what is loaded into a frame."""
+    """Raises OriginNotAllowed for a page that is loaded into a frame."""
     if request.headers.get("sec-fetch-dest") in FRAMES:
         raise _not_ours("in a frame")
 
 
 def is_secure(request: Request) -> bool:
-    """Whether browsers reach the service by https, also where a proxy does not say so."""
+    """Whether browsers reach the service over https, even if a proxy does not report it."""
     public = service_of(request).settings.public_origins
     return request.url.scheme == "https" or (bool(public) and all(url.startswith("https:") for url in public))
 
 
 def cookie_name(request: Request) -> str:
-    """Over https one that no other host, and nobody on the way, can set."""
+    """The cookie's name; over https, one that no other host and nobody on the network can set."""
     return SECURE_COOKIE if is_secure(request) else COOKIE
 
 
 def is_of_this_machine(request: Request) -> bool:
-    """Whether somebody at this machine asks, and not a proxy on it.
+    """Whether a request comes from this machine, and not through a proxy on it.
 
-    The Host must be a loopback name: any other may be a stranger's that points here (DNS rebinding). Browsers never
-    speak HTTP/1.0, as nginx does unless told otherwise.
+    The Host must be a loopback name: any other may be a foreign name that points here (DNS rebinding). Browsers never
+    use HTTP/1.0, which is nginx's default.
     """
     try:
         address = ipaddress.ip_address(exchange_of(request).address)
@@ -134,7 +134,7 @@ def is_of_this_machine(request: Request) -> bool:
 
 
 def _is_own(request: Request, origin: str) -> bool:
-    """A name that points here without being ours has no session, and is no loopback name: see `is_of_this_machine`."""
+    """Whether the Host is the service's own. A foreign name that points here has no session and is no loopback name."""
     known = service_of(request).settings.public_origins
     return origin in known or origin == own_origin(request.url.scheme, request.headers.get("host", ""))
 

@@ -1,6 +1,6 @@
-"""The owner's pages, the form to sign in, and the session that it begins.
+"""The owner's pages, the sign-in form, and its session.
 
-Without STUDIO_TOKEN, demonstration mode shows the home page and a studio without tenants to anybody.
+Without STUDIO_TOKEN, in demonstration mode, anyone can see the home page and a studio without tenants.
 """
 
 from urllib.parse import parse_qs
@@ -35,7 +35,7 @@ from service.web.pages import (
 )
 from service.web.requests import exchange_of, service_of
 
-# Where signing in may lead, by the page's path, as seen from the form's address.
+# The pages to return to after signing in, relative to the form's URL.
 PAGES = {"": "../", "studio": "../studio", "studio/conversations": "conversations"}
 FORM = "application/x-www-form-urlencoded"
 WRONG_TOKEN = "That token isn’t right."
@@ -48,12 +48,12 @@ async def home(request: Request) -> Response:
 
 
 async def studio(request: Request) -> Response:
-    """Where an owner changes how a widget looks."""
+    """The studio, where an owner changes the look of a widget."""
     return await _page(request, "studio.html", OWNER_POLICY)
 
 
 async def conversations(request: Request) -> Response:
-    """What visitors asked, and how the week went."""
+    """The conversations of visitors, and the figures of the week."""
     return await _page(request, "conversations.html", OWNER_POLICY, owner_only=True)
 
 
@@ -69,7 +69,7 @@ async def studio_preview(request: Request) -> Response:
 
 
 async def sign_in(request: Request) -> Response:
-    """Begin a session for whoever sends the token in the form."""
+    """Start a session if the form has the right token."""
     check_same_origin(request)
     service = service_of(request)
     if service.settings.studio_token is None:
@@ -90,7 +90,7 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """Take the session from the browser."""
+    """End the session in this browser."""
     check_same_origin(request)
     response = Response(status_code=303, headers={**PRIVATE, "Location": PAGES["studio"]})
     _set_cookie(request, response, "", 0)
@@ -117,7 +117,7 @@ def _set_cookie(request: Request, response: Response, value: str, seconds: int) 
 
 
 def _is_open(request: Request) -> bool:
-    """Whether anybody may see the demonstration."""
+    """Whether anyone may see the demonstration."""
     settings = service_of(request).settings
     return settings.demonstration and settings.studio_token is None
 
@@ -142,7 +142,7 @@ async def _page(request: Request, name: str, policy: str, *, owner_only: bool = 
 
 
 def _sign_in_page(request: Request, page: str, error: errors.ServiceError, problem: str = "") -> Response:
-    """The form, with what went wrong the last time."""
+    """The form, with the error of the last attempt."""
     check_not_framed(request)
     exchange_of(request).error = error
     tokens = {

@@ -1,4 +1,4 @@
-"""Where the owner's pages are, and what they ask."""
+"""The routes of the owner's pages and their API."""
 
 from starlette.routing import Route
 

@@ -1,4 +1,4 @@
-"""The tenants for the studio: how their windows look, and their keys. They are named by their widget's id."""
+"""The tenants in the studio: the look of their windows, and their keys. They are identified by their widget's id."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ class TenantList(BaseModel):
 
 
 class KeyFacts(BaseModel):
-    """A key that is valid, of which only the last characters are known."""
+    """A valid key, of which only the last characters are known."""
 
     id: int
     kind: str
@@ -42,7 +42,7 @@ class KeyFacts(BaseModel):
 
 
 class TenantFacts(TenantName):
-    """One tenant: `settings` are its widget's that are not the defaults."""
+    """One tenant; `settings` are those of its widget that differ from the defaults."""
 
     origins: list[str]
     settings: dict[str, Any]
@@ -50,19 +50,19 @@ class TenantFacts(TenantName):
 
 
 class Look(schema.Incoming):
-    """All settings of a widget: what is left out gets the default."""
+    """All settings of a widget; omitted ones get their defaults."""
 
     settings: WidgetSettings
 
 
 class NewKey(schema.Incoming):
-    """A wish for a public key. The tenant's others go on for `grace_hours`; None is for good."""
+    """A request for a new public key. The tenant's others expire after `grace_hours`, or never if it is None."""
 
     grace_hours: int | None = None
 
 
 class MadeKey(BaseModel):
-    """A new key, which is told once."""
+    """A new key, which is shown only once."""
 
     api_key: str
     keys: list[KeyFacts]
@@ -89,7 +89,7 @@ async def read_tenant(request: Request) -> Response:
 
 @owner_api
 async def set_look(request: Request) -> Response:
-    """Set how a tenant's window looks from now on, as `tenant set --look` does."""
+    """Set the look of a tenant's window, as `tenant set --look` does."""
     tenant, _ = await tenant_of(request)
     given = (await read_body(request, Look)).settings
     changes = dict.fromkeys(WidgetSettings.model_fields) | given.model_dump(exclude_none=True)
@@ -98,7 +98,7 @@ async def set_look(request: Request) -> Response:
 
 @owner_api
 async def make_key(request: Request) -> Response:
-    """Make a public key, as `key add` and `key rotate` do, and tell it this once."""
+    """Create a public key, as `key add` and `key rotate` do, and return it this once."""
     tenant, _ = await tenant_of(request)
     grace = (await read_body(request, NewKey)).grace_hours
     store = service_of(request).store
@@ -112,7 +112,7 @@ async def make_key(request: Request) -> Response:
 
 
 async def tenant_of(request: Request) -> tuple[Tenant, Widget]:
-    """The tenant that the path names, and its widget. Raises NotFound."""
+    """The tenant in the path, and its widget. Raises NotFound."""
     found = await service_of(request).store.find_widget(request.path_params["widget_id"])
     if found is None:
         raise errors.NotFound("no such tenant", detail="There is no such tenant.")

@@ -1,4 +1,4 @@
-"""A tenant's conversations for its owner: to find, read, export and delete."""
+"""A tenant's conversations for its owner: find, read, export and delete them."""
 
 import re
 import uuid
@@ -36,7 +36,7 @@ class OverviewFacts(BaseModel):
 
 
 class Page(BaseModel):
-    """Conversations, the last used first; the next page begins after `next`, null on the last one."""
+    """Conversations, the most recently used first; the next page begins after `next`, null on the last page."""
 
     conversations: list[OverviewFacts]
     next: str | None
@@ -63,7 +63,7 @@ class TurnFacts(BaseModel):
 
 
 class HandedOffFacts(BaseModel):
-    """When a conversation went to a person; whose address and note are kept until that is delivered."""
+    """A handoff of a conversation; the visitor's address and note are stored until it is delivered."""
 
     at: datetime
     state: str
@@ -72,7 +72,7 @@ class HandedOffFacts(BaseModel):
 
 
 class Transcript(BaseModel):
-    """A conversation with some of its turns, oldest first; the next ones come after `next`."""
+    """A conversation with some of its turns, oldest first; the next page begins after `next`."""
 
     id: str
     overview: OverviewFacts
@@ -82,7 +82,7 @@ class Transcript(BaseModel):
 
 
 class Export(BaseModel):
-    """A whole conversation, as a line of `manage.py conversation export` has it."""
+    """A whole conversation, as in a line of `manage.py conversation export`."""
 
     id: str
     turns: list[TurnFacts]
@@ -90,7 +90,7 @@ class Export(BaseModel):
 
 @owner_api
 async def find(request: Request) -> Response:
-    """One page of the tenant's conversations: by words, rating, outcome and day."""
+    """One page of the tenant's conversations, filtered by words, rating, outcome and day."""
     tenant, _ = await tenant_of(request)
     query = request.query_params
     wanted = Wanted(
@@ -113,7 +113,7 @@ async def find(request: Request) -> Response:
 
 @owner_api
 async def transcript(request: Request) -> Response:
-    """One conversation with its turns, or, by DELETE, its end: what `manage.py conversation delete` does."""
+    """Return one conversation with its turns or, with DELETE, delete it as `manage.py conversation delete` does."""
     tenant, _ = await tenant_of(request)
     service, conversation_id = service_of(request), path_id(request, "conversation_id", errors.ConversationUnknown)
     if request.method == "DELETE":
@@ -183,7 +183,7 @@ def _turn(turn: Turn) -> TurnFacts:
     return TurnFacts(id=str(turn.id), **facts)
 
 
-# What the query may say
+# Query parameters
 
 
 def _wrong(name: str, problem: str) -> errors.ValidationFailed:

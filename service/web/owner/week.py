@@ -1,4 +1,4 @@
-"""How a tenant's days went: questions and what became of them, ratings, tokens, cost, and what to look at."""
+"""A tenant's daily figures: questions and their outcomes, ratings, tokens, cost, and answers that need attention."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,7 @@ MILLION = 1_000_000
 
 
 class Figures(BaseModel):
-    """What happened in a day, or in several. `outcomes` count the questions that were taken up, by status or code."""
+    """The figures of one or several days. `outcomes` count the accepted questions by status or code."""
 
     questions: int = 0
     refused: int = 0
@@ -42,7 +42,7 @@ class Day(Figures):
 
 
 class TroubleFacts(BaseModel):
-    """A turn to look at, with the beginnings of its texts."""
+    """A turn that needs attention, with the beginnings of its texts."""
 
     conversation_id: str
     message_id: str
@@ -55,7 +55,7 @@ class TroubleFacts(BaseModel):
 
 
 class Report(BaseModel):
-    """The days up to today, their sum and that of as many days before; `cost` is null without prices."""
+    """The days up to today, their total and the previous period's; `cost` is null without prices."""
 
     days: list[Day]
     total: Figures
@@ -92,7 +92,7 @@ async def report(request: Request) -> Response:
 
 
 class _Prices:
-    """What tokens cost, by PRICE_PROMPT and PRICE_COMPLETION, each per million."""
+    """The prices of a million tokens, from PRICE_PROMPT and PRICE_COMPLETION."""
 
     def __init__(self, settings: Settings) -> None:
         self._prompt, self._completion = settings.price_prompt, settings.price_completion
