@@ -244,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take screenshots of the states of the chat window.")
     parser.add_argument("out", type=Path, metavar="OUT_DIR", help="folder for the PNG files; created if missing")
     parser.add_argument(
-        "states", nargs="*", choices=STATES, metavar="STATE", help=f"default: all of {', '.join(STATES)}"
+        "states", nargs="*", choices=[*STATES, []], metavar="STATE", help=f"default: all of {', '.join(STATES)}"
     )
     options = parser.parse_args()
     out: Path = options.out

@@ -249,6 +249,22 @@ def test_on_a_short_screen_the_keyboard_opens_only_when_the_field_is_pressed(vis
     expect(chat.field).to_be_visible()
 
 
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
+def test_on_a_high_screen_the_field_has_the_focus_though_the_frame_is_still_as_small_as_the_bubble(
+    visit: Visit, context: BrowserContext
+) -> None:
+    """The focus may come before the frame has its size."""
+    context.add_init_script(
+        """if (parent !== window) {
+            const { matchMedia } = window;
+            window.matchMedia = (query) => matchMedia(query.replace(/\\(max-height:[^)]*\\)/, '(min-height:0px)'));
+        }"""
+    )
+    chat = visit()
+    chat.bubble.click()
+    expect(chat.field).to_be_focused()
+
+
 @pytest.mark.parametrize(
     ("context", "attributes"),
     [(TABLET, ""), (PHONE, "data-mode=inline"), (TABLET, "data-mode=inline")],

@@ -56,6 +56,8 @@ export interface View {
   expanded: boolean;
   /** The window fills the screen: a phone. */
   full: boolean;
+  /** The screen is so low that a keyboard on it would leave nothing of the conversation. */
+  low: boolean;
   dark: boolean;
 }
 

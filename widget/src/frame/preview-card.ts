@@ -14,7 +14,7 @@ const styles = sheet(`
   --_bg: var(--a4w-bg-color, var(--_ontext, #fff)); --_text: var(--a4w-text-color, var(--_onbg, #14161a));
   position: fixed; bottom: 4px; left: 4px; right: 70px; display: flex; align-items: start; min-height: 56px;
   border-radius: var(--a4w-radius, 16px); background: var(--_bg); color: var(--_text);
-  font: 14px/1.45 var(--a4w-font, system-ui, sans-serif)
+  font: .875rem/1.45 var(--a4w-font, system-ui, sans-serif)
 }
 :host([left]) .card { left: 70px; right: 4px }
 :host([dark]) .card { --_bg: var(--a4w-bg-color, var(--_ontext, #22252b)); --_text: var(--a4w-text-color, var(--_onbg, #eceef1)) }

@@ -34,6 +34,8 @@ async function createControl(widget: Host): Promise<WindowControl> {
 
 /** How close a pointer comes to the window's corner before the grip is loaded, in CSS pixels. */
 const NEAR = 64;
+/** Of a screen, in CSS pixels. */
+const LOW = 420;
 const CALM = matchMedia('(prefers-reduced-motion)');
 /** In milliseconds. */
 const CLOSING = 140;
@@ -199,7 +201,8 @@ export class WindowControl {
     const { theme } = this.#init.settings;
     const dark = theme === 'dark' || (theme !== 'light' && place.dark);
     const full = small && !this.#init.inFlow;
-    this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, dark });
+    const low = height > 0 && height <= LOW;
+    this.#window.place({ mode: this.#init.mode, open, expanded: this.#expanded, full, low, dark });
     if (focus) (open ? this.#window : bubble).focus();
     if (was.open !== open) {
       this.#tell(open ? 'open' : 'close');

@@ -107,9 +107,13 @@ export class ChatWindow extends ChatElement {
     this.#announcer.stop();
   }
 
-  /** The field, or what stands in its place. On a short screen, a keyboard for fingers would cover the conversation. */
+  /**
+   * The field, or what stands in its place. On a low screen, a keyboard for fingers would cover the conversation. The
+   * frame's own height says nothing of the screen: it may still be the bubble's.
+   */
   override focus(): void {
-    const places = `chat-history, .consent button, ${matchMedia('(pointer:coarse) and (max-height:420px)').matches ? '.more' : 'input-area'}`;
+    const byFinger = this.view.low && matchMedia('(pointer:coarse)').matches;
+    const places = `chat-history, .consent button, ${byFinger ? '.more' : 'input-area'}`;
     void this.updateComplete.then(() => (this.find('.asking') ?? this.find(places))?.focus());
   }
 
