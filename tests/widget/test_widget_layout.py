@@ -170,3 +170,29 @@ def test_a_failure_is_seen_where_there_is_no_room_for_the_footer(visit: Visit, p
     chat.button("Helpful").click()
     expect(chat.inside.locator("footer")).to_have_text("Something went wrong. Please try again.")
     expect(chat.inside.locator("footer")).to_be_visible()
+
+
+def test_on_a_screen_two_hundred_pixels_high_everything_can_be_reached(visit: Visit, provider: Provider) -> None:
+    chat = visit('data-sound="true" data-handoff="help@shop.example"')
+    chat.page.set_viewport_size({"width": 844, "height": 200})
+    chat.bubble.click()
+    answered(chat, provider, "One?", "1")
+    chat.choose("Delete conversation")
+    for name in ("Delete", "Cancel"):
+        expect(chat.inside.get_by_role("button", name=name, exact=True)).to_be_in_viewport(ratio=1)
+    chat.button("Cancel").click()
+    chat.field.fill("This is a long story. " * 100)
+    expect(chat.button("Send message")).to_be_in_viewport(ratio=1)
+    expect(chat.button("Close chat")).to_be_in_viewport(ratio=1)
+
+
+def test_the_header_of_a_narrow_screen_says_its_state_in_one_line(visit: Visit, provider: Provider) -> None:
+    chat = visit()
+    chat.page.set_viewport_size({"width": 320, "height": 568})
+    chat.open()
+    answered(chat, provider, "One?", "1")
+    state = chat.inside.get_by_text("Ready to help")
+    expect(chat.button("New conversation")).to_be_visible()
+    _, top, _, bottom = box(state)
+    assert bottom - top < 24
+    assert state.evaluate("element => element.scrollWidth === element.clientWidth")

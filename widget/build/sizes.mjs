@@ -12,7 +12,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * wanted: previews beside the bubble, the menu, past conversations, questions and errors. The form for a person, which few
  * open, and each further language are chunks apart.
  */
-export const BUDGETS = { first: 4400, open: 29_500, whole: 36_600, form: 1800 };
+export const BUDGETS = { first: 4400, open: 29_500, whole: 36_700, form: 1800 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');

@@ -4,6 +4,7 @@ import { css } from '../base/chat-element.ts';
 export const cardStyles = css`
   .menu {
     position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);
+    max-height: calc(100vh - 52px); overflow: auto;
     padding: 6px; border: 1px solid var(--_border); border-radius: 14px; background: var(--_bg); box-shadow: 0 12px 32px #0000002e;
     font-size: .875rem; animation: rise .2s;
   }
@@ -16,6 +17,7 @@ export const cardStyles = css`
     display: grid; gap: 4px 8px; width: calc(100% - 28px); max-width: 720px; margin: 0 auto 8px; padding: 14px; border: 1px solid var(--_border); border-radius: var(--_radius);
     background: var(--_bg); box-shadow: 0 4px 16px #0000001f; font-size: .875rem; animation: rise .2s;
   }
+  @media (max-height: 300px) { .card ~ input-area { display: none; } }
   .card b { font-weight: 600; }
   .card p { margin: 0; color: var(--_muted); }
   .card div { display: flex; flex-wrap: wrap; gap: 8px; margin-block-start: 8px; }
@@ -39,7 +41,7 @@ export const cardStyles = css`
   .comment { display: flex; align-self: stretch; gap: 4px; animation: rise .2s; }
   .comment input {
     flex: 1; min-width: 0; padding: 4px 12px; border: 1px solid var(--_line); border-radius: 999px; background: var(--_bg); color: inherit;
-    font: inherit; font-size: min(1rem, var(--_tap, .8125rem));
+    font: inherit; font-size: min(1rem, var(--_tap, .8125rem)); text-overflow: ellipsis;
   }
   .comment input:focus { outline-offset: -1px; }
 `;

@@ -41,18 +41,19 @@ export const styles = css`
   header {
     display: flex; align-items: center; gap: 12px; padding: 14px; padding-inline: 18px 12px; border-bottom: 1px solid var(--_border);
   }
+  :host([full]) header { padding-inline: 14px 6px; }
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
   .who { flex: 1; min-width: 0; }
   h1 {
     width: fit-content; margin: 0; font-size: .9375rem; font-weight: 650; line-height: 1.3;
     max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   }
-  .status { display: flex; align-items: center; gap: 6px; color: var(--_muted); font-size: .8125rem; line-height: 1.4; }
-  .status::before { content: ''; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
+  .status { overflow: hidden; color: var(--_muted); font-size: .8125rem; line-height: 1.4; text-overflow: ellipsis; white-space: nowrap; }
+  .status::before { content: ''; display: inline-block; margin-inline-end: 6px; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
   .status:is([data-status='reconnecting'], [data-status='down'])::before { background: #d98a00; }
   .status[data-status='offline']::before { background: var(--_muted); }
   .status:not([data-status='idle'], [data-status='offline'], [data-status='down'])::before { animation: breathe .9s infinite alternate ease-in-out; }
-  .controls { position: relative; display: flex; gap: 2px; }
+  .controls { position: relative; display: flex; }
   .more svg { stroke-width: 3; }
   message-list { overflow: hidden; flex: 1; }
   .offline, .consent { width: calc(100% - 28px); max-width: 720px; margin: 0 auto 8px; padding: 10px 14px; border-radius: var(--_radius); background: var(--_secondary); font-size: .8125rem; }

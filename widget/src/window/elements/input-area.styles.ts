@@ -12,7 +12,7 @@ export const styles = css`
   }
   form:focus-within { border-color: var(--_focus); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_focus) 18%, transparent); }
   textarea {
-    flex: 1; min-width: 0; max-height: 10.5rem; margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
+    flex: 1; min-width: 0; max-height: min(10.5rem, 40vh); margin: 0; padding: var(--_pad) 0; padding-inline: 12px 4px; border: 0; outline: 0 !important; resize: none;
     background: none; color: inherit; font: inherit; font-size: min(1rem, var(--_tap, .9375rem)); line-height: 1.5rem;
     overscroll-behavior: var(--_over); scrollbar-width: thin;
   }
