@@ -126,7 +126,7 @@ class Metrics:
         )
 
         # The process
-        self.ready = gauge("chatbot_ready", "The last result of /api/v1/ready: 1 or 0.", multiprocess_mode="livemin")
+        self.ready = gauge("chatbot_ready", "Whether the process is ready: 1 or 0.", multiprocess_mode="livemin")
         self.loop_lag = gauge(
             "chatbot_loop_lag_seconds",
             "The longest delay of the event loop in the last eight seconds.",

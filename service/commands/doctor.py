@@ -102,7 +102,10 @@ async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
         yield fix("schema", str(error))
         return
     except StoreError as error:
-        yield fix("database", f"{place}: {error} Check DATABASE_URL, the server, the disk and who owns the files")
+        yield fix(
+            "database",
+            f"{place}: {str(error).rstrip('.')}. Check DATABASE_URL, the server, the disk and who owns the files",
+        )
         return
     yield ok("database", f"{place} takes what a question writes")
     yield ok("schema", f"version {newest_version()}")

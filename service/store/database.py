@@ -191,10 +191,12 @@ class Database:
             with store_errors():
                 yield
         except StoreTimeout as error:
+            self.meter.failed()
             if time.monotonic() - self._failed_at < deadlines.FAILING:
                 raise StoreUnavailable(str(error)) from error.__cause__
             raise
         except StoreUnavailable:
+            self.meter.failed()
             self._failed_at = time.monotonic()
             raise
 

@@ -22,12 +22,13 @@ class Meter:
     """Callbacks for calls, from any thread, with times in seconds.
 
     `waited`: until its turn came or a connection was free. `took`: from then to its end, including the commit.
-    `committed`: the number of calls in an SQLite transaction.
+    `committed`: the number of calls in an SQLite transaction. `failed`: the database is unavailable or late.
     """
 
     waited: Callable[[CallKind, float], None] = _ignore
     took: Callable[[CallKind, float], None] = _ignore
     committed: Callable[[int], None] = _ignore
+    failed: Callable[[], None] = _ignore
 
     @contextmanager
     def timed(

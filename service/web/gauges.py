@@ -5,7 +5,11 @@ import os
 import resource
 from pathlib import Path
 
+import anyio
+
 from service.metrics import Metrics
+from service.store.records import StoreError
+from service.store.store import Store
 from service.store.urls import parse_url
 from service.upstream.circuit import Circuits
 from service.web.lag import LoopLag
@@ -18,10 +22,22 @@ MEMORY = Path("/proc/self/statm")  # Linux only
 class Gauges:
     """Samples the gauges of one process; `run` is its task."""
 
-    def __init__(self, metrics: Metrics, lag: LoopLag, circuits: Circuits, database_url: str) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        lag: LoopLag,
+        circuits: Circuits,
+        store: Store,
+        shutdown: anyio.Event,
+        database_url: str,
+    ) -> None:
         self._metrics = metrics
         self._lag = lag
         self._circuits = circuits
+        self._store = store
+        self._shutdown = shutdown
+        self._may_be_unready = False
+        store.meter.failed = self._on_failure
         url = parse_url(database_url)
         self._volume = Path(str(url.database)).parent if url.get_backend_name() == "sqlite" else None
 
@@ -29,6 +45,7 @@ class Gauges:
         """Sample every five seconds until cancelled; file system calls run in a thread, because a disk may hang."""
         while True:
             self.look()
+            await self._check_readiness()
             await asyncio.to_thread(self._ask_system)
             await asyncio.sleep(SECONDS)
 
@@ -36,6 +53,20 @@ class Gauges:
         """Set the gauges that need no system call."""
         self._metrics.loop_lag.set(self._lag.worst)
         self._metrics.open_circuits.set(self._circuits.open_ones)
+
+    def _on_failure(self) -> None:
+        self._may_be_unready = True
+
+    async def _check_readiness(self) -> None:
+        """Ask the database after a failure, until it works again: not every load balancer requests /api/v1/ready."""
+        if not self._may_be_unready or self._shutdown.is_set():
+            return
+        self._may_be_unready = False
+        try:
+            await self._store.recent_ping()
+        except StoreError:
+            self._may_be_unready = True
+        self._metrics.ready.set(not self._may_be_unready)
 
     def _ask_system(self) -> None:
         self._metrics.open_files.set(sum(1 for _ in os.scandir(FILES)))

@@ -85,7 +85,7 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
         connect_webhooks(trusted, allow_private=settings.webhook_allow_private) as webhook_client,
         open_store(*pool) as store,
     ):
-        metrics, lag = Metrics(), LoopLag()
+        metrics, lag, shutdown = Metrics(), LoopLag(), anyio.Event()
         metrics.listen_to(store.meter)
         metrics.build.labels(VERSION, newest_version()).set(1)
         metrics.ready.set(1)
@@ -102,8 +102,8 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             reads=Reads(),
             attempts=Attempts(),
             lag=lag,
-            gauges=Gauges(metrics, lag, upstream.circuits, settings.database_url),
-            shutdown=anyio.Event(),
+            gauges=Gauges(metrics, lag, upstream.circuits, store, shutdown, settings.database_url),
+            shutdown=shutdown,
             drained=anyio.Event(),
             demonstration=await _demonstration(store, settings),
             own_origins=OwnOrigins(settings.public_origins),

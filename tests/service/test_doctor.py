@@ -88,6 +88,12 @@ def test_an_empty_database_needs_a_migration_which_is_said_once(
     assert (code, state, text.count("migrate")) == (1, "fix", 1)
 
 
+def test_the_reason_and_the_advice_are_two_sentences(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://chat@127.0.0.1:1/chat")
+    state, text = doctor()[1]["database"]
+    assert (state, text.count(". Check DATABASE_URL")) == ("fix", 1)
+
+
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """The demonstration is no provider."""
     assert manage.main(["doctor"]) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -228,3 +229,27 @@ async def test_the_metrics_report_release_files_memory_disk_and_readiness(
     monkeypatch.setattr(metered.state["service"].store, "recent_ping", fail)
     assert (await metered.request("GET", "/api/v1/ready"))[0].status == 503
     assert (await samples(metered))["chatbot_ready"] == 0
+
+
+async def test_readiness_follows_the_database_though_nobody_requests_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a proxy that checks no health: the alert must neither miss an outage nor outlast it."""
+    monkeypatch.setattr("service.web.gauges.SECONDS", 0.02)
+    async with serve(metrics_token=TOKEN) as client:
+        server = client.state["service"].store._database._server
+
+        async def gone(*_: object, **__: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        async def until_ready_is(expected: int) -> None:
+            async with asyncio.timeout(60):
+                while (await samples(client))["chatbot_ready"] != expected:
+                    await asyncio.sleep(0.05)
+
+        with monkeypatch.context() as outage:
+            for call in ("read", "write"):
+                outage.setattr(server, call, gone)
+            assert (await client.refused())[1]["code"] == "database_unavailable"
+            await until_ready_is(0)
+        await until_ready_is(1)
