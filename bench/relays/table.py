@@ -103,8 +103,12 @@ def render(results: Results, modes: list[Mode], description: str, versions: str,
 
 def versions() -> str:
     """Of the interpreter and of what the relays are made of, as pinned."""
-    pinned = "".join(path.read_text() for path in sorted((ROOT / "bench").glob("requirements*.txt")))
-    peers = re.findall(r"^(fastapi|openai|litellm)(?:\[.*?\])?==(\S+)", pinned, re.MULTILINE)
+    files = {"requirements.txt": "fastapi|openai", "requirements-litellm.txt": "litellm"}
+    peers = [
+        found
+        for file, names in files.items()
+        for found in re.findall(rf"^({names})(?:\[.*?\])?==(\S+)", (ROOT / "bench" / file).read_text(), re.MULTILINE)
+    ]
     ours = [(name, version(name)) for name in ("starlette", "uvicorn", "uvloop", "httpx", "sse-starlette")]
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr.strip()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)

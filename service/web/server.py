@@ -48,6 +48,7 @@ class Server(uvicorn.Server):
     def run(self, sockets: list[socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT."""
         gc.freeze()  # imported objects stay forever: the garbage collector need not look at them again
+        gc.set_threshold(10_000, 10, 10)  # a question makes hundreds of objects, hardly any of them in a cycle
         with suppress(KeyboardInterrupt):  # uvicorn raises a Ctrl-C again after handling it
             super().run(sockets)
 
