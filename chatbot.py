@@ -1,21 +1,23 @@
-"""The chat service: checks a tenant's key, asks an OpenAI-compatible endpoint and relays its answer as it comes.
+"""The chat service: authenticates a tenant's key, asks an OpenAI-compatible endpoint and streams its answer.
 
-    POST   /api/v1/chat                     a question; the answer as Server-Sent Events
-    GET    /api/v1/conversations            the conversations of a visitor with a signed token
-    GET    /api/v1/conversations/{id}       the turns of a conversation
-    DELETE /api/v1/conversations/{id}       forget it
-    POST   /api/v1/conversations/{id}/handoff   send it to the site's owner
-    POST   /api/v1/messages/{id}/stop       stop an answer
-    POST   /api/v1/messages/{id}/feedback   rate an answer
-    GET    /api/v1/health, /api/v1/ready    for whoever runs it; /metrics behind METRICS_TOKEN
-    GET    /widget.js, /widget.html, /assets/*   what the browser loads; /docs and /openapi.json for developers
-    GET    /widget.mjs, /widget.d.ts        the same for applications, and its types
-    GET    /, /studio, /studio/...          the owner's pages, behind STUDIO_TOKEN; see service/web/owner/
+    POST   /api/v1/chat                         ask a question; the answer is a stream of Server-Sent Events
+    GET    /api/v1/conversations                the conversations of a visitor with a signed token
+    GET    /api/v1/conversations/{id}           the turns of a conversation
+    DELETE /api/v1/conversations/{id}           delete a conversation
+    POST   /api/v1/conversations/{id}/handoff   send a conversation to the site's owner
+    POST   /api/v1/messages/{id}/stop           stop an answer
+    POST   /api/v1/messages/{id}/feedback       rate an answer
+    GET    /api/v1/health, /api/v1/ready        health checks; /metrics, behind METRICS_TOKEN
+    GET    /widget.js, /widget.html, /assets/*  the widget's files; /docs and /openapi.json for developers
+    GET    /widget.mjs, /widget.d.ts            the widget's ES module for applications, and its types
+    GET    /, /studio, /studio/...              the owner's pages, behind STUDIO_TOKEN; see service/web/owner/
 
-Its limits: one question has at most MAX_MESSAGE_CHARS characters and one body MAX_BODY_BYTES bytes; MAX_STREAMS
-answers are written at a time; an answer takes at most ANSWER_TIMEOUT seconds and goes on for RESUME_SECONDS without a
-reader. The way of a question is `chat`, from top to bottom: every check comes before the first byte of the answer. So
-does an upstream's refusal that comes within two seconds.
+Limits: a question has at most MAX_MESSAGE_CHARS characters and a request body MAX_BODY_BYTES bytes. A process writes at
+most MAX_STREAMS answers at a time. An answer takes at most ANSWER_TIMEOUT seconds, and continues for RESUME_SECONDS
+without a reader.
+
+`chat` handles a question, from top to bottom. All checks finish before the first byte of the answer, and so does an
+upstream's refusal if it arrives within two seconds.
 """
 
 import asyncio
@@ -63,20 +65,20 @@ from service.web.probe import is_probe, probe_response
 from service.web.problems import exception_handlers
 from service.web.requests import authenticate, exchange_of, read_body, resume_position, service_of
 from service.web.server import Server, make_server
-from service.web.start import tell_failure
+from service.web.start import report_failure
 from service.web.workers import run_workers
 
 __all__ = ["Settings", "create_app"]
 
-REFUSAL_SECONDS = 2.0  # what an upstream gets to refuse a question before the stream of its answer begins
+REFUSAL_SECONDS = 2.0  # for an upstream to refuse a question before the stream of its answer begins
 
 
 @operation(
     "POST",
     "chat",
     "Ask a question",
-    "The answer, as it is written: `start`, any number of `message`, `sources` if it cites any, then exactly one of "
-    "`done` or `error`. Comment lines (`: ping`) keep the connection alive.",
+    "Streams the answer: `start`, any number of `message`, `sources` if there are any, then exactly one of `done` or "
+    "`error`. Comment lines (`: ping`) keep the connection alive.",
     content=STREAM,
     examples=EXAMPLES,
     body=schema.ChatRequest,
@@ -95,16 +97,16 @@ REFUSAL_SECONDS = 2.0  # what an upstream gets to refuse a question before the s
     ),
 )
 async def chat(request: Request) -> Response:
-    """Answer a question as a stream of events; `schema.py` describes them."""
+    """Answer a question with a stream of events; see `schema.py`."""
     service = service_of(request)
-    if not request.headers.get("last-event-id"):  # the rest of an answer is owed
+    if not request.headers.get("last-event-id"):  # a reader may always resume
         service.lag.check()
     caller = await authenticate(request)
     if is_probe(request, caller):
         return probe_response(request)
     question = await read_body(request, schema.ChatRequest)
     position = resume_position(request)
-    after = position if question.message_id else 0  # a question without an id was never asked before
+    after = position if question.message_id else 0  # a question without an id is always new
     answer = await _find_or_begin(request, caller, question, after)
     service.answers.join(answer, most_readers(caller.tenant))
     exchange_of(request).has_answer = True
@@ -124,20 +126,21 @@ async def chat(request: Request) -> Response:
 
 
 async def _find_or_begin(request: Request, caller: Caller, question: schema.ChatRequest, after: int) -> Answer:
-    """The answer to a question: a new one, or for a message_id that is known already, the one that there is.
+    """The answer to a question: a new one, or the existing one for a known message_id.
 
-    Who has read `after` characters of an answer that was deleted meanwhile is not given the rest of another one.
+    A reader that resumes after `after` characters never gets the rest of a different answer, even if the original one
+    has been deleted.
     """
     service = service_of(request)
     with ExitStack() as beginning:
         try:
             if after:
-                raise errors.MessageUnknown("the answer to go on with was deleted")
+                raise errors.MessageUnknown("the answer to resume was deleted")
             beginning.enter_context(service.answers.room())
             endpoint = service.endpoint_of(caller.tenant)
             service.upstream.circuits.of(endpoint).check()
         except errors.ServiceError:
-            known = await _find(request, caller, question)  # what was begun before goes on all the same
+            known = await _find(request, caller, question)  # an existing answer can be resumed all the same
             if known is None:
                 raise
             return known
@@ -145,7 +148,7 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
 
 
 async def _find(request: Request, caller: Caller, question: schema.ChatRequest) -> Answer | None:
-    """The answer that there is already for a message_id."""
+    """The existing answer for a message_id."""
     service = service_of(request)
     if not question.message_id:
         return None
@@ -159,7 +162,7 @@ async def _find(request: Request, caller: Caller, question: schema.ChatRequest) 
 
 
 async def _begin(request: Request, caller: Caller, question: schema.ChatRequest, endpoint: Endpoint) -> Answer:
-    """Begin the turn and ask the upstream, unless somebody who sent the same request did so before."""
+    """Begin the turn and ask the upstream, unless an identical request has already begun it."""
     limits = exchange_of(request).limits = Limits(caller, exchange_of(request).address)
     service, settings, tenant = service_of(request), service_of(request).settings, caller.tenant
     message_id = question.message_id or uuid.uuid4()
@@ -179,7 +182,7 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
                 model=model,
                 writer=writer,
                 subject=caller.subject,
-                terms=limits.terms(settings, prompt.messages()),
+                limits=limits.turn_limits(settings, prompt.messages()),
                 quotas=limits.quotas,
             )
     except records.ConversationNotFound:
@@ -215,9 +218,9 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
 
 
 async def _opened(answer: Answer, gone: asyncio.Task[None], seconds: float) -> bool:
-    """Wait a little for the upstream to accept or refuse the question. False when the visitor left before.
+    """Wait briefly for the upstream to accept or refuse the question. Returns False if the visitor left before.
 
-    After that the stream begins all the same, so that a proxy hears its pings: a refusal is then its last event.
+    After that the stream begins anyway, so that a proxy receives pings; a refusal is then its last event.
     """
     if not answer.opened.done():
         await asyncio.wait([answer.opened, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -255,7 +258,7 @@ routes = [
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """The ASGI app; without settings, those of the environment. Raises pydantic's ValidationError for wrong ones."""
+    """The ASGI app, by default with the settings from the environment. Raises pydantic's ValidationError."""
     chosen = settings or Settings()
 
     @asynccontextmanager
@@ -278,7 +281,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 
 def __getattr__(name: str) -> Starlette:
-    """`app`, for `uvicorn chatbot:app`: made when first asked for, so that importing this reads no environment."""
+    """`app`, for `uvicorn chatbot:app`: created on first use, so that importing this module reads no environment."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     app = globals()["app"] = create_app()
@@ -286,23 +289,23 @@ def __getattr__(name: str) -> Starlette:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Returns 2 for a wrong setting, 1 without a database or an address."""
+    """Serve until SIGTERM or SIGINT. Returns 2 for an invalid setting, 1 without a usable database or address."""
     try:
         settings = load_settings()
     except ValueError as error:
-        tell_failure(str(error))
+        report_failure(str(error))
         return 2
     configure_logging(settings.log_format)
     try:
         asyncio.run(_make_tables(settings))
     except records.StoreError as error:
-        tell_failure(f"DATABASE_URL: {error}")
+        report_failure(f"DATABASE_URL: {error}")
         return 1
     try:
         sockets = bind(settings.host, settings.port)
     except OSError as error:
         place = f"{settings.host}, port {settings.port}"
-        tell_failure(f"HOST, PORT: cannot listen on {place}: {error.strerror}")
+        report_failure(f"HOST, PORT: cannot listen on {place}: {error.strerror}")
         return 1
     if settings.workers == 1:
         _server(settings, sockets).run()
@@ -311,13 +314,13 @@ def main() -> int:
 
 
 def _server(settings: Settings, sockets: list[socket]) -> Server:
-    configure_logging(settings.log_format)  # a worker begins with nothing
+    configure_logging(settings.log_format)  # again, because a worker is a new process
     app = create_app(settings)
     return make_server(app, settings, sockets, lambda: getattr(app.state, "service", None))
 
 
 async def _make_tables(settings: Settings) -> None:
-    """Before anything else, so that a database that is not there is one clear line."""
+    """Create the tables before anything else, so that an unusable database is reported in one clear line."""
     async with open_store(settings.database_url) as store:
         await store.ping()
 

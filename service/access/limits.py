@@ -65,7 +65,7 @@ class Limits:
         for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
             self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
 
-    def terms(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> TurnLimits:
+    def turn_limits(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> TurnLimits:
         """The limits of the answer to these messages; reserves their estimate and the longest answer."""
         tenant = self._tenant
         longest = answer_cap(settings, tenant.max_answer_tokens) or settings.max_answer_chars // CHARACTERS_PER_TOKEN

@@ -135,7 +135,7 @@ _usage_of_version_3 = Table(
     Column("summed", Boolean, nullable=False, server_default=false()),
 )
 _USAGE_BEFORE = "usage_before_version_3"
-_INDEX_OF_SUPPOSED = "CREATE INDEX IF NOT EXISTS usage_supposed ON {} (message_id) WHERE outcome = 'interrupted'"
+_INDEX_OF_PRESUMED_LOST = "CREATE INDEX IF NOT EXISTS usage_supposed ON {} (message_id) WHERE outcome = 'interrupted'"
 _COPIED = [column.name for column in _usage_of_version_3.c][:16]  # those of version 2
 
 
@@ -151,7 +151,7 @@ def _rebuild_usage(connection: Connection) -> Part:
         new.create(connection)
         connection.exec_driver_sql("DROP INDEX usage_tenant_at")  # the new index needs its name
         connection.exec_driver_sql(f"CREATE INDEX usage_tenant_at ON {new.name} (tenant_id, at)")
-        connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format(new.name))
+        connection.exec_driver_sql(_INDEX_OF_PRESUMED_LOST.format(new.name))
         return Part(0, 0)
     position = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {new.name}").scalar_one()
     copied = _copy_usage(connection, f"id > {position} ORDER BY id LIMIT {BATCH}")
@@ -206,9 +206,9 @@ def _make_days_one_counter(connection: Connection) -> None:
         connection.execute(insert(counters).values(scope=scope, started=day.started, used=day.used))
 
 
-def _find_supposed_usage(connection: Connection) -> None:
+def _add_index_of_presumed_lost_usage(connection: Connection) -> None:
     """Add an index for the usage that each ending answer looks up."""
-    connection.exec_driver_sql(_INDEX_OF_SUPPOSED.format("usage"))
+    connection.exec_driver_sql(_INDEX_OF_PRESUMED_LOST.format("usage"))
 
 
 def _add_index_of_origins(connection: Connection) -> None:
@@ -289,7 +289,7 @@ def _share_files(connection: Connection) -> None:
 UPGRADES: list[Step] = [
     _add_identity,
     _keep_accounts,
-    _find_supposed_usage,
+    _add_index_of_presumed_lost_usage,
     _add_index_of_origins,
     _keep_pieces,
     _add_overlay,

@@ -151,7 +151,7 @@ class Store:
         model: str | None = None,
         writer: str | None = None,
         subject: str | None = None,
-        terms: TurnLimits | None = None,
+        limits: TurnLimits | None = None,
         quotas: Sequence[Quota] = (),
         now: float | None = None,
     ) -> TurnStart:
@@ -163,7 +163,7 @@ class Store:
 
         A repeated request returns the existing turn. `regenerate` hides the conversation's last turn if it is one of
         `replaces`, or if that is not given; `finish_turn` shows it again if the new one fails or has no text. The
-        history is the newest visible turns with an answer, as many as `terms` allow. The most that the answer can use
+        history is the newest visible turns with an answer, as many as `limits` allow. The most that the answer can use
         is reserved from the day's budget; `now`, in seconds since 1970-01-01 UTC, is the database's clock by default.
 
         Raises QuotaSpent or another Refusal, which has the state of the quotas, or Conflict if the tenant was removed;
@@ -179,7 +179,7 @@ class Store:
             model=model,
             writer=writer,
             subject=subject,
-            terms=terms or TurnLimits(),
+            limits=limits or TurnLimits(),
             quotas=quotas,
             at=_now(),
             now=now,

@@ -256,8 +256,8 @@ usage = Table(
 )
 
 # Usage recorded for an answer whose process seemed to be dead; it is replaced if the answer ends after all.
-supposed = usage.c.outcome == INTERRUPTED
-Index("usage_supposed", usage.c.message_id, sqlite_where=supposed, postgresql_where=supposed)
+presumed_lost = usage.c.outcome == INTERRUPTED
+Index("usage_supposed", usage.c.message_id, sqlite_where=presumed_lost, postgresql_where=presumed_lost)
 
 # Events for tenants' webhooks; `data` is empty after delivery.
 outbox = Table(

@@ -55,7 +55,7 @@ class NewTurn:
     model: str | None
     writer: str | None
     subject: str | None
-    terms: TurnLimits
+    limits: TurnLimits
     quotas: Sequence[Quota]
     at: datetime
     now: float | None
@@ -146,7 +146,7 @@ def _all_steps(quotas: int) -> Select[Any]:
 
 def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStart | None]:
     """See `Store.begin_turn`. Returns the state of the quotas, and the turn unless one of them is used up."""
-    terms = new.terms
+    limits = new.limits
     replaced: uuid.UUID | None = None
     history: list[Turn] = []
     if new.conversation_id is not None:
@@ -155,10 +155,10 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
             if _is_there(db, new):
                 return [], _repeated(db, new)
             replaced = _replaced(db, new.conversation_id, new.replaces)
-        history = _history(db, new.conversation_id, terms, without=replaced)
-    if terms.visitor is not None and terms.streams:
-        hold(db, terms.visitor)
-    tokens = terms.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
+        history = _history(db, new.conversation_id, limits, without=replaced)
+    if limits.visitor is not None and limits.streams:
+        hold(db, limits.visitor)
+    tokens = limits.tokens + estimate_tokens(text for each in history for text in (each.question, each.answer))
     # Rows that all visitors of a tenant share come last: they are locked from here to the commit.
     insert_turn = _insert_in_steps if is_sqlite(db) else _insert_at_once
     values = _values(db, new, replaced, tokens)
@@ -169,11 +169,11 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
         return taken, _repeated(db, new)
     if replaced is not None:
         show(db, replaced, hidden=True)
-    if terms.visitor is not None and terms.streams:
-        if (db.scalar(_STREAMS, {"visitor_": terms.visitor}) or 0) > terms.streams:
+    if limits.visitor is not None and limits.streams:
+        if (db.scalar(_STREAMS, {"visitor_": limits.visitor}) or 0) > limits.streams:
             raise TooManyStreams("The visitor reads as many answers as one may at a time.")
     if day is None:
-        raise budget_spent(db, new.tenant_id, tokens, terms.tokens_per_day, new.now)
+        raise budget_spent(db, new.tenant_id, tokens, limits.tokens_per_day, new.now)
     return taken, TurnStart(
         _turn(number, values), history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS))
     )
@@ -188,17 +188,17 @@ def _values(db: Connection, new: NewTurn, replaced: uuid.UUID | None, tokens: in
         "new_question": new.question,
         "new_status": "running",
         "new_model": new.model,
-        "new_visitor": new.terms.visitor,
+        "new_visitor": new.limits.visitor,
         "new_writer": new.writer,
         "new_replaces": replaced,
         "new_reserved": tokens,
-        "new_prompt_estimate": tokens - new.terms.answer_tokens,
+        "new_prompt_estimate": tokens - new.limits.answer_tokens,
         "new_created_at": new.at,
         "new_updated_at": new.at,
         "opens": new.conversation_id is None,
         "tenant": new.tenant_id,
         "subject_": new.subject,
-        **reserve_values(db, new.tenant_id, tokens, new.terms.tokens_per_day, new.now),
+        **reserve_values(db, new.tenant_id, tokens, new.limits.tokens_per_day, new.now),
     }
 
 
@@ -248,7 +248,7 @@ def _is_there(db: Connection, new: NewTurn) -> bool:
 
 
 def _repeated(db: Connection, new: NewTurn) -> TurnStart:
-    """The turn that is there already, if it is the same request's. Raises MessageIdTaken."""
+    """The existing turn, if it belongs to the same request. Raises MessageIdTaken."""
     turn = find_turn(db, new.tenant_id, new.message_id, new.subject)
     if turn is None or not is_repeat(turn, new.conversation_id, new.question):
         raise MessageIdTaken("This message id belongs to another request.")
@@ -256,9 +256,9 @@ def _repeated(db: Connection, new: NewTurn) -> TurnStart:
 
 
 def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
-    """The conversation's last visible turn, if it is `meant` or any would be.
+    """The conversation's last visible turn, if it is one of `meant` or any will do.
 
-    Raises ConversationChanged when another one is meant that is there.
+    Raises ConversationChanged if one of `meant` exists but is not the last.
     """
     last = db.scalar(_LAST, {"conversation": conversation_id})
     if meant is None or last is None or last in meant:
@@ -268,9 +268,9 @@ def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.U
     return None
 
 
-def _history(db: Connection, conversation_id: uuid.UUID, terms: TurnLimits, without: uuid.UUID | None) -> list[Turn]:
-    """The newest visible turns that have an answer, oldest first, as many as `terms` let."""
-    most = terms.history_turns + (without is not None)
+def _history(db: Connection, conversation_id: uuid.UUID, limits: TurnLimits, without: uuid.UUID | None) -> list[Turn]:
+    """The newest visible turns with an answer, oldest first, as many as `limits` allow."""
+    most = limits.history_turns + (without is not None)
     newest: list[Turn] = []
     characters = 0
     for row in db.execute(_HISTORY, {"conversation": conversation_id, "most": most}).all():
@@ -278,7 +278,7 @@ def _history(db: Connection, conversation_id: uuid.UUID, terms: TurnLimits, with
         if turn.id == without:
             continue
         characters += len(turn.question) + len(turn.answer)
-        if characters > terms.history_chars or len(newest) == terms.history_turns:
+        if characters > limits.history_chars or len(newest) == limits.history_turns:
             break
         newest.append(turn)
     return newest[::-1]

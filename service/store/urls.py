@@ -1,4 +1,4 @@
-"""DATABASE_URL: the spellings that people know from elsewhere, and what is wrong with the others."""
+"""DATABASE_URL: parsing the spellings of other tools, and reporting what is wrong with a URL."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-SQLITE = ("sqlite", "sqlite+aiosqlite")  # the latter from releases that had that driver
+SQLITE = ("sqlite", "sqlite+aiosqlite")  # the latter from releases with that driver
 POSTGRESQL = ("postgresql+asyncpg", "postgresql", "postgres")
 STATEMENTS_OPTION = "prepared_statement_cache_size"
-# Of a URL, after its `?`: what asyncpg.connect takes as text, and the one of which SQLAlchemy makes a number.
+# Options after the `?` of a URL: those that asyncpg.connect takes as text, and one that SQLAlchemy makes a number.
 POSTGRESQL_OPTIONS = {
     *("host", "ssl", "passfile", "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile"),
     STATEMENTS_OPTION,
@@ -17,7 +17,7 @@ POSTGRESQL_OPTIONS = {
 
 
 def parse_url(url: str) -> URL:
-    """A database URL with the driver that is used. Raises ValueError, without the URL in it: it may hold a password."""
+    """A database URL with its driver. Raises ValueError, whose message omits the URL, which may contain a password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -35,7 +35,7 @@ def parse_url(url: str) -> URL:
 
 
 def shown_url(url: str) -> str:
-    """Which database it is, without a user, a password or options."""
+    """A URL without user, password and options."""
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return f"sqlite {Path(parsed.database or '').absolute()}"
@@ -44,7 +44,7 @@ def shown_url(url: str) -> str:
 
 
 def _with_driver(url: URL) -> URL:
-    """A URL for asyncpg, which calls `ssl` what libpq calls `sslmode`, with the same values."""
+    """A URL for asyncpg, where libpq's `sslmode` is called `ssl`, with the same values."""
     query = dict(url.query)
     if "sslmode" in query and "ssl" not in query:
         query["ssl"] = query.pop("sslmode")
@@ -64,7 +64,7 @@ def _check_postgresql_url(url: URL) -> None:
     if url.port is not None and not 0 < url.port < 65_536:
         raise ValueError("must have a port from 1 to 65535")
     try:
-        (url.host or "").encode("idna")  # as a socket's name is, which fails for an empty or long label
+        (url.host or "").encode("idna")  # as for a socket, which fails with an empty or long label
     except UnicodeError:
         raise ValueError("has a host that there cannot be") from None
     if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):

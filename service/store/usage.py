@@ -1,4 +1,4 @@
-"""Usage: one row a request, what the rows come to, and the sums that old ones become."""
+"""Usage: one row per request, reports, and the aggregation of old rows."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -30,7 +30,7 @@ from service.store.dialects import hold, is_sqlite
 from service.store.pieces import drop_pieces
 from service.store.records import UsageGroup, UsageRow, UsageTotal
 from service.store.rows import defaults
-from service.store.tables import supposed, tenants, usage
+from service.store.tables import presumed_lost, tenants, usage
 from service.store.tenants import get_tenant
 
 SUMMED_AT_ONCE = 10_000
@@ -49,9 +49,9 @@ USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
 
 _KEPT = [field.name for field in fields(UsageRow) if field.name != "reservation"]
 _BOOK = insert(usage)
-_UNSUPPOSE = (
+_RETRACT = (
     delete(usage)
-    .where(usage.c.message_id == bindparam("message", type_=usage.c.message_id.type), supposed)
+    .where(usage.c.message_id == bindparam("message", type_=usage.c.message_id.type), presumed_lost)
     .returning(usage.c.charged)
 )
 _KNOWN_TENANTS = select(tenants.c.id).where(
@@ -60,13 +60,13 @@ _KNOWN_TENANTS = select(tenants.c.id).where(
 
 
 def _settle_at_once() -> Select[Any]:
-    """All of `settle` as one statement, which PostgreSQL can have."""
-    supposed_before = _UNSUPPOSE.cte("supposed_before")
+    """All of `settle` in one statement, for PostgreSQL."""
+    retracted = _RETRACT.cte("retracted")
     booked = {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
-    charged = select(supposed_before.c.charged).scalar_subquery()
+    charged = select(retracted.c.charged).scalar_subquery()
     due = bindparam("charged", type_=BigInteger) - func.coalesce(charged, bindparam("reserved", type_=BigInteger))
     return select(literal(1)).add_cte(
-        supposed_before,
+        retracted,
         drop_pieces.cte("dropped"),
         insert(usage).values(defaults(usage) | booked).cte("booked"),
         settling("postgresql", due).cte("settled"),
@@ -77,10 +77,10 @@ _SETTLE_AT_ONCE = _settle_at_once()
 
 
 def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
-    """Record what an answer used, and charge the day's budget that in place of what was reserved.
+    """Record an answer's usage, and charge it to the day's budget in place of its reservation.
 
-    What was supposed of it before gives way: it is in the budget in place of the reservation. `ended` is the number of
-    the turn that was closed, if it is there: the pieces of its text go, too.
+    An earlier row that presumed the answer lost is replaced, and its charge, too. `ended` is the number of the closed
+    turn, if it exists: its pieces are deleted.
     """
     reserved = row.reservation.tokens if row.reservation else 0
     if not is_sqlite(db):
@@ -88,7 +88,7 @@ def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
         values |= {"message": row.message_id, "ended": ended, "charged": row.charged, "reserved": reserved}
         db.execute(_SETTLE_AT_ONCE, values)
         return
-    if (charged := db.scalar(_UNSUPPOSE, {"message": row.message_id})) is not None:
+    if (charged := db.scalar(_RETRACT, {"message": row.message_id})) is not None:
         reserved = charged
     if ended is not None:
         db.execute(drop_pieces, {"ended": ended})
@@ -97,14 +97,14 @@ def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
 
 
 def record(db: Connection, rows: Sequence[UsageRow]) -> None:
-    """Record requests that began no turn. Those of a tenant that was removed meanwhile are left out."""
+    """Record refused requests. Those of a tenant that was removed meanwhile are left out."""
     values = [_values(row) for row in of_known_tenants(db, rows)]
     if values:
         db.execute(_BOOK, values)
 
 
 def of_known_tenants(db: Connection, rows: Sequence[UsageRow]) -> list[UsageRow]:
-    """Those that are nobody's or of a tenant that is there."""
+    """The rows without a tenant, or of an existing one."""
     known = {None, *db.scalars(_KNOWN_TENANTS, {"known": [*{row.tenant_id for row in rows} - {None}]})}
     return [row for row in rows if row.tenant_id in known]
 
@@ -114,13 +114,13 @@ def _values(row: UsageRow) -> dict[str, Any]:
 
 
 def totals(db: Connection, name: str | None, since: datetime, by: Sequence[UsageGroup]) -> list[UsageTotal]:
-    """What a tenant used since then, in groups; without a name all do, and requests of nobody known count, too.
+    """The usage of a tenant since then, in groups; without a name, of all tenants and unknown ones.
 
     Raises TenantNotFound.
     """
     chosen = true() if name is None else usage.c.tenant_id == get_tenant(db, name).id
     group = [USAGE_GROUPS[each].label(each) for each in by]
-    # The times to the first text that are the same count as one row, so that their percentiles need not all rows.
+    # Equal times to the first text are grouped, so that their percentiles do not need all rows.
     query = select(
         *group,
         usage.c.first_text_ms,
@@ -161,7 +161,7 @@ def _usage_total(by: Sequence[UsageGroup], values: tuple[Any, ...], rows: list[A
 
 
 def _percentile(timed: list[Any], share: float) -> int | None:
-    """The nearest rank: the least time that so many of the answers did not exceed."""
+    """The percentile by nearest rank: the shortest time that this share of the answers did not exceed."""
     rank = share * sum(row.rows for row in timed)
     for row in timed:
         rank -= row.rows
@@ -171,7 +171,7 @@ def _percentile(timed: list[Any], share: float) -> int | None:
 
 
 def sum_up_some(db: Connection, before: datetime) -> int:
-    """Put sums in place of some rows of a past day. Returns how many rows those were; 0 when there are none left."""
+    """Aggregate some rows of a past day. Returns how many rows; 0 if there are none left."""
     hold(db, "the sums of usage")
     for tenant_id in [None, *db.scalars(select(tenants.c.id)).all()]:
         if rows := _sum_up_some_of(db, tenant_id, before):
@@ -180,10 +180,10 @@ def sum_up_some(db: Connection, before: datetime) -> int:
 
 
 def _sum_up_some_of(db: Connection, tenant_id: int | None, before: datetime) -> int:
-    """Put sums in place of the rows of a tenant's earliest day that has any, if it ended before.
+    """Aggregate the rows of a tenant's earliest day, if it ended before.
 
-    About SUMMED_AT_ONCE rows at a time, so that nobody waits for long; with the last of them the day's sums so far
-    become one. Returns how many rows there were.
+    It takes about SUMMED_AT_ONCE rows at a time, so that nobody waits for long; the last batch merges the day's totals.
+    Returns the number of rows.
     """
     own = usage.c.tenant_id.is_(None) if tenant_id is None else usage.c.tenant_id == tenant_id
     each = and_(own, usage.c.summed.is_(False))
@@ -199,7 +199,7 @@ def _sum_up_some_of(db: Connection, tenant_id: int | None, before: datetime) -> 
     until = db.scalar(earliest.where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
     some = and_(own, of_day) if until is None else and_(each, of_day, usage.c.at <= until)
     rows = db.scalar(select(func.count()).select_from(usage).where(some, each)) or 0
-    # A page that was refused may claim any origin: sums of them would be as many as the rows.
+    # Refused pages may claim any origin: aggregating by origin would save no rows.
     origin = case((usage.c.refused, null()), else_=usage.c.origin).label("origin")
     same = (usage.c.tenant_id, usage.c.key_id, origin, usage.c.model, usage.c.outcome, usage.c.refused)
     added = (usage.c.prompt_tokens, usage.c.completion_tokens, usage.c.charged, usage.c.requests)

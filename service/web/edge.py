@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, Host, size, CORS, the log line and the counters. Also the CORS preflight."""
+"""The outermost middleware: request id, Host, size, CORS, the log line and the counters; and the CORS preflight."""
 
 import asyncio
 import logging

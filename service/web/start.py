@@ -30,7 +30,7 @@ LIKELY = {
 }
 
 
-def tell_failure(reason: str) -> None:
+def report_failure(reason: str) -> None:
     """Report why the service does not start, in one line on standard error, as JSON if LOG_FORMAT says so."""
     try:
         form = variables().get("log_format")

@@ -60,7 +60,7 @@ async def spend(store: Store, clock: Path) -> dict[str, int]:
                     uuid.uuid4(),
                     conversation_id=None,
                     question="Hi",
-                    terms=TurnLimits(tokens=1, tokens_per_day=10),
+                    limits=TurnLimits(tokens=1, tokens_per_day=10),
                 )
             except BudgetSpent:
                 break

@@ -29,10 +29,10 @@ def test_conversations_are_exported_and_deleted_by_id_visitor_address_and_tenant
         shop, bakery = await store.get_tenant("shop"), await store.get_tenant("bakery")
         ids = []
         for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
-            terms = TurnLimits(visitor=visitor_id(shop, address))
-            ids.append((await ask(store, shop, f"From {address}?", terms=terms)).turn.conversation_id)
+            limits = TurnLimits(visitor=visitor_id(shop, address))
+            ids.append((await ask(store, shop, f"From {address}?", limits=limits)).turn.conversation_id)
         await ask(store, shop, "And then?", conversation_id=ids[0])
-        await ask(store, bakery, terms=TurnLimits(visitor=visitor_id(bakery, "192.0.2.1")))
+        await ask(store, bakery, limits=TurnLimits(visitor=visitor_id(bakery, "192.0.2.1")))
         return [*map(str, ids), visitor_id(shop, "192.0.2.2")]
 
     async def converse_as_a_subject(store: Store) -> None:

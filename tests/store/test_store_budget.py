@@ -30,13 +30,13 @@ HOUR, DAY = 3600, 86_400
 NOON = 20_000 * DAY + 12 * HOUR
 
 
-def terms(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> TurnLimits:
+def limits(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> TurnLimits:
     return TurnLimits(tokens=tokens, tokens_per_day=tokens_per_day, **given)
 
 
 async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> TurnStart:
     """An answer that takes what was reserved for it."""
-    begun = await begin(store, tenant, terms=terms(tokens, **given), now=now)
+    begun = await begin(store, tenant, limits=limits(tokens, **given), now=now)
     assert await finish(store, tenant, begun, usage_row=used(tenant, begun, charged=tokens))
     return begun
 
@@ -51,7 +51,7 @@ async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> Bu
 
 
 async def test_a_reservation_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=terms(400))
+    begun = await begin(store, tenant, limits=limits(400))
     assert begun.reservation is not None
     assert begun.reservation.tokens == 400
     assert await has_spent(store, tenant, 400)
@@ -65,7 +65,7 @@ async def test_the_history_sent_with_a_question_is_reserved_too(store: Store, te
     first = await begin(store, tenant, "q" * 300)
     await finish(store, tenant, first, "a" * 300)
 
-    begun = await begin(store, tenant, conversation_id=first.turn.conversation_id, terms=terms(50))
+    begun = await begin(store, tenant, conversation_id=first.turn.conversation_id, limits=limits(50))
 
     assert begun.reservation is not None
     assert begun.reservation.tokens == 50 + 2 * (100 + 4)
@@ -76,7 +76,7 @@ async def test_the_budget_is_overspent_by_at_most_one_reservation(store: Store, 
     await spend(store, tenant, 950, NOON)
 
     results = await asyncio.gather(
-        *(begin(store, tenant, terms=terms(100), now=NOON) for _ in range(50)), return_exceptions=True
+        *(begin(store, tenant, limits=limits(100), now=NOON) for _ in range(50)), return_exceptions=True
     )
 
     begun = [result for result in results if isinstance(result, TurnStart)]
@@ -130,7 +130,7 @@ async def test_a_clock_that_was_far_ahead_does_not_lock_anyone_out_for_long(stor
 
 
 async def test_an_answer_over_midnight_is_settled_on_the_day_of_its_reservation(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=terms(900), now=NOON)
+    begun = await begin(store, tenant, limits=limits(900), now=NOON)
     await spend(store, tenant, 990, NOON + DAY)
 
     await finish(store, tenant, begun)
@@ -139,7 +139,7 @@ async def test_an_answer_over_midnight_is_settled_on_the_day_of_its_reservation(
 
 
 async def test_a_process_wrongly_taken_for_dead_settles_its_actual_usage(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=terms(300))
+    begun = await begin(store, tenant, limits=limits(300))
     await store.abandon(begun.turn.id, beat=0)
 
     assert await finish(store, tenant, begun)
@@ -151,7 +151,7 @@ async def test_a_process_wrongly_taken_for_dead_settles_its_actual_usage(store: 
 
 
 async def test_cut_discarded_and_deleted_answers_are_settled_too(store: Store, tenant: Tenant) -> None:
-    cut, discarded, deleted = [await begin(store, tenant, terms=terms(300)) for _ in range(3)]
+    cut, discarded, deleted = [await begin(store, tenant, limits=limits(300)) for _ in range(3)]
 
     row = used(tenant, cut, prompt_tokens=None, completion_tokens=None, charged=70)
     await store.cut_turns("restarting", [CutTurn(cut.turn.id, None, "Half", row)])
@@ -164,8 +164,8 @@ async def test_cut_discarded_and_deleted_answers_are_settled_too(store: Store, t
 
 
 async def test_an_answer_taken_for_lost_and_then_cut_is_settled_once(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, writer="mine", terms=terms(300))
-    ended = await begin(store, tenant, writer="mine", terms=terms(300))
+    begun = await begin(store, tenant, writer="mine", limits=limits(300))
+    ended = await begin(store, tenant, writer="mine", limits=limits(300))
     await store.abandon(begun.turn.id, beat=0)
     await finish(store, tenant, ended, writer="mine")
 
@@ -200,29 +200,29 @@ async def test_a_removed_tenant_does_not_block_other_answers_from_being_cut(stor
 
 async def test_a_refused_or_repeated_question_reserves_nothing(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
-    await begin(store, tenant, message_id=message_id, terms=terms(100))
-    await begin(store, tenant, message_id=message_id, terms=terms(100))
+    await begin(store, tenant, message_id=message_id, limits=limits(100))
+    await begin(store, tenant, message_id=message_id, limits=limits(100))
     with pytest.raises(ConversationNotFound):
-        await begin(store, tenant, conversation_id=uuid.uuid4(), terms=terms(100))
+        await begin(store, tenant, conversation_id=uuid.uuid4(), limits=limits(100))
 
     assert await has_spent(store, tenant, 100)
 
 
 async def test_concurrent_answers_are_limited_per_visitor(store: Store, tenant: Tenant) -> None:
     """Thirty at once, of three allowed: exactly three. One that ends makes room for one."""
-    mine, other = terms(1, 0, visitor="a" * 32, streams=3), terms(1, 0, visitor="b" * 32, streams=3)
-    results = await asyncio.gather(*(begin(store, tenant, terms=mine) for _ in range(30)), return_exceptions=True)
+    mine, other = limits(1, 0, visitor="a" * 32, streams=3), limits(1, 0, visitor="b" * 32, streams=3)
+    results = await asyncio.gather(*(begin(store, tenant, limits=mine) for _ in range(30)), return_exceptions=True)
 
     begun = [result for result in results if isinstance(result, TurnStart)]
     assert len(begun) == 3
     assert [type(result) for result in results].count(TooManyStreams) == 27
-    await begin(store, tenant, terms=other)
+    await begin(store, tenant, limits=other)
     await finish(store, tenant, begun[0])
-    again = await begin(store, tenant, terms=mine)
+    again = await begin(store, tenant, limits=mine)
     with pytest.raises(TooManyStreams):
-        await begin(store, tenant, terms=mine)
+        await begin(store, tenant, limits=mine)
     await store.abandon(again.turn.id, beat=0)
-    await begin(store, tenant, terms=replace(mine, tokens=0))
+    await begin(store, tenant, limits=replace(mine, tokens=0))
 
 
 async def test_the_history_is_limited_in_characters(store: Store, tenant: Tenant) -> None:
@@ -236,5 +236,5 @@ async def test_the_history_is_limited_in_characters(store: Store, tenant: Tenant
         )
 
     for most, seen in ((60, "123"), (59, "23"), (40, "23"), (39, "3"), (19, "")):
-        begun = await begin(store, tenant, conversation_id=conversation_id, terms=TurnLimits(history_chars=most))
+        begun = await begin(store, tenant, conversation_id=conversation_id, limits=TurnLimits(history_chars=most))
         assert "".join(turn.question[0] for turn in begun.history) == seen

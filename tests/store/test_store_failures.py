@@ -324,7 +324,7 @@ async def test_a_call_cancelled_at_any_statement_writes_nothing_and_blocks_no_ot
     loop = asyncio.get_running_loop()
     first = await begin(store, tenant)
     again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
-    again["terms"] = TurnLimits(visitor="a", streams=1000)
+    again["limits"] = TurnLimits(visitor="a", streams=1000)
     cancelled: list[asyncio.Task[TurnStart]] = []
     left = 0
 

@@ -116,7 +116,7 @@ async def test_no_piece_is_added_to_an_ended_or_deleted_turn(store: Store, tenan
 async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_received(
     store: Store, tenant: Tenant
 ) -> None:
-    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", "upon ", received=30)
 
     assert await store.abandon(begun.turn.id, beat=0)
@@ -130,7 +130,7 @@ async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_receiv
 
 
 async def test_the_thoughts_of_an_interrupted_turn_are_charged(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 700)])
     await store.checkpoint([], [Piece(begun.turn.number, 0, "", 900)])
     await store.abandon(begun.turn.id, beat=0)
@@ -139,7 +139,7 @@ async def test_the_thoughts_of_an_interrupted_turn_are_charged(store: Store, ten
 
 
 async def test_a_turn_wrongly_taken_for_dead_is_charged_its_final_usage(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, terms=TurnLimits(tokens=4200, answer_tokens=4096))
+    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
     await keep(store, begun, "Once ", received=30)
     await store.abandon(begun.turn.id, beat=0)
     assert await finish(store, tenant, begun, "Once upon a time")
@@ -150,7 +150,7 @@ async def test_a_turn_wrongly_taken_for_dead_is_charged_its_final_usage(store: S
 async def test_an_interrupted_turn_of_an_earlier_release_is_charged_its_reservation(
     store: Store, tenant: Tenant
 ) -> None:
-    begun = await begin(store, tenant, terms=TurnLimits(tokens=300))
+    begun = await begin(store, tenant, limits=TurnLimits(tokens=300))
     as_then = update(messages).values(prompt_estimate=None, answer="as it kept it")
     await store._database.write(lambda db: db.execute(as_then).close())
     await store.abandon(begun.turn.id, beat=0)

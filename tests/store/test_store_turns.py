@@ -98,8 +98,8 @@ async def test_the_history_has_the_newest_answered_turns_oldest_first(store: Sto
         await ask(store, tenant, str(number), answer, conversation_id=conversation_id)
 
     begun = await begin(store, tenant, "6", conversation_id=conversation_id)
-    short = await begin(store, tenant, "7", conversation_id=conversation_id, terms=TurnLimits(history_turns=2))
-    none = await begin(store, tenant, "8", conversation_id=conversation_id, terms=TurnLimits(history_turns=0))
+    short = await begin(store, tenant, "7", conversation_id=conversation_id, limits=TurnLimits(history_turns=2))
+    none = await begin(store, tenant, "8", conversation_id=conversation_id, limits=TurnLimits(history_turns=0))
 
     assert [turn.answer for turn in begun.history] == ["one", "two", "four", "five"]
     assert [turn.answer for turn in short.history] == ["four", "five"]
@@ -222,7 +222,7 @@ async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Ten
     engine = store._database.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, given, *_: statements.append((text, given)))
 
-    begun = await ask(store, tenant, "1", terms=TurnLimits(visitor="a", streams=3))
+    begun = await ask(store, tenant, "1", limits=TurnLimits(visitor="a", streams=3))
     conversation_id = begun.turn.conversation_id
     again = await begin(store, tenant, "1", conversation_id=conversation_id, replaces=[begun.turn.id], regenerate=True)
     await store.find_turn(tenant.id, again.turn.id, "alice")

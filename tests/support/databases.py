@@ -161,7 +161,7 @@ async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
 
 async def _is_spent(store: Store, tenant: Tenant, tokens_per_day: int) -> bool:
     try:
-        begun = await begin(store, tenant, terms=TurnLimits(tokens_per_day=tokens_per_day))
+        begun = await begin(store, tenant, limits=TurnLimits(tokens_per_day=tokens_per_day))
     except BudgetSpent:
         return True
     await store.delete_conversation(tenant.id, begun.turn.conversation_id)
