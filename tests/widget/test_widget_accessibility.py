@@ -137,7 +137,8 @@ def test_axe_finds_nothing_before_consent_and_in_a_formatted_answer(
     answer = provider.answer()
     answer.say(
         "# Title\n\nText with `code`, [a link](https://example.com) and *more* [1].\n\n- one\n- two\n\n"
-        "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n> quoted\n"
+        "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n> quoted\n\n- [x] done\n- [ ] open\n\n"
+        f"{'| a long cell of a table ' * 5}|\n{'| - ' * 5}|\n\n```\n{'code ' * 40}\n```\n"
     )
     answer.pieces.put(data({"choices": [], "citations": [{"title": "Source", "url": "https://example.org/a"}]}))
     answer.end()
@@ -146,13 +147,48 @@ def test_axe_finds_nothing_before_consent_and_in_a_formatted_answer(
     check(chat.frame)
 
 
-def test_axe_finds_nothing_on_a_phone(visit: Visit, provider: Provider, check: Check) -> None:
-    chat = visit()
-    chat.page.set_viewport_size({"width": 390, "height": 844})
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (320, 568), (844, 200)])
+def test_axe_finds_nothing_on_a_small_screen(
+    visit: Visit, provider: Provider, check: Check, width: int, height: int
+) -> None:
+    chat = visit('data-sound="true"')
+    chat.page.set_viewport_size({"width": width, "height": height})
     chat.open()
-    provider.answer("An answer.")
+    provider.answer("An answer.\n\n" * 20)
     chat.ask("A question?")
-    expect(chat.button("Copy")).to_be_visible()
+    expect(chat.button("Jump to latest")).to_be_visible()
+    check(chat.frame)
+    chat.button("More").click()
+    expect(chat.button("Sound")).to_be_visible()
+    check(chat.frame)
+    chat.button("Delete conversation").click()
+    expect(chat.button("Cancel")).to_be_focused()
+    check(chat.frame)
+
+
+def test_axe_finds_nothing_where_an_answer_ended_early_nothing_is_there_yet_or_messages_are_missing(
+    visit: Visit, provider: Provider, check: Check
+) -> None:
+    chat = visit()
+    chat.open()
+    chat.choose("Past conversations")
+    expect(chat.inside.get_by_text("No past conversations yet")).to_be_visible()
+    check(chat.frame)
+    chat.button("Back").click()
+    answer = provider.answer()
+    chat.ask("Everything?")
+    expect(chat.inside.locator("typing-indicator")).to_be_visible()
+    check(chat.frame)
+    answer.say("It began")
+    answer.end("length")
+    expect(chat.button("Continue")).to_be_visible()
+    check(chat.frame)
+    chat.field.fill("x" * 4001)
+    expect(chat.inside.get_by_text("1 character too many")).to_be_visible()
+    check(chat.frame)
+    chat.page.route("**/api/v1/conversations/*", lambda route: route.abort())
+    chat.reload()
+    expect(chat.log).to_contain_text("Couldn’t load your earlier messages")
     check(chat.frame)
 
 

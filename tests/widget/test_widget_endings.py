@@ -1,4 +1,4 @@
-"""Answers that end early: what was half written is tidy."""
+"""Answers that end early: what was half written is tidy, and the visitor can go on."""
 
 import pytest
 from playwright.sync_api import expect
@@ -40,3 +40,20 @@ def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
             answer.end(ending)
         expect(chat.button("Copy")).to_have_count(number + 1)
         expect(chat.answers.last).to_have_text(text, use_inner_text=True)
+
+
+def test_an_error_can_be_read_and_tried_again_where_nothing_more_can_be_fetched(
+    visit: Visit, provider: Provider
+) -> None:
+    """What is wanted rarely is a file of its own."""
+    chat = visit()
+    chat.page.route("**/assets/history-*", lambda route: route.abort())
+    chat.open()
+    provider.refuse(401)
+    chat.ask("Well?")
+    expect(chat.log).to_contain_text("Something went wrong. Please try again.")
+    provider.answer("Well.")
+    chat.button("Try again").click()
+    expect(chat.answers).to_have_text("Well.")
+    chat.button("Helpful").click()
+    expect(chat.inside.locator("footer")).to_have_text("Something went wrong. Please try again.")

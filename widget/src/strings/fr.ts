@@ -68,7 +68,7 @@ const strings: Strings = {
   restoreFailed: 'Impossible de charger vos messages précédents.',
   editing: 'Modification de votre question',
   cancel: 'Annuler',
-  historyEmpty: 'Aucune conversation précédente',
+  historyEmpty: 'Aucune conversation précédente pour le moment',
   historyDelete: 'Supprimer «\u00a0{title}\u00a0»',
   back: 'Retour',
   export: 'Télécharger au format texte',

@@ -68,7 +68,7 @@ const strings: Strings = {
   restoreFailed: 'Impossibile caricare i messaggi precedenti.',
   editing: 'Stai modificando la tua domanda',
   cancel: 'Annulla',
-  historyEmpty: 'Nessuna conversazione precedente',
+  historyEmpty: 'Ancora nessuna conversazione precedente',
   historyDelete: 'Elimina «{title}»',
   back: 'Indietro',
   export: 'Scarica come testo',

@@ -15,5 +15,6 @@ export const styles = css`
   .title { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   time, p { color: var(--_muted); font-size: .8125rem; font-variant-numeric: tabular-nums; }
   h3::first-letter { text-transform: uppercase; }
+  @media (forced-colors: active) { [aria-current]::before { background: CanvasText; } }
   p { margin-block: 0; padding: 0 12px; }
 `;
