@@ -86,7 +86,8 @@ def render(results: Results, modes: list[Mode], description: str, versions: str,
         if mode.is_fresh:
             cells = [f"{results.most_memory(name) / 1e6:.1f}" for name in results.names]
             lines.append(f"| of the process after any load above, MB | {' | '.join(cells)} |")
-    rounds = max((len(found) for found in results.measurements.values()), default=0)
+    measured = [len(found) for found in results.measurements.values()]
+    rounds = max([*measured, *(len(found) for found in results.most.values())], default=0)
     (most, usual), (share, late) = results.busiest(), results.load()
     lines += [
         "",

@@ -21,7 +21,7 @@ import chatbot
 from client import Client, until
 from conftest import Serve
 from preloaded import ROOT
-from processes import running_service, running_under_uvicorn
+from processes import UVICORN, running_service, running_under_uvicorn
 from service.testing.chunks import Body, answer, delta, streamed
 from upstreams import local_upstream
 
@@ -364,10 +364,11 @@ async def test_a_question_accepted_just_before_a_shutdown_may_finish(
         await service.drained.wait()
 
 
-def test_sigterm_lets_answers_finish_and_then_the_process_exits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [[], UVICORN], ids=["own server", "uvicorn's command"])
+def test_sigterm_lets_answers_finish_and_then_the_process_exits(tmp_path: Path, command: list[str]) -> None:
     with local_upstream() as local:
         settings = {"OPENAI_BASE_URL": local.url("endless"), "DRAIN_SECONDS": "1", "OPENAI_API_KEY": "sk"}
-        with running_service(tmp_path, **settings) as running:
+        with running_service(tmp_path, command=command, **settings) as running:
             headers = {"X-API-Key": running.api_key, "Origin": "http://localhost"}
             with httpx.stream(
                 "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers

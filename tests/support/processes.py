@@ -18,6 +18,8 @@ from typing import Any
 from preloaded import CHATBOT, MANAGE, ROOT, Program, run_program
 
 NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
+# uvicorn's own command line, which serves the application without the service's server.
+UVICORN = [sys.executable, "-m", "uvicorn", "chatbot:app", "--app-dir", str(ROOT), "--port", "0"]
 
 
 @dataclass
@@ -92,8 +94,7 @@ def restarted(service: RunningService, *, command: Sequence[str] = (), **setting
 def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
     """The service as uvicorn's own command line serves it, without a tenant."""
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{directory}/chatbot.db"}
-    command = [sys.executable, "-m", "uvicorn", "chatbot:app", "--app-dir", str(ROOT), "--port", "0"]
-    with _process(directory, environment, command) as (process, url):
+    with _process(directory, environment, UVICORN) as (process, url):
         yield RunningService(process, url, directory, environment)
 
 
