@@ -1,5 +1,5 @@
 /** The window with all its parts. */
-// The style sheets first: what is alike packs better side by side.
+// The style sheets first: similar text compresses better side by side.
 import './markdown/styles.ts';
 import './elements/message-list.styles.ts';
 import './elements/input-area.styles.ts';

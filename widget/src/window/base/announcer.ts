@@ -1,15 +1,15 @@
 import { plainText } from './plain-text.ts';
 
-/** Screen readers notice a change best some time after the last one, and NVDA not at all before this. */
+/** Milliseconds between changes: screen readers notice one best some time after the last, and NVDA only after this. */
 const GAP = 250;
 const REGIONS = 3;
-/** What was said would be found again by those who walk through the page. */
+/** Announced text is removed, or visitors who navigate the page would find it again. */
 const SAID = 10_000;
 const SENTENCE = /[\s\S]*?(?:[.!?…।؟]+(?=\s)|[。！？]+|\n+)/gy;
 
 /**
- * Says things to screen readers, whole sentences and one after the other. The hidden live regions take turns, so that a
- * region is still there while it is being read and saying the same again is a change.
+ * Announces whole sentences to screen readers, one after the other. The hidden live regions alternate, so that a region
+ * stays while it is being read, and a repeated text is a change.
  */
 export class Announcer {
   readonly element = document.createElement('div');
@@ -32,13 +32,13 @@ export class Announcer {
     this.#timer ??= setTimeout(this.#speak, GAP);
   }
 
-  /** An answer begins: forgets how far the last one was read. */
+  /** Starts a new answer. */
   begin(text: string): void {
     this.#said = 0;
     this.say(text);
   }
 
-  /** Says, without their Markdown, the sentences that are complete by now and were not said yet; at the end also what is left. */
+  /** Announces new complete sentences without their Markdown; at the end, also the rest. */
   follow(answer: string, isEnd: boolean): void {
     const fresh = answer.slice(this.#said);
     const { sentences, length } = splitSentences(fresh, isEnd);
@@ -46,7 +46,7 @@ export class Announcer {
     for (const sentence of sentences) this.say(plainText(sentence));
   }
 
-  /** Says nothing more, and takes back what is being said. */
+  /** Stops announcing, and clears the current text. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -72,7 +72,7 @@ export class Announcer {
   };
 }
 
-/** The sentences in a text and how much of it they take up; an unfinished one waits unless the text has ended. */
+/** The sentences in a text, and their length; an unfinished one waits unless the text has ended. */
 export function splitSentences(text: string, isEnd: boolean): { sentences: string[]; length: number } {
   const found: string[] = text.match(SENTENCE) ?? [];
   let length = found.reduce((sum, sentence) => sum + sentence.length, 0);

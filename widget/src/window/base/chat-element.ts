@@ -1,16 +1,16 @@
 import { render } from 'lit/html.js';
 import { define, sheet } from '../../shared/dom.ts';
 
-/** A style sheet that elements share. */
+/** A style sheet shared by elements. */
 export const css = (text: TemplateStringsArray): CSSStyleSheet => sheet(text.join(''));
 
 /**
- * What the window's elements have in common, and all that they need of a base: a shadow root with shared style sheets,
- * properties that ask for an update when they are set, and one render of a Lit template for all that changed together.
+ * The base of the window's elements: a shadow root with shared style sheets, properties that request an update when they
+ * are set, and one render of a Lit template per batch of changes.
  */
 export abstract class ChatElement extends HTMLElement {
   static styles: CSSStyleSheet[] = [];
-  /** Names of properties whose change is to be seen. */
+  /** Names of properties whose changes trigger a render. */
   static properties: string[] = [];
 
   readonly root: ShadowRoot;
@@ -29,7 +29,7 @@ export abstract class ChatElement extends HTMLElement {
 
   disconnectedCallback(): void {}
 
-  /** Resolves when what was set by now can be seen. */
+  /** Resolves when all changes so far have been rendered. */
   get updateComplete(): Promise<void> {
     return Promise.resolve(this.#update);
   }
@@ -58,7 +58,7 @@ export abstract class ChatElement extends HTMLElement {
   updated(): void {}
 }
 
-/** Makes an element known to the page, and its properties ask for updates. */
+/** Defines a custom element whose properties request updates. */
 export function register(name: string, element: CustomElementConstructor & { properties: string[] }): void {
   for (const property of element.properties) {
     const values = new WeakMap<object, unknown>();

@@ -1,4 +1,4 @@
-/** Two soft notes. Browsers let a page sound only after the visitor has touched it, and some are set to never do so. */
+/** Two soft notes. Browsers allow sound only after the visitor has interacted with the page, and some never do. */
 export function chime(): void {
   if (!window.AudioContext) return;
   const audio = new AudioContext();

@@ -1,4 +1,4 @@
-/** Dates and times as the visitor writes the page's language. */
+/** Dates and times in the visitor's regional format. */
 import { language } from '../../strings/index.ts';
 
 const DAY = 86_400_000;

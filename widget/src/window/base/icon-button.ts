@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit/html.js';
 
-/** A button that shows an icon and says its label. `state`: whether it is pressed, or what it opens is open. */
+/** A button with an icon and an accessible label. `state`: whether it is pressed or expanded. */
 export const iconButton = (
   label: string,
   icon: unknown,

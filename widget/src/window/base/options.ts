@@ -1,28 +1,28 @@
 import type { Settings } from '../../protocol.ts';
 import type { Locale } from '../../strings/locale.ts';
 
-/** What the window is told when it is made. */
+/** The options for creating the window. */
 export interface WindowOptions {
   apiKey: string;
-  /** Of the one widget that this page is, as the service wrote it into the page. */
+  /** The id of this page's widget, which the service wrote into the page. */
   widgetId: string;
-  /** Says to the service that its own page calls; renewed with its responses. */
+  /** Proves to the service that calls come from its own page; renewed with its responses. */
   proof: string;
-  /** Of the host page. */
+  /** The host page's. */
   pageOrigin: string;
   settings: Settings;
   /** The longest question, in characters. */
   limit: number;
   locale: Locale;
-  /** The address of the host page, which relative links in answers lead to. */
+  /** The URL of the host page, for relative links in answers. */
   site: string;
-  /** A JWT that says who the visitor is, or ''. */
+  /** A JWT that identifies the visitor, or ''. */
   userToken: string;
   /** Facts about the page, sent with each question. */
   context: Record<string, string>;
-  /** Calls `use` with the tenant's image for the header and the welcome, if there is one and once it is there. */
+  /** Calls `use` with the tenant's image for the header and the welcome, if there is one, once it has loaded. */
   avatar(use: (image: HTMLImageElement) => void): void;
   kept: string;
-  /** Has the loader keep a text, for browsers that let this page store nothing. */
+  /** Has the loader store a text, for browsers that deny this page storage. */
   keep(value: string): void;
 }

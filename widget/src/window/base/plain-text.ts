@@ -1,4 +1,4 @@
-/** Markdown as one would read it out: without its signs, links and images by their words. */
+/** Markdown as it would be read aloud: without markup, and with the text of links and images. */
 export const plainText = (markdown: string): string =>
   markdown
     .replace(/^[ \t]*(#{1,6} |>|[-*+] (\[[ x]\] )?|```.*)|^[ \t|:-]+$/gm, '')

@@ -1,4 +1,4 @@
-/** Of what is fetched rarely. */
+/** The icons of rarely loaded parts. */
 import { icon } from './icons.ts';
 
 export const person = icon('M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.5 20.5a7.5 7.5 0 0 1 15 0');

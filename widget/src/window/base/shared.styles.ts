@@ -1,6 +1,6 @@
 import { css } from './chat-element.ts';
 
-/** What all elements of the window share: a calm base, icon buttons, and text for screen readers only. */
+/** The shared styles of the window's elements: basics, icon buttons, and text for screen readers only. */
 export const shared = css`
   *, ::before, ::after { box-sizing: border-box; }
   :host([hidden]), [hidden] { display: none !important; }

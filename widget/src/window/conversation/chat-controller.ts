@@ -9,7 +9,7 @@ import { uuid } from './uuid.ts';
 
 export type ChatStatus = 'idle' | 'restoring' | 'sending' | 'streaming' | 'reconnecting' | 'stopping';
 
-/** What shows the conversation. */
+/** The callbacks of the conversation's view. */
 export interface Host {
   requestUpdate(): void;
 }
@@ -21,14 +21,14 @@ export interface ChatObserver {
 }
 
 const LIMITS = /limited$|budget|many/;
-/** How long a lost connection is looked for. */
+/** How long to keep retrying a lost connection. */
 const PATIENCE = 15_000;
-/** How long the service has to end a stopped answer itself. */
+/** How long the service may take to end a stopped answer. */
 const STOP_GRACE = 2_000;
-/** A question that is older is not asked again after a reload. */
+/** A question older than this is not asked again after a reload. */
 const PENDING_AGE = 600_000;
 
-/** Owns the conversation. A call that was superseded, by a stop or a new conversation, can change nothing any more. */
+/** Owns the conversation. A call superseded by a stop or a new conversation can no longer change anything. */
 export class ChatController {
   readonly #host: Host;
   readonly service: ChatService;
@@ -37,7 +37,7 @@ export class ChatController {
 
   status: ChatStatus = 'idle';
   turns: Turn[] = [];
-  /** Questions that are asked once the answer before them has ended, or the conversation is there. */
+  /** Queued questions, to be asked once the current answer has ended or the conversation has loaded. */
   waiting: string[] = [];
   restoreFailed = false;
 
@@ -53,7 +53,7 @@ export class ChatController {
     this.observer = observer;
   }
 
-  /** Nobody is there any more to see what comes. */
+  /** Stops everything: the window has been removed. */
   leave(): void {
     this.#begin();
   }
@@ -66,7 +66,7 @@ export class ChatController {
     return this.memory.get().conversationId !== null;
   }
 
-  /** Asks, or waits for the answer being written to end and asks then. */
+  /** Asks now, or once the current answer has ended. */
   send(message: string): void {
     const question = message.trim();
     if (!question) return;
@@ -78,7 +78,7 @@ export class ChatController {
     this.#ask(question, this.turns, []);
   }
 
-  /** Asks something else in place of the last question, or after it when that cannot be replaced now. */
+  /** Replaces the last question, or asks after it if it cannot be replaced now. */
   resend(message: string): void {
     const turn = this.last;
     const question = message.trim();
@@ -113,8 +113,8 @@ export class ChatController {
   }
 
   /**
-   * Tries the last answer again. One that was lost on its way is fetched from where it broke, which asks nothing twice;
-   * any other is asked for anew.
+   * Retries the last answer. A lost one is resumed where it broke off, which never asks twice; any other is asked for
+   * again.
    */
   retry(): void {
     const turn = this.last;
@@ -140,14 +140,14 @@ export class ChatController {
   }
 
   /**
-   * Takes another token. A fresh one of the same visitor changes nothing; that of another visitor, or none, leaves the
-   * conversation, which is then not there for them. Returns whether it was left.
+   * Sets another token. A fresh one for the same visitor changes nothing; another visitor's, or none, closes the
+   * conversation. Returns whether it was closed.
    */
   identify(token: string): boolean {
     const isFresh = token !== this.service.userToken;
     const person = personOf(token);
     const leaves = isFresh && this.memory.isOfAnother(person);
-    if (leaves) this.#clear(); // With the token by which the answer under way can be stopped.
+    if (leaves) this.#clear(); // Still with the old token, which can stop the current answer.
     this.service.userToken = token;
     if (isFresh) this.memory.identify(person);
     if (this.restoreFailed || (isFresh && !this.turns.length)) void this.restore();
@@ -156,7 +156,7 @@ export class ChatController {
 
   #clear(): void {
     const turn = this.last;
-    if (turn?.status === 'running') this.service.stop(turn.id).catch(() => undefined); // Its end is of no interest now.
+    if (turn?.status === 'running') this.service.stop(turn.id).catch(() => undefined); // The result does not matter.
     this.#begin();
     this.waiting = [];
     this.turns = [];
@@ -164,7 +164,7 @@ export class ChatController {
     this.#set('idle');
   }
 
-  /** Brings back the conversation that this browser remembers, and goes on with an answer that a reload cut off. */
+  /** Restores the conversation that this browser remembers, and resumes an answer that a reload cut off. */
   async restore(): Promise<void> {
     const { conversationId, pending } = this.memory.get();
     if (!conversationId && !pending) return;
@@ -229,14 +229,14 @@ export class ChatController {
             turn.replaces = [];
             continue;
           }
-          // Another tab has asked since. What it asked stays, and this goes behind it.
+          // Another tab has asked a question meanwhile. It stays, and this one follows it.
           if (error.code === 'conversation_changed' && turn.replaces.length) {
             turn.replaces = [];
             await this.#readAgain(turn, signal);
             if (superseded()) return;
             continue;
           }
-          // While a lost answer is looked for, a service that restarts answers so: it is worth another look.
+          // A restarting service responds like this while a lost answer is being resumed: try again.
           if (lostAt === undefined || error.status < 500) {
             this.#fail(turn, error.code, '', error.retryAfter, error.status);
             return;
@@ -244,8 +244,8 @@ export class ChatController {
         }
       }
       if (superseded()) return;
-      // The stream ended without its last event, or never came about: the same call again gives what is missing.
-      // Patience is for the service; without a network it is not tried.
+      // The stream ended without its last event, or never began: the same call again returns the rest.
+      // Time without a network does not count.
       if (!navigator.onLine) lostAt = undefined;
       lostAt ??= Date.now();
       if (Date.now() - lostAt >= PATIENCE) {
@@ -259,11 +259,11 @@ export class ChatController {
     }
   }
 
-  /** The conversation as it is by now, with a turn at its end that is still to be asked. */
+  /** Reloads the conversation, with a turn at its end that is yet to be asked. */
   async #readAgain(turn: Turn, signal: AbortSignal): Promise<void> {
     const { conversationId } = this.memory.get();
     const messages = await this.service.conversation(conversationId ?? '', signal).catch(() => undefined);
-    if (!messages || signal.aborted) return; // What is shown is less, and asking goes on.
+    if (!messages || signal.aborted) return; // The view is incomplete, but the question is still asked.
     turn.before = undefined;
     this.turns = [...toTurns(messages), turn];
     this.#set('sending');
@@ -278,13 +278,13 @@ export class ChatController {
   #take(turn: Turn, event: ChatEvent): boolean {
     switch (event.type) {
       case 'start':
-        // Of whom the service knows, it has the list: nothing of theirs stays in the browser when they sign out.
+        // The service has the list of an identified visitor, so that nothing stays in the browser when they sign out.
         if (this.service.userToken) this.memory.claim(event.conversationId);
         else this.memory.enter(event.conversationId, this.turns[0]?.question ?? '');
         if (this.status === 'reconnecting') this.#set(turn.answer ? 'streaming' : 'sending');
         return false;
       case 'message':
-        // What was shown before the connection broke may come again.
+        // Text from before the connection broke may be sent again.
         if (turn.position !== undefined && Number(event.id) <= Number(turn.position)) return false;
         turn.answer += event.chunk;
         turn.position = event.id || turn.position;
@@ -315,13 +315,13 @@ export class ChatController {
     this.#end(turn, 'error', !!status);
   }
 
-  /** `refused`: the service did not begin to answer, and may not have the question. */
+  /** `refused`: the service did not begin an answer, and may not have the question. */
   #end(turn: Turn, status: TurnStatus, refused = false): void {
     clearTimeout(this.#stopping);
     turn.status = status;
     if (status === 'error' || (status !== 'lost' && !turn.answer.trim())) Object.assign(turn, turn.before);
-    // A lost answer can still be fetched, now or after a reload; a refused question is asked again then, unless what was
-    // there before it has come back.
+    // A lost answer can still be resumed, now or after a reload. A refused question is asked again after a reload, unless
+    // the turn that it replaced has been restored.
     if (status !== 'lost' && (!refused || turn.before)) this.memory.set({ pending: null });
     turn.before = undefined;
     this.#set('idle');
@@ -336,7 +336,7 @@ export class ChatController {
     if (question) this.send(question);
   }
 
-  /** Supersedes whatever was under way. */
+  /** Supersedes the current call. */
   #begin(): { call: number; signal: AbortSignal } {
     clearTimeout(this.#stopping);
     this.#abort.abort();

@@ -3,7 +3,7 @@ import type { Source } from '../markdown/index.ts';
 
 export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
 
-/** What the service sends while it answers. */
+/** The events of an answer. */
 export type ChatEvent =
   | { type: 'start'; conversationId: string }
   | { type: 'message'; chunk: string; id: string }
@@ -12,10 +12,10 @@ export type ChatEvent =
   | { type: 'error'; code: string; error: string; retryAfter: number };
 
 const MOST_SOURCES = 20;
-/** The service sends something every 15 seconds at least; after three times that, the line is dead. */
+/** The service sends something at least every 15 seconds; after three times that, the connection is dead. */
 const SILENCE = 45_000;
 
-/** The fields of one event as they came. */
+/** The fields of one event, as received. */
 export interface RawEvent {
   event?: string;
   data?: string;
@@ -23,15 +23,15 @@ export interface RawEvent {
 }
 
 /**
- * The events of one answer, from its bytes as they arrive, split wherever the network split them. Of the event stream
- * format (WHATWG HTML, section 9.2.6) it reads what the service writes: each field of an event is one line.
+ * Decodes the events of one answer from its bytes, however the network splits them. Of the event stream format (WHATWG
+ * HTML, section 9.2.6) it supports what the service writes: each field of an event is one line.
  */
 export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<ChatEvent> {
   let rest = '';
   const reader = body.getReader();
   const decoder = new TextDecoder();
-  const cancel = () => reader.cancel().catch(() => undefined); // It has failed already: there is nobody left to tell.
-  // A connection that the network left without a word would be silent for long.
+  const cancel = () => reader.cancel().catch(() => undefined); // It has already failed.
+  // A connection that the network dropped would stay silent for a long time.
   addEventListener('offline', cancel);
   try {
     for (;;) {
@@ -52,7 +52,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
   }
 }
 
-/** Events that are unknown, or not of the agreed shape, are skipped: a newer service may send more. */
+/** Unknown and malformed events are skipped: a newer service may send more. */
 export function parseEvent(message: RawEvent): ChatEvent | undefined {
   const data = record(parseJson(message.data ?? ''));
   switch (message.event) {
@@ -78,7 +78,7 @@ export function parseEvent(message: RawEvent): ChatEvent | undefined {
   }
 }
 
-/** None is left out, as the answer counts them: what is no address leads nowhere. */
+/** Keeps every source, because the answer counts them; an invalid URL gets no link. */
 export const parseSources = (value: unknown): Source[] =>
   (Array.isArray(value) ? value : []).slice(0, MOST_SOURCES).map((entry) => {
     const from = record(entry);
@@ -96,5 +96,5 @@ export function parseJson(source: string): unknown {
   }
 }
 
-/** A wait in seconds, between nothing and a day. */
+/** A wait in seconds, from zero to a day. */
 export const seconds = (value: unknown): number => Math.min(Math.max(Math.ceil(Number(value)) || 0, 0), 86_400);

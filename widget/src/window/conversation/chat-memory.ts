@@ -2,16 +2,16 @@ import { MAX_KEPT, record, text } from '../../protocol.ts';
 import { parseJson } from './chat-events.ts';
 import { UNKNOWN } from './identity.ts';
 
-/** A question that was sent and whose answer has not ended yet. */
+/** A question whose answer has not ended yet. */
 export interface Pending {
   messageId: string;
   message: string;
-  /** The ids of the turns that it takes the place of. */
+  /** The ids of the turns that it replaces. */
   replaces: string[];
   at: number;
 }
 
-/** A conversation as the list of earlier ones shows it. `at`: when it last went on, in milliseconds. */
+/** A conversation in the list of past ones. `at`: its last activity, in milliseconds. */
 export interface Chat {
   id: string;
   title: string;
@@ -21,43 +21,43 @@ export interface Chat {
 export interface Remembered {
   conversationId: string | null;
   pending: Pending | null;
-  /** Whose these three are, by `personOf`. */
+  /** The owner of these three, from `personOf`. */
   person: string;
   /** Newest first. */
   chats: Chat[];
   draft: string;
-  /** The visitor agreed that messages are sent. */
+  /** The visitor has given consent. */
   agreed: boolean;
   muted: boolean;
-  /** Of the window, in CSS pixels, as the visitor has drawn it; 0 for as it comes. */
+  /** The window's size in CSS pixels, as chosen by the visitor; 0 for the default. */
   width: number;
   height: number;
 }
 
-/** The host page's side of the memory. */
+/** The host page's storage. */
 export interface Keeper {
   readonly kept: string;
   keep(value: string): void;
 }
 
-/** What is one person's alone. */
+/** The data that belongs to one person. */
 const NOTHING = { conversationId: null, pending: null, draft: '' };
 const MAX_CHATS = 30;
 const MAX_TITLE = 80;
 
 /**
- * What a visitor's browser keeps over a reload: in this page's own storage; in the host page's where a browser denies it
- * to third parties; and as long as the page lives where that is denied, too. Each tab goes on with its own conversation,
- * and a reload with the one that went on last. A conversation is one person's: it is not there for anybody else, and goes
- * as soon as somebody else is known to be here. What began without a token is whoever's that signs in.
+ * The data that survives a reload: in this page's own storage, in the host page's if the browser denies storage to third
+ * parties, or only in memory if that is denied, too. Each tab continues its own conversation, and a new one the most
+ * recent. A conversation belongs to one person: nobody else sees it, and it is removed once another person is known to be
+ * here. A conversation that began without a token belongs to the first person who signs in.
  */
 export class ChatMemory {
   readonly #key: string;
   readonly #keeper: Keeper;
   #person: string;
-  /** What is stored is all tabs'; these are this one's. */
+  /** The storage is shared by all tabs; these belong to this tab. */
   #own: Partial<Remembered> = {};
-  /** Instead of what this page may not store itself. */
+  /** The stored text, if this page has no storage of its own. */
   #kept: string | undefined;
 
   constructor(widgetId: string, keeper: Keeper, person = '') {
@@ -67,22 +67,22 @@ export class ChatMemory {
     this.#enter();
   }
 
-  /** Whether a token is of somebody else than the conversation. */
+  /** Whether a token belongs to another person than the conversation. */
   isOfAnother(person: string): boolean {
     return !!this.#person && !isSame(this.#person, person);
   }
 
-  /** Who is here from now on. */
+  /** Sets the current person. */
   identify(person: string): void {
     const goes = this.isOfAnother(person);
-    // What is stored may be another tab's, and of the one who comes.
+    // The stored data may come from another tab, and belong to the new person.
     if (goes && !isSame(this.#read().person, person)) this.set(NOTHING);
     const { conversationId, pending } = this.#own;
     this.#person = person;
     if (goes || !(conversationId || pending)) this.#enter();
   }
 
-  /** Takes up what is stored, if it is this person's. Of a person who is not known yet, it stays and waits. */
+  /** Restores the stored data if it belongs to this person; while the person is unknown, it waits. */
   #enter(): void {
     const { conversationId, pending, draft, person } = this.#read();
     const isTheirs = !person || isSame(person, this.#person);
@@ -98,12 +98,12 @@ export class ChatMemory {
     const stored = this.#read();
     const isTheirs = Object.keys(NOTHING).some((name) => name in change);
     const isTaken = isTheirs && !!stored.person && !isSame(stored.person, this.#person);
-    // A question that is on its way is one of this tab's conversation.
+    // A pending question belongs to this tab's conversation.
     const value = { ...stored, ...((change.pending || isTaken) && this.#own), ...change };
     if (isTheirs) value.person = value.conversationId || value.pending || value.draft ? this.#person : '';
     const { chats, ...own } = change;
     this.#own = { ...this.#own, ...own };
-    // Nothing is kept of a visitor who left nothing to keep.
+    // A visitor without any data leaves no entry.
     const json = Object.values(value).some((part) => (Array.isArray(part) ? part.length : part))
       ? JSON.stringify(value)
       : '';
@@ -132,7 +132,7 @@ export class ChatMemory {
     return parse(this.#kept);
   }
 
-  /** Goes on with a conversation, which now is the newest one. */
+  /** Continues a conversation, which becomes the most recent one. */
   enter(id: string, question: string): void {
     const { chats } = this.get();
     const title = chats.find((chat) => chat.id === id)?.title ?? question.slice(0, MAX_TITLE);
@@ -140,12 +140,12 @@ export class ChatMemory {
     this.set({ conversationId: id, chats: [{ id, title, at: Date.now() }, ...others].slice(0, MAX_CHATS) });
   }
 
-  /** Goes on with a conversation that is in the service's list, and so in none of this browser's. */
+  /** Continues a conversation from the service's list, which this browser does not list. */
   claim(id: string): void {
     this.set({ conversationId: id, chats: this.get().chats.filter((chat) => chat.id !== id) });
   }
 
-  /** A conversation that is not there any more. */
+  /** Removes a deleted conversation. */
   drop(id: string): void {
     const { chats, conversationId } = this.get();
     this.set({

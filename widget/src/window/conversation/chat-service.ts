@@ -6,14 +6,14 @@ export interface Question {
   message: string;
   conversationId: string | null;
   messageId: string;
-  /** The ids of the turns that it takes the place of, if they are there; none for one more. */
+  /** The ids of the turns that it replaces, if they exist; none for an additional turn. */
   replaces: string[];
 }
 
 export type Rating = 'up' | 'down';
 export type StoredStatus = 'running' | 'complete' | 'length' | 'filtered' | 'cancelled' | 'error';
 
-/** One entry of a conversation as the service keeps it. */
+/** One entry of a conversation, as stored by the service. */
 export interface StoredMessage {
   messageId: string;
   role: 'user' | 'assistant';
@@ -22,18 +22,18 @@ export interface StoredMessage {
   code: string;
   rating: Rating | '';
   sources: Source[];
-  /** In milliseconds; NaN if the service did not say. */
+  /** In milliseconds; NaN if unknown. */
   at: number;
 }
 
-/** Where the chat speaks for: the tenant's key, this page's proof, and the origin of the page around it. */
+/** The credentials of the chat: the tenant's key, this page's proof, and the origin of the page around it. */
 export interface Standing {
   apiKey: string;
   proof: string;
   pageOrigin: string;
 }
 
-/** The service said no, before any answer began. */
+/** The service refused a request before any answer began. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
   readonly status: number;
@@ -50,15 +50,15 @@ export class ServiceError extends Error {
 
 const STATUSES: readonly StoredStatus[] = ['running', 'complete', 'length', 'filtered', 'cancelled', 'error'];
 
-/** The routes of the service that the chat speaks to. It stands beside this page: addresses are relative. */
+/** A client for the service's API. Its URLs are relative to this page. */
 export class ChatService {
   readonly #standing: Standing;
   #proof: string;
-  /** Says who the visitor is; empty for one whom the host page does not know. */
+  /** Identifies the visitor; empty if the host page does not know them. */
   userToken: string;
-  /** Facts about the host page, which go with each question. */
+  /** Facts about the host page, sent with each question. */
   context: Record<string, string>;
-  /** Of the last question's response. */
+  /** The request id of the last question's response. */
   requestId = '';
 
   constructor(standing: Standing, userToken = '', context: Record<string, string> = {}) {
@@ -98,7 +98,7 @@ export class ChatService {
     return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
   }
 
-  /** Asks a route under api/v1/. Raises ServiceError. */
+  /** Calls a route under api/v1/. Throws ServiceError. */
   async request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
     const { apiKey, pageOrigin } = this.#standing;
     const headers = {
@@ -120,7 +120,7 @@ export class ChatService {
       if (response.ok) return response;
       const problem = record(parseJson(await response.text()));
       const code = text(problem?.code, 100) ?? 'unknown';
-      // The window slept longer than its proof is good for: this page, as the service gives it now, has another one.
+      // The proof expired while the window slept: the service's current version of this page has a new one.
       if (code === 'proof_invalid' && !renewed) this.#keepProof(await fetch('', { cache: 'no-store' }));
       else throw new ServiceError(response.status, code, seconds(response.headers.get('Retry-After')));
     }

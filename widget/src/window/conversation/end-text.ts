@@ -1,7 +1,7 @@
 import type { Strings } from '../../strings/index.ts';
 import type { Turn } from './turn.ts';
 
-/** How an answer ended, where that is worth saying; a complete one needs no words. `problemText` knows more. */
+/** The text for an answer's ending, if it needs one; a complete answer does not. See also `problemText`. */
 export function endText(
   turn: Turn,
   strings: Strings,

@@ -1,10 +1,10 @@
 import type { Strings } from '../../strings/index.ts';
 import type { ChatController } from './chat-controller.ts';
 
-/** Errors that say something of the question, or of who asks, and nothing of the service. */
+/** Errors that concern the question or the visitor rather than the service. */
 const OF_QUESTION = /too_l|rejected|filtered|validation|user_token|empty/;
 
-/** What the header says, and by which name its dot looks like that; `wait`: seconds until the last question can be tried again. */
+/** The header's text and the name of its dot's style. `wait`: seconds until the last question can be retried. */
 export function headerState(
   { status, last, restoreFailed }: ChatController,
   wait: number,

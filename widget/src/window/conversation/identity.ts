@@ -1,12 +1,12 @@
 import { record } from '../../protocol.ts';
 import { parseJson } from './chat-events.ts';
 
-/** Of a token that can't be read: it may be anybody's. */
+/** The person of an unreadable token, which may be anyone. */
 export const UNKNOWN = '?';
 
 /**
- * Whom a user token (JWT) is for: its `sub`, which a refreshed token shares with the one before it. '' without a token.
- * That the token is genuine, the service alone checks.
+ * The person of a user token (JWT): its `sub`, which stays the same in a refreshed token. '' without a token. Only the
+ * service verifies the token.
  */
 export function personOf(token: string): string {
   if (!token) return '';

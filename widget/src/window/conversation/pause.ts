@@ -1,4 +1,4 @@
-/** Waits, but no longer than until the network or the visitor is back, or nobody needs it any more. */
+/** Waits, at most until the network or the visitor is back, or the wait is aborted. */
 export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const over = new AbortController();
@@ -16,5 +16,5 @@ export function pause(milliseconds: number, signal: AbortSignal): Promise<void> 
   });
 }
 
-/** About 0.5, 1, 2, 4, 4, … seconds, each a little off so that a crowd does not come back at once. */
+/** A backoff of about 0.5, 1, 2, 4, 4, … seconds, with jitter so that clients do not all return at once. */
 export const backoff = (attempt: number): number => 500 * 2 ** Math.min(attempt, 3) * (0.75 + Math.random() / 2);

@@ -1,7 +1,7 @@
 import type { Strings } from '../../strings/index.ts';
 import type { Turn } from './turn.ts';
 
-/** The visitor's language comes first, then what the service says to visitors, then what is always true. */
+/** Prefers a text in the visitor's language, then the service's text, then a generic one. */
 export function problemText(
   { code, detail, status, answer }: Pick<Turn, 'code' | 'detail'> & Partial<Turn>,
   strings: Strings,
@@ -9,7 +9,7 @@ export function problemText(
   if (status === 'length') return strings.cutOff;
   if (status === 'filtered') return answer ? strings.filteredRest : strings.filtered;
   if (status === 'empty') return strings.empty;
-  // A number is the status of a proxy on the way.
+  // A number is the HTTP status of a proxy in between.
   const texts: [codes: string, text: string][] = [
     ['visitor_rate_limited too_many_answers', strings.errorRateLimit],
     ['budget_exhausted', strings.errorBudget],

@@ -2,7 +2,7 @@ import type { Source } from '../markdown/index.ts';
 import type { Ending } from './chat-events.ts';
 import type { Rating, StoredMessage } from './chat-service.ts';
 
-/** `running` until it ended; `lost` when the connection went and did not come back; `empty` when nothing was said. */
+/** `running` until it has ended; `lost` if the connection broke for good; `empty` if there was no text. */
 export type TurnStatus = 'running' | Ending | 'empty' | 'error' | 'lost';
 
 /** A question and its answer. */
@@ -15,18 +15,18 @@ export interface Turn {
   at: number;
   rating: Rating | '';
   sources: Source[];
-  /** What a new answer replaces: it comes back if there is none. */
+  /** The turn that a new answer replaces; it is restored if there is no new text. */
   before: Pick<Turn, 'id' | 'answer' | 'rating' | 'sources'> | undefined;
-  /** After which event the answer goes on. */
+  /** The id of the event to resume after. */
   position: string | undefined;
-  /** The ids of the turns that this one takes the place of: of those, the service may have stored any. */
+  /** The ids of the turns that this one replaces; the service may have stored any of them. */
   replaces: string[];
   code: string;
-  /** What the service says to visitors about the error; empty when it said nothing. */
+  /** The service's text about the error for visitors; may be empty. */
   detail: string;
-  /** By which the service's people find the error in their logs. */
+  /** The request id, with which operators find the error in the log. */
   reference: string;
-  /** When trying again makes sense, in milliseconds of `Date.now()`. */
+  /** When to try again, in milliseconds of `Date.now()`. */
   retryAt: number;
 }
 
@@ -49,10 +49,10 @@ export function createTurn(id: string, question: string): Turn {
   };
 }
 
-/** What a turn in place of this one takes the place of; the service takes ten ids. */
+/** The ids that a replacement of this turn replaces; the service accepts ten. */
 export const chain = (turn: Turn): string[] => [...turn.replaces, turn.id].slice(-10);
 
-/** The entries of a conversation, two to a turn, as turns. */
+/** Turns from the entries of a conversation, of which each has two. */
 export function toTurns(messages: readonly StoredMessage[]): Turn[] {
   const turns = new Map<string, Turn>();
   for (const message of messages) {
@@ -68,7 +68,7 @@ export function toTurns(messages: readonly StoredMessage[]): Turn[] {
     turn.code = code;
     turn.rating = rating;
     turn.sources = sources;
-    // A running answer is sent again from its start.
+    // A running answer is sent again from the beginning.
     turn.answer = status === 'running' ? '' : content;
   }
   return [...turns.values()];

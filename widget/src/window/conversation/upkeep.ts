@@ -1,4 +1,4 @@
-/** What visitors do with their conversations now and then. */
+/** Occasional actions on conversations: list, delete and rate. */
 import { record } from '../../protocol.ts';
 import type { ChatController } from './chat-controller.ts';
 import { parseJson } from './chat-events.ts';
@@ -6,14 +6,14 @@ import { type Chat, parseChats } from './chat-memory.ts';
 import { type Rating, ServiceError } from './chat-service.ts';
 import type { Turn } from './turn.ts';
 
-/** The visitor's conversations, newest first: the service's list for one whom it knows, otherwise this browser's. */
+/** The visitor's conversations, newest first: the service's list for an identified visitor, otherwise this browser's. */
 export async function chats({ service, memory }: ChatController): Promise<Chat[]> {
   if (!service.userToken) return memory.get().chats;
   const response = await service.request('conversations', {});
   return parseChats(record(parseJson(await response.text()))?.conversations, 'updated_at');
 }
 
-/** Deletes a conversation from the service, too. False when that failed: then it is still there. */
+/** Deletes a conversation here and from the service. Returns false if that failed, and then keeps it. */
 export async function forget(chat: ChatController, id = chat.memory.get().conversationId): Promise<boolean> {
   const { service, memory } = chat;
   if (!id) return true;
@@ -27,7 +27,7 @@ export async function forget(chat: ChatController, id = chat.memory.get().conver
   return true;
 }
 
-/** False when the service did not take it. */
+/** Returns false if the service did not accept it. */
 export async function rate(
   { service, observer }: ChatController,
   turn: Turn,

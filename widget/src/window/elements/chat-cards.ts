@@ -1,4 +1,4 @@
-/** Questions and ways out that are wanted rarely. */
+/** Rarely needed cards: confirmations, hints and ways out of errors. */
 import { html, nothing } from 'lit/html.js';
 import { duration } from '../../strings/duration.ts';
 import { fill, type Strings } from '../../strings/index.ts';
@@ -7,7 +7,7 @@ import * as icons from '../base/rare-icons.ts';
 import { personUrl } from '../conversation/person.ts';
 import type { Turn } from '../conversation/turn.ts';
 
-/** Asks whether a conversation shall go; `title` names one of the list. */
+/** Asks whether to delete a conversation; `title` names one from the list. */
 export const renderDelete = (strings: Strings, title: string, yes: () => void, no: () => void) => html`
   <div class="card" role="alertdialog" aria-labelledby="ask" aria-describedby="undone">
     <b id="ask">${title ? `${fill(strings.historyDelete, { title })}?` : strings.forgetConfirm}</b>
@@ -18,34 +18,34 @@ export const renderDelete = (strings: Strings, title: string, yes: () => void, n
     </div>
   </div>`;
 
-/** Above the field, while it holds a question to be asked anew. */
+/** Shown above the field while the last question is being edited. */
 export const renderEditing = (
   strings: Strings,
   cancel: () => void,
 ) => html`<div class="edited">${pen}<span>${strings.editing}</span>
   <button class="pill" @click=${cancel}>${strings.cancel}</button></div>`;
 
-/** The messages that were there before could not be fetched. */
+/** Shown if earlier messages could not be loaded. */
 export const renderNotRestored = (
   strings: Strings,
   again: () => void,
 ) => html`<div class="notice problem">${icons.alert}
   <span>${strings.restoreFailed}</span><button class="pill" @click=${again}>${retry}${strings.retry}</button></div>`;
 
-/** After an answer that was cut off for its length. */
+/** Shown after an answer that reached its maximum length. */
 export const renderContinue = (list: Helped, busy: boolean) => {
   const { strings } = list;
   return html`<button class="pill" ?disabled=${busy} @click=${() => list.tell('message-send', strings.continueMessage)}>${strings.continue}</button>`;
 };
 
-/** Before the last question can be tried again. */
+/** Shown until the last question can be retried. */
 export const renderWait = (strings: Strings, { retryAt }: Turn) =>
   html`<button class="pill" disabled>${retry}${fill(strings.retryIn, { time: duration(Math.ceil((retryAt - Date.now()) / 1000)) })}</button>`;
 
 /** What the header says meanwhile; `wait` in seconds. */
 export const pausedText = (wait: number, strings: Strings): string => fill(strings.paused, { time: duration(wait) });
 
-/** How far the text in the field is from the limit, near it and beyond. */
+/** The distance of the text from the limit, when it is near or beyond it. */
 export const renderCount = (
   strings: Strings,
   left: number,
@@ -55,13 +55,13 @@ export const renderCount = (
 /** Of the list of messages. */
 interface Helped {
   strings: Strings;
-  /** How somebody can be reached: an address, 'form', or not. */
+  /** How to reach a person: an address, 'form', or nothing. */
   person: string | undefined;
   tell(name: string, detail?: unknown): void;
   copyText(text: string): unknown;
 }
 
-/** Below an error: a person, if there is one, and by what the service's own people find it in their logs. */
+/** Shown below an error: how to reach a person, if possible, and the reference for the service's log. */
 export const renderHelp = (list: Helped, { reference }: Turn) => html`
   ${list.person ? renderPerson(list.person, list.strings.handoff, 'pill', () => list.tell('person')) : nothing}
   ${
@@ -70,7 +70,7 @@ export const renderHelp = (list: Helped, { reference }: Turn) => html`
       : nothing
   }`;
 
-/** The way to a person: a link, or a button that opens the form. */
+/** The link to a person, or the button that opens the form. */
 export function renderPerson(handoff: string, label: string, kind: string, form: () => void) {
   const url = personUrl(handoff);
   const content = html`${icons.person}<span>${label}</span>`;

@@ -11,9 +11,9 @@ import { chats } from '../conversation/upkeep.ts';
 import { styles } from './chat-history.styles.ts';
 
 /**
- * The list of earlier conversations.
+ * The list of past conversations.
  *
- * @fires history-delete - one shall be deleted, with the conversation
+ * @fires history-delete - the visitor wants to delete one, with the conversation
  * @fires history-close - one was opened, or the visitor goes back
  */
 export class ChatHistory extends ChatElement {
@@ -85,7 +85,7 @@ export class ChatHistory extends ChatElement {
   }
 }
 
-/** Conversations in their order, those of one day together. */
+/** Conversations in order, grouped by day. */
 function byDay(chats: readonly Chat[]): [Chat, ...Chat[]][] {
   const days: [Chat, ...Chat[]][] = [];
   for (const chat of chats) {

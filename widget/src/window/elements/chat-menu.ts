@@ -13,7 +13,7 @@ import { forget as forgetChat } from '../conversation/upkeep.ts';
 import { renderDelete, renderPerson } from './chat-cards.ts';
 import type { ChatHistory } from './chat-history.ts';
 
-/** Of the window. */
+/** The interface of the window. */
 export interface MenuOwner {
   readonly root: ShadowRoot;
   readonly options: WindowOptions;
@@ -23,14 +23,14 @@ export interface MenuOwner {
   readonly chat: ChatController;
   /** Its heading. */
   readonly heading: string;
-  /** How somebody can be reached: an address, 'form', or not. */
+  /** How to reach a person: an address, 'form', or nothing. */
   readonly person: string | undefined;
   menu: boolean;
   history: boolean;
   forgetting: Pick<Chat, 'id' | 'title'> | undefined;
   find<T extends HTMLElement>(selector: string): T | null;
   focus(): void;
-  /** Back to the list from the question whether to delete one, or to the conversation. */
+  /** Returns from the delete confirmation to the list, or to the conversation. */
   back(): void;
   note(text: string): void;
 }
@@ -80,7 +80,7 @@ export function renderMenu(owner: MenuOwner) {
   </div>`;
 }
 
-/** The list of earlier conversations, in place of this one. */
+/** Shows the list of past conversations instead of this one. */
 export const renderHistory = (owner: MenuOwner) => html`<chat-history
   .chat=${owner.chat} .strings=${owner.strings} .current=${owner.memory.get().conversationId}
   @history-delete=${({ detail }: CustomEvent<Chat>) => {
@@ -92,7 +92,7 @@ export const renderHistory = (owner: MenuOwner) => html`<chat-history
     owner.back();
   }}></chat-history>`;
 
-/** Asks whether a conversation shall go. */
+/** Asks whether to delete a conversation. */
 export const renderForget = (owner: MenuOwner) =>
   renderDelete(
     owner.strings,
@@ -109,11 +109,11 @@ async function forget(owner: MenuOwner): Promise<void> {
   owner.find<ChatHistory>('chat-history')?.load();
 }
 
-/** Fetches the form that sends the conversation to the owner, and opens it. */
+/** Loads and opens the form that sends the conversation to the owner. */
 export const talkToPerson = ({ root, options, strings, service, memory }: MenuOwner): Promise<void> =>
   import('./handoff-form.ts').then((form) => form.showForm(root, options, strings, service, memory), console.error);
 
-/** A conversation to read elsewhere; the answers keep their Markdown. */
+/** A conversation as a text file; the answers keep their Markdown. */
 function conversationText(title: string, turns: readonly Turn[], strings: Strings): string {
   const parts = turns.flatMap((turn) => [
     turn.at ? new Date(turn.at).toLocaleString(language()) : '',

@@ -1,8 +1,8 @@
 import { css } from '../base/chat-element.ts';
 
 /**
- * The documented properties may be set from outside; what is unset follows the theme. Where only the background or only
- * the text is set, the other is black or white, and what lies between them is mixed of both: it can be read with any.
+ * The documented properties can be set from outside; unset ones follow the theme. If only the background or only the text
+ * colour is set, the other is black or white, and the colours between are a mix of both, so that all stays readable.
  */
 export const styles = css`
   :host {

@@ -25,11 +25,11 @@ import { loadRare, rare, rarely } from './rare.ts';
 const MAX_PREVIEW = 140;
 
 /**
- * The chat itself: header, conversation, field and footer around one controller.
+ * The chat window: header, conversation, message field and footer around one controller.
  *
  * @fires window-close - the visitor closes it, with the button or Escape
- * @fires window-expand - the visitor wants it larger, or as it was
- * @fires window-unread - `{count, preview, label}`: answers that came while it was closed; none when it is opened
+ * @fires window-expand - the visitor expands or collapses it
+ * @fires window-unread - `{count, preview, label}`: answers that arrived while it was closed; none when it is opened
  * @cssprop --a4w-primary-color - the visitor's messages, the buttons; text on it is black or white, by contrast
  * @cssprop --a4w-bg-color - the background
  * @cssprop --a4w-text-color - the text
@@ -45,10 +45,10 @@ export class ChatWindow extends ChatElement {
 
   declare view: View;
   declare menu: boolean;
-  /** The list of earlier conversations stands in place of this one. */
+  /** Whether the list of past conversations is shown instead of this one. */
   declare history: boolean;
   declare editing: Turn | undefined;
-  /** What shall be deleted, if the visitor is sure: this conversation, or one of the list. */
+  /** The conversation to delete after confirmation: this one, or one from the list. */
   declare forgetting: Pick<Chat, 'id' | 'title'> | undefined;
   declare notice: string;
   declare picture: HTMLImageElement | undefined;
@@ -93,7 +93,7 @@ export class ChatWindow extends ChatElement {
     super.connectedCallback();
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    // Also where nothing has the focus: after a press on the header, or on what has gone since.
+    // Also if nothing has the focus: after a press on the header, or on something that has disappeared since.
     addEventListener('keydown', (event) => this.#onKey(event), { signal });
     for (const event of ['online', 'offline']) addEventListener(event, () => this.requestUpdate(), { signal });
     addEventListener('offline', () => this.#announcer.say(this.strings.offlineNote), { signal });
@@ -108,8 +108,8 @@ export class ChatWindow extends ChatElement {
   }
 
   /**
-   * The field, or what stands in its place. On a low screen, a keyboard for fingers would cover the conversation. The
-   * frame's own height says nothing of the screen: it may still be the bubble's.
+   * Focuses the field or its replacement. On a low screen, an on-screen keyboard would cover the conversation. The frame's
+   * height says nothing about the screen: it may still be the bubble's.
    */
   override focus(): void {
     const byFinger = this.view.low && matchMedia('(pointer:coarse)').matches;
@@ -153,7 +153,7 @@ export class ChatWindow extends ChatElement {
 
   identify(token: string): void {
     if (!this.chat.identify(token)) return;
-    // The conversation was somebody else's, and so is all that was said, written or heard of it.
+    // The conversation belonged to someone else, and so do its announcements and drafts.
     this.history = this.menu = false;
     this.forgetting = undefined;
     this.notice = this.#waiting = '';
@@ -185,7 +185,7 @@ export class ChatWindow extends ChatElement {
     return this.options.settings.title ?? this.strings.title;
   }
 
-  /** How somebody can be reached: an address, 'form', or not. A form needs a conversation to send. */
+  /** How to reach a person: an address, 'form', or nothing. The form needs a conversation to send. */
   get person(): string | undefined {
     const { handoff } = this.options.settings;
     return handoff !== 'form' || this.chat.remembered ? handoff : '';
@@ -201,7 +201,7 @@ export class ChatWindow extends ChatElement {
     const { view, strings } = this;
     const [state, text] = headerState(this.chat, this.#wait, strings, rare?.pausedText);
     const bubble = view.mode === 'bubble';
-    // The keyboard does not leave a dialog that covers the page.
+    // The focus must not leave a dialog that covers the page.
     const edge = (turn: () => void) => (bubble && view.full ? html`<div tabindex="0" @focus=${turn}></div>` : nothing);
     const avatar = this.picture
       ? html`<img .crossOrigin=${this.picture.crossOrigin} src=${this.picture.src} alt="">`
@@ -285,12 +285,12 @@ export class ChatWindow extends ChatElement {
     if (this.#wait > 0) this.#countdown = setTimeout(() => this.requestUpdate(), 1000);
   }
 
-  /** How long the last question has to wait before it can be tried again, in seconds. */
+  /** Seconds until the last question can be retried. */
   get #wait(): number {
     return Math.ceil(((this.chat.last?.retryAt ?? 0) - Date.now()) / 1000);
   }
 
-  /** Says when an answer begins and how it ended; its sentences in between follow the text. */
+  /** Announces the beginning and the ending of an answer; its sentences are announced with the text. */
   #announce(): void {
     const strings = this.strings;
     const turn = this.chat.last;
@@ -307,7 +307,7 @@ export class ChatWindow extends ChatElement {
     }
   }
 
-  /** An answer has ended, well or not. */
+  /** Handles the end of an answer, successful or not. */
   #arrived(answer: string): void {
     if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
     if (this.options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
@@ -320,7 +320,7 @@ export class ChatWindow extends ChatElement {
     this.tell('window-unread', { count, preview, label });
   }
 
-  /** Says something that is worth it, to the eye and to the ear. */
+  /** Shows and announces a notice. */
   note(text: string): void {
     if (text !== this.strings.copied) this.notice = text;
     this.#announcer.say(text);
@@ -339,7 +339,7 @@ export class ChatWindow extends ChatElement {
     else if (this.view.mode === 'bubble') this.#close();
   }
 
-  /** What does not scroll here must not scroll the page behind it. */
+  /** Keeps wheel and touch events from scrolling the page behind the window. */
   #onWheel(event: WheelEvent): void {
     if (this.view.mode === 'bubble' && !event.ctrlKey) event.preventDefault();
   }
@@ -361,7 +361,7 @@ export class ChatWindow extends ChatElement {
     if (to && !to.closest('.menu, .more')) this.menu = false;
   }
 
-  /** Back to the list from the question whether to delete one, or to the conversation. */
+  /** Returns from the delete confirmation to the list, or to the conversation. */
   back(): void {
     if (this.forgetting) this.forgetting = undefined;
     else this.history = false;
@@ -387,13 +387,13 @@ export class ChatWindow extends ChatElement {
     this.focus();
   }
 
-  /** What was being written before is in the field again. */
+  /** Restores the previous draft in the field. */
   #endEdit(): void {
     this.editing = undefined;
     this.#restoreDraft();
   }
 
-  /** Also when the window is shown: only then can the field be measured. */
+  /** Also called when the window is shown: only then can the field be measured. */
   #restoreDraft(): void {
     void this.updateComplete.then(() => !this.editing && this.#input?.fill(this.memory.get().draft));
   }

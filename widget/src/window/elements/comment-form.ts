@@ -7,10 +7,10 @@ import type { Rating } from '../conversation/chat-service.ts';
 import type { Turn } from '../conversation/turn.ts';
 import { rate as send } from '../conversation/upkeep.ts';
 
-/** Of a comment, in characters; the service takes no more. */
+/** The longest comment that the service accepts, in characters. */
 const MAX_COMMENT = 1000;
 
-/** Of the list of messages. */
+/** The interface of the list of messages. */
 interface Rated {
   readonly strings: Strings;
   readonly chat: ChatController;
@@ -19,7 +19,7 @@ interface Rated {
   tell(name: string, detail: string): void;
 }
 
-/** Asks at once what was wrong; a comment that was not taken stays to be sent again. */
+/** The comment form after a negative rating; a comment that failed can be sent again. */
 export async function rate(list: Rated, turn: Turn, rating: Rating, comment = ''): Promise<void> {
   const { strings, chat } = list;
   if (!comment) list.commenting = rating === 'down' ? turn : undefined;

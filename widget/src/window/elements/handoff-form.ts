@@ -1,6 +1,6 @@
 /**
- * The form that sends a conversation to the site's owner: a modal dialog over the chat. Without Lit, and with what it needs
- * handed to it, so that no module of the open chat is parted from its chunk for the sake of this one.
+ * The form that sends a conversation to the site's owner: a modal dialog over the chat. It uses no Lit and gets its
+ * dependencies passed in, so that it shares no module with the open chat's chunk, which would be split.
  */
 import { sheet } from '../../shared/dom.ts';
 import { loadHandoffStrings } from '../../strings/handoff/index.ts';
@@ -9,7 +9,7 @@ import type { WindowOptions } from '../base/options.ts';
 import type { ChatMemory } from '../conversation/chat-memory.ts';
 import type { ChatService, ServiceError } from '../conversation/chat-service.ts';
 
-/** As the service takes them. */
+/** The service's limits. */
 const MAX_EMAIL = 254;
 const MAX_NOTE = 2000;
 
@@ -41,7 +41,7 @@ const styles = sheet(`
   dialog .sent :is(.field, .check, .primary, .intro) { display: none; }
 `);
 
-/** What was written and not sent, and of which conversation. */
+/** The unsent text, and its conversation. */
 const draft = { conversationId: '', email: '', note: '' };
 
 /** Shows the form over the chat whose root this is. */
@@ -103,7 +103,7 @@ export async function showForm(
   const dialog = make('dialog', {}, form);
   dialog.setAttribute('aria-labelledby', 'handoff');
 
-  /** What is missing is told once it was to be sent, and no longer when it is there. */
+  /** Errors appear when the visitor tries to send, and disappear once they are fixed. */
   const check = (tell: boolean): boolean => {
     for (const [field, place, text] of [
       [email, emailProblem, words.emailWrong],
@@ -170,7 +170,7 @@ function make<Name extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The place below a field for what is wrong with it. */
+/** The place for an error below a field. */
 function problemOf(field: HTMLElement): HTMLElement {
   const id = `${field.id}-problem`;
   field.setAttribute('aria-describedby', id);

@@ -8,16 +8,16 @@ import { shared } from '../base/shared.styles.ts';
 import { styles } from './input-area.styles.ts';
 import { rarely } from './rare.ts';
 
-/** From how many characters before the limit they are counted down. */
+/** The countdown starts this many characters before the limit. */
 const NEAR = 200;
 
 /**
- * The field: it grows with its text, Enter sends, Shift+Enter breaks the line.
+ * The message field: it grows with its text, Enter sends, Shift+Enter inserts a line break.
  *
  * @fires message-send - with the text
  * @fires message-draft - with the text so far
- * @fires message-stop - the answer being written shall stop
- * @fires edit-cancel - the last question shall stay as it is
+ * @fires message-stop - the visitor stops the current answer
+ * @fires edit-cancel - the visitor cancels editing the last question
  */
 export class InputArea extends ChatElement {
   static override styles = [shared, styles];
@@ -28,11 +28,11 @@ export class InputArea extends ChatElement {
   declare placeholder: string;
   /** The longest text, in characters. */
   declare limit: number;
-  /** An answer is being written: the visitor may go on typing, but sends when it has ended. */
+  /** Whether an answer is in progress: the visitor may type, but not send until it has ended. */
   declare busy: boolean;
-  /** The text takes the place of the last question. */
+  /** Whether the text replaces the last question. */
   declare editing: boolean;
-  /** Of the text as it would be sent, in characters as the service counts them. */
+  /** The length of the text to send, in characters as the service counts them. */
   declare length: number;
 
   readonly #resized = new ResizeObserver(() => this.#field && this.#measure(this.#field));
@@ -108,7 +108,7 @@ export class InputArea extends ChatElement {
     this.tell('message-send', message);
   }
 
-  /** The second click of a double click is not meant for what the first one has put here. */
+  /** Ignores the second click of a double click, which is not meant for the button that has appeared. */
   #onPress(event: MouseEvent): void {
     if (event.detail > 1) return;
     if (this.busy) this.tell('message-stop');

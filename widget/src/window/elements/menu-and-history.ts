@@ -1,4 +1,4 @@
-/** The chunk of what is wanted rarely. */
+/** The contents of the `rare` chunk. */
 import en from '../../strings/en.ts';
 import rest from '../../strings/en-rare.ts';
 

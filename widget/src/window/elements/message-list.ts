@@ -16,19 +16,19 @@ import { markdownStyles } from '../markdown/index.ts';
 import { styles } from './message-list.styles.ts';
 import { loadRare, rare, rarely } from './rare.ts';
 
-/** How near its end the list counts as being there, in pixels. */
+/** How close to its end the list counts as scrolled to it, in pixels. */
 const NEAR = 24;
 /** Between a question and the upper edge, in pixels. */
 const EDGE = 12;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
 /**
- * The conversation. It stays at its end while the visitor is there, and never pulls them away from anywhere else.
+ * The conversation. It follows its end while the visitor is there, and otherwise never scrolls.
  *
- * @fires message-send - a question by a press, with its text
- * @fires turn-edit - the last question shall be written anew
- * @fires person - the visitor wants the form for one
- * @fires notice - something happened that is worth telling, in words
+ * @fires message-send - the visitor pressed a suggestion, with its text
+ * @fires turn-edit - the visitor edits the last question
+ * @fires person - the visitor wants to reach a person with the form
+ * @fires notice - a text to show and announce
  */
 export class MessageList extends ChatElement {
   static override styles = [shared, markdownStyles, styles];
@@ -51,19 +51,19 @@ export class MessageList extends ChatElement {
 
   declare chat: ChatController;
   declare strings: Strings;
-  /** The address of the host page. */
+  /** The URL of the host page. */
   declare site: string;
   declare greeting: string;
   declare privacy: unknown;
   declare suggestions: string[];
   declare followUps: string[];
   declare avatar: unknown;
-  /** Its question is being written anew. */
+  /** The turn whose question is being edited. */
   declare editing: Turn | undefined;
   declare copied: Turn | undefined;
-  /** The answer that was just rated, and may be commented on. */
+  /** The answer that was just rated and can be commented on. */
   declare commenting: Turn | undefined;
-  /** How somebody can be reached instead: an address, 'form', or not. */
+  /** How to reach a person instead: an address, 'form', or nothing. */
   declare person: string | undefined;
   /** There is more below. */
   declare more: boolean;
@@ -74,9 +74,9 @@ export class MessageList extends ChatElement {
    */
   #goal: 'end' | 'question' | 'nowhere' = 'end';
   #top = 0;
-  /** What had the focus before it was drawn anew. */
+  /** The element that had the focus before a redraw. */
   #focused: Element | null | undefined;
-  /** What was drawn for each turn, so that a long conversation costs no more than its last turn. */
+  /** The rendered turns, cached so that a long conversation costs no more than its last turn. */
   #drawn: string[] = [];
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
@@ -90,7 +90,7 @@ export class MessageList extends ChatElement {
     return this.find('.scroll');
   }
 
-  /** The text of the answer being written has grown: nothing but its last part is touched. */
+  /** Updates the growing text of the current answer, touching only its last part. */
   grow(turn: Turn): void {
     const live = turn === this.chat.last && this.find<AnswerText>('.live .text');
     if (!live) return;
@@ -98,7 +98,7 @@ export class MessageList extends ChatElement {
     this.#keepUp();
   }
 
-  /** Goes to the question that was just asked, and shows what there is room for of its answer. */
+  /** Scrolls to the question that was just asked, with as much of its answer as fits. */
   follow(): void {
     this.#goal = 'question';
     this.#keepUp();
@@ -113,7 +113,7 @@ export class MessageList extends ChatElement {
     const { strings } = this;
     this.#focused = this.root.activeElement;
     const { turns, waiting, restoreFailed } = this.chat;
-    // A conversation is shown from its end, wherever the visitor was in the one before.
+    // A conversation opens at its end, wherever the visitor was in the previous one.
     if (!turns.length && !waiting.length) this.#goal = 'end';
     this.#drawn.length = turns.length;
     return html`
@@ -209,7 +209,7 @@ export class MessageList extends ChatElement {
       ${last && problem ? rarely(this)?.renderHelp(this, turn) : nothing}</div>`;
   }
 
-  /** Only the last answer can be tried again or go on. */
+  /** Only the last answer can be retried or continued. */
   #renderWayOut(turn: Turn) {
     const { strings } = this;
     const busy = this.chat.status !== 'idle';
@@ -234,7 +234,7 @@ export class MessageList extends ChatElement {
   }
 
   override updated(): void {
-    // What was pressed may have gone. The field in its place would bring up a phone's keyboard.
+    // The pressed control may have disappeared. Focusing the field instead would open a phone's keyboard.
     if (this.#focused && !this.root.activeElement) this.#scroller?.focus({ preventScroll: true });
     if (this.#scroller) this.#resized.observe(this.#scroller);
     this.#keepUp();
@@ -247,7 +247,7 @@ export class MessageList extends ChatElement {
     if (turn && this.#goal !== 'nowhere') {
       const { scrollHeight, clientHeight } = scroller;
       const answer = turn.querySelector<HTMLElement>('.answer')?.offsetTop ?? 0;
-      // Of a long question, its end.
+      // Show the end of a long question.
       const question = Math.max(turn.offsetTop - EDGE, answer - clientHeight / 2);
       scroller.scrollTop = this.#goal === 'end' ? scrollHeight : Math.min(scrollHeight, question);
       this.#top = scroller.scrollTop;
@@ -278,7 +278,7 @@ export class MessageList extends ChatElement {
     this.chat.retry();
   }
 
-  /** Copies a text and says whether that worked. */
+  /** Copies a text and reports whether that worked. */
   async copyText(text: string): Promise<boolean> {
     const copied = await toClipboard(text);
     this.tell('notice', copied ? this.strings.copied : this.strings.copyFailed);

@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit/html.js';
 import type { Strings } from '../../strings/index.ts';
 
-/** What the owner says about privacy, and where to read more. */
+/** The owner's privacy note and its link. */
 export function privacyNote(text: string | undefined, url: string | undefined, strings: Strings) {
   if (!text && !url) return nothing;
   const link = url ? html`<a href=${url} target="_blank" rel="noopener noreferrer">${strings.privacy}</a>` : nothing;

@@ -1,6 +1,6 @@
 import { define } from '../../shared/dom.ts';
 
-/** Three dots, until an answer's first words are there. Screen readers are told in words elsewhere. */
+/** Three dots until an answer's first words arrive. Screen readers get an announcement instead. */
 export class TypingIndicator extends HTMLElement {
   connectedCallback(): void {
     this.ariaHidden = 'true';
