@@ -40,9 +40,9 @@ WAL_TRIES = 20
 LOCK_TRIES = 100  # for a table in use by a long query, such as a report
 NO_RIGHT, LOCK_NOT_AVAILABLE = "42501", "55P03"  # SQLSTATE
 MIGRATION_LOCK = 0x6134_6368_6174
-PROBE_BYTES = 16_384  # a question of 4,000 characters with all that is written beside it
+PROBE_BYTES = 16_384  # as much as a question of 4,000 characters writes in total
 
-# A right that questions need and that `Database.ping` does not: it inserts no row with a number of its own.
+# A privilege that questions need and `Database.ping` does not, because its row needs no generated number.
 FORBIDDEN_SEQUENCE = text(
     "SELECT relname FROM pg_class WHERE relkind = 'S' AND relname IN ('usage_id_seq', 'messages_number_seq')"
     " AND pg_table_is_visible(oid) AND NOT has_sequence_privilege(oid, 'USAGE, UPDATE') LIMIT 1"
@@ -52,7 +52,7 @@ log = logging.getLogger("chatbot")
 
 Result = TypeVar("Result")
 
-# These take the rights and the locks of a question, and add no row.
+# These need the privileges and locks of a question, and add no row.
 WRITE_NOTHING = [
     insert(table).from_select(table.columns.keys(), select(table).where(false()), include_defaults=False)
     for table in (conversations, messages, usage, counters)
@@ -60,15 +60,15 @@ WRITE_NOTHING = [
 
 
 def _postgres(url: URL, pool_size: int) -> "PostgresServer":
-    from service.store.postgresql import PostgresServer  # 10 MB, for a service that uses it
+    from service.store.postgresql import PostgresServer  # 10 MB, only needed with PostgreSQL
 
     return PostgresServer(url, pool_size)
 
 
 class Database:
-    """The database that a URL names. Raises ValueError when it names none that can be used.
+    """The database of a URL. Raises ValueError for an unusable URL.
 
-    What goes wrong is a StoreError, whichever database it is. No message bears data; the causes may.
+    All errors are StoreErrors, for either database. Their messages contain no data; their causes may.
     """
 
     def __init__(self, url: str, pool_size: int = DEFAULT_POOL_SIZE) -> None:
@@ -80,13 +80,13 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """What SQLAlchemy's events come from."""
+        """SQLAlchemy's engine, for its events."""
         return self._server.engine
 
     async def read(self, function: Callable[[Connection], Result], *, patient: bool = False) -> Result:
         """Run queries, each of which sees what is committed when it starts.
 
-        `patient`: for an operator's questions, which may take as long as there is data.
+        `patient`: without a deadline, for an operator's queries.
         """
         with self.meter.timed("read", function) as timed:
             try:
@@ -96,9 +96,9 @@ class Database:
                     raise
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool = False) -> Result:
-        """Run a transaction: committed at the end, rolled back by an exception or when it is cancelled before.
+        """Run a transaction: committed at the end, rolled back by an exception or a cancellation.
 
-        It may be run again when what it did was undone, so it changes nothing but the database.
+        The function may be called again after a rollback, so it must change nothing but the database.
         """
         with self.meter.timed("write", function) as timed:
             try:
@@ -108,10 +108,10 @@ class Database:
                     raise
 
     async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
-        """Make or upgrade the tables. Safe when several processes start at once, and while others use the database.
+        """Create or upgrade the tables. Safe if several processes start at once, and while others use the database.
 
-        `tell` hears which part of the work is done, from 0 to 1, if there is any. Raises SchemaMismatch when the
-        database is newer than this code, and StoreError when it cannot be the chat's.
+        `tell` is called with the progress, from 0 to 1, if there is any work. Raises SchemaMismatch if the database is
+        newer than this code, and StoreError if it belongs to another application.
         """
         if self._path:
             with self._store_errors():
@@ -130,7 +130,7 @@ class Database:
         log.info("migrated", extra={"from": version, "to": newest_version(), "rows": rows, "seconds": seconds})
 
     async def _upgrade_some(self) -> Upgrade:
-        """One transaction of the upgrade. It gives way where it would wait for a table that others wait for then."""
+        """Run one transaction of the upgrade. It does not wait long for a table's lock, as others would queue."""
         for tries_left in reversed(range(LOCK_TRIES)):
             try:
                 return await self.write(_upgrade, patient=True)
@@ -142,13 +142,13 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def schema_version(self) -> int:
-        """That of the tables: 0 where there are none yet, or not even a file. Raises StoreError as `migrate`."""
+        """The schema version of the tables; 0 without tables or without a file. Raises StoreError like `migrate`."""
         if self._path and not self._path.exists():
             return 0
         return await self.read(_version_of)
 
     async def require_tables(self) -> None:
-        """Return if the database has the tables that this code needs; none is made or changed.
+        """Return if the database has the tables that this code needs, without changing anything.
 
         Raises StoreError, which says what to do.
         """
@@ -160,7 +160,7 @@ class Database:
         await self.read(require_usable)
 
     async def _use_wal(self) -> None:
-        """Several that do this at once on a new file refuse each other at once, without SQLite's usual patience."""
+        """Switch to WAL. Concurrent switches on a new file fail at once, without SQLite's busy timeout."""
         for tries_left in reversed(range(WAL_TRIES)):
             try:
                 return await self.read(_use_wal)
@@ -170,13 +170,13 @@ class Database:
             await asyncio.sleep(random.uniform(0.02, 0.1))
 
     def processes(self) -> Processes:
-        """What tells which of the processes on this database live."""
+        """The registry of the processes on this database."""
         return LockedFiles(self._path) if self._path else ProcessTable()
 
     async def ping(self) -> None:
-        """Return if the database can be used, by writing as a question does.
+        """Return if the database can be used, tested by writing as a question does.
 
-        Raises StoreUnavailable when it is gone, locked, full or read-only, SchemaMismatch when it was not migrated.
+        Raises StoreUnavailable if it is gone, locked, full or read-only, SchemaMismatch if it was not migrated.
         """
         await self.write(_probe)
 
@@ -186,7 +186,7 @@ class Database:
 
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
-        """As the function of this name. What is late soon after the database failed is late because of that."""
+        """Like `store_errors`. A timeout soon after a failure of the database counts as caused by it."""
         try:
             with store_errors():
                 yield
@@ -203,7 +203,7 @@ class Database:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Raise StoreError for whatever the drivers raise."""
+    """Turn the drivers' errors into StoreErrors."""
     try:
         yield
     except IntegrityError as error:
@@ -211,7 +211,7 @@ def store_errors() -> Iterator[None]:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", "") == NO_RIGHT:
             raise StoreError(_no_right(str(getattr(error.orig, "__cause__", "")).partition(chr(10))[0])) from error
-        # SQLSTATE classes 22 and 42 are ours to mend: a value or a query that can never succeed.
+        # SQLSTATE classes 22 and 42 are bugs: a value or a query that can never succeed.
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
         raise StoreUnavailable(f"The database cannot be used: {str(error.orig).partition(chr(10))[0]}") from error
@@ -245,7 +245,7 @@ def _version_of(db: Connection) -> int:
 
 
 def _no_right(said: str) -> str:
-    """What the server says, which is of tables and users, and what to do."""
+    """The server's message, which names only tables and users, and what to do."""
     return (
         f"The user of DATABASE_URL lacks a right: {said}. Let it own the database and the tables in it: "
         "ALTER DATABASE name OWNER TO user."
@@ -257,10 +257,10 @@ def _use_wal(db: Connection) -> None:
 
 
 def _probe(db: Connection) -> None:
-    """Write as much as a question does, because only that finds a full disk; its tables get nothing added."""
+    """Write as much as a question does, because only that detects a full disk; no rows are added to its tables."""
     require_usable(db)
     for statement in WRITE_NOTHING:
         db.execute(statement)
     number = secrets.randbits(31)
     db.execute(insert(probe).values(id=number, filler=os.urandom(PROBE_BYTES)))
-    db.execute(delete(probe).where(probe.c.id != number))  # after it: the new row needs room of its own
+    db.execute(delete(probe).where(probe.c.id != number))  # afterwards: the new row must need additional space

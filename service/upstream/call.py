@@ -237,7 +237,7 @@ class Call:
             deadline.reschedule(self._loop.time() + self._connect_seconds)
 
     def _wait_after(self, status: int, refusal: Refusal | ServiceError, tries_left: int) -> float:
-        """The seconds until another try. Raises what the refusal means if there is none."""
+        """The seconds until a retry. Raises the refusal's error if there is none."""
         error = refusal.error(self.endpoint.body) if isinstance(refusal, Refusal) else refusal
         wait = _backoff(tries_left) if error.retry_after is None else error.retry_after
         if tries_left and wait <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from service.errors import InvalidAnswer
 
-MOST_HELD = 4096  # bytes of an event: a longer one is put together in a way that does not copy it with each piece
+MOST_HELD = 4096  # bytes of an event; a longer one is assembled without copying it for each piece
 
 
 class Event(NamedTuple):
@@ -29,7 +29,7 @@ class EventStreamDecoder:
         self._line = bytearray()  # the incomplete line
         self._after_cr = False  # the last line ended with "\r", to which a following "\n" belongs
         self._at_start = True
-        self._is_between_events = True  # all before this was read, but for what is held of the next event
+        self._is_between_events = True  # everything was read, except the buffered beginning of the next event
         self._held = b""
         self._data: list[str] = []
         self._data_bytes = 0
@@ -46,9 +46,9 @@ class EventStreamDecoder:
         return self._read(data)
 
     def _read_usual(self, data: bytes) -> list[Event] | None:
-        """The events of a piece that has one line of data in each, as nearly all do: a third of the exact way.
+        """Fast path for a piece whose events have one data line each, as nearly all do: a third of the cost.
 
-        The beginning of one more event is held.
+        The beginning of one more event is buffered.
         """
         whole, _, rest = data.rpartition(b"\n\n")
         if not whole.startswith(b"data: ") or b"\r" in data or len(data) > self._max_bytes or len(rest) > MOST_HELD:

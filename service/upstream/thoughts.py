@@ -28,19 +28,19 @@ MAX_HELD_CHARS = 200_000  # of thoughts that may turn out to be the answer, to b
 
 
 class LeadingThoughts:
-    """Separates the thoughts at an answer's beginning from the answer, however both are split.
+    """Separates the thoughts at an answer's beginning from the answer, however they are split.
 
-    `opened`: the tag that opens them is not sent, because the prompt ends with it.
+    `opened`: the opening tag is not sent, because the prompt ends with it.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
-        self.over = False  # the answer itself has begun: whatever follows is text
-        self._start = ""  # white space, and what may become a tag
-        self._closing = TAGS[UNSENT_OPENING] if opened else None  # of the thoughts that are being read
-        self._tail = ""  # the end of what was read of them, in which the closing tag may have begun
-        self._held = [""]  # these thoughts with their tag, as they were written
+        self.over = False  # the answer itself has begun: everything else is text
+        self._start = ""  # white space, and the possible beginning of a tag
+        self._closing = TAGS[UNSENT_OPENING] if opened else None  # the closing tag of the current thoughts
+        self._tail = ""  # the end of the text read so far, in which the closing tag may have begun
+        self._held = [""]  # the current thoughts with their tag, as written
         self._held_chars = 0
-        self._blocks = 0  # of thoughts that have ended
+        self._blocks = 0  # completed thoughts
 
     @property
     def found(self) -> bool:
@@ -48,7 +48,7 @@ class LeadingThoughts:
         return self._blocks > 0
 
     def feed(self, text: str) -> tuple[str, str]:
-        """What of the next piece is the answer's, and what is thoughts."""
+        """Split the next piece into the answer's text and thoughts."""
         thoughts = ""
         while True:
             if self._closing is None:
@@ -63,9 +63,9 @@ class LeadingThoughts:
                 return "", thoughts
 
     def close(self, *, complete: bool) -> tuple[str, str]:
-        """The end of the answer: what was held back in vain, and what of it was taken for thoughts.
+        """End the answer. Returns buffered text that turned out to be the answer, and the thoughts.
 
-        Thoughts that never end, of an answer that is complete, are all the answer that there is.
+        If an answer is complete, thoughts without an end are the answer.
         """
         self.over = True
         if self._closing is None:
@@ -75,7 +75,7 @@ class LeadingThoughts:
         return "".join(self._held), "".join(self._held[1:])
 
     def _open(self) -> int:
-        """Where the thoughts begin, after their tag; 0 if there are none, or not yet."""
+        """The position where the thoughts begin, after their tag; 0 if there are none yet."""
         begun = self._start.lstrip()
         space = len(self._start) - len(begun)
         lowered = begun[:LONGEST_TAG].lower()
@@ -97,7 +97,7 @@ class LeadingThoughts:
         return begun
 
     def _read(self, text: str) -> tuple[str, str]:
-        """What of a text is thoughts, and what comes after them, if they end in it."""
+        """The thoughts in a text, and the text after them, if they end in it."""
         assert self._closing is not None
         looked_at = self._tail + text
         closed = self._closing.search(looked_at)

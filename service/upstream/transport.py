@@ -1,11 +1,11 @@
-"""An httpx transport over connections of its own: httptools on `asyncio.Protocol`, and a pool.
+"""An httpx transport with its own connections: httptools on `asyncio.Protocol`, and a pool.
 
-It takes the place of `httpx.AsyncHTTPTransport` because each token of an answer passes through: httpcore's layers,
-anyio's scopes and h11 cost several times what all else does on a token's way. To users of httpx it behaves alike: its
-timeouts, exceptions, TLS contexts and trace events, and respx's default mocker. HTTP/1.1 only, without proxies.
+It replaces `httpx.AsyncHTTPTransport` because each token of an answer passes through it: httpcore's layers, anyio's
+scopes and h11 would cost several times as much as everything else on a token's path. It behaves like httpx's transport:
+timeouts, exceptions, TLS contexts, trace events, and respx's default mocker. HTTP/1.1 only, without proxies.
 
-From the wire to httpx: `ResponseReader` parses, `Connection` does the I/O, `Pool` keeps connections, and `Transport` is
-what an `httpx.AsyncClient` is given.
+From the wire to httpx: `ResponseReader` parses, `Connection` does the I/O, `Pool` manages connections, and `Transport`
+is the httpx transport.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from service.upstream.connection import Connection, Origin, http11_log
 
 
 class Body:
-    """A response's body. Closed before its end, it closes the connection.
+    """A response's body. Closing it before its end closes the connection.
 
-    Among the response's extensions, as `body`: read directly, it passes by the iterators that httpx puts one around the
-    other, which cost more than a token's parsing, and the request and the response need not be kept.
+    It is the response's extension `body`: reading it directly avoids httpx's nested iterators, which cost more than
+    parsing a token, and lets the request and the response be freed.
     """
 
     def __init__(self, connection: Connection, timeout: float | None, release: Callable[[Connection], None]) -> None:
@@ -47,7 +47,7 @@ class Body:
 
 
 class Stream(httpx.AsyncByteStream):
-    """A body as httpx reads it."""
+    """A body for httpx."""
 
     def __init__(self, request: httpcore.Request, body: Body) -> None:
         self._request = request
@@ -70,7 +70,7 @@ class Stream(httpx.AsyncByteStream):
 
 
 class Pool(httpcore.AsyncConnectionInterface):
-    """At most `limits.max_connections`, of which idle ones are found in constant time, the last used first."""
+    """At most `limits.max_connections`; finds the most recently used idle connection in constant time."""
 
     def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
         self._context = context
@@ -80,7 +80,7 @@ class Pool(httpcore.AsyncConnectionInterface):
         self._slots = asyncio.Semaphore(self._most)
         self._busy = 0
         self._connections: set[Connection] = set()
-        # Both in the order in which they became idle; a dict is an ordered set.
+        # Both in the order of becoming idle; a dict is an ordered set.
         self._idle: dict[Connection, None] = {}
         self._idle_at: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
 
@@ -93,12 +93,12 @@ class Pool(httpcore.AsyncConnectionInterface):
             raise
         body = Body(connection, request.extensions.get("timeout", {}).get("read"), self._release)
         extensions = {"http_version": reader.version, "reason_phrase": reader.reason, "body": body}
-        headers, reader.headers = reader.headers, []  # which the reader of a long answer need not hold
+        headers, reader.headers = reader.headers, []  # free them during a long answer
         stream = Stream(request, body)
         return httpcore.Response(reader.status, headers=headers, content=stream, extensions=extensions)
 
     async def _take(self, request: httpcore.Request) -> Connection:
-        """An idle connection or a new one. Raises httpx.PoolTimeout and what `Connection.connect` does."""
+        """An idle connection or a new one. Raises httpx.PoolTimeout, and like `Connection.connect`."""
         try:
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
                 await self._slots.acquire()
@@ -158,9 +158,9 @@ class Pool(httpcore.AsyncConnectionInterface):
 
 
 class Entrance(httpcore.AsyncHTTPConnection):
-    """Passes each request on to the pool by the inherited `handle_async_request`, which respx's default mocker patches.
+    """Passes requests to the pool through the inherited `handle_async_request`, which respx's default mocker patches.
 
-    That a mocked test needs to know nothing of this module is all that it is for.
+    Its only purpose is that tests with mocks need not know this module.
     """
 
     def __init__(self, pool: httpcore.AsyncConnectionInterface) -> None:
@@ -173,7 +173,7 @@ class Entrance(httpcore.AsyncHTTPConnection):
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """What an `httpx.AsyncClient` sends with. Raises what httpx documents for `AsyncHTTPTransport`."""
+    """The httpx transport. Raises the same exceptions as `httpx.AsyncHTTPTransport`."""
 
     def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
         context.set_alpn_protocols(["http/1.1"])

@@ -41,9 +41,9 @@ EXAMPLES = {
 class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. However it ends, the reader is removed from the answer.
 
-    sse-starlette sets the headers. Sending is done here: a token takes a fraction of what an event object, a cancel
-    scope and every middleware's `send` would cost it, and an open stream is spared a task group. `gone` is done when
-    the visitor has left, and is cancelled at the end.
+    sse-starlette sets the headers, but events are sent here: a token costs a fraction of what an event object, a cancel
+    scope and every middleware's `send` would cost, and an open stream needs no task group. `gone` is done when the
+    visitor has left, and is cancelled at the end.
     """
 
     def __init__(self, service: Service, answer: Answer, after: int, gone: asyncio.Task[None]) -> None:
@@ -63,7 +63,7 @@ class AnswerStream(EventSourceResponse):
         self._exchange: Exchange = scope["state"]["exchange"]
         self._gone.add_done_callback(self._on_gone)
         try:
-            # In a task of its own: otherwise each token wakes all the coroutines around this one, one after another.
+            # In its own task: otherwise each token would resume all the coroutines around this one.
             await asyncio.create_task(self._stream_response(send))
         except SendTimeoutError:
             log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
