@@ -31,7 +31,7 @@ export const shared = css`
   }
   img { width: 100%; height: 100%; object-fit: cover; }
   a { color: inherit; text-underline-offset: 2px; border-radius: 4px; }
-  .privacy { margin: 0; color: var(--_muted); font-size: .8125rem; text-wrap: pretty; }
+  .privacy { margin: 0; color: var(--_muted); font-size: .8125rem; }
   .hidden {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
   }

@@ -49,7 +49,7 @@ export const styles = css`
   }
   .mark svg { width: 28px; }
   .greeting { max-width: 15em; margin: 0; font-size: 1.375rem; font-weight: 650; line-height: 1.3; text-wrap: balance; white-space: pre-line; }
-  .long { max-width: 22em; font-size: 1rem; font-weight: 450; line-height: 1.55; text-wrap: pretty; }
+  .long { max-width: 22em; font-size: 1rem; font-weight: 450; line-height: 1.55; }
   .chips { display: flex; flex-direction: column; gap: 8px; }
   .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: .875rem; line-height: 1.4; }
   .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }

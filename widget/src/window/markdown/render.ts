@@ -61,11 +61,11 @@ export function createMarkdown(root: HTMLElement | ShadowRoot, strings: Markdown
       const hidden = part.scrollWidth - part.clientWidth;
       const isCode = part.localName === 'pre';
       part.classList.toggle('wide', isCode && hidden - part.scrollLeft > 1);
-      if (hidden > 0) {
-        part.tabIndex = 0;
-        part.role = 'group';
-        part.ariaLabel = isCode ? strings.code : strings.table;
-      } else for (const name of ['tabindex', 'role', 'aria-label']) part.removeAttribute(name);
+      const named = { tabindex: '0', role: 'group', 'aria-label': isCode ? strings.code : strings.table };
+      for (const [name, value] of Object.entries(named)) {
+        if (hidden > 0) part.setAttribute(name, value);
+        else part.removeAttribute(name);
+      }
     }
   };
   container.addEventListener('scroll', measure, true);
