@@ -15,7 +15,7 @@ from service.store.records import Tenant
 
 MAX_TOKEN_CHARS = 4096
 MAX_LIFETIME_SECONDS = 24 * 3600
-LEEWAY_SECONDS = 30  # between the backend's clock and ours
+LEEWAY_SECONDS = 30  # for clock skew between the backend and the service
 MAX_SUBJECT_CHARS = 200
 MAX_CLAIM_CHARS = 200
 MAX_SAFE_INTEGER = 2**53
@@ -28,18 +28,18 @@ VOUCHED = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A visitor known to the tenant's backend: `sub`, and the token's claims that the tenant has selected."""
+    """A visitor known to the tenant's backend: the token's `sub` and the claims that the tenant has selected."""
 
     subject: str
     claims: dict[str, str | int | float | bool]
 
 
 def verify(token: str, tenant: Tenant, audience: Collection[str]) -> Identity:
-    """The identity in a token.
+    """Return the identity in a token.
 
-    It must have `sub` and `exp`, be valid for at most a day, and be for one of `audience` if it has an `aud`. Raises
-    UserTokenExpired or UserTokenInvalid, whose details are only for whoever signed the token, and ServiceError if the
-    tenant's secret is not set.
+    The token must have `sub` and `exp` and be valid for at most a day; its `aud`, if any, must be one of `audience`.
+    Raises UserTokenExpired or UserTokenInvalid, with details for the backend's developers only, and ServiceError if
+    the tenant's secret is not set.
     """
     from service.access.signatures import signed_claims  # 10 MB, only needed with signed visitors
 
@@ -57,7 +57,7 @@ def verify(token: str, tenant: Tenant, audience: Collection[str]) -> Identity:
 
 
 def system_message(prompt: str, identity: Identity | None) -> str:
-    """A system prompt with the identity that the tenant's backend vouches for, as one line of JSON."""
+    """The system prompt, followed by the identity that the tenant's backend vouches for as one line of JSON."""
     if identity is None:
         return prompt
     known = json.dumps(identity.claims | {"subject": identity.subject}, ensure_ascii=False)
@@ -79,7 +79,7 @@ def _moment(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a number means the same to all JSON parsers: JSON itself allows any length."""
+    """Whether all JSON parsers read the value as the same number: JSON itself sets no limit."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SAFE_INTEGER
 
 
@@ -92,7 +92,7 @@ def _check_audience(claims: Mapping[str, Any], audience: Collection[str]) -> Non
 
 
 def _named(claims: Mapping[str, Any], names: Collection[str]) -> dict[str, str | int | float | bool]:
-    """The selected claims that are strings, numbers or booleans; strings on one line, cut if long."""
+    """The selected claims that are strings, numbers or booleans. Strings are put on one line and truncated."""
     found: dict[str, str | int | float | bool] = {}
     for name in names:
         value = claims.get(name)

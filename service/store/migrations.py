@@ -283,9 +283,9 @@ def _share_files(connection: Connection) -> None:
     )
 
 
-# The step at index n takes a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
-# One that returns a Part which is not done is called again, in the next transaction. Each changes `tenants` after the
-# tables that refer to it, as whoever writes locks them: the other way round, each would wait for the other.
+# The step at index n upgrades a database from version n + 1 to n + 2. An empty database gets the newest tables directly.
+# A step that returns an unfinished Part is called again, in the next transaction. To avoid deadlocks, each step changes
+# `tenants` after the tables that refer to it, the order in which writers lock them.
 UPGRADES: list[Step] = [
     _add_identity,
     _keep_accounts,

@@ -1,6 +1,6 @@
 /**
- * Builds ../static/ from scratch. The same sources give the same bytes: names are content hashes, nothing holds a date,
- * and gzip is made in JavaScript because zlib's output differs between processors.
+ * Builds ../static/ from scratch. Builds are reproducible: names are content hashes, no file contains a date, and gzip runs
+ * in JavaScript because zlib's output differs between processors.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -15,13 +15,13 @@ import { stringsAsLists } from './strings.mjs';
 
 const WIDGET = path.resolve(import.meta.dirname, '..');
 const STATIC = path.resolve(WIDGET, '../static');
-/** Licences that ask to be passed on with the code. */
+/** Licences that must be distributed with the code. */
 const LICENCED = ['lit'];
 
-/** Every file of the output, by its path in it. */
+/** Every output file, by its path. */
 const files = new Map();
 
-/** Terser packs 1.3 % better than the bundler's own minifier; before the names are made, which hash what it gives. */
+/** Terser's output is 1.3 % smaller than the bundler's own. It runs before names are assigned, so they hash its output. */
 function minifyScripts(format) {
   const options = {
     ecma: 2020,
@@ -37,7 +37,7 @@ function minifyScripts(format) {
       pure_getters: true,
       keep_fargs: false,
     },
-    // Names by which Lit's parts know each other: all of Lit stands in one chunk.
+    // Lit's internal names can be mangled because all of Lit is in one chunk.
     mangle: { properties: { regex: /^_\$/ } },
     format: { comments: false },
   };
@@ -47,7 +47,7 @@ function minifyScripts(format) {
   };
 }
 
-/** The chunks of one entry, or of several by their names. */
+/** The chunks of one entry, or of several named ones. */
 async function chunks(entry, format, name, define = {}) {
   const result = await build({
     root: WIDGET,
@@ -60,16 +60,16 @@ async function chunks(entry, format, name, define = {}) {
     build: {
       write: false,
       target: 'es2022',
-      // As a library: pages get the wrapper around import() that preloads what a chunk needs, and ours need nothing.
+      // Library mode: otherwise import() gets a preload wrapper, and these chunks have nothing to preload.
       lib: { entry, formats: [format], name: 'A4' },
       reportCompressedSize: false,
       rolldownOptions: {
-        // What the window shares with the app stays in the app's chunk: one request less before the bubble is there.
+        // Code shared with the window stays in the app's chunk, which saves a request before the bubble appears.
         preserveEntrySignatures: 'allow-extension',
         output: {
           minify: false,
           entryFileNames: name,
-          // The last word of its module's name: the first load holds the names of those that may follow.
+          // Only the last word of the module's name: the first load lists the names of all later chunks.
           chunkFileNames: ({ name }) => `assets/${name.split('-').pop()}-[hash:6].js`,
         },
       },
@@ -87,7 +87,7 @@ async function bundle(entry, format, name, define) {
   return made.find(({ isEntry }) => isEntry).fileName;
 }
 
-/** A chunk per language but English; returns the one hash that all their names bear: the window needs no table of them. */
+/** Writes a chunk per language other than English. They share one hash, which it returns, so the window needs no table. */
 async function languages(name) {
   const folder = path.join(WIDGET, 'src', name);
   const sources = (await readdir(folder)).filter((name) => /^\w\w(-\w\w)?\.ts$/.test(name) && name !== 'en.ts').sort();
@@ -107,7 +107,7 @@ function contentHash(content) {
   return createHash('sha256').update(content).digest('base64url').replace(/[-_]/g, '').slice(0, 8);
 }
 
-/** Puts a file under assets/, named for its content. */
+/** Puts a file under assets/, named by its content hash. */
 function asset(name, content) {
   const { name: stem, ext } = path.parse(name);
   const target = `assets/${stem}-${contentHash(content)}${ext}`;
@@ -121,7 +121,7 @@ async function page(name, references) {
     if (!references[reference]) throw new Error(`${name} refers to ${reference}, which is not built.`);
     return references[reference];
   });
-  // What can be left out of the frame's page would be sent with each first load.
+  // The frame's page is part of every first load, so everything optional is removed.
   files.set(name, Buffer.from(name === 'widget.html' ? html.replace(/\n|<\/html>|"(?=[^<]*>)/g, '') : html));
 }
 
@@ -140,7 +140,7 @@ async function write() {
   for (const [name, content] of files) {
     const target = path.join(STATIC, name);
     await writeFile(target, content);
-    // Pages are filled in by the service, so only it could compress them.
+    // The service fills in the pages, so they can't be compressed here.
     if (name.endsWith('.html')) continue;
     await writeFile(`${target}.br`, brotli(content));
     await writeFile(`${target}.gz`, gzipSync(content, { level: 9, mtime: 0 }));

@@ -1,4 +1,4 @@
-/** Takes the white space out of `css` and `html` templates and style sheets, which no minifier of JavaScript looks into. */
+/** Removes white space from `css` and `html` templates and style sheets, which JavaScript minifiers leave alone. */
 
 export const minifyCss = (text) =>
   text
@@ -12,12 +12,12 @@ export const minifyCss = (text) =>
     .trim();
 
 /**
- * The `html` templates of a source, those inside others too. Between an expression and a tag an indent goes; elsewhere,
- * as between two attributes, it becomes a space.
+ * Minifies the `html` templates of a source, including nested ones. An indent between an expression and a tag is removed;
+ * elsewhere, as between two attributes, it becomes a space.
  */
 function minifyHtml(code) {
   let out = '';
-  /** For each open template, how many braces of the expression in it are open; -1 outside of any expression. */
+  /** For each open template, the number of open braces in its current expression, or -1 outside an expression. */
   const open = [];
   for (let at = 0; at < code.length; at += 1) {
     const braces = open.at(-1);

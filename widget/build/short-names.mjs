@@ -1,4 +1,4 @@
-/** Shorter spellings that no minifier makes, as it doesn't know that nothing outside sees them. */
+/** Shortens names that a minifier can't, because it doesn't know that they are private. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { changed, nodesOf } from './syntax.mjs';
@@ -7,7 +7,7 @@ const SRC = path.resolve(import.meta.dirname, '../src');
 const LETTERS = [...'abcdefghijklmnopqrstuvwxyz'];
 const CUSTOM = /--_(\w+)/g;
 
-/** The custom properties of CSS that are ours alone: all sheets share one scope, and so one list. */
+/** Shortens private CSS custom properties. All style sheets share one scope, so they share one list. */
 function customProperties() {
   const sources = readdirSync(SRC, { recursive: true }).filter((name) => name.endsWith('.ts'));
   const found = sources.flatMap((name) => [...readFileSync(path.join(SRC, name), 'utf8').matchAll(CUSTOM)]);
@@ -16,7 +16,7 @@ function customProperties() {
   return new Map(names.map((name, index) => [name, LETTERS[index]]));
 }
 
-/** How often a class uses each of its private members, the most used first. */
+/** A class's private members and their number of uses, the most used first. */
 function membersOf(body) {
   const count = new Map(
     body.body.filter(({ key }) => key?.type === 'PrivateIdentifier').map(({ key }) => [key.name, 0]),
@@ -27,9 +27,10 @@ function membersOf(body) {
 }
 
 /**
- * Private members become plain ones with short names, each class from `a` on: the types have seen to it that nobody else
- * touches them, and neither the browser nor Lit has a name of one letter for an element. A class that others extend has
- * capitals, as it shares its objects with them; some of them must be in its own chunk, or it is not known for one. Members without a value need no declaration then.
+ * Turns private members into plain ones with short names, starting at `a` in each class. The type checker has already enforced
+ * that they are private, and neither browsers nor Lit use one-letter names on elements. A base class gets capitals, because it
+ * shares its objects with its subclasses; at least one subclass must be in the same chunk for a base class to be recognised.
+ * Members without a value then need no declaration.
  */
 function privateMembers(tree) {
   const bases = new Set([...nodesOf(tree)].flatMap(({ superClass }) => superClass?.name ?? []));
@@ -59,7 +60,7 @@ function privateMembers(tree) {
   return edits;
 }
 
-/** With one word for all variables the same code is written the same way more often. */
+/** Replaces `const` with `let`: uniform code compresses better. */
 const variables = (tree) =>
   [...nodesOf(tree)]
     .filter(({ type, kind }) => type === 'VariableDeclaration' && kind === 'const')

@@ -1,6 +1,6 @@
 /**
- * What the built widget weighs over the wire (brotli 11, its page gzip), as a table. `--check` fails over the budget, or where the
- * table in docs/embedding.md is out of date; `--write` updates it.
+ * Prints the built widget's transfer sizes (brotli 11; gzip for its page) as a table. `--check` fails if a size exceeds its budget
+ * or the table in docs/embedding.md is out of date; `--write` updates that table.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /**
- * In bytes. `open` is what a visitor loads who asks and reads in English; `whole` adds what is fetched only when it is
- * wanted: previews beside the bubble, the menu, past conversations, questions and errors. The form for a person, which few
- * open, and each further language are chunks apart.
+ * Budgets in bytes. `open` is everything that a chat in English loads; `whole` adds the parts that load on demand: previews
+ * beside the bubble, the menu, past conversations, questions and errors. The rarely used contact form and the other languages
+ * are separate chunks.
  */
 export const BUDGETS = { first: 4400, open: 29_500, whole: 36_700, form: 1800 };
 
@@ -19,7 +19,7 @@ const STATIC = path.join(ROOT, 'static');
 const PAGE = path.join(ROOT, 'docs/embedding.md');
 const TABLE = /(?<=<!-- sizes -->\n)[\s\S]*?(?=<!-- \/sizes -->)/;
 
-/** How the encoder may write distances, each the best for some file. One is enough for files that no chat loads. */
+/** Distance parameters for the encoder; the best differs by file. Files that no chat loads only try one. */
 const DISTANCES = [0, 1, 2, 3].flatMap((postfix) => [
   [postfix, 0],
   [postfix, 8 << postfix],
@@ -57,11 +57,11 @@ async function weigh() {
   return { first: sum.first, open, whole: open + sum.wanted, form: sum.form, languages: sum.languages };
 }
 
-/** A page as the service sends it, by gzip: for a tenant with one origin and a look that its pages give it. */
+/** The gzip size of a page as the service sends it, for a tenant with one origin and no look of its own. */
 const filledIn = (content) =>
   `${content}`.replace('__A4_WIDGET__', '{"origins":["https://www.example.com"],"settings":{}}');
 
-/** Scripts of other pages and what is not a script belong to no part. */
+/** Scripts of other pages and files that aren't scripts belong to no part. */
 function partOf(name) {
   if (/^widget\.|^assets\/app-.*\.js$/.test(name)) return 'first';
   if (/^assets\/(demo|docs|studio|conversations)/.test(name) || !name.endsWith('.js')) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Turns the window's texts from objects into lists: `strings.send` becomes `strings[52]`, so that no file holds the names.
- * The order is that of en.ts and then en-rare.ts, which every language follows; what the latter adds is numbered on.
+ * Turns the window's texts from objects into arrays: `strings.send` becomes `strings[52]`, so the names aren't shipped. The
+ * order is that of en.ts, then en-rare.ts, in every language.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -17,7 +17,7 @@ const keysOf = (name) =>
 const ENGLISH = keysOf('en.ts');
 const KEYS = [...ENGLISH, ...keysOf('en-rare.ts')];
 
-/** What takes the place of which part of a language's source. */
+/** The replacements in a language's source. */
 function listOf(tree, id) {
   const object = [...nodesOf(tree)].find(({ type }) => type === 'ObjectExpression');
   const keys = object.properties.map(({ key }) => key.name);
@@ -30,13 +30,13 @@ function listOf(tree, id) {
   ];
 }
 
-/** The texts that English gets later, by their numbers. */
+/** The English texts that load later, by index. */
 function numbered(tree) {
   const object = [...nodesOf(tree)].find(({ type }) => type === 'ObjectExpression');
   return object.properties.map(({ key }) => [key.start, key.end, `${KEYS.indexOf(key.name)}`]);
 }
 
-/** The same for a source that reads texts: always by name, from what is called `strings`. */
+/** The replacements in a source that reads texts, which are always accessed by name on `strings`. */
 function numbersOf(tree, id) {
   return [...nodesOf(tree)]
     .filter(({ type, object }) => type === 'MemberExpression' && (object.property ?? object).name === 'strings')

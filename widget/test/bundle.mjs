@@ -1,4 +1,4 @@
-/** One module of the sources as a script that a page can load: `node bundle.mjs ENTRY NAME`, on standard output. */
+/** Bundles one source module into a script for a page: `node bundle.mjs ENTRY NAME` prints it. */
 import path from 'node:path';
 import { build } from 'vite';
 import { minifyTemplates } from '../build/minify-templates.mjs';

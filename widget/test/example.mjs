@@ -1,6 +1,6 @@
 /**
- * An application around one of the examples in docs/embedding.md, as a script that a page can load: `node example.mjs react`, or
- * `vue`, on standard output. It is `App.start(config)`, which returns how to end it. The types are checked first.
+ * Type-checks an example from docs/embedding.md and bundles an application around it: `node example.mjs react` or `vue` prints the
+ * script. `App.start(config)` returns a function that stops it.
  */
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -35,7 +35,7 @@ const example = new RegExp(`^\`\`\`${ending}\n([^]*?)^\`\`\`$`, 'm').exec(page)?
 if (!example) throw new Error(`docs/embedding.md has no example for ${framework}.`);
 
 await mkdir(path.join(widget, 'node_modules/.cache'), { recursive: true });
-const folder = await mkdtemp(path.join(widget, 'node_modules/.cache/example-')); // where `vue` and `react` are found
+const folder = await mkdtemp(path.join(widget, 'node_modules/.cache/example-')); // so that `vue` and `react` resolve
 try {
   await cp(path.join(widget, 'types/a4-chat-widget.d.ts'), path.join(folder, 'a4-chat-widget.d.ts'));
   await writeFile(path.join(folder, `example.${ending}`), example);

@@ -1,11 +1,11 @@
-/** Where things are: imports go down the floors, never in a circle, and no file is too long to be read at once. */
+/** The structure: imports only go to lower layers, without cycles, and files have a maximum length. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 
 const SRC = path.resolve(import.meta.dirname, '../src');
 
-/** From the top. What is on the same floor may know each other. */
+/** The layers from the top. Modules in the same layer may import each other. */
 const FLOORS = [
   'pages',
   'loader',
@@ -25,7 +25,7 @@ const files = readdirSync(SRC, { recursive: true }).filter((name) => /\.(ts|css|
 const sources = files.filter((name) => name.endsWith('.ts'));
 const read = (name) => readFileSync(path.join(SRC, name), 'utf8');
 
-/** What a module imports of ours: at once, types alone, or once it is wanted. */
+/** A module's imports of our own modules: static, type-only and dynamic. */
 const importsOf = (name) =>
   [...read(name).matchAll(/(?:from|import|import\()\s*'(\.{1,2}\/[^']+\.ts)'/g)].map(([, target = '']) =>
     path.join(path.dirname(name), target),

@@ -1,4 +1,4 @@
-/** The owner's Monday morning: how the days went, what to look at, and every conversation. */
+/** The owner's overview: daily figures, conversations worth a look, and the list of all of them. */
 import { type Chart, draw } from './monday/charts.ts';
 import { list, listMore, opener, query } from './monday/list.ts';
 import { listen, read } from './monday/reader.ts';
@@ -34,7 +34,7 @@ interface Report {
   troubles: Trouble[];
 }
 
-/** Milliseconds for which what was done is said. */
+/** How long a notice stays, in milliseconds. */
 const SAID = 8000;
 
 const find = <T extends HTMLElement>(selector: string) => document.querySelector(selector) as T;
@@ -170,7 +170,7 @@ function showTroubles(troubles: readonly Trouble[]): void {
   find('#troubles').replaceChildren(...items);
 }
 
-// Everything together
+// Wiring
 
 let asking = 0;
 

@@ -1,4 +1,4 @@
-/** Puts a text on the clipboard and says so on the button; without a clipboard, selects `source` for the keyboard. */
+/** Copies a text and confirms it on the button. Without a clipboard, selects `source` so that the user can copy it. */
 export async function copy(button: HTMLElement, text: string, source?: Element): Promise<void> {
   const copied = await navigator.clipboard?.writeText(text).then(
     () => true,

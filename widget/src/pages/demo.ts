@@ -1,4 +1,4 @@
-/** The demonstration page: buttons that ask, snippets to copy, and a switch that mistreats the page but not the chat. */
+/** The demo page: buttons that ask questions, snippets to copy, and a switch that restyles the page to show isolation. */
 import type {} from '../../types/a4-chat-widget';
 import { copy } from './copy.ts';
 
@@ -7,10 +7,10 @@ const HOSTILE = `
   iframe, div { opacity: .2 !important; position: static !important; border: 9px dotted !important }
 `;
 
-/** From which width on there is room for the open chat beside the page. */
+/** The minimum width at which the open chat fits beside the page. */
 const WIDE = 1100;
 
-/** The snippet of this page, whose chat is open where there is room. */
+/** This page's snippet. The chat starts open if it fits. */
 function embed(): void {
   const { apiKey = '', widgetId = '' } = document.body.dataset;
   const script = document.createElement('script');
@@ -29,7 +29,7 @@ function embed(): void {
 
 function ask(text: string): void {
   const widget = window.A4ChatWidget ?? [];
-  // Until the widget has loaded, an array keeps the calls for it.
+  // An array queues calls until the widget has loaded.
   window.A4ChatWidget = widget;
   if (Array.isArray(widget)) widget.push(['send', text]);
   else widget.send(text);

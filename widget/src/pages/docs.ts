@@ -1,4 +1,4 @@
-/** The documentation of the API, made from its OpenAPI document: to read, and to try on this service. */
+/** The API reference, rendered from the OpenAPI document, with forms that send requests to this service. */
 import { load, type Operation, type Schema } from './docs/document.ts';
 import { form } from './docs/trying.ts';
 import { element, fields, inline, paragraphs, reply } from './docs/view.ts';
@@ -68,7 +68,7 @@ async function show(): Promise<void> {
   openTarget();
 }
 
-/** A link to a model opens it. */
+/** Opens the model that a link points to. */
 function openTarget(): void {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (!target) return;

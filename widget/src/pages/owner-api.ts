@@ -1,6 +1,6 @@
-/** What the owner's pages ask the service. Each page is below /studio, and so is what it asks. */
+/** The owner's API. The owner's pages and their endpoints are all below /studio. */
 
-/** Why something was not done, in words for the owner. */
+/** A failed request, with a message for the owner. */
 export class Refused extends Error {
   readonly status: number;
 
@@ -12,10 +12,10 @@ export class Refused extends Error {
 
 const base = new URL(`${location.pathname.replace(/\/studio.*$/, '')}/studio/api/`, location.origin);
 
-/** The address of a part of the API, below this service's own. */
+/** An endpoint's URL, relative to the service's. */
 export const address = (path: string): string => new URL(path, base).href;
 
-/** Throws Refused for what the service does not do, and where it cannot be reached. */
+/** Throws Refused if the service refuses the request or can't be reached. */
 export async function ask<Answer>(path: string, method = 'GET', body?: object): Promise<Answer> {
   const request: RequestInit = { method, cache: 'no-store', credentials: 'same-origin' };
   if (body) Object.assign(request, { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });

@@ -1,18 +1,18 @@
-/** The website in the studio's frame. It does what a pasted snippet does, again whenever the studio says so. */
+/** The website in the studio's frame. It embeds the widget as a snippet would, again on each message from the studio. */
 import type {} from '../../types/a4-chat-widget';
 
-/** What of the chat is looked at: closed, or its window with nothing asked, with an answer, with one that failed. */
+/** The state to show: closed, or open with no messages, with an answer or with a failed one. */
 export type State = 'closed' | 'welcome' | 'conversation' | 'error';
 
-/** What the studio wants to see. */
+/** The studio's message. */
 export interface Shown {
   attributes: Record<string, string>;
   vars: Record<string, string>;
   scheme: 'light' | 'dark';
   state: State;
-  /** Greeting and suggestions stand in a conversation that has not begun. */
+  /** Starts a new conversation, which shows the greeting and suggestions. */
   anew: boolean;
-  /** Numbers what the studio says: an answer to an older word is out of date. */
+  /** The message's number, so that replies to older ones are ignored. */
   turn: number;
 }
 
@@ -30,11 +30,11 @@ const policy: { createScriptURL(name: string): string } = trustedTypes?.createPo
 const tell = (type: FromPreview['type'], turn = 0) =>
   parent.postMessage({ type, turn } satisfies FromPreview, location.origin);
 
-/** What the built-in upstream answers so; see service/demonstration.py. */
+/** Questions that give these states with the built-in upstream; see service/demonstration.py. */
 const QUESTIONS: Partial<Record<State, string>> = { conversation: 'Show me Markdown', error: 'Show me an error' };
 
 let isLoading = false;
-/** What the conversation was made for, which each look that follows shows again. */
+/** The state that the current conversation is in, so that later looks can reuse it. */
 let asked: State = 'welcome';
 let next: Shown | undefined;
 
@@ -44,21 +44,21 @@ addEventListener('message', ({ data, origin, source }: MessageEvent<Shown>) => {
   if (!isLoading) mount();
 });
 
-/** Takes the former widget away before the new one comes: a page has one of an id. */
+/** Removes the previous widget first: a page can only have one per id. */
 function mount(): void {
   const shown = next as Shown;
   next = undefined;
   isLoading = true;
   const { mode = 'bubble', ...attributes } = shown.attributes;
   if (window.A4ChatWidget && 'destroy' in window.A4ChatWidget) window.A4ChatWidget.destroy();
-  // Every look is seen by somebody who was never here, so that a proactive message is said again.
+  // Each look is shown to a new visitor, so that a proactive message appears again.
   sessionStorage.removeItem(`a4-chat-widget-${widgetId}`);
   root.style.cssText = '';
   for (const [name, value] of Object.entries(shown.vars)) root.style.setProperty(name, value);
   root.dataset.scheme = shown.scheme;
   if (root.dataset.mode !== mode) {
     root.dataset.mode = mode;
-    // Only here: `scrollIntoView` would move the studio as well.
+    // Not `scrollIntoView`, which would scroll the studio as well.
     scrollTo(0, mode === 'inline' ? place.offsetTop - 20 : 0);
   }
 

@@ -1,27 +1,27 @@
-/** A look as the texts that an owner takes away. Each holds only what was set. */
+/** Generates the snippets for a look. They only contain settings that were changed. */
 
 export type Value = string | number | boolean | readonly string[];
 
 export interface Look {
-  /** By the names of `ChatWidgetConfig`. */
+  /** Keyed by the names in `ChatWidgetConfig`. */
   settings: Readonly<Record<string, Value>>;
-  /** CSS variables of the page, by their names. */
+  /** CSS custom properties for the page, by name. */
   vars: Readonly<Record<string, string>>;
 }
 
 export interface Service {
-  /** Without a slash at the end. */
+  /** Without a trailing slash. */
   url: string;
   apiKey: string;
   widgetId: string;
 }
 
-/** Only a page can say these; the service has no setting for them. */
+/** Settings that only the page can make; the service has none for them. */
 export const OF_THE_PAGE: readonly string[] = ['mode', 'target', 'open'];
 
 const UNTIL_ATTRIBUTE = '\n        ';
 
-/** The settings as `dataset` has them: a list is JSON, a switch that is on is ''. */
+/** The settings as `dataset` values: lists as JSON, enabled switches as ''. */
 export const attributes = ({ settings }: Look): Record<string, string> =>
   Object.fromEntries(
     Object.entries(settings).map(([name, value]) => {
@@ -53,7 +53,7 @@ export function esModule(look: Look, service: Service): string {
   return `import { mount } from ${JSON.stringify(`${url}/widget.mjs`)};\n\n${chat}\n\n// To remove the chat:\n// chat.destroy();`;
 }
 
-/** The file for `manage.py tenant set NAME --look FILE`, which takes hexadecimal colours only. */
+/** The file for `manage.py tenant set NAME --look FILE`, which only accepts hexadecimal colours. */
 export function settingsFile(look: Look, toHex: (color: string) => string): string {
   const kept = Object.entries(look.settings).filter(([name]) => !OF_THE_PAGE.includes(name));
   return json(Object.fromEntries(kept.map(([name, value]) => [name, name === 'color' ? toHex(`${value}`) : value])));
@@ -61,10 +61,10 @@ export function settingsFile(look: Look, toHex: (color: string) => string): stri
 
 const json = (value: unknown) => JSON.stringify(value, null, 2);
 
-/** In a page's script, `</script>` and `<!--` would end or hide what follows. */
+/** Escapes `</script>` and `<!--`, which would end an inline script or hide the code after it. */
 const inScript = (value: unknown) => json(value).replaceAll('<', '\\u003c');
 
-/** An attribute's value in the quotes that need fewer escapes (WHATWG HTML, section 13.1.2.3). */
+/** An attribute value in whichever quotes need fewer escapes (WHATWG HTML, section 13.1.2.3). */
 function quoted(value: string): string {
   const safe = value
     .replaceAll('&', '&amp;')
@@ -75,7 +75,7 @@ function quoted(value: string): string {
 }
 
 function style({ vars }: Look): string {
-  // In CSS, too, `</style>` would end it; `\3c ` is `<` (CSS Syntax, section 4.3.7).
+  // `</style>` would end the style sheet even in a CSS string; `\3c ` is `<` (CSS Syntax, section 4.3.7).
   const rules = Object.entries(vars).map(([name, value]) => `    ${name}: ${value.replaceAll('<', '\\3c ')};\n`);
   return rules.length ? `<style>\n  :root {\n${rules.join('')}  }\n</style>\n` : '';
 }

@@ -1,4 +1,4 @@
-/** The studio: a form that is a look, the preview that shows it, the texts to take away, and the tenants that have one. */
+/** The studio: a form for the look, its live preview, the snippets to copy, and the tenants to save it for. */
 import { LOCALES } from '../strings/locale.ts';
 import { copy } from './copy.ts';
 import type { FromPreview, Shown, State } from './preview.ts';
@@ -9,12 +9,12 @@ import { checkAll, find, form, fromText, readLook, toText } from './studio/form.
 import { isLive, liveKeys, showUnsaved, startLive } from './studio/live.ts';
 import { offerPresets } from './studio/presets.ts';
 
-/** Milliseconds of rest after which the preview follows, and what was changed counts as one step. */
+/** Debounce delay in milliseconds, after which the preview updates and the changes count as one undo step. */
 const REST = 300;
-/** Of an image from a file, in pixels: the widget shows none larger than 56, on screens of twice the density. */
+/** The size of an uploaded image, in pixels: the widget shows at most 56, doubled for high-density screens. */
 const IMAGE = 112;
 const MOST_STEPS = 50;
-/** Milliseconds for which what was done is said. */
+/** How long a notice stays, in milliseconds. */
 const SAID = 8000;
 
 const view = find<HTMLFormElement>('#view');
@@ -63,7 +63,7 @@ function showPreview(look: Look): void {
   frame.contentWindow?.postMessage(shown, location.origin);
 }
 
-/** Of the frame's page, in CSS pixels: the screen shows it smaller where it has less room. */
+/** The size of the frame's page in CSS pixels. It is scaled down if there is less room. */
 const WIDTHS = { desktop: 780, phone: 390 };
 
 function fitScreen(): void {
@@ -85,7 +85,7 @@ const setWindow = (state: State) => {
 
 const steps: string[] = [];
 
-/** Notes what the form has, so that Undo can come back to what it had before. */
+/** Records the form's state for Undo. */
 function note(): void {
   const text = toText();
   if (text !== steps.at(-1)) steps.push(text);
@@ -94,14 +94,14 @@ function note(): void {
 }
 
 undo.addEventListener('click', () => {
-  note(); // what was typed just now
+  note(); // includes pending input
   steps.pop();
   fromText(steps.at(-1) ?? '');
   update(0);
   say('Undone.');
 });
 
-// Everything together
+// Wiring
 
 function update(rest = REST): void {
   turn++;
@@ -122,14 +122,14 @@ function update(rest = REST): void {
   }, rest);
 }
 
-/** Another look altogether, to which Undo does not go back. */
+/** Loads another look, which clears the undo history. */
 function begin(): void {
   steps.length = 0;
   note();
   update(0);
 }
 
-/** A square from the middle of an image, small enough to travel in the snippet. */
+/** Crops an image to a centred square, small enough to embed in the snippet. */
 async function toDataUrl(file: File): Promise<string> {
   const bitmap = await createImageBitmap(file);
   const side = Math.min(bitmap.width, bitmap.height);
@@ -172,7 +172,7 @@ form.addEventListener('click', ({ target }) => {
   const { color, use, field = 'color' } = (target as HTMLElement).dataset;
   if (!color && !use) return;
   find<HTMLInputElement>(`#${field}`).value = color ?? use ?? '';
-  if (use) find<HTMLInputElement>(`#${field}`).focus(); // its button goes with the problem
+  if (use) find<HTMLInputElement>(`#${field}`).focus(); // the button disappears with the problem
   update(0);
 });
 view.addEventListener('input', () => {

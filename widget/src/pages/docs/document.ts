@@ -1,4 +1,4 @@
-/** What the page reads of an OpenAPI 3.1 document: no more than this service's has. */
+/** The parts of an OpenAPI 3.1 document that the page reads; only those that this service's document uses. */
 
 export interface Schema {
   $ref?: string;
@@ -69,7 +69,7 @@ export async function load(): Promise<ApiDocument> {
   return api;
 }
 
-/** What a reference stands for. */
+/** Resolves a reference. */
 export function resolve<Part extends object>(part: Part): Part {
   const { $ref } = part as { $ref?: string };
   if (!$ref) return part;
@@ -79,7 +79,7 @@ export function resolve<Part extends object>(part: Part): Part {
 
 export const nameOf = ({ $ref = '' }: Schema): string => $ref.split('/').at(-1) ?? '';
 
-/** A schema that a `$ref` or one of a union names, if that is all that it says. */
+/** The name of a schema that is only a `$ref`, possibly in a union. */
 export const isNamed = (schema: Schema): boolean => !!schema.$ref;
 
 export function example(content: Content): unknown {

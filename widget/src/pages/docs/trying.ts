@@ -1,4 +1,4 @@
-/** A form that sends a request to this service, and shows the answer while it comes. */
+/** A form that sends a request to this service and shows the response as it streams in. */
 import { example, type Operation, type Parameter, pretty, resolve } from './document.ts';
 import { element } from './view.ts';
 
@@ -6,7 +6,7 @@ const MOST = 200_000;
 
 const access = (id: string) => (document.getElementById(id) as HTMLInputElement).value.trim();
 
-/** The headers of the ways that an operation can be called, as far as they are filled in. */
+/** The authentication headers that are filled in. */
 function credentials({ security = [] }: Operation): Record<string, string> {
   const ways = new Set(security.flatMap((way) => Object.keys(way)));
   const headers: Record<string, string> = {};
@@ -90,7 +90,7 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
   return made;
 }
 
-/** Nothing that makes a first try fail: ids of a conversation that is not there. */
+/** The example without ids of a conversation that doesn't exist, which would make a first try fail. */
 function sample(value: unknown): string {
   if (typeof value !== 'object' || value === null) return pretty(value ?? {});
   const kept = Object.entries(value).filter(([name]) => !/_id$|^replaces$|^regenerate$/.test(name));

@@ -1,4 +1,4 @@
-/** The parts of the documentation as elements. All texts come in as texts. */
+/** Builds the reference's elements. Texts are only ever inserted as text nodes. */
 import { nameOf, pretty, type Reply, resolve, type Schema } from './document.ts';
 
 export function element<Name extends keyof HTMLElementTagNameMap>(
@@ -12,7 +12,7 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** Text with `code` and **strong words** in it. */
+/** Text with `code` and **strong** markup. */
 export function inline(text: string): Node[] {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((piece) => {
     if (piece.startsWith('`')) return element('code', '', piece.slice(1, -1));
@@ -27,7 +27,7 @@ export const paragraphs = (text: string): HTMLElement[] =>
     .split(/\n{2,}/)
     .map((paragraph) => element('p', '', ...inline(paragraph.replaceAll('\n', ' '))));
 
-/** A block that scrolls, and can be scrolled with the keyboard. */
+/** A scrollable block that also works with the keyboard. */
 export function code(text: string, label: string): HTMLElement {
   const block = element('pre', 'block', text);
   block.tabIndex = 0;
@@ -36,7 +36,7 @@ export function code(text: string, label: string): HTMLElement {
   return block;
 }
 
-/** Longer ones say nothing to people; the document has them. */
+/** Longer patterns aren't shown, as they don't help readers. */
 const LONGEST_PATTERN = 40;
 
 function bounds(schema: Schema): string {
@@ -52,7 +52,7 @@ function bounds(schema: Schema): string {
   return said.filter(Boolean).join(', ');
 }
 
-/** What a value may be, with links to the models it names. */
+/** A value's type, with links to the models it refers to. */
 function type(schema: Schema): (Node | string)[] {
   if (schema.$ref) {
     const link = element('a', '', nameOf(schema));
@@ -66,7 +66,7 @@ function type(schema: Schema): (Node | string)[] {
   return [schema.format ?? schema.type ?? 'any'];
 }
 
-/** The fields of a model. */
+/** A model's fields. */
 export function fields(schema: Schema): HTMLElement {
   const { properties = {}, required = [], anyOf } = resolve(schema);
   if (anyOf) return element('p', '', 'One of ', ...type({ anyOf }), '.');
@@ -83,7 +83,7 @@ export function fields(schema: Schema): HTMLElement {
   return list;
 }
 
-/** One response of an operation: what it is, its headers and examples. */
+/** One response of an operation: description, headers and examples. */
 export function reply(status: string, given: Reply): HTMLElement {
   const found = resolve(given);
   const body = element('div', 'reply');

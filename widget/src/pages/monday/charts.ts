@@ -1,18 +1,18 @@
-/** Bars by day as SVG, each with a title, a description and a table of the same numbers. */
+/** Bar charts by day as SVG, each with a title, a description and a table of the same numbers. */
 import { element } from './words.ts';
 
 export interface Series {
   name: string;
-  /** The class that colours it. */
+  /** The CSS class that sets its colour. */
   kind: string;
   values: readonly number[];
 }
 
 export interface Chart {
   title: string;
-  /** The sum that is told beside the title. */
+  /** The total beside the title. */
   total: string;
-  /** What the bars are, in a sentence. */
+  /** A sentence that describes the bars. */
   description: string;
   days: readonly string[];
   series: readonly Series[];
@@ -36,7 +36,7 @@ function svg(name: string, attributes: Record<string, string | number>, text = '
   return made;
 }
 
-/** The least of 1, 2 and 5 times a power of ten, of which four reach `most`. */
+/** The smallest 1, 2 or 5 times a power of ten of which four steps reach `most`. */
 function step(most: number): number {
   const rough = most / 4;
   if (rough <= 0) return 1;
@@ -45,7 +45,7 @@ function step(most: number): number {
   return found * power;
 }
 
-/** `whole`: there are no halves of what is counted. */
+/** `whole`: only whole numbers, for counts. */
 function ticks(most: number, whole: boolean): number[] {
   const each = Math.max(step(most), whole ? 1 : 0);
   const count = Math.max(1, Math.ceil(most / each - 1e-9));
@@ -89,7 +89,7 @@ function plot(chart: Chart, width: number, id: string): SVGElement {
       .filter(({ values }) => values[index])
       .map(({ name, values }) => `${format(values[index] ?? 0)} ${name.toLowerCase()}`);
     group.append(svg('title', {}, `${dayName(text, days.length)}: ${told.join(', ') || 'none'}`));
-    // All of the day's height, so that the pointer finds what is said of it.
+    // Full height, so that the tooltip shows anywhere above the day.
     group.append(
       svg('rect', { x: middle - room / 2, y: TOP, width: room, height: HEIGHT - TOP - BOTTOM, class: 'day' }),
     );
@@ -155,7 +155,7 @@ function table({ title, days, series, format }: Chart): HTMLElement {
 
 const observers = new WeakMap<HTMLElement, ResizeObserver>();
 
-/** Draws a chart into a figure, as wide as that is, and again when its width changes. */
+/** Draws a chart that fills a figure's width, and redraws it when the width changes. */
 export function draw(figure: HTMLElement, chart: Chart): void {
   observers.get(figure)?.disconnect();
   const caption = element('figcaption');

@@ -1,4 +1,4 @@
-/** The list of conversations, page by page, by what the form asks for. */
+/** The paginated list of conversations, filtered by the form. */
 import { ask } from '../owner-api.ts';
 import { at, element, GROUPS, groupOf, plural } from './words.ts';
 
@@ -25,7 +25,7 @@ const more = find<HTMLButtonElement>('#more');
 let next: string | null = null;
 let wanted = '';
 let shown = 0;
-/** Numbers what is asked for: an answer to an older question is out of date. */
+/** Numbers the requests, so that responses to older ones are ignored. */
 let asking = 0;
 
 /** The button that opens a conversation. */
@@ -56,7 +56,7 @@ function row(found: Overview): HTMLElement {
   return item;
 }
 
-/** What the form asks for, as a query. */
+/** The form's filters as a query string. */
 export function query(form: HTMLFormElement): string {
   const asked = new URLSearchParams();
   for (const [name, value] of new FormData(form)) {
@@ -83,7 +83,7 @@ async function load(widgetId: string): Promise<void> {
       : 'No conversations yet. They appear here as soon as a visitor asks something.';
 }
 
-/** Lists a tenant's conversations from the newest on. */
+/** Lists a tenant's conversations, newest first. */
 export async function list(widgetId: string, asked: string): Promise<void> {
   [next, wanted, shown] = [null, asked, 0];
   await load(widgetId);

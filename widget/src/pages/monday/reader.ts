@@ -1,4 +1,4 @@
-/** One conversation, beside the page: to read, export and delete. Visitors' words are texts and nothing else. */
+/** A side panel to read, export or delete a conversation. Visitors' messages are only inserted as text nodes. */
 import { address, ask } from '../owner-api.ts';
 import type { Overview } from './list.ts';
 import { at, counted, element, groupOf, outcomeWords, plural } from './words.ts';
@@ -29,7 +29,7 @@ interface Transcript {
 const find = <T extends HTMLElement>(selector: string) => document.querySelector(selector) as T;
 const dialog = find<HTMLDialogElement>('#reader');
 const turns = find('#turns');
-turns.tabIndex = 0; // It scrolls.
+turns.tabIndex = 0; // so that the keyboard can scroll it
 turns.role = 'region';
 turns.ariaLabel = 'Transcript';
 
@@ -102,7 +102,7 @@ const sure = (isAsked: boolean) => {
   find('#reader-actions').hidden = isAsked;
 };
 
-/** Opens a conversation of a tenant. Throws Refused, as when it was deleted meanwhile. */
+/** Opens a tenant's conversation. Throws Refused, for example if it has been deleted. */
 export async function read(widgetId: string, id: string): Promise<void> {
   path = `tenants/${widgetId}/conversations/${id}`;
   sure(false);
@@ -112,7 +112,7 @@ export async function read(widgetId: string, id: string): Promise<void> {
   turns.scrollTop = 0;
 }
 
-/** `deleted` is called when a conversation was, `failed` with what was not done. */
+/** `deleted` is called after a conversation was deleted, `failed` with an error message. */
 export function listen(deleted: () => void, failed: (error: unknown) => void): void {
   find('#reader-close').addEventListener('click', () => dialog.close());
   dialog.addEventListener('click', ({ target }) => {

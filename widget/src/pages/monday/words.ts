@@ -1,4 +1,4 @@
-/** What became of a question, in the owner's words. */
+/** The wording of a question's outcome. */
 
 export type Group = 'answered' | 'stopped' | 'cut' | 'filtered' | 'failed';
 
@@ -22,7 +22,7 @@ const OF_OUTCOME: Readonly<Record<string, Group>> = {
   question_filtered: 'filtered',
 };
 
-/** Of a turn's status, or of its error's code. */
+/** By turn status or error code. */
 export const groupOf = (outcome: string): Group => OF_OUTCOME[outcome] ?? 'failed';
 
 const WORDS: Readonly<Record<string, string>> = {
@@ -55,12 +55,12 @@ const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: '
 
 export const counted = (value: number): string => number.format(value);
 export const shortly = (value: number): string => short.format(value);
-/** Without a currency: that of the prices that are set. */
+/** Without a currency symbol: the currency is that of the configured prices. */
 export const cost = (value: number): string => (value < 1 ? change : money).format(value);
 export const at = (time: string): string => moment.format(new Date(time));
 export const plural = (count: number, one: string): string => `${counted(count)} ${one}${count === 1 ? '' : 's'}`;
 
-/** An element with a text, which is never anything but a text. */
+/** An element with a text node. */
 export function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   className = '',

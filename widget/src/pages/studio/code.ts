@@ -1,4 +1,4 @@
-/** The texts to take away, in the form that is chosen. */
+/** The snippets to copy, in the chosen format. */
 import { configObject, esModule, type Look, OF_THE_PAGE, type Service, scriptTag, settingsFile } from '../snippet.ts';
 import { toHex } from './colours.ts';
 import { find, readLook } from './form.ts';
@@ -28,13 +28,13 @@ export const output = find('#snippet');
 const tabs = [...document.querySelectorAll<HTMLElement>('[role=tab]')];
 let tab: keyof typeof FORMS = 'tab-tag';
 
-/** What the service keeps of a live tenant is not repeated in its tag. */
+/** Settings that the service keeps for a live tenant aren't repeated in its tag. */
 const ofThePage = ({ settings, vars }: Look): Look => ({
   settings: Object.fromEntries(Object.entries(settings).filter(([name]) => OF_THE_PAGE.includes(name))),
   vars,
 });
 
-/** Names and texts in colours of their own. It only cuts the text: all pieces together are what was given. */
+/** Highlights names and strings. It only splits the text; the pieces add up to the input. */
 function paint(code: string): Node[] {
   return code.split(/(data-[\w-]+(?=[\s=>])|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|--a4w-[\w-]+)/).map((piece, index) => {
     if (index % 2 === 0) return document.createTextNode(piece);
@@ -44,7 +44,7 @@ function paint(code: string): Node[] {
   });
 }
 
-/** `isLive`: the look is saved in the service, as a tenant's. */
+/** `isLive`: the look is saved in the service for a tenant. */
 export function showCode(look: Look, keys: Omit<Service, 'url'>, isLive: boolean): void {
   const url = new URL('.', location.href).href.replace(/\/$/, '');
   const { make, how } = FORMS[tab];
@@ -65,7 +65,7 @@ function choose(chosen: HTMLElement, show: () => void): void {
   show();
 }
 
-/** Lets the tabs be chosen; `show` is called when one was. */
+/** Sets up the tabs. `show` is called when one is selected. */
 export function listenToTabs(show: (look: Look) => void): void {
   const list = find('[role=tablist]');
   const chosenOne = (chosen: HTMLElement) => choose(chosen, () => show(readLook()));
@@ -84,5 +84,5 @@ export function listenToTabs(show: (look: Look) => void): void {
     chosenOne(chosen);
     chosen.focus();
   });
-  output.tabIndex = 0; // It scrolls.
+  output.tabIndex = 0; // so that the keyboard can scroll it
 }

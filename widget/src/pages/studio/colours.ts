@@ -1,23 +1,23 @@
-/** Whether the colours can be read, and what would mend them (WCAG 2.2, 1.4.3 and 1.4.11). */
+/** Checks colour contrast and suggests fixes (WCAG 2.2, 1.4.3 and 1.4.11). */
 import { contrast, hex, type Rgb } from '../contrast.ts';
 import { find, form, given } from './form.ts';
 
 const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
 const WHITE: Rgb = [255, 255, 255];
 const BLACK: Rgb = [0, 0, 0];
-/** The preview's website when it is dark. */
+/** The background of the preview's dark website. */
 const DARK_PAGE: Rgb = [25, 24, 22];
 const OF_TEXT = 4.5;
 const OF_SHAPES = 3;
-/** How much of the text's colour the window mixes into its focus ring. */
+/** The share of the text colour in the window's focus ring. */
 const IN_RING = 0.3;
-/** The window's own colours, by its theme. */
+/** The window's default colours by theme. */
 const THEMES = {
   light: { bg: '#fff', text: '#14161a' },
   dark: { bg: '#15171b', text: '#eceef1' },
 } as const;
 
-/** What a CSS colour is on a screen. */
+/** Resolves a CSS colour to RGB. */
 function toRgb(color: string): Rgb {
   if (!canvas) return BLACK;
   canvas.clearRect(0, 0, 1, 1);
@@ -32,7 +32,7 @@ export const toHex = (color: string) => hex(toRgb(color));
 const mix = (one: Rgb, other: Rgb, share: number): Rgb =>
   one.map((channel, index) => Math.round(channel * (1 - share) + (other[index] ?? 0) * share)) as unknown as Rgb;
 
-/** The nearest colour, darker or lighter, of which `ratio` says enough. */
+/** The nearest darker or lighter colour with a sufficient `ratio`. */
 function remedy(color: Rgb, ratio: (color: Rgb) => number, wanted: number): Rgb | undefined {
   for (let share = 0.02; share <= 1; share += 0.02) {
     const found = [BLACK, WHITE].map((end) => mix(color, end, share)).find((next) => ratio(next) >= wanted + 0.05);
@@ -44,7 +44,7 @@ function remedy(color: Rgb, ratio: (color: Rgb) => number, wanted: number): Rgb 
 interface Row {
   label: string;
   wanted: number;
-  /** The field whose colour the remedy is. */
+  /** The field that the suggested colour is for. */
   field: string;
   color: Rgb;
   ratio: (color: Rgb) => number;
@@ -74,7 +74,7 @@ function show({ label, wanted, field, color, ratio }: Row): HTMLElement {
 
 const colorOf = (id: string, otherwise: string): Rgb => toRgb(given(id) || otherwise);
 
-/** Of a surface of which only the other colour is set, as the window makes it. */
+/** The missing colour of a background and text pair, derived as the window does it. */
 function besides(other: string, otherwise: string): string {
   if (!given(other)) return otherwise;
   return contrast(toRgb(given(other)), WHITE) >= contrast(toRgb(given(other)), BLACK) ? '#fff' : '#000';
@@ -85,7 +85,7 @@ const surface = (theme: keyof typeof THEMES) => ({
   text: colorOf('#text', besides('#bg', THEMES[theme].text)),
 });
 
-/** The themes in which visitors see the window. */
+/** The themes that visitors may see. */
 function themes(): (keyof typeof THEMES)[] {
   const theme = new FormData(form).get('theme');
   return theme === 'light' || theme === 'dark' ? [theme] : ['light', 'dark'];

@@ -1,4 +1,4 @@
-/** The form that is the look: what it holds, and how a look gets into it. */
+/** Reads a look from the form and writes one into it. */
 import type { Look, Value } from '../snippet.ts';
 
 export type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement;
@@ -19,7 +19,7 @@ function isDefault(control: Control): boolean {
 
 const lines = (text: string): string[] => text.split('\n').flatMap((line) => line.trim() || []);
 
-/** What is wrong with a control beyond what its attributes say. */
+/** Validates a control beyond its attributes. */
 function isWrong({ dataset, value }: Control): boolean {
   if (!value.trim()) return false;
   if (dataset.kind === 'color') return !CSS.supports('color', value);
@@ -35,7 +35,7 @@ function check(control: Control): void {
   control.setAttribute('aria-invalid', `${!control.validity.valid}`);
 }
 
-/** Says at each field what is wrong with it. Returns the first that is. */
+/** Shows each field's problem. Returns the first invalid field. */
 export function checkAll(): Control | undefined {
   controls.forEach(check);
   return controls.find((control) => !control.validity.valid);
@@ -47,7 +47,7 @@ function settingOf({ dataset, type, value }: Control): Value {
   return dataset.kind === 'lines' ? lines(value) : value.trim();
 }
 
-/** Controls that differ from how the widget is by itself, and make sense. */
+/** Valid controls that differ from the widget's defaults. */
 function changed(): Control[] {
   const mode = new FormData(form).get('mode');
   return controls.filter(
@@ -68,7 +68,7 @@ export function readLook(): Look {
   return { settings, vars };
 }
 
-/** The form's own texts, so that what was typed comes back as it was: for links and for Undo. */
+/** The form's raw values, so that links and Undo restore exactly what was typed. */
 export const toText = () => new URLSearchParams(changed().map(({ name, value }) => [name, value])).toString();
 
 export function fromText(text: string): void {
@@ -84,7 +84,7 @@ export function fromSettings(settings: Readonly<Record<string, unknown>>): void 
   }
 }
 
-/** Gives some fields these values, and all others of `names` their defaults. */
+/** Sets the given values and resets all other fields in `names` to their defaults. */
 export function fromPreset(names: readonly string[], values: Readonly<Record<string, string>>): void {
   for (const name of names) {
     for (const control of named(name)) {
@@ -104,7 +104,7 @@ function put(name: string, value: string): void {
   }
 }
 
-/** A language that the list does not have, such as de-AT, is one all the same. */
+/** Adds an option for a language that isn't in the list, such as de-AT. */
 function choose(control: HTMLSelectElement, value: string): void {
   if (![...control.options].some((option) => option.value === value)) {
     if (!/^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}$/.test(value)) return;
@@ -113,7 +113,7 @@ function choose(control: HTMLSelectElement, value: string): void {
   control.value = value;
 }
 
-/** A valid value of a field, or ''. */
+/** A field's value if it is valid, or ''. */
 export function given(id: string): string {
   const field = find<HTMLInputElement>(id);
   return field.validity.valid ? field.value.trim() : '';

@@ -1,4 +1,4 @@
-/** A live tenant: its look comes into the form and goes back when it is saved; and its keys. */
+/** A live tenant: loads its look into the form, saves it, and manages its keys. */
 import { ask, type Key, listTenants, Refused, type Tenant } from '../owner-api.ts';
 import { type Look, settingsFile } from '../snippet.ts';
 import { toHex } from './colours.ts';
@@ -11,7 +11,7 @@ const day = new Intl.DateTimeFormat('en', { dateStyle: 'medium' });
 
 let tenant: Tenant | undefined;
 let saved = '';
-/** The text of a key that was made here, until the page is left: the service tells it once. */
+/** A key created here, kept until the page closes: the service only returns it once. */
 let madeKey = '';
 
 export const isLive = (): boolean => tenant !== undefined;
@@ -21,14 +21,14 @@ const isUnsaved = (look: Look) => tenant !== undefined && toSave(look) !== saved
 
 const valid = (keys: readonly Key[]) => keys.filter(({ kind }) => kind === 'public');
 
-/** What the snippet says of a live tenant, of whose key only the last characters are known. */
+/** The placeholder for a live tenant's key, of which only the last characters are known. */
 export function liveKeys(): { apiKey: string; widgetId: string } | undefined {
   if (!tenant) return undefined;
   const newest = valid(tenant.keys).at(-1);
   return { apiKey: madeKey || `a4_pub_…${newest?.hint ?? ''}`, widgetId: tenant.widget_id };
 }
 
-/** Shows what is not saved yet. */
+/** Shows whether there are unsaved changes. */
 export function showUnsaved(look: Look): void {
   bar.hidden = !isUnsaved(look);
 }
@@ -46,8 +46,8 @@ function showKeys(): void {
 }
 
 /**
- * Lets the owner choose a tenant and save. `begun` is called when the form has another tenant's look, `changed` when
- * something of this one's is new, `say` with what was done.
+ * Lets the owner select a tenant and save its look. `begun` is called after another tenant's look was loaded, `changed` after
+ * this tenant changed, `say` with a notice.
  */
 export async function startLive(begun: () => void, changed: () => void, say: (text: string) => void): Promise<void> {
   const failed = (error: unknown) => say(error instanceof Refused ? error.message : `${error}`);

@@ -1,4 +1,4 @@
-/** Whole looks to begin with: a colour, a theme, a font, corners and surfaces. Texts and images stay as they are. */
+/** Preset looks: colour, theme, font, corners and backgrounds. Texts and images aren't changed. */
 import { fromPreset } from './form.ts';
 
 interface Preset {
@@ -47,7 +47,7 @@ export const PRESETS: readonly Preset[] = [
   look('Terminal', '#3ddc84', 'dark', MONO, '0', ['#0b0f0c', '#d7e5da', '#141b16', '#2a3a2f']),
 ];
 
-/** Puts a button for each into `list`; `chosen` is called when one has changed the form. */
+/** Adds a button per preset to `list`. `chosen` is called after one has changed the form. */
 export function offerPresets(list: Element, chosen: (name: string) => void): void {
   for (const { name, values } of PRESETS) {
     const button = document.createElement('button');

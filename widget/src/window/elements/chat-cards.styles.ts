@@ -1,6 +1,6 @@
 import { css } from '../base/chat-element.ts';
 
-/** For the window and the list of messages, once they show some of what is fetched rarely. */
+/** Styles for rarely used parts of the window and the message list, loaded with them. */
 export const cardStyles = css`
   .menu {
     position: absolute; z-index: 1; top: calc(100% + 6px); inset-inline-end: 0; width: max-content; max-width: calc(100vw - 24px);

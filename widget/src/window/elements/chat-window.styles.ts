@@ -1,8 +1,8 @@
 import { css } from '../base/chat-element.ts';
 
 /**
- * The documented properties can be set from outside; unset ones follow the theme. If only the background or only the text
- * colour is set, the other is black or white, and the colours between are a mix of both, so that all stays readable.
+ * The documented custom properties can be set by the host; unset ones follow the theme. If only one of background and text colour
+ * is set, the other is black or white, and intermediate colours are mixed from both, so that everything stays readable.
  */
 export const styles = css`
   :host {

@@ -9,7 +9,7 @@ export const styles = css`
   .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
   .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
   .turn { gap: 12px; }
-  /* What is far from the end costs nothing until it is scrolled to. */
+  /* Messages far from the end aren't rendered until they are scrolled into view. */
   .turn:nth-last-child(n + 12) { content-visibility: auto; contain-intrinsic-size: auto 200px; }
   .day { color: var(--_muted); font-size: .75rem; font-weight: 500; text-align: center; }
   .day::first-letter { text-transform: uppercase; }
@@ -63,7 +63,7 @@ export const styles = css`
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
   typing-indicator { display: flex; gap: 5px; align-items: center; height: 24px; }
-  /* Once something of the answer shows. */
+  /* Once part of the answer is visible. */
   :not(:empty) + typing-indicator { display: none; }
   i { width: 7px; height: 7px; border-radius: 50%; background: var(--_muted); animation: bounce 1.2s infinite ease-in-out; }
   i:nth-child(2) { animation-delay: .15s; }

@@ -1,17 +1,17 @@
 import { type Ending, element, plain, type Source, type Tree, type TreeElement } from './tree.ts';
 
-/** What a link may lead to. A number to call has nothing in it that a phone would take for a command. */
+/** Allowed link targets. A `tel:` number has no characters that a phone would treat as a command. */
 const ALLOWED = /^(?:https?:|mailto:|(?:tel|sms):(?:[+().\s\d-]|%20)+(?:[;?&]|$))/;
 /**
- * A host, then a path. It ends before quotes, and before whatever is neither ASCII nor part of a word. In a path brackets are in
- * pairs, and none begins a link of Markdown.
+ * A host, then a path. It ends before quotes and before non-ASCII characters that aren't part of a word. Brackets in a path must
+ * be balanced and can't start a Markdown link.
  */
 const BARE =
   /(?:\[[\da-f:.]*\])?(?:[!$%'-.0-;=@-Z\\^_a-~\p{L}\p{M}\p{N}]|&(?!(?:[lg]t|quot|nbsp);))*(?:[/?#](?:[!$%'-.0-;=@-Z\\^_a-~\p{L}\p{M}\p{N}]|&(?!(?:[lg]t|quot|nbsp);)|[/?#]|\[[^\s<>[\]"]*\](?!\())*)?/uy;
 /** Punctuation that ends a sentence rather than an address. */
 const TRAILING = /[?!.,:;*_~'")|]/;
 
-/** How many characters of `text` from `at` on belong to a bare address, whose scheme stands before. */
+/** The length of a bare address in `text` from `at` on, just after its scheme. */
 export function bareLength(text: string, at: number): number {
   BARE.lastIndex = at;
   const [address = ''] = BARE.exec(text) ?? [];
@@ -29,7 +29,7 @@ const unlinked = (nodes: Tree[]): Tree[] =>
     return node.tag === 'a' ? inner : { ...node, nodes: inner };
   });
 
-/** Where `address` leads, as the browser reads it; a relative one leads to the host page's site. */
+/** Resolves `address` as the browser does. A relative address is resolved against the host page. */
 function target(address: string, site: string): URL | undefined {
   try {
     const absolute = /^www\./i.test(address) ? `https://${address}` : address;
@@ -43,11 +43,11 @@ function target(address: string, site: string): URL | undefined {
 
 const leadingTo = ({ href }: URL) => ({ href, target: '_blank', rel: 'noopener noreferrer nofollow' });
 
-/** Where a source is, if that is on the web. */
+/** The URL of a source, if it is on the web. */
 const place = (source: Source | undefined): URL | undefined =>
   source && /^https?:/i.test(source.url) ? target(source.url, '') : undefined;
 
-/** The number of a source, which then is a link to it, or the name of a note. */
+/** A source's number, linked to the source if possible, or a footnote's name. */
 export function citation(label: string, sources: readonly Source[]): TreeElement {
   const source = sources[Number(label) - 1];
   const url = place(source);
@@ -56,7 +56,7 @@ export function citation(label: string, sources: readonly Source[]): TreeElement
   return element('sup', [text], { class: 'cite' });
 }
 
-/** The sources of an answer by their numbers, each with its host. */
+/** An answer's numbered list of sources, each with its host. */
 export const sourceList = (sources: readonly Source[], heading = ''): TreeElement =>
   element(
     'div',
@@ -74,8 +74,8 @@ export const sourceList = (sources: readonly Source[], heading = ''): TreeElemen
   );
 
 /**
- * A link, or its mere text where the address may not be followed. It names the real host unless the text begins with it or the
- * host is that of `site`, the host page. An address that is still being written leads nowhere. An image is a link with a label.
+ * A link, or only its text if the address isn't allowed. The real host is shown unless the text starts with it or it is the host
+ * of `site`, the host page. An incomplete address has no target. An image becomes a labelled link.
  */
 export function link(address: string | undefined, nodes: Tree[], site: string, ending: Ending, image = ''): Tree[] {
   const alt = image && plain(nodes);

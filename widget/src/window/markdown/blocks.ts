@@ -4,18 +4,18 @@ import { type Context, parseInline } from './inline.ts';
 import { count, type Ending, element, type MarkdownLabels, type Tree, type TreeElement } from './tree.ts';
 
 /**
- * The grammar of blocks: CommonMark 0.31 with the tables and task lists of GFM, read line by line as its appendix describes.
- * A line goes on with the containers that are open, begins new ones, and leaves the rest to the innermost one.
+ * The block grammar: CommonMark 0.31 plus GFM's tables and task lists, parsed line by line as the spec's appendix describes.
+ * Each line continues open containers, starts new ones, and passes its rest to the innermost one.
  */
 export interface Answer extends Context {
-  /** The containers that are open, from the answer itself to the innermost. */
+  /** The open containers, from the answer itself to the innermost. */
   open: Container[];
   /** The last line was blank. */
   blank: boolean;
   elements: number;
 }
 
-/** The answer, a quote, or an item of a list. */
+/** The answer, a quote or a list item. */
 interface Container {
   blocks: Block[];
   leaf?: Leaf | undefined;
@@ -24,33 +24,33 @@ interface Container {
 
 interface Item {
   indent: number;
-  /** Columns before its content. */
+  /** The indent of its content, in columns. */
   width: number;
   /** The last character of its marker. */
   group: string;
   number: number;
   attributes: Record<string, string>;
-  /** Of a task: whether it is done. */
+  /** Whether a task is done; undefined for other items. */
   done: boolean | undefined;
 }
 
-/** A finished block. Items and rows come together in lists and tables when they are shown. */
+/** A finished block. Items and rows are grouped into lists and tables when rendered. */
 interface Block {
   node: TreeElement;
-  /** What items of one list share, or rows of one table (`|`; its head has `||`). */
+  /** A key shared by the items of one list or the rows of one table (`|`; its head has `||`). */
   group: string;
   number: number;
 }
 
-/** The block that the next line may go on with. */
+/** The block that the next line may continue. */
 type Leaf = Paragraph | Code | Table;
 
 interface Paragraph {
   kind: 'paragraph';
   text: string;
-  /** Of a note (`[1]: text`): its label. */
+  /** The label of a footnote (`[1]: text`). */
   note?: string;
-  /** What ends the formula that has begun in it. */
+  /** The closing mark of the formula that started in it. */
   formula?: string | undefined;
 }
 
@@ -58,7 +58,7 @@ interface Code {
   kind: 'code';
   /** A line break before each line. */
   text: string;
-  /** Without a fence it is indented. */
+  /** Empty for indented code. */
   fence: string;
   indent: number;
   language: string;
@@ -66,7 +66,7 @@ interface Code {
 
 interface Table {
   kind: 'table';
-  /** The classes of its columns. */
+  /** The columns' classes. */
   columns: string[];
   cells: number;
 }
@@ -79,14 +79,14 @@ const ITEM = /^( {0,3})([-+*]|\d{1,9}[.)])(\s+|$)/;
 const TASK = /^\[([ xX])\](?:\s+|$)/;
 const INDENTED = /^(?: {4}|\t)/;
 const ROW = /^ {0,3}\|/;
-/** What is taken for the head of a table before the next line tells. */
+/** A line that is treated as a table head until the next line decides. */
 const HALF_ROW = /^(?: {0,3}\||[^`|]{1,60} \|(?: [^`]{0,200})?$)/;
 const UNDERLINE = /^ {0,3}(=+|-+)\s*$/;
 const NOTE = /^ {0,3}\[(\^?)([^\]]{1,99})\]:\s+(?=\S)/;
-/** A label, and the address that it stands for; a title may follow. */
+/** A link reference definition: a label, its address and optionally a title. */
 export const DEFINITION =
   /^ {0,3}\[([^\]]{1,99})\]:\s+<?((?:https?:|mailto:|tel:|sms:|www\.|\.{0,2}\/)[^\s<>]*)>?(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*$/i;
-/** A tag around blocks, which themselves are shown. */
+/** An HTML tag around blocks: the tag is dropped, the blocks are shown. */
 const DETAILS = /^ {0,3}<\/?details(?:\s[^<>]*)?>\s*/i;
 
 export const createAnswer = (context: Context): Answer => ({
@@ -96,7 +96,7 @@ export const createAnswer = (context: Context): Answer => ({
   elements: 0,
 });
 
-/** A copy to end apart from the answer: what is finished is shared. */
+/** A copy that can be closed without affecting the original. Finished blocks are shared. */
 export const copyAnswer = (answer: Answer): Answer => ({
   ...answer,
   open: answer.open.map((container) => ({
@@ -108,7 +108,7 @@ export const copyAnswer = (answer: Answer): Answer => ({
 
 const innermost = (answer: Answer): Container => answer.open.at(-1) as Container;
 
-/** Adds a line; what is half written at its end depends on how it ends. */
+/** Adds a line. `ending` decides how incomplete markup at its end is read. */
 export function addLine(answer: Answer, line: string, ending: Ending = 'whole'): void {
   if (answer.elements > MOST_ELEMENTS) {
     addText(answer, line);
@@ -121,7 +121,7 @@ export function addLine(answer: Answer, line: string, ending: Ending = 'whole'):
     if (content === undefined) break;
     rest = content;
   }
-  // A paragraph goes on without the marks of its containers.
+  // A lazy continuation: a paragraph continues without its containers' markers.
   const lazy = depth < answer.open.length && !answer.blank && !!rest.trim() && !begins(rest);
   if (!lazy) while (answer.open.length > depth) closeContainer(answer);
   const { leaf } = innermost(answer);
@@ -130,7 +130,7 @@ export function addLine(answer: Answer, line: string, ending: Ending = 'whole'):
   answer.blank = !rest.trim();
 }
 
-/** Beyond the bounds, one paragraph holds the rest. */
+/** Once a bound is reached, the rest is one paragraph. */
 function addText(answer: Answer, line: string): void {
   while (answer.open.length > 1) closeContainer(answer);
   const { leaf } = innermost(answer);
@@ -138,7 +138,7 @@ function addText(answer: Answer, line: string): void {
   else beginParagraph(answer, line);
 }
 
-/** All that is shown, if the answer ends here. */
+/** Everything to show if the answer ended here. */
 export function endAnswer(answer: Answer, ending: Ending): TreeElement[] {
   while (answer.open.length > 1) closeContainer(answer, ending);
   closeLeaf(answer, ending);
@@ -147,11 +147,11 @@ export function endAnswer(answer: Answer, ending: Ending): TreeElement[] {
 
 // Containers
 
-/** What a line holds for an open container, or undefined if the line is not in it. */
+/** The part of a line that belongs to an open container, or undefined if the line is outside it. */
 function contentOf({ item }: Container, line: string): string | undefined {
   if (!item) return unquoted(line);
   if (!line.trim()) return '';
-  // Two columns are enough to belong to an item: models rarely count the width of a number.
+  // Two columns of indent are enough for an item's content: models rarely count the width of a number.
   return /^\s/.test(dedent(` ${line}`, item.indent + 2)) ? dedent(line, item.width) : undefined;
 }
 
@@ -160,7 +160,7 @@ const unquoted = (line: string): string | undefined => (QUOTE.test(line) ? line.
 const dedent = (line: string, columns: number): string =>
   columns ? line.replace(/^\s+/, (space) => space.replace(/\t/g, '    ').slice(columns)) : line;
 
-/** Whether a line begins a block, in a container or not. */
+/** Whether a line starts a block, in a container or not. */
 const begins = (line: string): boolean => ROW.test(line) || ITEM.test(line) || interrupts(line);
 
 /** Whether a paragraph or a table ends before this line: a list interrupts it only with a first item that has text. */
@@ -180,7 +180,7 @@ function beginBlocks(answer: Answer, line: string, ending: Ending): void {
     rest = content;
     apart = false;
   }
-  // A definition with a name is for links alone; one with a number is a source.
+  // A named definition is only for links; a numbered one is a source.
   if (!rest.trim() || /^[^\d^]/.test(DEFINITION.exec(rest)?.[1] ?? '')) return;
   if (RULE.test(rest)) add(answer, element('hr'));
   else if (!addHeading(answer, rest, ending) && !beginCode(answer, rest)) beginParagraph(answer, rest);
@@ -226,7 +226,7 @@ function closeContainer(answer: Answer, ending: Ending = 'whole'): void {
   else add(answer, element('blockquote', nodes));
 }
 
-/** Screen readers say in their own words whether it is checked. */
+/** A checkbox, so that screen readers announce its state in their own words. */
 const taskBox = (done: boolean, strings: MarkdownLabels): TreeElement =>
   element('span', [], {
     role: 'checkbox',
@@ -240,9 +240,9 @@ function add(answer: Answer, node: TreeElement, { group = '', number = 1 } = {})
   answer.elements++;
 }
 
-// Blocks of text
+// Leaf blocks
 
-/** Whether the open leaf takes the line. */
+/** Whether the open leaf accepts the line. */
 function goesOn(answer: Answer, leaf: Leaf, line: string, lazy: boolean, ending: Ending): boolean {
   if (leaf.kind === 'paragraph') return goesOnWithParagraph(answer, leaf, line, lazy);
   if (leaf.kind === 'code') return goesOnWithCode(answer, leaf, line);
@@ -256,7 +256,7 @@ function closeLeaf(answer: Answer, ending: Ending = 'whole'): void {
   innermost(answer).leaf = undefined;
 }
 
-/** The content of a block, as far as it is within the bounds: the rest is text. Its elements count for the answer. */
+/** A block's inline content within the bounds; the rest is plain text. Its elements count towards the answer's limit. */
 function inline(answer: Answer, text: string, ending: Ending): Tree[] {
   const most = answer.elements > MOST_ELEMENTS ? 0 : LONGEST_TEXT;
   const length = text.length > most ? text.lastIndexOf(' ', most) + 1 : text.length;
@@ -266,10 +266,10 @@ function inline(answer: Answer, text: string, ending: Ending): Tree[] {
   return rest ? [...nodes, element('span', [rest], { class: 'plain' })] : nodes;
 }
 
-/** Where the visitor sees the answer grow. */
+/** The caret at the end of a growing answer. */
 const mark = (ending: Ending): Record<string, string> => (ending === 'growing' ? { 'data-growing': '' } : {});
 
-/** The window has a heading, and so has each answer: the model's are below these. */
+/** The window and each answer have a heading, so the model's headings start below those. */
 const heading = (level: number): string => `h${Math.min(level + 2, 6)}`;
 
 function addHeading(answer: Answer, line: string, ending: Ending): boolean {
@@ -306,7 +306,7 @@ function goesOnWithParagraph(answer: Answer, leaf: Paragraph, line: string, lazy
   return true;
 }
 
-/** A formula that begins a line may have lines that look like lists and headings. */
+/** A formula that starts a line may contain lines that look like lists or headings. */
 function followFormula(leaf: Paragraph, line: string): void {
   const [, brackets, dollars] = /^(\\\[)|^(\$\$)/.exec(line) ?? [];
   const end = leaf.formula ?? (brackets ? '\\]' : dollars);
@@ -372,7 +372,7 @@ const cellsOf = (row: string): string[] =>
 
 const alignment = (cell: string): string => (cell.endsWith(':') ? (cell.startsWith(':') ? 'center' : 'right') : '');
 
-/** The last line of a paragraph is the head of a table if `delimiters` follow it; without them, if it begins like one. */
+/** Whether a paragraph's last line is a table head: `delimiters` follow it or, at the end of the text, it looks like one. */
 function beginTable(answer: Answer, leaf: Paragraph, ending: Ending, delimiters?: string): boolean {
   if (answer.elements > MOST_ELEMENTS) return false;
   const at = leaf.text.lastIndexOf('\n') + 1;
@@ -398,7 +398,7 @@ function goesOnWithTable(answer: Answer, leaf: Table, line: string, ending: Endi
   return true;
 }
 
-/** A row has no more cells than its text; what is beyond the columns stands in the last one. */
+/** A row has no more cells than its text. Surplus text goes into the last column. */
 function addRow(answer: Answer, leaf: Table, texts: string[], ending: Ending, tag: string): void {
   const last = leaf.columns.length - 1;
   const cells = [...texts.slice(0, last), texts.slice(last).filter(Boolean).join(' | ')].slice(0, texts.length);
@@ -411,7 +411,7 @@ function addRow(answer: Answer, leaf: Table, texts: string[], ending: Ending, ta
   answer.elements += cells.length;
 }
 
-/** Items and rows in their lists and tables. */
+/** Groups items and rows into lists and tables. */
 function grouped(blocks: Block[]): TreeElement[] {
   const nodes: TreeElement[] = [];
   let list: TreeElement | undefined;

@@ -1,25 +1,25 @@
 /**
- * Bounds on what one answer may cost. Real answers stay far below them; what is beyond is shown as text, so no words are lost.
- * In one place, because together they bound an answer's elements and the work for each update.
+ * Bounds on the cost of one answer. Real answers stay far below them; anything beyond is shown as text, so nothing is lost.
+ * They are kept in one file because together they limit an answer's elements and the work per update.
  */
 
-/** Lists and quotes inside each other. */
+/** Nested lists and quotes. */
 export const DEEPEST_BLOCK = 12;
 
-/** Emphasis, links and tags inside each other. */
+/** Nested emphasis, links and tags. */
 export const DEEPEST_INLINE = 20;
 
-/** Columns of a table. */
+/** Columns per table. */
 export const MOST_COLUMNS = 40;
 
-/** Cells of a table, its head included. */
+/** Cells per table, including its head. */
 export const MOST_CELLS = 1500;
 
-/** Elements of an answer, lists' own and those of the block that reaches the bound apart. */
+/** Elements per answer, not counting list elements and those of the block that reaches the limit. */
 export const MOST_ELEMENTS = 3000;
 
-/** Definitions of links (`[label]: address`): each new one has the answer read again. */
+/** Link definitions (`[label]: address`). Each new one causes the answer to be parsed again. */
 export const MOST_DEFINITIONS = 50;
 
-/** Characters of a paragraph, a heading or a cell. */
+/** Characters per paragraph, heading or cell. */
 export const LONGEST_TEXT = 8000;

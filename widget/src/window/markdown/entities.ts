@@ -1,8 +1,8 @@
-/** What models write by name, before each character. */
+/** The named entities that models use, each followed by its character. */
 const NAMES =
   'amp&lt<gt>quot"apos\'nbsp\xa0hellip…mdash—ndash–lsquo‘rsquo’ldquo“rdquo”bull•middot·copy©reg®trade™deg°times×rarr→le≤ge≥euro€';
 
-/** A text whose character references are the characters that they stand for; an unknown one stays as it is. */
+/** Decodes character references. Unknown ones are left unchanged. */
 export const decode = (text: string): string =>
   text.replace(/&(?:#(x[\da-f]{1,6}|\d{1,7})|(\w{2,8}));/gi, (reference, number, name) => {
     const code = Number(number?.replace(/^x/i, '0x'));

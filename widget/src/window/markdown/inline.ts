@@ -3,50 +3,50 @@ import { DEEPEST_INLINE } from './bounds.ts';
 import { decode } from './entities.ts';
 import { type Ending, element, type MarkdownLabels, plain, type Source, type Tree } from './tree.ts';
 
-/** What the texts of one answer share. */
+/** Context shared by all texts of one answer. */
 export interface Context {
   strings: MarkdownLabels;
-  /** The address of the host page, or '' where there is none. */
+  /** The host page's address, or ''. */
   site: string;
   sources: readonly Source[];
-  /** Addresses by the labels that they are defined for. */
+  /** Addresses by label, from link definitions. */
   known: Map<string, string>;
 }
 
-/** An element that has begun: by `[`, `![`, a tag, or what is left of a row of `*`, `_` or `~`. */
+/** An open element, started by `[`, `![`, a tag, or the rest of a run of `*`, `_` or `~`. */
 interface Frame {
   mark: string;
   nodes: Tree[];
-  /** Where the mark begins. */
+  /** The offset of the opening mark. */
   at: number;
-  /** Of a tag: its name. */
+  /** The tag's name, if it is a tag. */
   tag?: string;
 }
 
-/** Whatever may be more than text. 1: ticks; 2, 3: the slash of a tag and its name; 4: an address in brackets; 5: the number of a citation. */
+/** Anything that may be markup. 1: backticks; 2, 3: a tag's slash and name; 4: an address in brackets; 5: a citation's number. */
 const TOKEN =
   /\\?\n|\\[!-/:-@[-`{-~]|(`+)|!?\[|]|\*+|_+|~+|\${1,2}|&#?\w{1,9};|<!--|<(\/?)([a-z]{1,9}\d?)(?:\s+[\w:-]+=(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))*\s*\/?>|<((?:https?|mailto|tel|sms):[^\s<>]+|[\w.+-]+@[\w.-]+)>|(?<![a-z\d])(?:https?:\/\/|mailto:|tel:|sms:|www\.)|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|【(\d+)(?:[:†][^】\n]{0,80})?(?:】|$)/gi;
-/** What follows the text of a link. 1, 2: the address; 3: the title; 4: nothing if the text ends before it does. */
+/** The part after a link's text. 1, 2: the address; 3: the title; 4: the closing bracket, empty if the text ends first. */
 const TARGET =
   /\(\s*(?:<([^<>\n]*)(?:>|$)|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*(?:\)|$))*))(\s+(?:"[^"\n]*"|'[^'\n]*'|["'][^"'\n]{0,200}$))?\s*(\)|$)/y;
-/** An address rather than a word in brackets, as far as it is written. */
+/** A possibly incomplete address in brackets, as opposed to a word. */
 const ADDRESS = /^(?:h?t?t?p?s?|(?:https?:|mailto:|tel:|sms:|www\.|\.{0,2}\/|#)\S*)$/i;
-/** The label of a definition. */
+/** A definition's label. */
 const REFERENCE = /\[([^[\]]{0,99})]/y;
-/** An end that tells too little of what it will be. */
+/** An ending that is still ambiguous. */
 const UNDECIDED = /(?:<[^\s<>]*|&#?\w{0,8}|\\|【\d*|(?:^|\s)!)$/i;
-/** Where a formula ends; within it everything is text. */
+/** Each formula's closing mark. Inside a formula everything is text. */
 const FORMULAS: Record<string, string> = {
   '\\(': '\\)',
   '\\[': '\\]',
   $$: '$$',
   $: '$',
 };
-/** The tags that are more than text, and the elements that some of them become. */
+/** The supported tags; some map to another element. */
 const TAG = /^(?:strong|em|code|del|su[bp]|kbd|summary|[bisu])$/;
 const ELEMENTS: Record<string, string> = { b: 'strong', summary: 'strong', i: 'em', s: 'del' };
 
-/** Neighbouring texts are one. */
+/** Appends a node; adjacent texts are merged. */
 function add(nodes: Tree[], added: Tree[]): void {
   for (const node of added) {
     const last = nodes.at(-1);
@@ -55,42 +55,42 @@ function add(nodes: Tree[], added: Tree[]): void {
   }
 }
 
-/** Text as it is, with its line breaks. */
+/** Plain text with line breaks. */
 const verbatim = (text: string): Tree[] =>
   text.split('\n').flatMap((line, index) => (index ? [element('br'), line] : [line]));
 
-/** The content of a line, or of lines that belong together. */
+/** Parses the inline content of a line or of several joined lines. */
 export function parseInline(source: string, ending: Ending, context: Context): Tree[] {
   const { strings, site, known, sources } = context;
   const open = ending !== 'whole';
   const text = ending === 'growing' ? source.replace(UNDECIDED, '') : source;
   const stack: Frame[] = [{ mark: '', nodes: [], at: 0 }];
-  /** How far the text is read. */
+  /** The read position. */
   let end = 0;
-  /** By what ends something: where it is found next, or -1. */
+  /** The next offset of each closing mark, or -1. */
   const ends = new Map<string, number>();
 
   const frame = (at: number) => stack.at(at) as Frame;
   const push = (nodes: Tree[], to = frame(-1)) => add(to.nodes, nodes);
   const linkTo = (address: string | undefined, nodes: Tree[], image = '') =>
     push(link(address, nodes, site, ending, image));
-  /** Matches a pattern from where the text is read. */
+  /** Matches a pattern at the read position. */
   const ahead = (pattern: RegExp) => {
     pattern.lastIndex = end;
     return pattern.exec(text);
   };
-  /** Where `mark` is found next, or -1. No text is searched twice: where it was found last still counts if that is ahead. */
+  /** The next offset of `mark`, or -1. The last result is reused while it is still ahead, so no text is searched twice. */
   const next = (mark: string): number => {
     let found = ends.get(mark) ?? 0;
     if (found >= 0 && found < end) {
-      // A row of ticks ends with one that is as long.
+      // A run of backticks is closed by one of the same length.
       const ticks = mark.startsWith('`') && new RegExp(`(?<!\`)${mark}(?!\`)`, 'g');
       found = ticks ? (ahead(ticks)?.index ?? -1) : text.indexOf(mark, end);
       ends.set(mark, found);
     }
     return found;
   };
-  /** What did not become an element is text. */
+  /** Turns an unclosed frame back into text. */
   const collapse = (height: number) => {
     while (stack.length > height) {
       const { mark, nodes } = stack.pop() as Frame;
@@ -116,7 +116,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     if (content) push([element('code', [content])]);
   };
 
-  /** A formula is shown as it was written. Without an end, what could begin one is text. */
+  /** A formula is shown verbatim. Without a closing mark, an opening one is text. */
   const formula = (mark: string): boolean => {
     const close = FORMULAS[mark];
     if (!close) return false;
@@ -124,7 +124,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     const content = text.slice(end, found);
     const after = found + close.length;
     if (found < 0 ? !open || mark === '$' : mark === '\\[' && !/[\\^_={}]|^\s/.test(content)) return false;
-    // Prices are no formulas, and what has nothing to keep needs not be one.
+    // Prices aren't formulas, and neither is text with no markup to preserve.
     if (mark === '$' && (!/[\\^_]/.test(content) || content.trim() !== content || /\d/.test(text.charAt(after))))
       return false;
     push(verbatim(mark + (found < 0 ? text.slice(end) : content + close)));
@@ -132,7 +132,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     return true;
   };
 
-  /** A comment is not shown. */
+  /** HTML comments are dropped. */
   const comment = () => {
     const found = next('-->');
     if (found < 0 && ending !== 'growing') push(['<!--']);
@@ -152,7 +152,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     else begin(token, at, name);
   };
 
-  /** An address in the text: bare, unless it is `whole`. */
+  /** An autolink; a bare address unless `whole` is set. */
   const address = (token: string, at: number, whole: string) => {
     const isMail = /^[^:]+@/.test(whole || token);
     if (!whole && !isMail) {
@@ -173,7 +173,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     const image = mark === '[' ? '' : strings.showImage;
     const target = ahead(TARGET);
     const address = decode((target?.[1] ?? target?.[2] ?? '').replace(/\\([!-/:-@[-`{-~])/g, '$1'));
-    // What was half written and gets no more is hidden only if no word can be in it.
+    // Incomplete markup in a text that has ended is hidden only if it can't contain words.
     const isHalf = ending === 'growing' || (open && !target?.[3] && ADDRESS.test(address));
     if (target && (target[4] || isHalf) && (address || image || nodes.length)) {
       end = TARGET.lastIndex;
@@ -181,7 +181,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
       return linkTo(target[4] ? address : undefined, nodes, image);
     }
     const label = plain(nodes);
-    // An index (`items[0]`) cites nothing.
+    // An index (`items[0]`) is not a citation.
     if (/^(?:[1-9]\d*|\^.+)$/.test(label)) {
       stack.pop();
       return push([citation(label, sources)]);
@@ -198,7 +198,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     }
   };
 
-  /** Makes an element of the last frame, for so many of its marks at most; returns for how many. */
+  /** Turns the last frame into an element, using at most the given number of its marks; returns how many it used. */
   const wrap = (most: number): number => {
     const last = frame(-1);
     const { mark, nodes } = last;
@@ -216,7 +216,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
     const opens = /\S/.test(after) && !isWord(before);
     let rest = run.length;
     while (rest && /[^\s([{]/.test(before) && !isWord(after)) {
-      // What could open as well, or become longer, ends only what is like it: `*a**b**c*`.
+      // A run that could also open, or is still growing, only closes a run of the same length: `*a**b**c*`.
       const height = stack.findLastIndex(
         ({ mark }) => mark[0] === run[0] && (mark.length === rest || !(opens || half)),
       );
@@ -254,7 +254,7 @@ export function parseInline(source: string, ending: Ending, context: Context): T
       end = index + 1;
     } else address(token, index, whole);
   }
-  // In an open text, whatever has begun goes on to the end.
+  // In an unfinished text, open elements extend to the end.
   while (open && stack.length > 1) {
     const { mark, nodes, tag, at } = frame(-1);
     if (tag) endTag(stack.length - 1);

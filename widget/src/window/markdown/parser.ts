@@ -3,26 +3,26 @@ import { addLine, copyAnswer, createAnswer, DEFINITION, endAnswer } from './bloc
 import { MOST_DEFINITIONS } from './bounds.ts';
 import type { Ending, MarkdownLabels, TreeElement } from './tree.ts';
 
-/** A line of nothing but markers, or one that begins a fence: only what follows will tell what it is. */
+/** A line with only markers, or the start of a fence: ambiguous until more text arrives. */
 const MARKERS = /^[\s>*+_=~`|:#\d.()[\]^xX-]*$/;
 const FENCE = /^[\s>*+\d.)-]*(?:`{3,}[^`]*$|~{3})/;
-/** Whether the beginning of a line is not shown yet; where a text was cut off, whether it never is. */
+/** Whether an incomplete line is hidden: for now, or for good if the text was cut off. */
 const waits = (line: string, ending: Ending): boolean =>
   ending !== 'whole' &&
   ((FENCE.test(line) && (ending === 'growing' || /^[\s>*+\d.)`~-]*[\w+#.-]*\s*$/.test(line))) ||
     (MARKERS.test(line) && (ending === 'growing' || !/[\dx]/i.test(line))));
 
 /**
- * Parses a text that grows: the whole text so far in, what it shows out. Lines are read once, and finished blocks stay the very
- * same objects; a text that does not continue the former one starts over. With `done` the end is final, and with `cut` too,
- * but what is half written there is shown as if it went on; what it cites (`sources`) stands below. `site` is the address of the
- * host page.
+ * Parses a growing text: takes the whole text so far and returns the nodes to show. Each line is parsed once, and finished blocks
+ * keep their identity. A text that doesn't continue the previous one starts over. `done` and `cut` mark the end as final, but
+ * after a cut, incomplete markup is shown as if it were closed. Cited `sources` are listed below. `site` is the host page's
+ * address.
  */
 export function createParser(strings: MarkdownLabels, site = '') {
   let source = '';
   let shown: TreeElement[] = [];
   let shownAs: Ending | undefined;
-  /** The lines that are complete, and what follows them. */
+  /** The complete lines, and the rest after them. */
   let answer = createAnswer({ strings, site, sources: [], known: new Map() });
   let line = '';
 
@@ -31,7 +31,7 @@ export function createParser(strings: MarkdownLabels, site = '') {
     source = '';
     line = '';
   };
-  /** The first definition of a label counts; one that comes after its use has the answer read again. */
+  /** A label's first definition wins. One that follows its first use causes the answer to be parsed again. */
   const define = (lines: string[]): boolean => {
     const { known } = answer;
     const { size } = known;
@@ -44,7 +44,7 @@ export function createParser(strings: MarkdownLabels, site = '') {
   };
   const read = (text: string, done: boolean) => {
     let fresh = text.slice(source.length);
-    // A line feed that follows a carriage return ends no other line.
+    // CR LF is one line ending.
     if (source.endsWith('\r')) fresh = fresh.replace(/^\n/, '');
     const lines = (line + fresh.replace(/\r\n?/g, '\n').replaceAll('\0', '\ufffd')).split('\n');
     if (define(done ? lines : lines.slice(0, -1)) && source) {

@@ -2,13 +2,13 @@ import { copyText } from '../base/clipboard.ts';
 import { createParser } from './parser.ts';
 import type { MarkdownLabels, Source, Tree, TreeElement } from './tree.ts';
 
-/** How long a button says that it has copied, in milliseconds. */
+/** How long a button says "Copied", in milliseconds. */
 const COPIED = 1500;
 
-/** What each element shows: a finished block is the same object ever after. */
+/** The node that each element shows. A finished block's node never changes. */
 const drawn = new WeakMap<Node, TreeElement>();
 
-/** Brings the children of an element up to `nodes`, and touches none that is right already. */
+/** Updates an element's children to match `nodes`, leaving unchanged ones alone. */
 function patch(parent: Element, nodes: Tree[]): void {
   nodes.forEach((node, index) => {
     const child = parent.childNodes[index];
@@ -35,11 +35,11 @@ function patch(parent: Element, nodes: Tree[]): void {
 }
 
 /**
- * Renders Markdown that grows into `root`. `update` takes the whole text so far; a text that doesn't continue the former one
- * starts over. `done` renders the end as final: nothing half written is completed any more, unless the text was `cut` off.
- * Relative links lead to `site`, the address of the host page. What is too wide for its place can be scrolled by keyboard.
+ * Renders growing Markdown into `root`. `update` takes the whole text so far; a text that doesn't continue the previous one
+ * starts over. With `done`, incomplete markup is no longer completed, unless the text was `cut` off. Relative links resolve
+ * against `site`, the host page's address. Overflowing blocks can be scrolled with the keyboard.
  *
- * Fires `notice` with what is worth telling, in words.
+ * Fires `notice` with a text to announce.
  */
 export function createMarkdown(root: HTMLElement | ShadowRoot, strings: MarkdownLabels, site = '') {
   const container = document.createElement('div');

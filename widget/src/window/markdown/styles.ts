@@ -1,6 +1,6 @@
 import { css } from '../base/chat-element.ts';
 
-/** For an answer that `createMarkdown` draws; the colours are those of the window around it. */
+/** Styles for an answer rendered by `createMarkdown`. It uses the window's colours. */
 export const styles = css`
   .md { white-space: normal; }
   :where(.md *) { margin: 0; unicode-bidi: isolate; }

@@ -1,4 +1,4 @@
-/** What to show: text, or an element of a page. Names of tags and attributes are ours alone, never a model's. */
+/** A node to show: text or an element. Tag and attribute names are always ours, never the model's. */
 export type Tree = string | TreeElement;
 
 export interface TreeElement {
@@ -18,15 +18,15 @@ export interface MarkdownLabels {
   sources: string;
 }
 
-/** What an answer cites: `[1]` is the first. */
+/** An answer's sources: `[1]` is the first. */
 export interface Source {
   title: string;
   url: string;
 }
 
 /**
- * How a text ends. What is half written at the end of a `growing` text is taken for what it will become; so it is in a text
- * that was `cut` off, which gets no more.
+ * How a text ends. Incomplete markup at the end of a `growing` text is shown as if it were complete, and also in a text that was
+ * `cut` off.
  */
 export type Ending = 'whole' | 'cut' | 'growing';
 
@@ -39,6 +39,6 @@ export const element = (tag: string, nodes: Tree[] = [], attributes: Record<stri
 export const plain = (nodes: Tree[]): string =>
   nodes.map((node) => (typeof node === 'string' ? node : plain(node.nodes))).join('');
 
-/** How many elements there are. */
+/** Counts the elements. */
 export const count = (nodes: Tree[]): number =>
   nodes.reduce((sum, node) => (typeof node === 'string' ? sum : sum + 1 + count(node.nodes)), 0);
