@@ -40,15 +40,15 @@ GREETING = (
     "limit”. "
     "Set OPENAI_API_KEY to connect a model."
 )
-MARKDOWN = """This is a demonstration of what answers may hold.
+MARKDOWN = """This is a demonstration of what answers can contain.
 
 ## A heading
 
 Some *emphasis*, some **strong words**, some `code` and a [link](https://example.com/).
 
-- a list
+- A list
 - with a second item
-  - and one below it
+  - and a nested one
 
 1. First
 2. Second
@@ -71,8 +71,8 @@ PARAGRAPH = (
     "you can close the window and open it again while the answer continues."
 )
 CITING = (
-    "This is a demonstration of an answer with sources. The events of its stream are a standard of the web [1], and so "
-    "is the form in which the service tells errors [2]."
+    "This is a demonstration of an answer with sources. It arrives as Server-Sent Events, a web standard [1]; errors "
+    "have a standard format, too [2]."
 )
 SOURCES = [
     {
@@ -81,7 +81,7 @@ SOURCES = [
     },
     {"title": "RFC 9457: Problem Details for HTTP APIs", "url": "https://www.rfc-editor.org/rfc/rfc9457"},
 ]
-BROKEN = "This is a demonstration of an answer that breaks off, as answers do when a provider fails. Everything "
+BROKEN = "This is a demonstration of an answer that breaks off, as happens when a provider fails. Everything "
 
 
 @dataclass(frozen=True, slots=True)

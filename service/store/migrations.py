@@ -283,7 +283,7 @@ def _share_files(connection: Connection) -> None:
     )
 
 
-# The step at index n upgrades a database from version n + 1 to n + 2. An empty database gets the newest tables directly.
+# The step at index n upgrades a database from version n + 1 to n + 2. An empty database gets the newest tables at once.
 # A step that returns an unfinished Part is called again, in the next transaction. To avoid deadlocks, each step changes
 # `tenants` after the tables that refer to it, the order in which writers lock them.
 UPGRADES: list[Step] = [
