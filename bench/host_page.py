@@ -1,9 +1,9 @@
-"""What the widget costs the page that it stands on: blocking time, layout shift and bytes, with and without it.
+"""Measure the widget's cost for its host page: blocking time, layout shift and bytes, with and without the widget.
 
     python bench/host_page.py HOST_PAGE_URL [--throttle 4] [--runs 5]
 
-Opens the page in Chromium with the CPU slowed down, once as it is and once with the script tag's requests blocked, and
-prints medians. Needs `playwright` (tests/requirements.txt) and a Chromium on the PATH.
+Opens the page in Chromium with CPU throttling, once unchanged and once with the script tag's requests blocked, and
+prints medians. Needs `playwright` (tests/requirements.txt) and Chromium on the PATH.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-# Long tasks of the page itself (W3C Long Tasks API): what each takes over 50 ms blocks. Frames of other origins are
-# other processes, and their tasks are not the page's.
+# The page's own long tasks (W3C Long Tasks API). Blocking time is each task's time over 50 ms. Cross-origin frames run
+# in other processes, so their tasks don't count.
 OBSERVE = """
     window.cost = { blocking: 0, shift: 0 };
     new PerformanceObserver((list) => {
@@ -28,7 +28,7 @@ OBSERVE = """
 
 
 def measure(browser: Browser, url: str, throttle: float, *, widget: bool) -> dict[str, float]:
-    """What the page's main thread did, and how far things moved, until a second after load."""
+    """The page's blocking time and layout shift until a second after load."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     try:
         page = context.new_page()

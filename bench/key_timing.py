@@ -1,9 +1,9 @@
-"""Whether a key that is nearly right takes longer to refuse than one that is all wrong.
+"""Measure whether rejecting an almost correct key takes longer than rejecting an entirely wrong one.
 
-Every comparison is the whole way of a key through the store: its form, its hash, the query. A near miss differs from a
-good key in its last character, a far one in all of them; they take turns in a random order. Prints the means and
-medians in microseconds, and Welch's t of the means without what is above the 95th percentile: as long as it is between
--4.5 and 4.5, no difference was found (Reparaz et al., "Dude, is my code constant time?", section III).
+Each comparison covers the whole lookup in the store: format, hash, query. A near miss differs from a valid key only in
+its last character, a far miss in all of them; the order is random. Prints means and medians in microseconds, and
+Welch's t of the samples up to the 95th percentile: between -4.5 and 4.5, no difference was found (Reparaz et al.,
+"Dude, is my code constant time?", section III).
 
     python bench/key_timing.py --comparisons 100000
 """
@@ -30,17 +30,17 @@ WARM_UP = 2000
 
 
 def near_miss(api_key: str) -> str:
-    """The key but for its last character. There are 63 of them, so each comes up again and again."""
+    """The key with another last character. There are only 63 of them, so each is tested many times."""
     return api_key[:-1] + secrets.choice(ALPHABET.replace(api_key[-1], ""))
 
 
 def far_miss(api_key: str) -> str:
-    """A key that has no character of the secret part in its place."""
+    """A key whose secret part differs in every character."""
     return api_key[:7] + "".join(secrets.choice(ALPHABET.replace(character, "")) for character in api_key[7:])
 
 
 def welch_t(ones: list[int], others: list[int]) -> float:
-    """Welch's t of two samples, without those above the 95th percentile of both together."""
+    """Welch's t of two samples, without values above their joint 95th percentile."""
     limit = statistics.quantiles([*ones, *others], n=20)[-1]
     one, other = ([value for value in values if value <= limit] for values in (ones, others))
     spread = statistics.variance(one) / len(one) + statistics.variance(other) / len(other)
@@ -48,7 +48,7 @@ def welch_t(ones: list[int], others: list[int]) -> float:
 
 
 async def measure(comparisons: int) -> dict[str, list[int]]:
-    """The nanoseconds of each comparison, by its kind."""
+    """The duration of each comparison in nanoseconds, by kind."""
     with tempfile.TemporaryDirectory() as directory:
         store = Store(f"sqlite:///{directory}/keys.db")
         await store.migrate()
@@ -57,7 +57,7 @@ async def measure(comparisons: int) -> dict[str, list[int]]:
         kinds = ["near", "far"] * (comparisons // 2)
         random.shuffle(kinds)
         times: dict[str, list[int]] = {"near": [], "far": []}
-        misses = [(kind, makers[kind](api_key)) for kind in kinds]  # made before: making them takes differently long
+        misses = [(kind, makers[kind](api_key)) for kind in kinds]  # made in advance, as this takes a varying time
         for number, (kind, miss) in enumerate([*misses[:WARM_UP], *misses]):
             began = time.perf_counter_ns()
             found = await store.find_access(miss)
@@ -71,7 +71,7 @@ async def measure(comparisons: int) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--comparisons", type=int, default=100_000)
     times = asyncio.run(measure(parser.parse_args().comparisons))

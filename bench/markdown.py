@@ -1,10 +1,10 @@
-"""What rendering Markdown costs a visitor's browser, beside appending the same text as plain text.
+"""Measure the cost of rendering Markdown in the browser, compared to appending the same text as plain text.
 
     python bench/markdown.py [--rounds N] [--characters N]
 
-An answer of 12,000 characters (headings, lists, tables, code, links) comes at 200 tokens a second, four characters
-each, and is drawn once per frame in a column of 360 px that stays at its end. CPU is that of the renderer's process, as
-Chromium counts it, so that a busy machine slows the run but hardly the figures. Needs node, Playwright and Chromium.
+An answer of 12,000 characters (headings, lists, tables, code, links) arrives at 200 tokens per second, four characters
+each, and is drawn once per frame in a 360 px column that stays scrolled to its end. The CPU time is the renderer
+process's own, so other load on the machine hardly affects it. Needs node, Playwright and Chromium.
 """
 
 import argparse
@@ -84,7 +84,7 @@ main { width: 360px; height: 600px; overflow: auto; white-space: pre-wrap; overf
 
 
 def cpu(browser: Browser) -> float:
-    """Seconds of processor time that pages have taken so far."""
+    """The renderer's CPU time so far, in seconds."""
     session = browser.new_browser_cdp_session()
     processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
     session.detach()

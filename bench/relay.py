@@ -1,12 +1,12 @@
-"""What relaying costs: this service beside nginx and what else people put in its place. One command, two cores.
+"""Measure the cost of relaying: this service, nginx and common alternatives. One command, two cores.
 
     python bench/relay.py [--only NAME …] [--mode NAME …] [--rounds N] [--quick] [--setup DIRECTORY] [--write]
 
-Each relay has one worker on one core; the upstream and the visitors, one C program that is compiled at the start, have
-another. Relays take turns in every round, and every token is checked for content and order. It takes about an hour
-with five rounds, five minutes with --quick. Needs cc and nginx, and installs what each relay requires into a temporary
-directory, or into one that --setup names and that is kept. BENCH_POSTGRESQL_URL names a database for this service on
-PostgreSQL, which is left out otherwise. Figures of one run compare; those of two runs only as ratios.
+Each relay runs one worker on one core. The upstream and the visitors are one C program, compiled at the start, on
+another core. The relays take turns in every round, and every token is checked for content and order. Five rounds take
+about an hour, --quick five minutes. Needs cc and nginx. Each relay's requirements are installed into a temporary
+directory, or into the one given by --setup, which is kept. BENCH_POSTGRESQL_URL adds this service on PostgreSQL.
+Figures from one run are comparable; across runs, only the ratios are.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def _started(name: str, setting: Setting, load: Load) -> Target:
-    """A relay that has answered a few questions, which are not counted."""
+    """A running relay, warmed up with a few questions that aren't counted."""
     target = TARGETS[name](setting)
     if not measure(load, target, WARM_UP).complete:
         target.stop()
@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mode", nargs="+", metavar="MODE", choices=names, help=", ".join(names))
     parser.add_argument("--rounds", type=int, metavar="N", help="5, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="one short round, without the search for the most streams")
-    parser.add_argument("--setup", metavar="DIRECTORY", help="where the peers are installed and kept for another run")
-    parser.add_argument("--write", action="store_true", help="put the table into bench/RESULTS.md")
+    parser.add_argument("--setup", metavar="DIRECTORY", help="install the peers here, and keep them for later runs")
+    parser.add_argument("--write", action="store_true", help="update the table in bench/RESULTS.md")
     return parser
 
 

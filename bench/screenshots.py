@@ -2,8 +2,9 @@
 
     python bench/screenshots.py bench/out [STATE …]
 
-Each state at 1280, 768, 390 and 320 pixels and on a screen 200 pixels high, light and dark, left to right and right to
-left, from a real service with an upstream that this script controls. Needs Chromium and tests/requirements.txt.
+Each state at widths of 1280, 768, 390 and 320 pixels and at a height of 200 pixels, in light and dark, left-to-right
+and right-to-left, from a real service with an upstream controlled by this script. Needs Chromium and
+tests/requirements.txt.
 """
 
 import argparse
@@ -37,7 +38,7 @@ ANSWER = """Yes, we do. Parcels to Norway leave on **Monday** and *Thursday*:
 Track it with `track 4711`, or read [the terms](https://example.com/terms)."""
 
 State = Callable[[Chat, Provider], None]
-# The frame is painted by a process of its own: the picture is taken when it has been.
+# The frame is painted in its own process, so wait until it has been painted.
 TURN = """async (direction) => {
     document.documentElement.dir = direction;
     for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
@@ -175,7 +176,7 @@ def too_long(chat: Chat, provider: Provider) -> None:
 def not_restored(chat: Chat, provider: Provider) -> None:
     answered(chat, provider)
     chat.page.route("**/api/v1/conversations/*", lambda route: route.abort())
-    chat.button("Close chat").click()  # on a phone an open window does not open again by itself
+    chat.button("Close chat").click()  # on a phone, an open window doesn't reopen by itself
     chat.page.reload()
     chat.open()
     expect(chat.log).to_contain_text("Couldn’t load your earlier messages")
@@ -209,7 +210,7 @@ STATES: dict[str, tuple[State, str]] = {
 
 
 def shoot(browser: Browser, name: str, url: str, widget_id: str, provider: Provider, out: Path) -> None:
-    """One state at all sizes: made at each afresh, then turned dark and right to left."""
+    """One state at all sizes: set up anew for each, then switched to dark and right-to-left."""
     make, _ = STATES[name]
     for width, height in SIZES:
         provider.reset()

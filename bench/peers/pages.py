@@ -1,4 +1,4 @@
-"""The site of the comparison: its pages, the other widgets from npm, and the endpoint that all of them ask."""
+"""The test site: its pages, the other widgets from npm, and the endpoint that all widgets use."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from markdown import SECTION
 from service.testing.chunks import DONE, data, delta
 from upstreams import chunked
 
-TOKENS_PER_SECOND = 200  # of four characters
+TOKENS_PER_SECOND = 200  # four characters each
 LONG = "".join(SECTION.format(number=number) for number in range(1000))[:12_000]
 END = "That is all."
 COMPRESS = "process.stdout.write(require('zlib').brotliCompressSync(require('fs').readFileSync(process.argv[1])))"
@@ -25,7 +25,7 @@ COMPRESS = "process.stdout.write(require('zlib').brotliCompressSync(require('fs'
 
 @dataclass
 class Peer:
-    """A widget: its package on npm, what its makers tell a page to contain, and what is pressed to open it."""
+    """A widget: its npm package, the markup that its docs recommend, and the selector of the button that opens it."""
 
     package: str
     html: str
@@ -75,7 +75,7 @@ def compressed(path: Path) -> bytes:
 
 
 class Site:
-    """The host's pages, the peers' files, and the endpoint that all of them ask, each in its own protocol."""
+    """Serves the host pages, the peers' files, and the endpoint in each widget's own protocol."""
 
     def __init__(self, directory: Path) -> None:
         self.url = ""
@@ -86,7 +86,7 @@ class Site:
         self._directory = directory
 
     def answer(self, question: str) -> Iterator[str]:
-        """The texts of the answer, in their time."""
+        """The texts of the answer, at the model's pace."""
         if "image" in question:
             yield f"![a picture]({self.url}/image?stolen=words)\n\n{END}"
         elif "long" in question:
@@ -149,12 +149,12 @@ class Site:
 
 
 def last_question(body: str) -> str:
-    """Whatever the protocol: the question that was asked last stands nearest to the end."""
+    """The last question in the request body, in any of the protocols."""
     return max(("image", "long", "short"), key=body.rfind)
 
 
 def frames(path: str, texts: Iterator[str]) -> Iterator[bytes]:
-    """The answer in the protocol of who asks."""
+    """The answer in the client's protocol."""
     if path == "/n8n":
         yield b'{"type": "begin"}\n'
         yield from (json.dumps({"type": "item", "content": text}).encode() + b"\n" for text in texts)

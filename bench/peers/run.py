@@ -1,9 +1,9 @@
-"""Our widget beside others that a page can embed, by the same script: `python bench/peers/run.py [NAME …] [--write]`.
+"""Compare our widget with other embeddable ones, with one script: `python bench/peers/run.py [NAME …] [--write]`.
 
-Each stands on the same page, asks the same local endpoint and gets the same answers at the same pace; the table that is
-printed has a column for each. The peers come from npm into a temporary directory, as their makers bundle them, and are
-served in Brotli as from a CDN. Times depend on the machine: compare the columns, not runs. Needs node and npm (with
-`npm ci` done in widget/), Chromium and tests/requirements.txt.
+All widgets run on the same page with the same local endpoint and get the same answers at the same pace. Prints a table
+with a column per widget. The peers' published bundles are installed from npm into a temporary directory and served with
+Brotli, as from a CDN. Times depend on the machine, so only compare columns of the same run. Needs node and npm (run
+`npm ci` in widget/ first), Chromium and tests/requirements.txt.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from processes import RunningService, running_service
 
 ROOT = Path(__file__).parents[2]
 OURS = "ours"
-LOADS = 5  # of which the median counts
+LOADS = 5  # the median is reported
 FIELD = "textarea, [contenteditable=true], #text-input"
 AXE = ROOT / "widget/node_modules/axe-core/axe.min.js"
 HOSTILE = """
@@ -41,7 +41,7 @@ HOSTILE = """
     button, textarea, input, iframe, svg { display: none !important }
 """
 TABLE = re.compile(r"(?<=<!-- peers -->\n).*?(?=<!-- /peers -->)", re.DOTALL)
-# Of the page and of every frame: what long tasks block, the longest of them, and what a policy refuses.
+# For the page and each frame: blocking time, the longest task, and violations of the Content Security Policy.
 OBSERVE = """
     window.cost = { blocking: 0, longest: 0, refused: 0 };
     new PerformanceObserver((list) => {
@@ -53,7 +53,7 @@ OBSERVE = """
     }).observe({ type: 'longtask', buffered: true });
     addEventListener('securitypolicyviolation', () => { cost.refused += 1 });
 """
-# Enter takes a candidate of an input method: Chrome says so before the composition ends, Safari after it.
+# Enter confirms an input method's candidate. Chrome sends the key before the composition ends, Safari after it.
 COMPOSE = """
     (field, order) => {
         const say = (name) => field.dispatchEvent(new CompositionEvent(name, { bubbles: true, composed: true }));
@@ -80,7 +80,7 @@ class Bench:
         self.service_url = service_url
 
     def open(self, context: BrowserContext, *, head: str = "", policy: str = "", throttle: float = 1) -> Page:
-        """The page with the closed widget, as soon as it is there."""
+        """The page, once the closed widget has appeared."""
         path = f"/page/{len(self.site.pages)}"
         self.site.pages[path] = (
             f'<!doctype html><html lang="en"><head><title>A shop</title><link rel="icon" href="data:,">{head}</head>'
@@ -96,7 +96,7 @@ class Bench:
         return page
 
     def find(self, page: Page, selector: str, seconds: float = 15) -> Locator:
-        """The first visible element of this selector in any frame."""
+        """The first visible element that matches the selector, in any frame."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for frame in page.frames:
@@ -108,7 +108,7 @@ class Bench:
         raise TimeoutError(f"{self.name}: no {selector} in {seconds} seconds")
 
     def chat(self, page: Page) -> Locator:
-        """Opens the chat by pointer; its field, when it has come to rest: a click on what moves may miss it."""
+        """Open the chat with the pointer. Returns its field once it has stopped moving, so that a click can't miss."""
         if self.launcher:
             self.find(page, self.launcher).click()
         field = self.find(page, FIELD)
@@ -119,7 +119,7 @@ class Bench:
         return field
 
     def ask(self, page: Page, question: str, seconds: float = 15) -> None:
-        """Ask, and wait for the end of the answer."""
+        """Ask a question, and wait for the end of the answer."""
         field = self.find(page, FIELD)
         field.click()
         page.keyboard.type(question)
@@ -127,13 +127,13 @@ class Bench:
         page.keyboard.press("Enter")
         deadline = time.monotonic() + seconds
         while self.site.answered == asked and time.monotonic() < deadline:
-            page.wait_for_timeout(50)  # looking into the page would cost what is to be measured
+            page.wait_for_timeout(50)  # polling the page would distort the measurement
         self.find(page, f"text={END} >> nth=-1")
 
     def cost(self, page: Page, key: str, combine: Callable[[list[float]], float]) -> float:
         return combine([frame.evaluate(f"window.cost?.{key} ?? 0") for frame in page.frames])
 
-    # What is measured; each on a page of its own, by a new visitor.
+    # The measurements, each on a new page with a new visitor.
 
     def weight(self, context: BrowserContext) -> dict[str, str]:
         finished: list[Any] = []
@@ -178,7 +178,7 @@ class Bench:
         }
 
     def heap(self, context: BrowserContext, page: Page) -> float:
-        """JavaScript heap of the page and of frames with a process of their own, after a collection."""
+        """The JavaScript heap of the page and its out-of-process frames, after a garbage collection."""
         total = 0.0
         targets: list[Page | Frame] = [page, *page.frames[1:]]
         for target in targets:
@@ -200,7 +200,7 @@ class Bench:
         return {"page with hostile CSS": self.works(context, head=f"<style>{HOSTILE}</style>")}
 
     def works(self, context: BrowserContext, **page_options: Any) -> str:
-        """Whether the chat can be opened and answers, and how many violations the page saw."""
+        """Whether the chat opens and answers, and the number of policy violations."""
         try:
             context.set_default_timeout(5000)
             page = self.open(context, **page_options)
@@ -304,7 +304,7 @@ class Bench:
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
-    """In Markdown, a column for each widget."""
+    """A Markdown table with a column per widget."""
     rows = dict.fromkeys(row for column in results.values() for row in column)
     heads = [f"{name} {PEERS[name].package.rpartition('@')[2]}" if name in PEERS else name for name in results]
     lines = [["", *heads], ["---"] * (len(heads) + 1)]

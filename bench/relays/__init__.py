@@ -1,1 +1,1 @@
-"""What bench/relay.py compares, and with what: the load (C), the relays, and the machine's figures."""
+"""The parts of bench/relay.py: the load generator (C), the relays, and the machine's figures."""

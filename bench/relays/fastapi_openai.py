@@ -1,4 +1,4 @@
-"""The relay as many write it: FastAPI, the openai package and sse-starlette. No keys, limits, history or database."""
+"""A common way to write a relay: FastAPI, openai and sse-starlette. No keys, limits, history or database."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Replicas of the service behind nginx with deploy/nginx.conf, and how they are while many streams are open."""
+"""Replicas of the service behind nginx with deploy/nginx.conf, and samples of them while many streams are open."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from relays.load import Load, Plan, Report
 from relays.machine import memory_bytes
 from relays.targets import METRICS_TOKEN, ROOT, Setting, Target, free_port, replicas, start_nginx
 
-SAMPLES = 10  # of a measurement
+SAMPLES = 10  # per measurement
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fleet:
 
 
 def start_fleet(setting: Setting, count: int, database: str | None) -> Fleet:
-    """Raises RuntimeError for what does not come up."""
+    """Raises RuntimeError if a process doesn't start."""
     started = replicas(setting, count, database)
     port = free_port()
     nginx = start_nginx(setting, _site(port, [target.port for target in started]), port, started[0].request)
@@ -34,7 +34,7 @@ def start_fleet(setting: Setting, count: int, database: str | None) -> Fleet:
 
 
 def _site(port: int, servers: list[int]) -> str:
-    """deploy/nginx.conf, without TLS and with room for all visitors at one address."""
+    """deploy/nginx.conf without TLS, and with a limit per address that admits all visitors."""
     lines = (ROOT / "deploy/nginx.conf").read_text().splitlines()
     site = "\n".join(line for line in lines if not line.strip().startswith("ssl_"))
     for theirs, ours in {
@@ -51,12 +51,12 @@ def _site(port: int, servers: list[int]) -> str:
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment of a measurement."""
+    """One sample during a measurement."""
 
     seconds: float
-    megabytes: list[float]  # of each replica, and of nginx
-    readers: list[int]  # of each replica
-    lag: float  # the longest of their event loops, in seconds
+    megabytes: list[float]  # per replica, and of nginx
+    readers: list[int]  # per replica
+    lag: float  # the longest event loop lag, in seconds
 
     def __str__(self) -> str:
         memory, readers = (" ".join(f"{each:>6.0f}" for each in figures) for figures in (self.megabytes, self.readers))
@@ -64,14 +64,14 @@ class Sample:
 
 
 def head_of_samples(count: int) -> str:
-    """What the columns of the samples are."""
+    """The header of the samples' columns."""
     names = [f"{number}" for number in range(1, count + 1)]
     memory, readers = (" ".join(f"{each:>6}" for each in columns) for columns in ([*names, "nginx"], names))
     return f"memory in MB, open streams of each replica, longest lag in s\n{'':>9}  {memory}  {readers}  {'':>6}"
 
 
 def watched(load: Load, fleet: Fleet, plan: Plan) -> Report:
-    """Run a plan, and print how the fleet is meanwhile."""
+    """Run a plan, and print samples of the fleet meanwhile."""
     over, started = threading.Event(), time.monotonic()
     interval = plan.tokens / plan.rate / SAMPLES
 
@@ -94,17 +94,17 @@ def watched(load: Load, fleet: Fleet, plan: Plan) -> Report:
 
 
 def _sample(fleet: Fleet, seconds: float) -> Sample:
-    told = [told_by(target) for target in fleet.replicas]
+    metrics = [metrics_of(target) for target in fleet.replicas]
     return Sample(
         seconds=seconds,
         megabytes=[memory_bytes(target.pid) / 1e6 for target in (*fleet.replicas, fleet.nginx)],
-        readers=[int(each["chatbot_readers"]) for each in told],
-        lag=max(each["chatbot_loop_lag_seconds"] for each in told),
+        readers=[int(each["chatbot_readers"]) for each in metrics],
+        lag=max(each["chatbot_loop_lag_seconds"] for each in metrics),
     )
 
 
-def told_by(target: Target) -> dict[str, float]:
-    """What a replica says in /metrics, by name and kind."""
+def metrics_of(target: Target) -> dict[str, float]:
+    """A replica's /metrics, by name and kind."""
     headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
     response = httpx.get(f"http://127.0.0.1:{target.port}/metrics", headers=headers, timeout=60)
     samples: list[Any] = [

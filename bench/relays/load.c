@@ -1,8 +1,8 @@
-/* Prints the upstream's port, then for each line of stdin, "MODE STREAMS TOKENS RATE QUESTIONS SECONDS PORT PLACE FILE",
- * "begun" once every stream has its first token, waits for another line, and prints what came of it as JSON.
+/* Prints the upstream's port. Then, for each line of stdin, "MODE STREAMS TOKENS RATE QUESTIONS SECONDS PORT PLACE FILE",
+ * prints "begun" once every stream has its first token, waits for another line, and prints the results as JSON.
  *
- * FILE holds a whole HTTP request with six digits at PLACE, which become the number of the stream. An answer is over
- * when its last token and the end of its body have arrived, or after SECONDS.
+ * FILE holds a complete HTTP request. The six digits at PLACE are replaced with the stream's number. An answer ends when
+ * its last token and the end of its body have arrived, or after SECONDS.
  */
 
 #define _GNU_SOURCE
@@ -73,7 +73,7 @@ void answer_ended(int stream, bool whole) {
     if (plan.mode == QUESTIONS && asked < plan.questions) ask(stream);
 }
 
-/* One turn of the loop, which waits until `until` at most. */
+/* One iteration of the loop, which waits until `until` at most. */
 static void turn(int64_t until) {
     int64_t left = until - now();
     struct timespec timeout = {left > 0 ? left / 1000000000 : 0, left > 0 ? left % 1000000000 : 0};
@@ -89,7 +89,7 @@ static void turn(int64_t until) {
     }
 }
 
-/* The streams take turns, so that their tokens are evenly spread: the next one's is due at `next`. */
+/* The streams take turns, so that their tokens are evenly spread. The next token is due at `next`. */
 static void run_paced(int64_t deadline) {
     int64_t start = now(), step = 1000000000LL / plan.rate / plan.streams;
     int64_t count = 0, left = 0, all = (int64_t)plan.streams * (plan.tokens - 1);

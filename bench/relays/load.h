@@ -1,4 +1,4 @@
-/* The load of bench/relay.py: an upstream and its visitors in one epoll loop, so that one clock times both ends. */
+/* The load generator of bench/relay.py: the upstream and the visitors in one epoll loop, so that one clock times both. */
 
 #ifndef LOAD_H
 #define LOAD_H
@@ -9,7 +9,7 @@
 
 enum { MOST_STREAMS = 4096, MOST_TOKENS = 4096, REQUEST_BYTES = 65536 };
 
-/* What epoll points to: the upstream's listener, one of its connections, or a visitor. */
+/* The target of an epoll event: the upstream's listener, one of its connections, or a visitor. */
 enum kind { LISTENER, UPSTREAM, VISITOR };
 struct source {
     enum kind kind;
@@ -24,7 +24,7 @@ struct stream {
     int64_t gone_at;              /* when the visitor left */
 };
 
-/* What one measurement is. */
+/* The parameters of a measurement. */
 enum mode { LOCKSTEP, BURST, QUESTIONS, PACED, HELD, LEAVING };
 struct plan {
     enum mode mode;
@@ -35,14 +35,14 @@ struct plan {
     int port;      /* of the relay */
 };
 
-/* What came of it. */
+/* The results of a measurement. */
 struct result {
-    int64_t tokens;   /* that arrived in their order */
-    int answers;      /* that were whole */
+    int64_t tokens;   /* that arrived in order */
+    int answers;      /* that were complete */
     int faults;       /* wrong content or order, another status, a broken connection */
-    int left;         /* visitors whose going the upstream has seen */
-    int64_t late;     /* the most nanoseconds by which the load itself was late */
-    uint32_t *delays; /* microseconds: from sent to arrived, or from gone to seen */
+    int left;         /* visitors whose disconnect has reached the upstream */
+    int64_t late;     /* the maximum delay of the load itself, in nanoseconds */
+    uint32_t *delays; /* microseconds from sent to arrived, or from a disconnect to its arrival upstream */
     size_t delays_count;
 };
 

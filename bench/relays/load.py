@@ -1,4 +1,4 @@
-"""The load program, compiled from the C files beside this one, and its measurements."""
+"""The load generator, compiled from the C files in this directory, and its measurements."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = [Path(__file__).with_name(name) for name in ("load.c", "upstream.c", "visitors.c")]
-NUMBER = "000000"  # of a stream, in a question
+NUMBER = "000000"  # a placeholder in the question, replaced with the stream's number
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
 
 
 class Load:
-    """The running program: the upstream on `port`, and the visitors."""
+    """The running load generator: the upstream on `port`, and the visitors."""
 
     def __init__(self, directory: Path, core: int) -> None:
         program = directory / "load"
@@ -63,7 +63,7 @@ class Load:
         self.port = int(self._line())
 
     def run(self, plan: Plan, port: int, request: bytes, begun: Callable[[], None]) -> Report:
-        """Measure. `begun` is called when every stream has its first token; the others wait for its return."""
+        """Measure. Once every stream has its first token, `begun` is called; the other tokens wait until it returns."""
         path = self._directory / "request"
         path.write_bytes(request)
         place = request.index(NUMBER.encode())
@@ -92,7 +92,7 @@ class Load:
 
 
 def _prepare(core: int) -> None:
-    """Two open files for each stream, and a core of its own."""
+    """Pin the process to its core, and raise the limit of open files: each stream needs two."""
     os.sched_setaffinity(0, {core})
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""What the kernel says of processes: CPU and memory of a process with all that it started, and the machine's rest."""
+"""Figures from the kernel: CPU and memory of a process and its descendants, and of the rest of the machine."""
 
 import os
 import platform
@@ -10,25 +10,25 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the measured server runs, and where the load and this program do."""
+    """The core of the measured server, and the one of the load and this program."""
 
     server: int
     load: int
 
 
 def two_cores() -> Cores:
-    """Two cores, of which the load's is not the server's. Raises SystemExit where there is but one."""
+    """Two different cores for the server and the load. Raises SystemExit if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise SystemExit("two cores are needed: one for the server, one for the load")
     siblings = Path(f"/sys/devices/system/cpu/cpu{allowed[-1]}/topology/thread_siblings_list")
     shared = _numbers(siblings.read_text()) if siblings.exists() else {allowed[-1]}
-    apart = [core for core in allowed if core not in shared]  # not the other thread of the same core, if possible
+    apart = [core for core in allowed if core not in shared]  # preferably not a hyper-thread of the same core
     return Cores(server=allowed[-1], load=apart[0] if apart else allowed[0])
 
 
 def _numbers(ranges: str) -> set[int]:
-    """As in `0,4-5`."""
+    """Parse a list such as `0,4-5`."""
     numbers: set[int] = set()
     for part in ranges.strip().split(","):
         first, _, last = part.partition("-")
@@ -37,7 +37,7 @@ def _numbers(ranges: str) -> set[int]:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all that descend from it."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -53,7 +53,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its descendants: by the nanosecond where the kernel keeps schedstat."""
+    """User and system time of a process and its descendants, in nanosecond resolution if the kernel has schedstat."""
     return sum(_cpu_seconds(member) for member in family(pid))
 
 
@@ -72,7 +72,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident, of a process and its descendants."""
+    """Resident memory of a process and its descendants."""
     return sum(_memory_bytes(member) for member in family(pid))
 
 
@@ -85,7 +85,7 @@ def _memory_bytes(pid: int) -> int:
 
 
 def busy_seconds() -> float:
-    """CPU time of all processes on all cores since the machine started, without idle and waiting."""
+    """CPU time of all processes on all cores since boot, excluding idle and I/O wait."""
     user, nice, system, _, _, interrupts, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + interrupts + soft + steal) * TICK
 

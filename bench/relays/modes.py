@@ -1,4 +1,4 @@
-"""What is measured of each relay, and the figures that come of it."""
+"""The measurements of each relay and the figures derived from them."""
 
 import time
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from relays.load import Load, Plan, Report
 from relays.machine import busy_seconds, cpu_seconds, memory_bytes
 from relays.targets import Target
 
-SETTLE_SECONDS = 0.3  # after an answer, for what a relay still does for it
-BOUND_MS = 100.0  # of the 99th percentile, under which a relay keeps up
+SETTLE_SECONDS = 0.3  # after an answer, for the relay's remaining work on it
+BOUND_MS = 100.0  # a relay keeps up while the 99th percentile is below this
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of a plan: what the visitors saw, and what the relay took for it."""
+    """One run of a plan: the visitors' results and the relay's resource use."""
 
     plan: Plan
     report: Report
-    cpu: tuple[float, float, float]  # seconds so far: before, when every stream had begun, and after
+    cpu: tuple[float, float, float]  # cumulative seconds: before, once every stream had begun, and after
     memory: tuple[int, int, int]  # bytes, at the same moments
-    others: float  # cores that processes took which are not part of the measurement
-    load: float  # cores that the load took
+    others: float  # cores used by unrelated processes
+    load: float  # cores used by the load
 
     @property
     def complete(self) -> bool:
-        """Whether every token arrived, as it was and in its order, and every answer ended."""
+        """Whether every token arrived unchanged and in order, and every answer ended."""
         report = self.report
         answers = self.plan.questions or self.plan.streams
         return (report.tokens, report.answers, report.faults) == (self.plan.expected_tokens, answers, 0)
@@ -53,7 +53,7 @@ def measure(load: Load, target: Target, plan: Plan) -> Measurement:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a measurement. Ratios are told where a relay's own work is what is counted."""
+    """One number of a measurement. Ratios are shown for figures that measure the relay's own work."""
 
     title: str
     digits: int
@@ -68,7 +68,7 @@ class Mode:
     plans: list[Plan]
     figures: list[Figure]
     must_be_complete: bool = True
-    is_fresh: bool = False  # measured of a process that has done nothing before
+    is_fresh: bool = False  # measured on a freshly started process
 
 
 WARM_UP = Plan("lockstep", 10, tokens=50)
@@ -84,7 +84,7 @@ def _cpu_per_later_token(measurement: Measurement) -> float:
 
 
 def _share_of_core(measurement: Measurement) -> float:
-    """While the tokens flow. The load's time is the whole run's, but beginning takes CPU, not much time."""
+    """The share while tokens flow. The load's duration includes the start, which takes CPU but little time."""
     return (measurement.cpu[2] - measurement.cpu[1]) * 100 / (measurement.plan.tokens / measurement.plan.rate)
 
 
@@ -106,7 +106,7 @@ def paced(streams: int, seconds: float, rate: int = 50) -> Plan:
 
 
 def modes(*, quick: bool) -> list[Mode]:
-    """All but the search for the most streams; see `most_streams`."""
+    """All modes except the search for the most streams; see `most_streams`."""
     counts, seconds = ([50, 200], 4.0) if quick else ([50, 200, 500, 1000], 6.0)
     return [
         Mode(
@@ -167,9 +167,9 @@ def keeps_up(measurement: Measurement) -> bool:
 
 
 def most_streams(probe: Callable[[int], Measurement]) -> int:
-    """The most streams at which a relay keeps up: doubled until it does not, then halved to within 5 %.
+    """The most streams at which a relay keeps up: doubled until it doesn't, then bisected to within 5 %.
 
-    A relay has to fail twice: one stall of the machine is not its limit.
+    A failure must repeat, so that a single stall of the machine doesn't count as the limit.
     """
 
     def holds(streams: int) -> bool:

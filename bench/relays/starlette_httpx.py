@@ -1,4 +1,4 @@
-"""The relay with less in it: Starlette, httpx and sse-starlette. No keys, limits, history or database."""
+"""A minimal relay: Starlette, httpx and sse-starlette. No keys, limits, history or database."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The table of medians, and its place in bench/RESULTS.md."""
+"""The table of medians in bench/RESULTS.md."""
 
 import re
 import subprocess
@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench/RESULTS.md"
 SECTION = re.compile(r"(?<=<!-- relay -->\n).*?(?=<!-- /relay -->)", re.DOTALL)
 HEADING = "# Results\n\n## Relaying\n\n<!-- relay -->\n<!-- /relay -->\n"
-BASE = "nginx"  # what ratios are to
+BASE = "nginx"  # the base of ratios
 
 
 @dataclass
 class Results:
-    """What was measured, by relay and by plan, a measurement for each round."""
+    """The measurements by relay and plan, one per round."""
 
     names: list[str]
     faults: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Results:
         self.most[name].append(streams)
 
     def figure(self, name: str, plan: Plan, figure: Figure) -> str:
-        """The median, and the median of its ratios to nginx in the same rounds."""
+        """The median, and the median ratio to nginx in the same rounds."""
         values = [figure.of(measurement) for measurement in self.measurements[name, plan]]
         if not values:
             return "–"
@@ -54,16 +54,16 @@ class Results:
         return text
 
     def busiest(self) -> tuple[float, float]:
-        """Cores that other processes took at most, and at the median."""
+        """The cores used by other processes: the maximum and the median."""
         others = [one.others for measurements in self.measurements.values() for one in measurements]
         return (max(others), median(others)) if others else (0.0, 0.0)
 
     def most_memory(self, name: str) -> int:
-        """Bytes of the process after the measurement that left the most."""
+        """The largest memory size after any measurement, in bytes."""
         return max(one.memory[2] for (relay, _), found in self.measurements.items() if relay == name for one in found)
 
     def load(self) -> tuple[float, float]:
-        """Of the load itself: the most of its core that it took, and the most milliseconds that a token was late."""
+        """The load's own maximum: the share of its core, and the delay of a token in milliseconds."""
         all_of_them = [one for found in self.measurements.values() for one in found]
         return (
             max((one.load for one in all_of_them), default=0.0),
@@ -103,7 +103,7 @@ def render(results: Results, modes: list[Mode], description: str, versions: str,
 
 
 def versions() -> str:
-    """Of the interpreter and of what the relays are made of, as pinned."""
+    """The versions of the interpreter and of the relays' pinned packages."""
     files = {"requirements.txt": "fastapi|openai", "requirements-litellm.txt": "litellm"}
     peers = [
         found
@@ -120,7 +120,7 @@ def versions() -> str:
 
 
 def write(text: str) -> None:
-    """Put the table into bench/RESULTS.md, between its marks."""
+    """Put the table between its markers in bench/RESULTS.md."""
     before = RESULTS.read_text() if RESULTS.exists() else HEADING
     if not SECTION.search(before):
         before = f"{before.rstrip()}\n\n{HEADING.partition(chr(10) * 2)[2]}"

@@ -1,4 +1,4 @@
-"""The relays that are compared: each one worker, started on the server's core, with the request of a visitor."""
+"""The compared relays, each with one worker on the server's core, and the visitors' request for each."""
 
 import json
 import os
@@ -26,7 +26,7 @@ QUESTION = f"Please count for me, stream {NUMBER}"
 
 @dataclass(frozen=True)
 class Target:
-    """A running relay: `pid` is what started it and what all its processes descend from."""
+    """A running relay. `pid` is the ancestor of all its processes."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where relays are set up: a temporary directory, the upstream's address, and the core for them."""
+    """The relays' environment: a temporary directory, the upstream's address, and their core."""
 
     directory: Path
     upstream: str
@@ -60,7 +60,7 @@ class Setting:
         return folder
 
     def start(self, name: str, command: list[str], port: int, request: bytes, **environment: str) -> Target:
-        """Raises RuntimeError, with the end of its log, for a relay that does not come up."""
+        """Raises RuntimeError with the end of the log if a relay doesn't start."""
         folder = self.folder(name)
         log = folder / "log"
         keep = {variable: os.environ[variable] for variable in ("PATH", "HOME", "LANG") if variable in os.environ}
@@ -84,7 +84,7 @@ class Setting:
         raise RuntimeError(f"{name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
     def python(self, name: str, requirements: Path) -> str:
-        """The interpreter of a virtual environment with these requirements and no more, made if it is not there yet."""
+        """The interpreter of a virtual environment with only these requirements, created if necessary."""
         venv = self.directory / f"venv-{name}"
         python = venv / "bin/python"
         if not python.exists():
@@ -95,7 +95,7 @@ class Setting:
 
 
 def free_port() -> int:
-    """Below the ports that the kernel gives to clients."""
+    """A free port below the kernel's ephemeral range."""
     for port in range(21_000, 32_000):
         with socket.socket() as trying:
             if trying.connect_ex(("127.0.0.1", port)) != 0:
@@ -120,7 +120,7 @@ def service(setting: Setting, database: str | None = None) -> Target:
 
 
 def service_alone(setting: Setting) -> Target:
-    """With its requirements and no more, as in the image: httpx and httpcore load what else they find."""
+    """The service with only its requirements, as in the image: httpx and httpcore use optional packages they find."""
     return replicas(setting, 1, None, python=setting.python("service", REQUIREMENTS))[0]
 
 
@@ -134,9 +134,9 @@ def service_on_postgresql(setting: Setting) -> Target:
 def replicas(
     setting: Setting, count: int, database: str | None, name: str = "this service", python: str = sys.executable
 ) -> list[Target]:
-    """The service, so many times, on one database: a new file unless one is named."""
+    """`count` replicas of the service on one database: a new SQLite file unless a URL is given."""
     folder = setting.folder(name)
-    for left in folder.glob("chatbot.db*"):  # of a run before
+    for left in folder.glob("chatbot.db*"):  # from an earlier run
         left.unlink()
     environment = {
         "HOST": "127.0.0.1",
@@ -146,10 +146,10 @@ def replicas(
         "METRICS_TOKEN": METRICS_TOKEN,
         "MAX_STREAMS": str(MOST_STREAMS),
         "ANSWER_TIMEOUT": "3600",
-        "RESUME_SECONDS": "0",  # otherwise an answer goes on for ten seconds without its reader, on purpose
+        "RESUME_SECONDS": "0",  # by default, an answer continues for ten seconds without its reader
     } | {name: value for name, value in os.environ.items() if name.startswith("UPSTREAM_")}
     limits = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
-    tenant = f"bench-{secrets.token_hex(4)}"  # a server may have that of a run before
+    tenant = f"bench-{secrets.token_hex(4)}"  # unique, as a server may still have an earlier run's tenant
     add = [python, str(ROOT / "manage.py"), "tenant", "add", tenant, "--origin", "https://bench.test", "--json"]
     added = subprocess.run(
         [*add, *limits], cwd=folder, env=environment | {"PATH": os.environ["PATH"]}, check=True, capture_output=True
@@ -192,7 +192,7 @@ def litellm(setting: Setting) -> Target:
     python = Path(setting.python("litellm", BENCH / "requirements-litellm.txt"))
     port = free_port()
     model = {"model": "openai/gpt-4o-mini", "api_base": setting.upstream, "api_key": "sk-bench"}
-    config = setting.directory / "litellm.json"  # which is YAML, too
+    config = setting.directory / "litellm.json"  # JSON is valid YAML
     config.write_text(json.dumps({"model_list": [{"model_name": "gpt-4o-mini", "litellm_params": model}]}))
     command = [str(python.with_name("litellm")), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     quiet = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True"}
@@ -216,7 +216,7 @@ def nginx(setting: Setting) -> Target:
 
 
 def start_nginx(setting: Setting, site: str, port: int, request: bytes) -> Target:
-    """An nginx with what a configuration file for its `http` block says."""
+    """An nginx with `site` in its `http` block."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     folder = setting.folder("nginx")
     temporary = "".join(

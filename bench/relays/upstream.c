@@ -27,7 +27,7 @@ struct upstream {
     int stream; /* -1 between two requests */
     char request[REQUEST_BYTES];
     size_t received;
-    char *unsent; /* what the socket did not take yet */
+    char *unsent; /* not accepted by the socket yet */
     size_t unsent_bytes, unsent_room;
 };
 
@@ -82,7 +82,7 @@ void upstream_close_all(void) {
     }
 }
 
-/* The socket takes more again. */
+/* The socket is writable again. */
 static void send_rest(struct upstream *upstream) {
     ssize_t written = send(upstream->source.fd, upstream->unsent, upstream->unsent_bytes, MSG_NOSIGNAL);
     if (written < 0 && errno != EAGAIN) {
@@ -113,7 +113,7 @@ static void put_chunk(struct upstream *upstream, const char *data, size_t length
     put(upstream, "\r\n", 2);
 }
 
-/* Sends what is unsent at once where the socket takes it, which saves a call of epoll. */
+/* Tries to send directly, which usually saves an epoll call. */
 static void send_unsent(struct upstream *upstream) {
     ssize_t written = send(upstream->source.fd, upstream->unsent, upstream->unsent_bytes, MSG_NOSIGNAL);
     if (written == (ssize_t)upstream->unsent_bytes) {
@@ -124,7 +124,7 @@ static void send_unsent(struct upstream *upstream) {
         upstream->unsent_bytes -= (size_t)written;
         memmove(upstream->unsent, upstream->unsent + written, upstream->unsent_bytes);
     }
-    watch(&upstream->source, EPOLLIN | EPOLLOUT, false); /* an error is met there */
+    watch(&upstream->source, EPOLLIN | EPOLLOUT, false); /* send_rest handles errors */
 }
 
 void upstream_send_tokens(int number, int count) {
@@ -149,7 +149,7 @@ void upstream_send_tokens(int number, int count) {
     send_unsent(upstream);
 }
 
-/* The request is whole: begin the answer to the stream that its last "stream 000000" names. */
+/* The request is complete: begin the answer of the stream named by its last "stream 000000". */
 static void begin(struct upstream *upstream) {
     const char *place = NULL;
     for (const char *found = upstream->request; (found = strstr(found, "stream 0")); found++) place = found + 7;

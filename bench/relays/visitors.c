@@ -1,4 +1,4 @@
-/* The visitors: each asks over a connection of its own and checks every token's content and order. */
+/* The visitors. Each has its own connection and checks the content and order of every token. */
 
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -86,7 +86,7 @@ void visitor_forget_all(void) {
     for (int number = 0; number < MOST_STREAMS; number++) hang_up(&visitors[number]);
 }
 
-/* The head is complete once it holds an empty line. Only what streams is an answer: 200, in chunks. */
+/* The head is complete once it holds an empty line. Only a chunked 200 response counts as an answer. */
 static bool head_ends(struct visitor *visitor) {
     if (visitor->head_bytes < 4 || memcmp(visitor->head + visitor->head_bytes - 4, "\r\n\r\n", 4)) return false;
     visitor->head[visitor->head_bytes] = 0;
@@ -162,7 +162,7 @@ void visitor_ready(struct source *source, uint32_t events) {
     static char piece[PIECE_BYTES];
     struct visitor *visitor = (struct visitor *)source;
     (void)events;
-    if (!source->fd) return; /* it left in this very turn */
+    if (!source->fd) return; /* it left in the same iteration */
     ssize_t length = recv(source->fd, piece, sizeof piece, 0);
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
