@@ -1,1 +1,1 @@
-"""Faults of the upstream, of visitors, of the database and of replicas, played against real service processes."""
+"""Fault injection against real service processes: faults of the upstream, visitors, the database and replicas."""

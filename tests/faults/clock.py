@@ -1,7 +1,7 @@
-"""Take what is limited as fast as it is granted while the wall clock jumps; print what was granted when.
+"""Use up limits as fast as possible while the wall clock jumps, and print when each request was granted.
 
 `python clock.py rate URL CLOCK LIMIT WINDOW WINDOWS` or `python clock.py budget URL CLOCK`, under libfaketime, which
-reads CLOCK. Times are monotonic: true ones.
+reads CLOCK. Printed times are monotonic.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ HOUR = 3600
 
 
 async def take(store: Store, clock: Path, limit: int, window: float, windows: int) -> list[tuple[float, float, int]]:
-    """When each grant of a rate was asked for and given, and how many were left then."""
+    """When each grant of a rate limit was requested and given, and how many remained."""
     grants: list[tuple[float, float, int]] = []
     ends = time.monotonic() + windows * window
     refused = jumps = 0
@@ -31,7 +31,7 @@ async def take(store: Store, clock: Path, limit: int, window: float, windows: in
             refused = 0
             continue
         refused += 1
-        if refused == 1:  # the limit has just been used up: now a jump could give another one
+        if refused == 1:  # the limit has just been used up, so a jump could now wrongly grant more
             clock.write_text(JUMPS[jumps % len(JUMPS)])
             jumps += 1
         await asyncio.sleep(window / 50)
@@ -39,7 +39,7 @@ async def take(store: Store, clock: Path, limit: int, window: float, windows: in
 
 
 async def spend(store: Store, clock: Path) -> dict[str, int]:
-    """How much of a budget of 10 is granted at each of several settings of the clock, around the next midnight."""
+    """How much of a budget of 10 is granted at several settings of the clock around the next midnight."""
     tenant, _, _ = await store.add_tenant(f"clock {uuid.uuid4()}")
     to_midnight = 24 * HOUR - int(time.time()) % (24 * HOUR)
     granted = {}

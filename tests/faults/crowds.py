@@ -1,5 +1,5 @@
-"""Faults of strangers, who have no key: many requests ahead on one connection, connections that stay half open, and
-requests that are refused, with many tenants."""
+"""Faults caused by clients without a key: many pipelined requests on one connection, connections with incomplete
+requests, and refused requests, with many tenants."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from faults.machine import MIB, Replica, house, until
 from faults.play import Play, fault, many
 from faults.readers import Pulse, fetch
 
-NOWHERE = "http://127.0.0.1:9/v1"  # no upstream is asked
+NOWHERE = "http://127.0.0.1:9/v1"  # the upstream is never used
 SENT_BYTES = 29 * MIB
 GROWN_BYTES = 50 * MIB
 HEALTH_SECONDS = 0.1
@@ -30,7 +30,7 @@ HALF_OPEN = {
 
 @contextmanager
 def beating(url: str) -> Iterator[Pulse]:
-    """A pulse on a loop of its own, in a thread: the crowd here does not slow it."""
+    """A pulse in a thread with its own event loop, so that the crowd in this process doesn't slow it down."""
     pulse, loop = Pulse(url), asyncio.new_event_loop()
     task = loop.create_task(pulse.run())
     thread = threading.Thread(target=loop.run_until_complete, args=[asyncio.wait([task])])
@@ -45,7 +45,7 @@ def beating(url: str) -> Iterator[Pulse]:
 
 @asynccontextmanager
 async def others_served(play: Play, replica: Replica, what: str) -> AsyncIterator[None]:
-    """Judge what others notice meanwhile: how long health takes, and how much memory is taken."""
+    """Check the effect on others: the latency of the health endpoint and the memory used."""
     start = replica.memory()
     replica.forget_peak()
     with beating(replica.url) as pulse:
@@ -77,7 +77,7 @@ async def pipelined_requests(play: Play) -> None:
 
 
 async def _send_ahead(replica: Replica, request: bytes) -> int:
-    """Send requests without reading, until the service takes no more for two seconds. Returns the bytes it took."""
+    """Send requests without reading until the service accepts no more for two seconds. Returns the bytes accepted."""
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port, limit=1)
     piece, taken = request * max(1, 65_536 // len(request)), 0
     with suppress(OSError, TimeoutError):

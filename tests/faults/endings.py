@@ -1,4 +1,4 @@
-"""The end of processes, and the database's faults."""
+"""Processes that end, and database faults."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from faults.play import Play, fault, many
 from faults.readers import Reply, ask, fetch, follow
 
 UNAVAILABLE = {"database_unavailable"}
-# The short form does not wait for as long as a process must be silent before it counts as gone.
+# The short form shortens the time after which a silent process counts as gone.
 HURRY = {
     "FAULTS_HURRY": " ".join(
         f"service.answers.pace.{name}={seconds}"
@@ -77,7 +77,7 @@ async def _is(url: str, path: str, status: int) -> bool:
 
 @fault("sigkill-mid-stream", "100 streams, 0 shown as complete, 0 rows running after 60 s; readers are told elsewhere")
 async def sigkill_mid_stream(play: Play) -> None:
-    """One replica of two dies; then a process alone, which is started again."""
+    """One of two replicas dies; then a single process, which is restarted."""
     count = play.count(100, 10)
     settings = LONG_DEADLINES | (HURRY if play.short else {})
     async with faulty_upstream() as upstream:
@@ -177,7 +177,7 @@ async def db_locked(play: Play) -> None:
 
 
 class _locked:
-    """Holds the database as BEGIN EXCLUSIVE does, until `release` or the end of the block."""
+    """Lock the database with BEGIN EXCLUSIVE, until `release` or the end of the block."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
@@ -292,7 +292,7 @@ async def disk_full(play: Play) -> None:
 
 
 async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path, run: int) -> list[Reply]:
-    """Ask while the disk becomes full and when it is; then it is emptied again."""
+    """Ask while the disk fills up and when it is full, then free the space."""
     long = "q" * 3000
 
     async def slowly(number: int) -> Reply:
@@ -332,7 +332,7 @@ def _small_disk(path: Path) -> Iterator[Path]:
 
 
 def _fill(path: Path) -> None:
-    """Take the whole disk."""
+    """Fill the disk."""
     with open(path, "wb", buffering=0) as file:
         for size in (65_536, 4096, 1):
             try:

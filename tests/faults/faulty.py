@@ -1,6 +1,6 @@
-"""An upstream on a real socket that misbehaves as the path of its base URL says, and counts who asked and who is there.
+"""An upstream on a real socket that misbehaves as its base URL's path says, and counts requests and connections.
 
-`http://127.0.0.1:PORT/rst-mid-stream/v1` breaks every answer; with `/any/v1` the first word of the question says how.
+`http://127.0.0.1:PORT/rst-mid-stream/v1` breaks every answer; with `/any/v1`, the question's first word names the fault.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ HUGE_LINE_BYTES = 100_000_000
 BOMB_BYTES = 200_000_000
 TINY_EVENTS = 1_000_000
 
-# What a connection is good for after an exchange.
+# The state of a connection after an exchange.
 KEEP, CLOSE = True, False
 
 
@@ -37,13 +37,13 @@ def chunk(data: bytes) -> bytes:
 
 
 def words(count: int) -> str:
-    """The text of a `words` answer: each word is another, so that a gap or a repeat shows."""
+    """The text of a `words` answer. All words differ, so that gaps and repeats are noticed."""
     return "".join(f"w{number}é " for number in range(count))
 
 
 @dataclass
 class Exchange:
-    """One request and what is needed to misbehave in answering it."""
+    """One request, and the means to answer it wrongly."""
 
     upstream: "FaultyUpstream"
     question: str
@@ -60,7 +60,7 @@ class Exchange:
         await self.writer.drain()
 
     async def until_gone(self) -> None:
-        """Say nothing until the other side closes."""
+        """Stay silent until the other side closes."""
         while await self.reader.read(65_536):
             pass
 
@@ -90,16 +90,16 @@ def behaviour(name: str) -> Callable[[Behaviour], Behaviour]:
 
 
 class FaultyUpstream:
-    """Counts what it was asked, by question, and the connections that are open."""
+    """Counts requests by question, and open connections."""
 
     def __init__(self) -> None:
         self.port = 0
         self.scheme = "http"
         self.asked: Counter[str] = Counter()
-        self.connections = 0  # open now
+        self.connections = 0  # currently open
         self.accepted = 0
-        self.answering = 0  # requests being answered now
-        self.ended: dict[str, float] = {}  # by question, when the exchange was over; time.monotonic()
+        self.answering = 0  # requests in progress
+        self.ended: dict[str, float] = {}  # when each question's exchange ended, in time.monotonic()
         self.keys: Counter[str] = Counter()
         self.gates: dict[str, asyncio.Event] = {}
         self._writers: set[asyncio.StreamWriter] = set()
@@ -123,14 +123,14 @@ class FaultyUpstream:
             while await self._exchange(reader, writer, number):
                 number += 1
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the other side went, which most behaviours end with
+            pass  # the other side disconnected, as it does after most faults
         finally:
             self.connections -= 1
             self._writers.discard(writer)
             writer.close()
 
     async def hang_up(self) -> None:
-        """Break what is open, and wait until it has noticed."""
+        """Break all open connections, and wait until their handlers have ended."""
         for gate in self.gates.values():
             gate.set()
         async with asyncio.timeout(30):
@@ -162,7 +162,7 @@ class FaultyUpstream:
 async def faulty_upstream(
     tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
 ) -> AsyncIterator[FaultyUpstream]:
-    """Serve on a free port of loopback, or on `sock`, which is bound or listens already."""
+    """Serve on a free loopback port, or on `sock`, which is already bound."""
     upstream = FaultyUpstream()
     if sock is None:
         sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -187,14 +187,14 @@ async def _quick(x: Exchange) -> bool:
 
 @behaviour("words")
 async def _words(x: Exchange) -> bool:
-    """`words COUNT SECONDS`: so many words, so far apart."""
+    """`words COUNT SECONDS`: this many words, at this interval."""
     await x.send(CHUNKED)
     return await _send_words(x, 0)
 
 
 @behaviour("held")
 async def _held(x: Exchange) -> bool:
-    """`held COUNT SECONDS`: the first word at once, the others so far apart when the gate `held` is opened."""
+    """`held COUNT SECONDS`: the first word at once, the others at this interval after the gate `held` opens."""
     await x.send(CHUNKED + chunk(delta(words(1))))
     await x.upstream.gate("held").wait()
     return await _send_words(x, 1)
@@ -213,7 +213,7 @@ async def _send_words(x: Exchange, first: int) -> bool:
 
 @behaviour("endless")
 async def _endless(x: Exchange) -> bool:
-    """`endless SECONDS`: a word after each pause."""
+    """`endless SECONDS`: words at this interval, without end."""
     await x.send(CHUNKED)
     while not x.reader.at_eof():
         await x.send(chunk(delta("word ")))
@@ -223,7 +223,7 @@ async def _endless(x: Exchange) -> bool:
 
 @behaviour("gated")
 async def _gated(x: Exchange) -> bool:
-    """The first half at once, the second when the gate of this question is opened."""
+    """The first half at once, the second when the question's gate opens."""
     await x.send(CHUNKED + chunk(delta("First ")))
     await x.upstream.gate(x.question).wait()
     await x.send(chunk(b"".join(answer("second"))) + LAST_CHUNK)
@@ -255,7 +255,7 @@ async def _silence_after_n_chunks(x: Exchange) -> bool:
 
 @behaviour("comments-for-ever")
 async def _comments_for_ever(x: Exchange) -> bool:
-    """`comments-for-ever before|after`: without any text, or after five pieces of it."""
+    """`comments-for-ever before|after`: before any text, or after five pieces of it."""
     await x.send(CHUNKED)
     if x.arguments[0] == "after":
         await x.send(b"".join(chunk(part) for part in FIVE))
@@ -267,7 +267,7 @@ async def _comments_for_ever(x: Exchange) -> bool:
 
 @behaviour("one-token-per-20s")
 async def _one_token_per_20s(x: Exchange) -> bool:
-    """`one-token-per-20s SECONDS`: twenty seconds are one tenth of the deadline, whatever that is."""
+    """`one-token-per-20s SECONDS`: a token every tenth of the deadline, as 20 s are by default."""
     await x.send(CHUNKED)
     while not x.reader.at_eof():
         await x.send(chunk(delta("slow ")))
@@ -280,7 +280,7 @@ async def _one_token_per_20s(x: Exchange) -> bool:
 
 @behaviour("endless-text")
 async def _endless_text(x: Exchange) -> bool:
-    """A thousand pieces of a hundred characters a second."""
+    """A thousand pieces of a hundred characters per second."""
     await x.send(CHUNKED)
     pieces = chunk(b"".join([delta("x" * 100)] * 10))
     while not x.reader.at_eof():
@@ -291,7 +291,7 @@ async def _endless_text(x: Exchange) -> bool:
 
 @behaviour("flood")
 async def _flood(x: Exchange) -> bool:
-    """`flood CHARACTERS SECONDS PIECES`: so much text after each pause, so many times, then word by word."""
+    """`flood CHARACTERS SECONDS PIECES`: pieces of this size at this interval, then word by word."""
     piece, pause = chunk(delta("x" * int(x.arguments[0]))), float(x.arguments[1])
     await x.send(CHUNKED)
     sent = 0
@@ -314,7 +314,7 @@ async def _huge_line(x: Exchange) -> bool:
 
 @behaviour("many-tiny-events")
 async def _many_tiny_events(x: Exchange) -> bool:
-    """`many-tiny-events lines|events COUNT`: empty `data:` lines in one event, or each an event of its own."""
+    """`many-tiny-events lines|events COUNT`: empty `data:` lines in one event, or one event each."""
     line = b"data:\n" if x.arguments[0] == "lines" else b"data:\n\n"
     count = int(x.arguments[1])
     await x.send(CHUNKED)
@@ -326,7 +326,7 @@ async def _many_tiny_events(x: Exchange) -> bool:
 
 @behaviour("gzip-bomb")
 async def _gzip_bomb(x: Exchange) -> bool:
-    """`gzip-bomb line|comments|deltas BYTES`: so much of one line, of comments, or of empty deltas."""
+    """`gzip-bomb line|comments|deltas BYTES`: this much of a single line, comments or empty deltas."""
     await x.send(HEAD + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
     await x.send(chunk(bomb(x.arguments[0], int(x.arguments[1]))) + LAST_CHUNK)
     await x.until_gone()
@@ -335,7 +335,7 @@ async def _gzip_bomb(x: Exchange) -> bool:
 
 @cache
 def bomb(kind: str, size: int) -> bytes:
-    """The packed bytes. Making them takes a while: make them before anything is measured."""
+    """The compressed bytes. Compression takes a while, so it comes before any measurement."""
     piece = {"line": b" " * 1000, "comments": b": keep-alive\n\n" * 70, "deltas": delta("") * 10}[kind] * 1000
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
     packed = [packer.compress(piece) for _ in range(size // len(piece))]
@@ -368,7 +368,7 @@ async def _content_length_short(x: Exchange) -> bool:
 
 @behaviour("close-delimited-http10")
 async def _close_delimited_http10(x: Exchange) -> bool:
-    """`close-delimited-http10 with|without`: a finish_reason."""
+    """`close-delimited-http10 with|without`: with or without a finish_reason."""
     end = delta(finish_reason="stop") if x.arguments[0] == "with" else b""
     await x.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + b"".join(FIVE) + end)
     return CLOSE
@@ -376,7 +376,7 @@ async def _close_delimited_http10(x: Exchange) -> bool:
 
 @behaviour("gzip-stream")
 async def _gzip_stream(x: Exchange) -> bool:
-    """The first event, flushed; the rest only after the reader has it."""
+    """The first event, flushed; the rest only after the reader has received it."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     await x.send(HEAD + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
     await x.send(chunk(packer.compress(delta("First ")) + packer.flush(zlib.Z_SYNC_FLUSH)))
@@ -389,7 +389,7 @@ async def _gzip_stream(x: Exchange) -> bool:
 
 @behaviour("br-zstd")
 async def _br_zstd(x: Exchange) -> bool:
-    """`br-zstd CODING`: bytes in a coding that nobody asked for."""
+    """`br-zstd CODING`: bytes in a content coding that the client didn't accept."""
     coding = x.arguments[0]
     body = b"".join(answer("garbage")) if coding != "deflate" else zlib.compress(b"".join(answer("garbage")))
     if coding == "gzip, br":
@@ -424,8 +424,8 @@ async def _duplicate_headers(x: Exchange) -> bool:
 
 @behaviour("keepalive-race")
 async def _keepalive_race(x: Exchange) -> bool:
-    """`keepalive-race GROUP`: answers the first request of each connection, once its group's gate is open; a second
-    one finds it closed."""
+    """`keepalive-race GROUP`: answers each connection's first request once the group's gate is open, then closes the
+    connection on the second."""
     if x.number_on_connection == 0:
         await x.upstream.gate(f"keepalive-race {x.arguments[0]}").wait()
         return await _quick(x)

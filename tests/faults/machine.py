@@ -1,4 +1,4 @@
-"""The stage that faults are played on: service processes on one database, and what can be measured of them."""
+"""The environment of the faults: service processes on one database, and their measurements."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ START_SECONDS = 30
 MIB = 1024 * 1024
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))[-1:]
 
-# Deadlines short enough to be met in a test. Each has the same meaning as its long default.
+# Deadlines short enough for a test to reach.
 SHORT_DEADLINES = {
     "CONNECT_TIMEOUT": "1",
     "FIRST_TEXT_TIMEOUT": "0.8",
@@ -47,20 +47,20 @@ MEASURED_DEADLINES = SHORT_DEADLINES | {
     "ANSWER_TIMEOUT": "10",
     "SEND_TIMEOUT": "5",
 }
-# Where no deadline is to be met, however slow the machine is.
+# Deadlines that no test reaches, even on a slow machine.
 LONG_DEADLINES = {"ANSWER_TIMEOUT": "120", "FIRST_TEXT_TIMEOUT": "20", "TEXT_TIMEOUT": "20", "RESUME_SECONDS": "10"}
 
 
 class Unmeasurable(Exception):
-    """This machine lacks what the fault needs; the message says what."""
+    """This machine lacks something that the fault needs, named in the message."""
 
 
 class NotAllowed(Unmeasurable):
-    """Nothing can be installed that would help: this user may not do it here."""
+    """This user lacks a permission that the fault needs; installing software wouldn't help."""
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60, every: float = 0.02) -> bool:
-    """Wait until the condition holds. False when it did not in time."""
+    """Wait until the condition holds. Returns False on a timeout."""
     ends = time.monotonic() + seconds
     while True:
         holds = condition()
@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float 
 
 @dataclass(frozen=True)
 class Weight:
-    """What a process holds: bytes of memory, sockets to readers and to upstreams, and tasks by their names."""
+    """A process's resources: memory in bytes, sockets to readers and upstreams, and tasks by name."""
 
     memory: int
     reader_sockets: int
@@ -110,7 +110,7 @@ class Replica:
         return self.log_path.read_text()
 
     async def start(self) -> None:
-        """Start, or start again, and wait until it answers."""
+        """Start or restart the process, and wait until it answers."""
         self._starts += 1
         report = self.directory / f"{self.name}.report"
         environment = self.environment | {"FAULTS_REPORT": str(report)}
@@ -136,11 +136,11 @@ class Replica:
         return await until(lambda: self.process.poll() is not None, seconds)
 
     async def stop(self) -> None:
-        """SIGTERM; SIGKILL when that is not heard, which is a fault of its own."""
+        """Send SIGTERM, then SIGKILL if the process doesn't react, which is an error."""
         if self._process is None or self._process.poll() is not None:
             return
         self.send_signal(signal.SIGTERM)
-        self.send_signal(signal.SIGTERM)  # the second one: without waiting for open answers
+        self.send_signal(signal.SIGTERM)  # the second SIGTERM skips the wait for open answers
         if not await self.ended(20):
             self._process.kill()
             self._process.wait()
@@ -151,18 +151,18 @@ class Replica:
         return int(self.url.rpartition(":")[2])
 
     def memory(self) -> int:
-        """Bytes resident now."""
+        """Current resident memory in bytes."""
         return self._status("VmRSS")
 
     def peak_memory(self) -> int:
-        """Bytes resident at most, since the start or `forget_peak`."""
+        """Peak resident memory in bytes, since the start or `forget_peak`."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def cpu_seconds(self) -> float:
-        """Time on a CPU since the start (proc(5), schedstat)."""
+        """CPU time since the start (proc(5), schedstat)."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
     def _status(self, name: str) -> int:
@@ -173,21 +173,21 @@ class Replica:
         return int(found[1]) * 1024
 
     def sockets(self) -> Counter[str]:
-        """The process's TCP sockets: to `reader`s, and to other ports by their number."""
+        """The number of TCP sockets to `reader`s, and to other ports by port number."""
         return Counter("reader" if own == self.port else str(other) for own, other, _ in self._connections())
 
     def connecting(self, port: int) -> set[int]:
-        """Its connections to a port that are being made: their own ports."""
+        """The local ports of connections to `port` that are being established."""
         return {own for own, other, state in self._connections() if other == port and state == SYN_SENT}
 
     def _connections(self) -> Iterator[tuple[int, int, str]]:
-        """The port here, the port there and the state of each TCP socket that does not listen."""
+        """The local port, remote port and state of each TCP socket that isn't listening."""
         inodes = set()
         for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
             try:
                 target = os.readlink(descriptor)
             except FileNotFoundError:
-                continue  # closed while they were listed
+                continue  # closed while sockets were listed
             inodes.add(target.removeprefix("socket:[").removesuffix("]"))
         for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
@@ -198,13 +198,13 @@ class Replica:
         return int(await self.metric("chatbot_open_answers") or 0)
 
     async def metric(self, name: str) -> float | None:
-        """One number of /metrics, by its whole name with labels."""
+        """A value from /metrics, by its full name with labels."""
         status, body = await fetch(self.url, "/metrics", {"Authorization": f"Bearer {METRICS_TOKEN}"})
         found = re.search(rf"^{re.escape(name)} (\S+)$", body.decode(), re.MULTILINE) if status == 200 else None
         return float(found[1]) if found else None
 
     async def weigh(self, upstream_port: int) -> Weight:
-        """What the process holds after a garbage collection."""
+        """The process's resources after a garbage collection."""
         report = self.directory / f"{self.name}.report"
         report.unlink(missing_ok=True)
         self.send_signal(signal.SIGUSR1)
@@ -215,7 +215,7 @@ class Replica:
         return Weight(self.memory(), sockets["reader"], sockets[str(upstream_port)], tasks)
 
     async def weigh_until(self, upstream_port: int, holds: Callable[[Weight], bool]) -> Weight:
-        """What the process holds once it is little enough, or after thirty seconds."""
+        """The process's resources once they are low enough, or after thirty seconds."""
         ends = time.monotonic() + 30
         while not holds(weight := await self.weigh(upstream_port)) and time.monotonic() < ends:
             await asyncio.sleep(0.2)
@@ -255,7 +255,7 @@ class House:
         return [replica.url for replica in self.replicas]
 
     async def add_tenant(self, name: str, **limits: Any) -> str:
-        """Another tenant; its key. Limits that are not given are none."""
+        """Add a tenant, with no limits by default. Returns its key."""
         none: dict[str, Any] = {"rate_per_minute": 0, "visitor_rate_per_minute": 0, "tokens_per_day": 0}
         settings: Any = none | limits
         tenant, _, key = await self.store.add_tenant(name, origins=["http://localhost:*"], **settings)
@@ -263,16 +263,16 @@ class House:
         return key
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a query, past the service."""
+        """The rows of a query, bypassing the service."""
         return await self._database.read(lambda db: [tuple(row) for row in db.execute(text(query))])
 
     async def turns(self) -> dict[str, int]:
-        """The turns by their status, those that broke by their code."""
+        """The number of turns by status, or by error code for failed ones."""
         found = await self.rows("SELECT status, code, count(*) FROM messages GROUP BY status, code")
         return {code or status: number for status, code, number in found}
 
     async def audited(self) -> dict[str, int]:
-        """The usage rows of what was taken up, by their outcome."""
+        """The number of usage rows of accepted questions, by outcome."""
         found = await self.rows("SELECT outcome, count(*) FROM usage WHERE NOT refused GROUP BY outcome")
         return {str(outcome): int(number) for outcome, number in found}
 
@@ -280,7 +280,7 @@ class House:
         return (await self.turns()).get("running", 0)
 
     async def until_idle(self, seconds: float = 60) -> bool:
-        """Wait until no process writes an answer. False when one still did at the end."""
+        """Wait until no process is writing an answer. Returns False on a timeout."""
 
         async def idle() -> bool:
             alive = [replica for replica in self.replicas if replica.process.poll() is None]
@@ -293,7 +293,7 @@ class House:
 async def house(
     directory: Path, upstream_url: str, settings: Mapping[str, str], *, replicas: int = 1, database_url: str = ""
 ) -> AsyncIterator[House]:
-    """Start `replicas` processes with these variables, on a new SQLite file if no database is given."""
+    """Start `replicas` processes with these variables, by default on a new SQLite file."""
     database_url = database_url or f"sqlite:///{directory}/chatbot.db"
     environment = {
         "PATH": os.environ["PATH"],
@@ -325,7 +325,7 @@ async def house(
 
 @contextmanager
 def silent_address() -> Iterator[socket.socket]:
-    """A socket that listens, but whose queue is full: whoever connects hears nothing, as behind a firewall."""
+    """A listening socket with a full backlog: clients get no response, as behind a firewall."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=0)
     fillers: list[socket.socket] = []
     try:
@@ -345,7 +345,7 @@ def silent_address() -> Iterator[socket.socket]:
 
 
 class Postgres:
-    """A PostgreSQL server of our own, on loopback, that can be stopped and started."""
+    """A PostgreSQL server on loopback that can be stopped and started."""
 
     def __init__(self, directory: Path) -> None:
         if not POSTGRES_BIN:
@@ -371,7 +371,7 @@ class Postgres:
         self._run("pg_ctl", "-m", "immediate", "stop")
 
     def new_database(self, name: str) -> str:
-        """The URL of an empty database."""
+        """The URL of a new, empty database."""
         self._run("createdb", "-h", str(self.directory), "-p", str(self.port), "-U", "postgres", name, data=False)
         return self.url(name)
 

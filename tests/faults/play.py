@@ -1,4 +1,4 @@
-"""How a fault is played: its name, the number it is judged by, what was measured, and what fell short."""
+"""How a fault is run: its name, its pass criterion, the measurements, and the failures."""
 
 import asyncio
 import uuid
@@ -14,8 +14,8 @@ from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Post
 from faults.readers import Reply, ask
 from service.upstream.clients import KEEPALIVE_CONNECTIONS
 
-WORN_IN_BYTES = 20 * MIB  # what a process may keep of its first load: caches, pools, the allocator's arenas
-# One that sse-starlette keeps for all streams from the first of them on, and one of a timer that runs now and then.
+WORN_IN_BYTES = 20 * MIB  # memory that a process may keep after its first load: caches, pools, the allocator's arenas
+# sse-starlette keeps one for all streams once there was one, and a timer runs now and then.
 SPARE_TASKS = 2
 
 
@@ -25,13 +25,13 @@ class Play:
 
     directory: Path
     short: bool = False
-    most: int | None = None  # no count is larger
-    postgres: Callable[[], Postgres] | None = None  # the server that all share, where there is one
+    most: int | None = None  # an upper bound for all counts
+    postgres: Callable[[], Postgres] | None = None  # the shared server, if there is one
     measured: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def count(self, full: int, short: int) -> int:
-        """How often something is done: in full, or in the short form."""
+        """The number of repetitions, in full or in the short form."""
         chosen = short if self.short else full
         return min(chosen, self.most) if self.most else chosen
 
@@ -47,22 +47,22 @@ class Play:
         self.measured.append(text)
 
     def require(self, holds: bool, otherwise: str) -> None:
-        """A condition of passing; `otherwise` says what was found instead."""
+        """Fail unless the condition holds; `otherwise` describes the failure."""
         if not holds:
             self.failures.append(otherwise)
 
     def require_in_time(self, seconds: float, most: float, what: str) -> None:
-        """A time that the full counts are judged by. The short form only measures: other tests run beside it."""
+        """Fail if a time is too long. Not in the short form, as other tests run at the same time."""
         self.require(self.short or seconds < most, f"{what}: {seconds:.2f} s, not less than {most:g}")
 
     def postgres_server(self) -> Postgres:
-        """The PostgreSQL server. Raises Unmeasurable where there is none."""
+        """The PostgreSQL server. Raises Unmeasurable if there is none."""
         if self.postgres is None:
             raise Unmeasurable("there is no PostgreSQL")
         return self.postgres()
 
     def postgres_url(self, name: str) -> str:
-        """The URL of a new database on it."""
+        """The URL of a new database on the PostgreSQL server."""
         return self.postgres_server().new_database(f"{name}_{uuid.uuid4().hex[:8]}")
 
     def subdirectory(self, name: str) -> Path:
@@ -71,7 +71,7 @@ class Play:
         return path
 
     def require_endings(self, reply: list[Reply], allowed: set[str], *, clean: bool = True) -> None:
-        """Every visitor was told one of these endings, once and in a form that is whole."""
+        """Fail unless every visitor received exactly one of these endings, complete."""
         endings = Counter(one.ending for one in reply)
         self.measure(", ".join(f"{count} {ending}" for ending, count in endings.most_common()))
         self.require(set(endings) <= allowed, f"endings {dict(endings)}")
@@ -81,7 +81,7 @@ class Play:
 
     @asynccontextmanager
     async def back_to_start(self, house: House, upstream: FaultyUpstream) -> AsyncIterator[None]:
-        """Memory, sockets and tasks of every process are afterwards where they were, after a first answer."""
+        """Fail unless every process's memory, sockets and tasks return to their level after a first answer."""
         before = []
         for replica in house.replicas:
             await ask(replica.url, house.key, "quick warm-up")
@@ -121,7 +121,7 @@ Player = Callable[[Play], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, the number that it is judged by, and the function that plays it."""
+    """A fault, its pass criterion, and the function that runs it."""
 
     id: str
     number: str
@@ -143,7 +143,7 @@ Result = TypeVar("Result")
 
 
 async def many(count: int, at_once: int, do: Callable[[int], Awaitable[Result]]) -> list[Result]:
-    """Do something `count` times, so many at once."""
+    """Do something `count` times, with limited concurrency."""
     places = asyncio.Semaphore(at_once)
 
     async def one(number: int) -> Result:

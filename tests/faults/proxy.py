@@ -1,4 +1,4 @@
-"""A TCP proxy between a reader and the service that cuts connections at given bytes of the answer, as trains do."""
+"""A TCP proxy between readers and the service that cuts connections at given offsets, as mobile networks do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -14,16 +14,16 @@ Manner = Literal["reset", "close"]
 
 @dataclass(frozen=True)
 class Cut:
-    """Cut the connection when so many bytes of the answer have passed."""
+    """Cut the connection after this many bytes of the response."""
 
     after_bytes: int
     manner: Manner
 
 
 class CuttingProxy:
-    """Passes bytes between readers and the services at `targets`, one after the other by turns.
+    """Relays bytes between readers and the services at `targets`, which take turns.
 
-    `cuts` says how each connection goes, in order; those beyond pass whole.
+    `cuts` applies to connections in order; later ones aren't cut.
     """
 
     def __init__(self, targets: Iterator[str], cuts: Iterable[Cut]) -> None:
@@ -48,7 +48,7 @@ class CuttingProxy:
         try:
             await self._pass_answer(from_service, writer, cut)
         except OSError:
-            reset(writer)  # the service, or the reader, went by itself
+            reset(writer)  # the service or the reader disconnected
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -71,7 +71,7 @@ class CuttingProxy:
             await writer.drain()
 
     async def hang_up(self) -> None:
-        """Break what is open, and wait until it has noticed."""
+        """Break all open connections, and wait until their handlers have ended."""
         async with asyncio.timeout(30):
             while self._writers:
                 for writer in self._writers:
@@ -80,7 +80,7 @@ class CuttingProxy:
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass what a reader sends until it goes; then the service's side is closed too."""
+    """Relay a reader's bytes until it disconnects, then close the service's side too."""
     try:
         while data := await reader.read(65_536):
             writer.write(data)
@@ -102,7 +102,7 @@ async def cutting_proxy(targets: Iterator[str], cuts: Iterable[Cut] = ()) -> Asy
 
 
 def by_turns(urls: Callable[[], list[str]]) -> Iterator[str]:
-    """The addresses one after the other, for ever, as they are when they are needed."""
+    """Cycle through the addresses, reading each when it is needed."""
     number = 0
     while True:
         known = urls()

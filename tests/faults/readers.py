@@ -1,4 +1,4 @@
-"""Visitors over raw sockets: they ask, read events, leave in the middle, come back, and notice gaps and repeats."""
+"""Visitors on raw sockets, which ask, read events, disconnect, reconnect, and detect gaps and repeats."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from client import ReceivedEvent
 from faults.faulty import reset
 from service.upstream.event_stream import EventStreamDecoder
 
-PAGE = "http://localhost:3000"  # which every tenant of the faults lists
-COMES_BACK_SECONDS = 0.05  # how soon a reader that was cut off asks again
+PAGE = "http://localhost:3000"  # an allowed origin of every tenant here
+COMES_BACK_SECONDS = 0.05  # the delay before a disconnected reader reconnects
 
 
 @dataclass
 class Reply:
-    """What one request told its visitor."""
+    """The response to one request, as its visitor received it."""
 
-    status: int = 0  # 0: not even a status line
+    status: int = 0  # 0: no status line was received
     headers: dict[str, str] = field(default_factory=dict)
     events: list[ReceivedEvent] = field(default_factory=list)
     problem: Any = None
-    whole: bool = False  # the response came to the end that HTTP promised
+    whole: bool = False  # the response is complete by HTTP's framing
     seconds: float = 0.0
 
     @property
@@ -44,7 +44,7 @@ class Reply:
 
     @property
     def ending(self) -> str:
-        """`complete` and the other states, an error's code, or `cut off`."""
+        """The final status such as `complete`, an error's code, or `cut off`."""
         if self.status == 0:
             return "cut off"
         if self.status != 200:
@@ -58,14 +58,14 @@ class Reply:
 
     @property
     def is_clean_error(self) -> bool:
-        """Exactly one error that a visitor understands: problem+json, or an `error` event as the last of the stream."""
+        """Whether there is exactly one error: problem+json, or an `error` event at the end of the stream."""
         if self.status == 200:
             return self.whole and self.finals == 1 and self.events[-1].name == "error"
         return self.whole and self.status >= 500 and self.headers.get("content-type") == "application/problem+json"
 
     @property
     def everything_said(self) -> str:
-        """All that a visitor could see of it."""
+        """Everything that is visible to the visitor."""
         return json.dumps([self.problem, [event.data for event in self.events], self.headers])
 
 
@@ -81,7 +81,7 @@ async def ask(
     on_text: Callable[[str], None] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Reply:
-    """Ask and read to the end, or leave, with a RST, after so many pieces of text. A hang raises TimeoutError."""
+    """Ask, and read to the end or disconnect with a RST after some pieces of text. A hang raises TimeoutError."""
     reply = Reply()
     started = time.monotonic()
     sent = {"X-API-Key": key, "Origin": PAGE, "Content-Type": "application/json", **(headers or {})}
@@ -109,7 +109,7 @@ async def ask(
                         reset(writer)
                         return reply
         except (OSError, asyncio.IncompleteReadError):
-            pass  # `whole` says it
+            pass  # `whole` stays False
         finally:
             reply.seconds = time.monotonic() - started
             writer.close()
@@ -137,7 +137,7 @@ def _question(question: str, message_id: str | None = None) -> bytes:
 
 
 async def _connect(url: str) -> socket.socket:
-    """A connection that buffers as little as a real network does: on loopback, the kernel takes megabytes."""
+    """A connection with small buffers, like a real network: on loopback, the kernel buffers megabytes."""
     address = urlsplit(url)
     sock = socket.socket()
     sock.setblocking(False)
@@ -152,7 +152,7 @@ async def _connect(url: str) -> socket.socket:
 
 
 async def fetch(url: str, path: str, headers: dict[str, str] | None = None, seconds: float = 30) -> tuple[int, bytes]:
-    """GET: the status and the body. Status 0 when nobody is there."""
+    """Send a GET request. Returns the status and the body; status 0 if there is no response."""
     reply = Reply()
     try:
         async with asyncio.timeout(seconds):
@@ -167,7 +167,7 @@ async def fetch(url: str, path: str, headers: dict[str, str] | None = None, seco
 
 
 class Pulse:
-    """Asks for `/api/v1/health` again and again, on one connection, and keeps how long each answer took."""
+    """Polls `/api/v1/health` on one connection, and records the latency of each response."""
 
     def __init__(self, url: str) -> None:
         self.seconds: list[float] = []
@@ -189,14 +189,14 @@ class Pulse:
             writer.close()
 
     async def another(self) -> None:
-        """Wait for one answer more: the one that was waited for longest may be under way."""
+        """Wait for one more response: the slowest may still be pending."""
         known = len(self.seconds)
         async with asyncio.timeout(30):
             while len(self.seconds) == known:
                 await asyncio.sleep(0.005)
 
     def worst(self, percent: float) -> float:
-        """The time that so many percent of the answers stayed within."""
+        """A percentile of the latencies."""
         ordered = sorted(self.seconds)
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
@@ -209,7 +209,7 @@ async def _read_head(reader: asyncio.StreamReader, reply: Reply) -> None:
 
 
 async def _body(reader: asyncio.StreamReader, reply: Reply) -> AsyncIterator[bytes]:
-    """The body's bytes, those of a chunk that was cut off too."""
+    """The body's bytes, including those of an incomplete chunk."""
     if "content-length" in reply.headers:
         yield await reader.readexactly(int(reply.headers["content-length"]))
         reply.whole = True
@@ -234,14 +234,14 @@ async def _events(reader: asyncio.StreamReader, reply: Reply) -> AsyncGenerator[
 
 @dataclass
 class Followed:
-    """What a visitor who comes back has in the end."""
+    """The final state of a visitor who reconnects."""
 
     text: str = ""
     ending: str = "never began"
     requests: int = 0
     gaps: int = 0
     repeats: int = 0
-    refused: list[str] = field(default_factory=list)  # codes of the answers that were not streams
+    refused: list[str] = field(default_factory=list)  # error codes of responses that weren't streams
 
 
 async def follow(
@@ -252,9 +252,9 @@ async def follow(
     seconds: float = 60,
     message_id: str | None = None,
 ) -> Followed:
-    """Ask, and come back with the same `message_id` from the last event seen until the answer has its end.
+    """Ask, and reconnect with the same `message_id` after the last event received, until the answer ends.
 
-    `seconds` is the patience of the visitor, who is told the last ending when it is over.
+    After `seconds`, the visitor gives up with the last ending received.
     """
     followed = Followed()
     message_id = message_id or str(uuid.uuid4())
@@ -286,7 +286,7 @@ def _put_together(followed: Followed, event: ReceivedEvent) -> None:
 
 
 async def read_slowly(url: str, key: str, question: str) -> None:
-    """A visitor who takes one byte a second, until the service has enough of that and resets the connection."""
+    """Read one byte per second, until the service resets the connection."""
     headers = {"X-API-Key": key, "Origin": PAGE, "Content-Type": "application/json"}
     sock = await _connect(url)
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Several processes on one database: answers that readers follow across them, limits that they share, restarts."""
+"""Several processes on one database: readers that switch between them, shared limits, and restarts."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ from faults.play import Play, fault, many
 from faults.proxy import Cut, cutting_proxy
 from faults.readers import Followed, Reply, ask, follow
 
-HEAD_BYTES = 300  # less than a response's head and its `start` event take
-EVENT_BYTES = 50  # less than one word's event takes
+HEAD_BYTES = 300  # less than a response's head and its `start` event
+EVENT_BYTES = 50  # less than one word's event
 CLOCK = Path(__file__).with_name("clock.py")
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
@@ -78,7 +78,7 @@ def _in_turn(here: House, number: int) -> Iterator[str]:
 
 
 def _cuts(chance: random.Random, length: int) -> list[Cut]:
-    """One to three cuts. The first is within what any response has, so it happens; a later one may find less left."""
+    """One to three cuts. Any response is long enough for the first one; later ones may not happen."""
     ranges = [HEAD_BYTES + EVENT_BYTES * length, *[HEAD_BYTES + EVENT_BYTES * length // 3] * 2]
     return [Cut(chance.randint(1, most), chance.choice(["reset", "close"])) for most in ranges[: chance.randint(1, 3)]]
 
@@ -94,7 +94,7 @@ def _require_whole(play: Play, followed: list[Followed], text: str) -> None:
 
 @fault("same-request-twice", "200 requests sent to two processes at the same moment: 200 upstream calls, 400 whole")
 async def same_request_twice(play: Play) -> None:
-    """Besides the list of faults: a unique row decides."""
+    """Not in the list of faults. A unique row decides which request creates the turn."""
     count = play.count(200, 10)
     async with (
         faulty_upstream() as upstream,
@@ -154,7 +154,7 @@ async def rolling_restart(play: Play) -> None:
 
 
 async def _until_asked(upstream: FaultyUpstream, more: int) -> None:
-    """Wait until so many more questions were asked: the load is there."""
+    """Wait until this many more questions were asked, so that there is load."""
     asked = upstream.calls
     await until(lambda: upstream.calls >= asked + more)
 
@@ -182,12 +182,12 @@ async def two_replicas_limit(play: Play) -> None:
 
 @fault("budget-edge", "50 at once at the edge of the day's budget, 10 runs x 1, 2, 3, 5 replicas: 1 reservation over")
 async def budget_edge(play: Play) -> None:
-    """Besides the list of faults: what is reserved before the call is the bound."""
+    """Not in the list of faults. The reservation before the call enforces the budget."""
     sizes = (2,) if play.short else (1, 2, 3, 5)
     runs, budget, cap = play.count(10, 2), 2000, 500
 
     async def held(here: House, upstream: FaultyUpstream, size: int, run: int) -> tuple[int, int]:
-        """How many of 50 begin, and what is then reserved of the budget. None ends before all have been heard."""
+        """How many of 50 questions begin, and the budget reserved then. No answer ends before all have a response."""
         name = f"edge-{size}-{run}"
         key = await here.add_tenant(name, tokens_per_day=budget, max_answer_tokens=cap)
         urls = here.urls()[:size]
@@ -209,7 +209,7 @@ async def budget_edge(play: Play) -> None:
         found = [await held(here, upstream, size, run) for size in sizes for run in range(runs)]
         begun, reserved = {count for count, _ in found}, max(tokens for _, tokens in found)
         play.measure(f"{name}: {sorted(begun)} of 50 begun in {len(found)} runs, {reserved} of {budget} tokens at most")
-        # A reservation is the cap and an estimate of the prompt; one more is granted while the budget is not spent.
+        # A reservation is the cap plus an estimate of the prompt. One more is granted while the budget isn't spent.
         one = reserved // max(begun)
         play.require(begun == {-(-budget // one)}, f"{name}: begun {begun}, with {one} tokens each of {budget}")
         play.require(budget <= reserved < budget + one, f"{name}: {reserved} of {budget} reserved, {one} each")
@@ -240,7 +240,7 @@ def _allow(reply: list[Reply], endings: set[str]) -> None:
 
 @fault("clock-jump", "+1 h, -1 h, +1 d during load: at most L in each of 1,000 windows; none blocked > 1 window")
 async def clock_jump(play: Play) -> None:
-    """Limits are taken by a process whose wall clock jumps, on SQLite, and on PostgreSQL, which has its own clock."""
+    """A process whose wall clock jumps uses up limits, on SQLite and on PostgreSQL, which has its own clock."""
     if FAKETIME is None:
         raise Unmeasurable("libfaketime is not installed")
     urls = {"sqlite": f"sqlite:///{play.directory}/clock.db"}
@@ -265,7 +265,7 @@ async def _jump(play: Play, name: str, url: str) -> None:
     "budget-clock", "the clock set back an hour, within a day and over midnight: no token of a spent budget is granted"
 )
 async def budget_clock(play: Play) -> None:
-    """On a file, whose days are the machine's; PostgreSQL has a clock of its own, which this cannot set."""
+    """On SQLite, which uses the process's clock for days; PostgreSQL's own clock can't be set here."""
     if FAKETIME is None:
         raise Unmeasurable("libfaketime is not installed")
     url = f"sqlite:///{play.directory}/clock.db"
@@ -275,7 +275,7 @@ async def budget_clock(play: Play) -> None:
 
 
 async def _under_jumping_clock(play: Play, name: str, what: str, url: str, *numbers: str) -> Any:
-    """What clock.py prints."""
+    """The output of clock.py."""
     clock = play.directory / f"{name}.clock"
     clock.write_text("+0")
     environment = {
@@ -295,10 +295,10 @@ async def _under_jumping_clock(play: Play, name: str, what: str, url: str, *numb
 
 
 def _judge_windows(grants: list[tuple[float, float, int]], limit: int, window: float) -> tuple[int, int, float]:
-    """Of (asked at, granted at, left): the most in a window, how many were free or had too many, and the longest wait.
+    """From (requested at, granted at, left): the most grants per window, the number of bad windows, the longest wait.
 
-    A window begins with the grant that leaves all but one. From when that was asked for to when the next such one was
-    granted at least a window has passed, however slow the machine is; less is a free window.
+    A window begins with the grant that leaves all but one. Between the request of that grant and the next window's
+    first grant, at least one window's length must pass, however slow the machine is; otherwise a window was free.
     """
     begins = [place for place, (_, _, left) in enumerate(grants) if left == limit - 1] + [len(grants)]
     sizes = [end - begin for begin, end in pairwise(begins)]

@@ -1,4 +1,4 @@
-"""Play the faults against real service processes, measure, and print a table. Exits with 1 when one fails.
+"""Run the faults against real service processes, measure, and print a table. Exits with 1 if one fails.
 
 python tests/faults/run.py [--only ID …] [--short] [--most N] [--json] [--list]
 """
@@ -21,12 +21,12 @@ from faults import crowds, endings, replicas, transport, visitors  # noqa: E402
 from faults.machine import Postgres, Unmeasurable, postgres  # noqa: E402
 from faults.play import FAULTS, Fault, Play  # noqa: E402
 
-MODULES = (transport, visitors, endings, replicas, crowds)  # importing them is what fills FAULTS
+MODULES = (transport, visitors, endings, replicas, crowds)  # imported to fill FAULTS
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of the table."""
+    """A row of the table."""
 
     id: str
     required: str
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class Servers(ExitStack):
-    """A PostgreSQL server that is started when it is first asked for."""
+    """A PostgreSQL server, started on first use."""
 
     _postgres: Postgres | None = None
 
@@ -88,7 +88,7 @@ def _play_all(chosen: list[Fault], args: argparse.Namespace, servers: Servers) -
             except Unmeasurable as error:
                 play.measure(str(error))
                 result = "skip"
-            except Exception as error:  # what went wrong in one fault is its row; the others are played
+            except Exception as error:  # reported in the fault's row, so that the other faults still run
                 play.failures.append(f"{type(error).__name__}: {error}")
         if play.failures:
             result = "FAIL"

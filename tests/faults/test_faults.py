@@ -13,12 +13,12 @@ from faults.machine import NotAllowed, Postgres, Unmeasurable, postgres
 from faults.play import FAULTS, Play
 from required import skip_unless_required
 
-MODULES = (transport, visitors, endings, replicas, crowds)  # importing them is what fills FAULTS
+MODULES = (transport, visitors, endings, replicas, crowds)  # imported to fill FAULTS
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres | None]:
-    """A server that these tests may stop, or None where PostgreSQL is not installed."""
+    """A server that these tests may stop, or None if PostgreSQL isn't installed."""
     try:
         with postgres() as server:
             yield server
@@ -28,7 +28,7 @@ def postgres_server() -> Iterator[Postgres | None]:
 
 @pytest.mark.parametrize("id", FAULTS)
 def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None, full: bool) -> None:
-    """The fault does no more harm than its number allows."""
+    """The fault meets its pass criterion."""
     play = Play(tmp_path, short=not full, postgres=(lambda: postgres_server) if postgres_server else None)
     try:
         asyncio.run(FAULTS[id].play(play))
@@ -40,7 +40,7 @@ def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None, full: 
 
 
 def test_every_listed_fault_is_played() -> None:
-    """No fault that the team was given is missing."""
+    """No fault from the specification is missing."""
     path = CASES / "faults.json"
     if not path.exists():
         pytest.skip(f"{path} is not there")

@@ -1,4 +1,4 @@
-"""Faults of the upstream and of the way to it."""
+"""Faults of the upstream and of the connection to it."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from faults.readers import Pulse, Reply, ask
 CUT_OFF = {"upstream_interrupted"}
 LATE = {"upstream_timeout"}
 UPSTREAM_ERRORS = CUT_OFF | LATE | {"upstream_failed", "invalid_answer", "empty_answer", "answer_too_long", "busy"}
-PLENTY = 30.0  # seconds over a deadline after which a request counts as hung
+PLENTY = 30.0  # seconds past a deadline after which a request counts as hung
 
 
 # No connection
@@ -26,10 +26,10 @@ PLENTY = 30.0  # seconds over a deadline after which a request counts as hung
 
 @fault("connect-refused", "200 tries, 200 clean errors < 2 s, 0 stuck sockets")
 async def connect_refused(play: Play) -> None:
-    with socket.socket() as bound:  # bound and not listening: nobody else gets the port, and it refuses
+    with socket.socket() as bound:  # bound but not listening: it reserves the port and refuses connections
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        # Without the circuit, which `circuit` is about, so that each of them tries.
+        # Without the circuit breaker, so that every request tries to connect; `circuit` tests the breaker.
         settings = play.deadlines | {"FAULTS_HURRY": "service.upstream.circuit.FAILURES_TO_OPEN=1000000"}
         async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
             reply = await many(play.count(200, 20), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
@@ -53,7 +53,7 @@ async def connect_blackhole(play: Play) -> None:
 
 @fault("dns-fails", "20/20 errors, without the host's name in what a visitor sees")
 async def dns_fails(play: Play) -> None:
-    # Longer than a DNS name may be: it fails as an unknown one does, and no query leaves the machine.
+    # Longer than DNS allows: it fails like an unknown name, without a query to the network.
     label = "no-such-upstream-" + "x" * 40
     async with house(play.directory, f"http://{'.'.join([label] * 5)}/v1", LONG_DEADLINES) as here:
         reply = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
@@ -106,7 +106,7 @@ async def headers_then_silence(play: Play) -> None:
 @fault("silence-after-n-chunks", "50/50: partial text kept, then an error; recorded as upstream_timeout")
 async def silence_after_n_chunks(play: Play) -> None:
     questions = [f"silence-after-n-chunks {n}" for n in range(play.count(50, 10))]
-    patient = {"FIRST_TEXT_TIMEOUT": "20", "READ_TIMEOUT": "20"}  # neither may stand in for the one between texts
+    patient = {"FIRST_TEXT_TIMEOUT": "20", "READ_TIMEOUT": "20"}  # so that only the one between texts can fire
     await _all_end(
         play, questions, LATE, seconds=float(play.deadlines["TEXT_TIMEOUT"]), keeps=_five_pieces, settings=patient
     )
@@ -121,7 +121,7 @@ async def comments_for_ever(play: Play) -> None:
 
 @fault("one-token-per-20s", "10/10: relayed, and ended by the deadline of the whole answer")
 async def one_token_per_20s(play: Play) -> None:
-    pause = play.answer_seconds / 6  # as 20 s are of 120 s
+    pause = play.answer_seconds / 6  # the same ratio as 20 s to 120 s
     questions = [f"one-token-per-20s {pause} {n}" for n in range(play.count(10, 4))]
     await _all_end(
         play,
@@ -147,7 +147,7 @@ async def _all_end(
     keeps: Callable[[Reply], bool] = lambda reply: True,
     settings: Mapping[str, str] | None = None,
 ) -> list[Reply]:
-    """Ask these: all end in time with one clean error, keep their text, are recorded so, and leave no socket."""
+    """All questions end in time with one clean error, keep their text, are recorded as such, and leave no socket."""
     chosen = {**play.deadlines, **(settings or {})}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), chosen) as here:
         async with play.back_to_start(here, upstream):
@@ -172,14 +172,14 @@ def _require_within(play: Play, reply: list[Reply], seconds: float) -> None:
 
 
 async def _require_recorded(play: Play, here: House, reply: list[Reply]) -> None:
-    """What visitors were told is what the tables say, besides the warm-up."""
+    """The tables match the endings that visitors received, apart from the warm-up."""
     expected = Counter(one.ending for one in reply) + Counter(complete=len(here.replicas))
     play.require(await here.audited() == expected, f"told {dict(expected)}, recorded {await here.audited()}")
     play.require(await here.turns() == expected, f"told {dict(expected)}, turns {await here.turns()}")
 
 
 async def _require_idle(play: Play, here: House, upstream_port: int) -> None:
-    """No answer is open, and no socket to that upstream."""
+    """No answer and no socket to that upstream is open."""
     play.require(await here.until_idle(), "answers are still open")
     await until(lambda: not here.first.sockets()[str(upstream_port)])
     left = here.first.sockets()[str(upstream_port)]
@@ -218,7 +218,7 @@ async def endless_text(play: Play) -> None:
 
 
 def _require_growth(play: Play, here: House, before: int, mib: int) -> None:
-    """The most memory that the process had since `forget_peak`, against what it had before."""
+    """Limit the growth from `before` to the process's peak memory since `forget_peak`."""
     growth = here.first.peak_memory() - before
     play.measure(f"RSS {growth / MIB:+.1f} MiB at the peak")
     play.require(growth < mib * MIB, f"RSS grew by {growth / MIB:.1f} MiB")
@@ -246,7 +246,7 @@ async def many_tiny_events(play: Play) -> None:
 
 
 async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
-    """One answer that is too much ends with an error and its upstream is closed. How others fared meanwhile."""
+    """An oversized answer ends with an error and its upstream is closed. Measures the effect on other answers."""
     settings = play.deadlines | {"ANSWER_TIMEOUT": "30"}
     directory = play.subdirectory(question.replace(" ", "-"))
     async with faulty_upstream() as upstream, house(directory, upstream.url(), settings) as here:
@@ -277,7 +277,7 @@ async def rst_mid_stream(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Reply:
-            """The reset comes when the reader has the text: an earlier one may overtake it."""
+            """The reset comes once the reader has the text: an earlier one could overtake it."""
             text = ""
 
             def on_piece(piece: str) -> None:
@@ -329,7 +329,7 @@ async def gzip_stream(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Reply:
-            """The upstream goes on only when the reader has the first piece."""
+            """The upstream continues only after the reader has the first piece."""
             question = f"gzip-stream {number}"
             return await ask(here.url, here.key, question, on_text=lambda text: upstream.gate(question).set())
 
@@ -368,7 +368,7 @@ async def duplicate_headers(play: Play) -> None:
 
 
 async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
-    """Each is either answered whole, or ends with one clean error; the process goes on."""
+    """Each question gets a complete answer or one clean error, and the process keeps running."""
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply = await many(len(questions), 10, lambda n: ask(here.url, here.key, questions[n]))
         play.require_endings(reply, UPSTREAM_ERRORS | {"complete"}, clean=False)
@@ -385,7 +385,7 @@ async def keepalive_race(play: Play) -> None:
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply: list[Reply] = []
         for turn in range(ceil(play.count(1000, 33) / 11)):
-            # Ten at once leave ten idle connections behind, of which none is any good for the one that comes alone.
+            # Ten concurrent questions leave ten idle connections, none of which is usable for the next question.
             for at_once in (10, 1):
                 reply += await _ask_together(here, upstream, f"keepalive-race {turn}-{at_once}", at_once)
         play.require_endings(reply, {"complete"}, clean=False)
@@ -396,7 +396,7 @@ async def keepalive_race(play: Play) -> None:
 
 
 async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count: int) -> list[Reply]:
-    """Questions that are being answered at the same moment, each over a connection of its own."""
+    """Ask questions concurrently, each on its own upstream connection."""
     asking = [asyncio.create_task(ask(here.url, here.key, f"{group} {n}")) for n in range(count)]
     await until(lambda: upstream.answering == count or any(task.done() for task in asking))
     upstream.gate(group).set()
@@ -405,7 +405,7 @@ async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count
 
 @fault("circuit", "an upstream that is down is not waited for: then < 0.2 s each; 100/100 soon after it is back")
 async def circuit(play: Play) -> None:
-    """Besides the list of faults."""
+    """Not in the list of faults."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Faults of visitors: they leave while the upstream is connected, in the middle of an answer, or hardly read."""
+"""Faults of visitors, who disconnect while the upstream is connecting or during an answer, or read very slowly."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ async def client_drops_during_connect(play: Play) -> None:
 
             await leave(enough // 10)
             await here.until_idle()
-            before = await here.first.weigh(port)  # what a process has taken for its work by then, it keeps
+            before = await here.first.weigh(port)  # measured after the warm-up, whose memory stays allocated
             await leave(enough)
             play.measure(f"{asked} asked, {dropped} left while connecting")
             play.require(dropped >= enough, f"only {dropped} left while the upstream was connected")
@@ -49,7 +49,7 @@ async def client_drops_during_connect(play: Play) -> None:
 
 
 async def _leave_while_connecting(replica: Replica, key: str, port: int, count: int, wave: int) -> int:
-    """So many visitors ask, and go when a connection is being made for each. How many connections that were."""
+    """Visitors ask, and disconnect while their upstream connections are being made. Returns how many there were."""
     earlier = replica.connecting(port)
     seen: set[int] = set()
     asking = [asyncio.create_task(ask(replica.url, key, f"Hello {wave} {number}")) for number in range(count)]
@@ -92,7 +92,7 @@ async def client_drops_mid_stream(play: Play) -> None:
 @fault("slow-reader", "200 who read 1 byte/s: ended by the send timeout; RSS growth < 100 MiB; normal p99 < 1 s")
 async def slow_reader(play: Play) -> None:
     count = play.count(200, 20)
-    question = "flood 8000 0.05 20" if play.short else "flood 4000 0.4 35"  # more than is buffered on the way
+    question = "flood 8000 0.05 20" if play.short else "flood 4000 0.4 35"  # more than all buffers hold
     settings = LONG_DEADLINES | {"SEND_TIMEOUT": play.deadlines["SEND_TIMEOUT"]}
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
@@ -129,7 +129,7 @@ async def slow_reader(play: Play) -> None:
 
 @fault("comes-back-while-connecting", "100 who drop while the upstream is connected and come back at once: 100 answers")
 async def comes_back_while_connecting(play: Play) -> None:
-    """Besides the list of faults: a dropped connection costs nothing."""
+    """Not in the list of faults. A dropped connection costs nothing."""
     count = play.count(100, 20)
     with silent_address() as silent:
         port = silent.getsockname()[1]

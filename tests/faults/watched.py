@@ -1,6 +1,6 @@
-"""`python chatbot.py`, which on SIGUSR1 collects its garbage and writes the names of its tasks to FAULTS_REPORT.
+"""`python chatbot.py`, which on SIGUSR1 runs a garbage collection and writes its tasks' names to FAULTS_REPORT.
 
-FAULTS_HURRY shortens the waits between processes: `service.answers.pace.TICK_SECONDS=0.5 …`, by module and name.
+FAULTS_HURRY shortens delays between processes, by module and name: `service.answers.pace.TICK_SECONDS=0.5 …`.
 """
 
 import asyncio

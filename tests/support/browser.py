@@ -239,7 +239,7 @@ class Provider:
         self._closed = False
 
     def answer(self, *texts: str) -> ProviderAnswer:
-        """The answer to the next question: complete if texts are given, otherwise controlled by the test."""
+        """Queue the answer to the next question: complete if texts are given, otherwise controlled by the test."""
         answer = ProviderAnswer()
         for text in texts:
             answer.say(text)

@@ -1,10 +1,9 @@
-"""Send requests full of canaries through every path, failing ones too, and search everything that was written for them.
+"""Send canaries through every code path, including failures, and search everything that was written for them.
 
 python tests/support/canaries.py [--requests 10000]
 
-A canary is a word, key, token, fact or address that must not leave its place. Searched are the logs in both forms, the
-metrics, every error that was answered, and every column of the database in which no text belongs. Exits with 1 when
-one is found.
+A canary is a word, key, token, fact or address that must not leak. The search covers both log formats, the metrics,
+every error response, and every database column that isn't meant for text. Exits with 1 if one is found.
 """
 
 import argparse
@@ -39,7 +38,7 @@ ADDRESS = "203.0.113.77"
 ORIGIN = "http://localhost:5173"
 METRICS_TOKEN = f"{CANARY}-metrics"
 AT_ONCE = 40
-# Where words belong: what was asked and answered, where a page said that it stands, and for whom a server vouched.
+# Columns that may hold canaries: questions and answers, the page's address, and the identity of a signed-in visitor.
 PLACES = {("messages", "question"), ("messages", "answer"), ("messages", "comment"), ("usage", "origin")}
 PLACES |= {("conversations", "subject"), ("usage", "subject"), ("usage", "claims")}
 SECRET = f"{CANARY}-secret-{'x' * 32}"
@@ -61,17 +60,17 @@ TELLING = {"error": {"message": f"{CANARY} said by the provider", "code": f"{CAN
 
 @dataclass
 class Visit:
-    """One service, and what was heard from it."""
+    """One service, and the errors it returned."""
 
     service: RunningService
     http: httpx.AsyncClient
-    failing_key: str  # of a tenant with a provider of its own
+    failing_key: str  # of a tenant with its own provider
     failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     heard: list[str] = field(default_factory=list)  # errors, before and within streams
     endings: Counter[str] = field(default_factory=Counter)
 
     async def send(self, method: str, path: str, name: str, **options: Any) -> httpx.Response:
-        """A request with canaries in its headers. An error's whole head and body are remembered."""
+        """Send a request with canaries in its headers. The full head and body of an error are recorded."""
         headers = {
             "X-API-Key": self.service.api_key,
             "Origin": ORIGIN,
@@ -83,7 +82,7 @@ class Visit:
         } | options.pop("headers", {})
         try:
             response = await self.http.request(method, self.service.url + path, headers=headers, **options)
-        except httpx.TransportError:  # the service closes connections on which too much was sent
+        except httpx.TransportError:  # the service closes connections that send too much
             response = httpx.Response(599)
         self.endings[f"{name} {response.status_code}"] += 1
         said = [str(response.headers)]
@@ -100,7 +99,7 @@ class Visit:
 
 
 async def kept(visit: Visit) -> None:
-    """An answer, then all that can be done with it."""
+    """An answer, then every operation on it."""
     response = await visit.ask("quick")
     if response.status_code != 200:
         return
@@ -115,7 +114,7 @@ async def kept(visit: Visit) -> None:
 
 
 async def left(visit: Visit) -> None:
-    """A visitor who closes the page in the middle of an answer."""
+    """A visitor closes the page during an answer."""
     headers = {"X-API-Key": visit.service.api_key, "Origin": ORIGIN}
     message = {"message": f"endless {CANARY}"}
     url = f"{visit.service.url}/api/v1/chat"
@@ -129,7 +128,7 @@ async def left(visit: Visit) -> None:
 
 
 async def refused(visit: Visit) -> None:
-    """Whatever a caller can do wrong."""
+    """Every client error."""
     chat = ("POST", "/api/v1/chat")
     bodies = (
         f'{{"message": "{CANARY}',
@@ -161,7 +160,7 @@ async def refused(visit: Visit) -> None:
 
 
 async def failing(visit: Visit) -> None:
-    """Whatever a provider can do wrong. Between two of these it answers, or else nobody would ask it any more."""
+    """Every provider error. Answers in between keep the circuit breaker closed."""
     headers = {"X-API-Key": visit.failing_key}
     async with visit.failing:
         for manner in ("401", "429", "500", "html", "broken", "nonsense", "error", "finish", "huge", "reset", "silent"):
@@ -173,7 +172,7 @@ PATHS: tuple[Callable[[Visit], Awaitable[None]], ...] = (kept, left, refused, fa
 
 
 async def locked(visit: Visit) -> None:
-    """The database cannot be used for a while."""
+    """The database is locked for a while."""
     with closing(sqlite3.connect(visit.service.directory / "chatbot.db", isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
         await asyncio.gather(*(visit.ask("quick") for _ in range(20)))
@@ -181,7 +180,7 @@ async def locked(visit: Visit) -> None:
 
 
 async def play(visits: list[Visit], requests: int) -> None:
-    """Go all paths, by turns, until so many requests were sent."""
+    """Take the paths in turn until enough requests were sent."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(path: Callable[[Visit], Awaitable[None]], visit: Visit) -> None:
@@ -195,7 +194,7 @@ async def play(visits: list[Visit], requests: int) -> None:
 
 
 def written(visit: Visit) -> dict[str, str]:
-    """Everything that the service has written, by where it stands."""
+    """Everything that the service has written, by location."""
     found = {"errors and headers": "\n".join(visit.heard), "log": visit.service.log()}
     with closing(sqlite3.connect(visit.service.directory / "chatbot.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -211,7 +210,7 @@ def written(visit: Visit) -> dict[str, str]:
 
 
 def canaries(visit: Visit) -> list[str]:
-    """What must not be found: the needle itself, the visitor's address, the key and where the upstream is."""
+    """The strings that must not appear: the needle, the visitor's address, the key and the upstream's address."""
     upstream = visit.service.environment["OPENAI_BASE_URL"]
     return [
         CANARY,
@@ -225,7 +224,7 @@ def canaries(visit: Visit) -> list[str]:
 
 
 async def run(directory: Path, requests: int) -> tuple[Counter[str], list[str]]:
-    """How the requests ended, and where canaries were found."""
+    """The outcomes of the requests, and the places where canaries were found."""
     async with upstream() as url:
         with ExitStack() as stack:
             visits = []
@@ -269,7 +268,7 @@ def around(text: str, canary: str) -> str:
     return text[max(place - 60, 0) : place + len(canary) + 60]
 
 
-# A provider that repeats what it heard wherever it can
+# A provider that repeats its input wherever it can
 
 
 @asynccontextmanager
@@ -285,7 +284,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         body = json.loads(await reader.readexactly(int(length.partition(b":")[2])))
         await _answer(str(body["messages"][-1]["content"]).split()[0], reader, writer)
     except (OSError, asyncio.IncompleteReadError):
-        return  # the reader has gone
+        return  # the reader has disconnected
     finally:
         writer.close()
 

@@ -1,4 +1,4 @@
-"""The recorded inputs of `../shared/cases`. Where the folder is absent, their tests skip and say so."""
+"""The recorded inputs in `../shared/cases`. Without that folder, their tests are skipped with a reason."""
 
 import json
 import re
@@ -11,7 +11,7 @@ CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
 def load(file: str, key: str) -> list[Any]:
-    """The cases of a file as parameters, or one skipped parameter."""
+    """The cases in a file as parameters, or one skipped parameter."""
     path = CASES / file
     if not path.exists():
         return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=f"{file} is not beside the project"))]
@@ -22,7 +22,7 @@ def load(file: str, key: str) -> list[Any]:
 
 
 def xss_cases(key: str) -> list[dict[str, Any]]:
-    """Of the recorded attempts to smuggle markup in: `payloads`, or the harmless `benign_controls`."""
+    """The recorded markup injections: `payloads`, or the harmless `benign_controls`."""
     path = CASES / "xss_payloads.json"
     if not path.exists():
         pytest.skip(f"{path.name} is not beside the project")
@@ -36,14 +36,14 @@ def body_of(stream: dict[str, Any]) -> bytes:
 
 
 def ends_honestly(stream: dict[str, Any], ending: str) -> bool:
-    """Whether `ending` (a status of `done`, or `error`) is one that the case allows."""
+    """Whether the case allows `ending`, a status of `done` or `error`."""
     allowed = {stream["outcome"], *stream["also_acceptable"]}
     meaning = {"complete": "complete", "length": "cut_off", "filtered": "filtered", "error": "error"}[ending]
     return meaning in allowed or (meaning == "error" and "cut_off" in allowed)
 
 
 def texts_of(stream: dict[str, Any]) -> list[str]:
-    """What may be shown: thoughts that a model wrote before its answer, between tags, are none of it."""
+    """The visible texts, without a model's reasoning between tags before its answer."""
     texts = [stream["text"], *stream.get("text_any_of", [])]
     if stream["name"] == "syn-json-instead-of-sse":
         return ["Not streamed."]

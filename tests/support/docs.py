@@ -1,4 +1,4 @@
-"""The README and docs/, and the blocks of code in them."""
+"""The README, docs/ and their code blocks."""
 
 import re
 
@@ -14,7 +14,7 @@ def code_blocks(page: str, language: str) -> list[str]:
 
 
 def shell_commands(page: str) -> list[str]:
-    """What a page's `sh` blocks say, each command on one line."""
+    """The commands in a page's `sh` blocks, one per line."""
     lines = "".join(code_blocks(page, "sh")).replace("\\\n", " ").splitlines()
     return [re.sub(" +", " ", line.strip()) for line in lines]
 

@@ -1,4 +1,4 @@
-"""The widget in Firefox and in WebKit: two drivers, and one way to look at what they show."""
+"""The widget in Firefox and WebKit: a driver for each, and a shared way to check what is visible."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from required import skip_unless_required
 
 SIZE: ViewportSize = {"width": 1280, "height": 800}
 
-# What a visitor sees of the chat, found in its open shadow trees; null while there is none.
+# The visible content of the chat, from its open shadow trees; null before it exists.
 LOOK = """
     const all = [];
     const walk = (root) => {
@@ -64,7 +64,7 @@ BUTTON = LOOK + "return find('button').find((button) => name(button) === argumen
 
 
 class Driver(Protocol):
-    """A browser with one tab, in which a visitor looks at a page with the widget."""
+    """A browser with one tab, on a page with the widget."""
 
     def visit(self, url: str, widget_id: str) -> None: ...
 
@@ -79,20 +79,20 @@ class Driver(Protocol):
     def click(self, button: str) -> None: ...
 
     def page(self, script: str) -> Any:
-        """Run the body of a function in the page."""
+        """Run a function body in the page."""
 
     def inside(self, script: str) -> Any:
-        """Run the body of a function in the widget's frame; None while there is no frame."""
+        """Run a function body in the widget's frame. Returns None if there is no frame yet."""
 
 
 class Visitor:
-    """Does what the driver does, and waits for what is seen of it."""
+    """Controls the driver, and waits for visible results."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
 
     def sees(self, **expected: Any) -> dict[str, Any]:
-        """Wait until all of this is seen; everything that is seen then."""
+        """Wait until all of this is visible. Returns everything visible then."""
         deadline = time.monotonic() + PATIENCE / 1000
         while True:
             seen: dict[str, Any] = self.driver.inside(SEEN) or {}
@@ -127,7 +127,7 @@ class Visitor:
 
 
 class Firefox:
-    """Firefox ESR by Playwright."""
+    """Firefox ESR, driven by Playwright."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -164,7 +164,7 @@ class Firefox:
         return self.chat.frame.evaluate(f"() => {{ {script} }}")
 
 
-# Lets in one new visitor after another.
+# Accepts one new browsing context after another.
 Browser = Callable[[], AbstractContextManager[Driver]]
 
 
@@ -193,7 +193,7 @@ def firefox() -> Iterator[Browser]:
 
 
 class WebKit:
-    """WebKitGTK's MiniBrowser by Selenium."""
+    """WebKitGTK's MiniBrowser, driven by Selenium."""
 
     def __init__(self, driver: Remote) -> None:
         self._driver = driver
@@ -219,7 +219,7 @@ class WebKit:
 
     def click(self, button: str) -> None:
         self._enter()
-        # The buttons of a frame that is not shown yet cannot be pressed yet.
+        # Buttons can't be pressed before their frame is visible.
         shown = WebDriverWait(self._driver, PATIENCE / 1000, ignored_exceptions=[ElementNotInteractableException])
         shown.until(lambda driver: driver.execute_script(BUTTON, button).click() or True)
 
@@ -232,7 +232,7 @@ class WebKit:
             self._enter()
             return self._driver.execute_script(script)
         except WebDriverException:
-            return None  # not there yet, or replaced at this moment
+            return None  # not there yet, or just being replaced
 
     def _enter(self) -> None:
         self._driver.switch_to.default_content()
@@ -242,7 +242,7 @@ class WebKit:
 
 @contextmanager
 def webkit() -> Iterator[Browser]:
-    """On a screen of its own. What a visitor leaves in it belongs to the tenant of their test."""
+    """WebKit on its own display. Its storage is shared between tests, but each test has its own tenant."""
     driver_path, screen_path = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
     browser_path = max(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), default=None)
     if not (driver_path and screen_path and browser_path):
@@ -254,7 +254,7 @@ def webkit() -> Iterator[Browser]:
         service = Service(driver_path, env={**os.environ, "DISPLAY": display})
         service.start()
         try:
-            # Not Selenium's class for WebKitGTK, which warns of its own deprecated ways.
+            # Not Selenium's class for WebKitGTK, which raises deprecation warnings itself.
             connection = RemoteConnection(client_config=ClientConfig(remote_server_addr=service.service_url))
             with Remote(command_executor=connection, options=options) as driver:
 
@@ -272,7 +272,7 @@ def webkit() -> Iterator[Browser]:
 
 @contextmanager
 def _screen(executable: str) -> Iterator[str]:
-    """An X server without a screen; its display."""
+    """Start a virtual X server. Yields its display."""
     reading, writing = os.pipe()
     command = [executable, "-displayfd", str(writing), "-screen", "0", "1600x1200x24", "-nolisten", "tcp"]
     process = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""What stands between the service and PostgreSQL: PgBouncer, and a network that forgets its connections."""
+"""Intermediaries between the service and PostgreSQL: PgBouncer, and a network that silently drops connections."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ pidfile = {directory}/pid
 
 @contextmanager
 def pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
-    """The URL of a database through a PgBouncer as it comes, in transaction mode."""
+    """The URL of a database through PgBouncer in its default configuration, in transaction mode."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         skip_unless_required("pgbouncer is not installed")
@@ -44,7 +44,7 @@ def pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
     (home / "users").write_text(f'"{url.username}" ""\n')
     (home / "ini").write_text(CONFIGURATION.format(**facts))
     command = [program, "-q", str(home / "ini")]
-    if os.geteuid() == 0:  # which it refuses to run as
+    if os.geteuid() == 0:  # PgBouncer refuses to run as root
         shutil.chown(home, "postgres")
         for parent in home.parents[:-2]:
             parent.chmod(parent.stat().st_mode | 0o011)
@@ -61,14 +61,14 @@ def pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
 
 
 class ForgetfulNetwork:
-    """Passes bytes to a server, until it forgets the connections of a moment: then nobody hears of either end."""
+    """Relays bytes to a server. It can drop connections without notifying either end."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = host, port
         self._connections: set[object] = set()
 
     def forget(self) -> int:
-        """Let all connections go nowhere that are open now. Returns how many."""
+        """Silently drop all open connections. Returns how many there were."""
         forgotten = len(self._connections)
         self._connections.clear()
         return forgotten
@@ -93,7 +93,7 @@ class ForgetfulNetwork:
 
 @asynccontextmanager
 async def forgetful_network(database_url: str) -> AsyncIterator[tuple[ForgetfulNetwork, str]]:
-    """A network to the server of a URL, and the URL through it."""
+    """A network to the server at a URL, and the URL through it."""
     url = make_url(database_url)
     network = ForgetfulNetwork(url.host or "127.0.0.1", url.port or 5432)
     server = await asyncio.start_server(network.connect, "127.0.0.1", 0)

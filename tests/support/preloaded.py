@@ -1,8 +1,8 @@
-"""This project's programs, as processes that are forked from one that has their modules loaded.
+"""Runs the project's programs in processes forked from one that has their modules loaded.
 
-A service takes a second and more of a processor to import what it needs, and the tests start hundreds. A fork takes
-none. All else is as with `python chatbot.py`. A program that needs a shell, a preloaded library or streams of its own
-is started as usual.
+Importing a service's modules takes over a second of CPU time, and the tests start hundreds of services. A fork saves
+that; everything else is the same as with `python chatbot.py`. A program that needs a shell, LD_PRELOAD or its own
+streams is started normally.
 """
 
 import multiprocessing
@@ -25,9 +25,9 @@ _context.set_forkserver_preload(["chatbot", "manage", "warm", "ctypes", "uvicorn
 
 
 class Program:
-    """A program that runs, with the part of subprocess.Popen's face that the tests need.
+    """A running program, with the part of subprocess.Popen's interface that the tests need.
 
-    It appends what it prints to `stdout` and `stderr`.
+    Its output is appended to the files `stdout` and `stderr`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Program:
     ) -> None:
         self.args = arguments
         for path in filter(None, (stdout, stderr)):
-            path.touch()  # whoever reads it need not wait for it
+            path.touch()  # so that the file can be read right away
         self._process = _context.Process(target=_run, args=(list(arguments), cwd, dict(env), stdout, stderr))
         self._process.start()
         assert self._process.pid
@@ -76,7 +76,7 @@ class Program:
 def run_program(
     arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], directory: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end. What it printed passes through files in `directory`."""
+    """Run a program to its end. Its output is collected in files in `directory`."""
     stdout, stderr = (directory / f"{name}-{random.getrandbits(64):x}" for name in ("stdout", "stderr"))
     code = Program(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr).wait(60)
     done = subprocess.CompletedProcess(arguments, code, stdout.read_text(), stderr.read_text())
@@ -93,7 +93,7 @@ def _run(arguments: list[str], cwd: Path, env: dict[str, str], stdout: Path | No
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    random.seed()  # or all programs had the same jitter
+    random.seed()  # otherwise all programs would have the same jitter
     sys.argv[:] = arguments
     sys.path[0] = str(Path(arguments[0]).parent)
     runpy.run_path(arguments[0], run_name="__main__")

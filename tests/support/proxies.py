@@ -1,4 +1,4 @@
-"""A plain nginx before services: one request to each in turn, or under a prefix."""
+"""A plain nginx in front of services, which distributes requests in turn and can remove a path prefix."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ http {{
 
 @contextmanager
 def in_turn(directory: Path, urls: Sequence[str], prefix: str = "/") -> Iterator[str]:
-    """The address of an nginx that asks these services in turn, one request each, without the prefix that it has."""
+    """The address of an nginx that sends requests to these services in turn, and removes its own prefix."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if nginx is None:
         skip_unless_required("nginx is not installed")

@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser, provider: Provider, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
     """A new visitor's browser context; a test's parameter changes its options.
 
-    Its pages close before the provider does, so that they ask nothing more.
+    Its pages close before the provider does, so that they send no more questions.
     """
     motion = getattr(request.module, "REDUCED_MOTION", "reduce")  # animations would only delay most tests
     theirs = {**VISITOR, "reduced_motion": motion, **getattr(request, "param", {})}

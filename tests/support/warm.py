@@ -1,4 +1,4 @@
-"""What every service makes at its start, made once for all that are forked: the fork server imports this."""
+"""Imported by the fork server: does once what every service would otherwise do at its start."""
 
 from service.upstream.clients import tls_context
 from service.web.assets import load_assets

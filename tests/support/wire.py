@@ -1,4 +1,4 @@
-"""A server whose tests say byte by byte what it sends, and a client of `service.upstream.transport` for it."""
+"""A server whose bytes are scripted by the tests, and a client for it on `service.upstream.transport`."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ class Peer:
         return await self.reader.readuntil(b"\r\n\r\n")
 
     async def request(self) -> bytes:
-        """The next request, whole: its head, and its body by Content-Length."""
+        """The next complete request: its head, and its body by Content-Length."""
         head = await self.head()
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         return head + await self.reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0)
@@ -54,7 +54,7 @@ class Peer:
             await self.send(response)
 
     async def until_gone(self) -> None:
-        """Until the client has closed the connection, in whatever way."""
+        """Wait until the client has closed or reset the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(65_536):
                 pass
@@ -83,14 +83,14 @@ class Server:
         return f"{self.scheme}://{host}:{self.port}/"
 
     async def until_open(self, count: int) -> None:
-        """Until exactly so many connections are open."""
+        """Wait until exactly this many connections are open."""
         async with asyncio.timeout(10), self.changed:
             await self.changed.wait_for(lambda: self.open == count)
 
 
 @asynccontextmanager
 async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """A server that plays the script on each connection and then closes it."""
+    """A server that runs the script on each connection and then closes it."""
     server = Server(scheme="https" if tls else "http")
 
     async def count(accepted: int, opened: int) -> None:
@@ -129,7 +129,7 @@ async def connecting(
     expiry: float | None = None,
     timeout: httpx.Timeout = TIMEOUT,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that sends by our transport."""
+    """A client on our transport."""
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=idle, keepalive_expiry=expiry)
     transport = Transport(context or ssl.create_default_context(), limits)
     async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
@@ -147,7 +147,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left() -> AsyncIterator[None]:
-    """Every test ends with as many sockets and tasks as it began with."""
+    """Check that every test ends with as many sockets and tasks as it began with."""
     before, tasks = open_sockets(), len(asyncio.all_tasks())
     yield
     async with asyncio.timeout(10):
@@ -162,12 +162,12 @@ def open_sockets() -> int:
 def _is_socket(path: str) -> bool:
     try:
         return os.readlink(path).startswith("socket:")
-    except FileNotFoundError:  # the folder's own
+    except FileNotFoundError:  # the descriptor of the listing itself
         return False
 
 
 class Authority:
-    """A certificate authority of the test's own."""
+    """A certificate authority for one test."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -187,7 +187,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
     def server(self, name: str) -> ssl.SSLContext:
-        """A server's context with a certificate for this name and no other."""
+        """A server context with a certificate for only this name."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
@@ -208,5 +208,5 @@ class Authority:
         return path
 
     def client(self) -> ssl.SSLContext:
-        """A client's context that trusts this authority alone."""
+        """A client context that only trusts this authority."""
         return ssl.create_default_context(cadata=self._certificate.public_bytes(Encoding.PEM).decode())

@@ -1,8 +1,8 @@
-"""Origins that are not https://allowed.example, though some look like it, and how each can come about."""
+"""Origins other than https://allowed.example, some of which resemble it, grouped by how they can occur."""
 
 ALLOWED = "https://allowed.example"
 
-# A page can be at these, so a browser may send them.
+# Pages can have these, so browsers may send them.
 OF_PAGES = [
     "https://evil.example",
     "http://allowed.example",
@@ -25,7 +25,7 @@ OF_PAGES = [
     "https://xn--llowed-ota.example",  # an accented a
     "http://127.0.0.1",
 ]
-# No page is at these; they are what sandboxes, files, extensions and forgers send.
+# No page has these; they come from sandboxes, files, extensions and forged requests.
 OF_NO_PAGE = [
     "null",
     "NULL",
@@ -48,7 +48,7 @@ OF_NO_PAGE = [
     "https://allowed.example, https://evil.example",
     "https://evil.example, https://allowed.example",
     "https://allowed.example https://evil.example",
-    "https://allоwed.example",  # with a Cyrillic о, as it is typed
+    "https://allоwed.example",  # with an unencoded Cyrillic о
     "https://*.example",
     "allowed.example",
     "//allowed.example",
