@@ -1,6 +1,6 @@
 """An upstream on a real socket that misbehaves as its base URL's path says, and counts requests and connections.
 
-`http://127.0.0.1:PORT/rst-mid-stream/v1` breaks every answer; with `/any/v1`, the question's first word names the fault.
+`http://127.0.0.1:PORT/rst-mid-stream/v1` breaks every answer; with `/any/v1`, the question's first word does.
 """
 
 import asyncio

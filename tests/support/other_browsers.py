@@ -164,7 +164,7 @@ class Firefox:
         return self.chat.frame.evaluate(f"() => {{ {script} }}")
 
 
-# Accepts one new browsing context after another.
+# Each call opens the browser for a new visitor.
 Browser = Callable[[], AbstractContextManager[Driver]]
 
 
