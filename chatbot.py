@@ -49,8 +49,8 @@ from service.store.store import open_store
 from service.store.turns import is_repeat
 from service.upstream.caller import Ids, trace_headers
 from service.upstream.endpoint import Endpoint
-from service.upstream.manners import Question
 from service.upstream.prompt import Prompt, with_facts
+from service.upstream.quirks import Question
 from service.web.answer_stream import EXAMPLES, AnswerStream
 from service.web.conversations import conversation, conversations, feedback, stop
 from service.web.edge import API, EdgeMiddleware, preflight

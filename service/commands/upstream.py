@@ -19,8 +19,8 @@ from service.store.records import Tenant
 from service.store.store import open_store
 from service.upstream.clients import connect_upstream
 from service.upstream.endpoint import Endpoint, endpoint_of
-from service.upstream.manners import Manners, Question, changes
 from service.upstream.prompt import Prompt
+from service.upstream.quirks import Question, Quirks, changes
 from service.upstream.stream import Finish, Hidden, Part, Sources
 
 PROMPT = Prompt(system="This is a test of the connection.", question="Count from one to ten, in words.")
@@ -36,8 +36,8 @@ class Probe:
 
     endpoint: Endpoint
     question: Question
-    before: Manners
-    after: Manners
+    before: Quirks
+    after: Quirks
     began: float = field(default_factory=time.monotonic)
     accepted: float | None = None
     moments: list[float] = field(default_factory=list)  # at which text arrived
@@ -125,15 +125,15 @@ async def probe_provider(settings: Settings, tenant: Tenant | None) -> Probe:
 
 async def _ask(settings: Settings, endpoint: Endpoint, question: Question) -> Probe:
     async with connect_upstream(settings) as connections:
-        manners = connections.manners
-        before = manners.of(endpoint, question.model)
+        quirks = connections.quirks
+        before = quirks.of(endpoint, question.model)
         probe = Probe(endpoint, question, before, before)
         call = connections.call(endpoint, question, probe)
         try:
             probe.ending = await call.run()
         except ServiceError as error:
             probe.ending = error
-        probe.after = manners.of(endpoint, question.model)
+        probe.after = quirks.of(endpoint, question.model)
         return probe
 
 

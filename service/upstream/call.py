@@ -31,7 +31,7 @@ from service.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 from service.upstream.charge import Size, TokenCount, charged_tokens
 from service.upstream.circuit import Circuit
 from service.upstream.endpoint import Endpoint
-from service.upstream.manners import KnownManners, Manners, Question, characters_that_fit
+from service.upstream.quirks import KnownQuirks, Question, Quirks, characters_that_fit
 from service.upstream.refusals import Refusal
 from service.upstream.responses import (
     BUSY_SECONDS,
@@ -49,9 +49,9 @@ log = logging.getLogger("chatbot")
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor may wait for a retry
 STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; if it breaks later, the request was read
 CAUSES = 6  # of an error to follow: the chain may be circular
-MOST_MANNERS = 5  # to try until the endpoint accepts the question
+MAX_QUIRKS = 5  # combinations to try until the endpoint accepts the question
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
-AFTER_DOUBTED_FINISH_SECONDS = 15.0  # if more text followed an earlier one
+AFTER_UNSURE_FINISH_SECONDS = 15.0  # if more text followed an earlier one
 
 
 # Both take as long as parsing ten tokens.
@@ -79,7 +79,7 @@ class Call:
     headers: Mapping[str, str]  # in addition to the endpoint's, which take precedence
     settings: Settings
     circuit: Circuit
-    known: KnownManners
+    known: KnownQuirks
     decoder: Decoder
     receiver: Receiver
     phase: Phase = field(default="waiting", init=False)
@@ -87,8 +87,8 @@ class Call:
     status: int | None = field(default=None, init=False)  # the HTTP status of the upstream's last response
     retries: Counter[str] = field(default_factory=Counter, init=False)  # number of retries by reason
     body: dict[str, Any] = field(init=False)  # of the last attempt
-    _manners: Manners = field(init=False)
-    _tried: set[Manners] = field(default_factory=set, init=False)
+    _quirks: Quirks = field(init=False)
+    _tried: set[Quirks] = field(default_factory=set, init=False)
     _times_shortened: int = field(default=0, init=False)
     _characters: int = field(default=0, init=False)  # of the text so far
     _is_outage: bool = field(default=True, init=False)  # unless the upstream responded in any way
@@ -99,7 +99,7 @@ class Call:
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ask_by(self.known.of(self.endpoint, self.question.model))
+        self._ask_with(self.known.of(self.endpoint, self.question.model))
 
     def stop(self) -> None:
         """End the call. Safe at any time, more than once, from another task."""
@@ -129,7 +129,7 @@ class Call:
             count,
             asked=sum(map(Size.of, prompt), Size()),
             received=text + hidden,
-            cap=self.body.get(self._manners.cap_name) or 0,
+            cap=self.body.get(self._quirks.cap_name) or 0,
             estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + text.tokens + hidden.tokens,
         )
 
@@ -217,7 +217,7 @@ class Call:
                 refusal = await refusal_of(response)
                 if refusal is None:
                     self.phase = "asked"
-                    self.known.keep(self.endpoint, self.question.model, self._manners)
+                    self.known.keep(self.endpoint, self.question.model, self._quirks)
                     if is_event_stream(response):
                         self._accept()
                     return body_of(response)
@@ -248,9 +248,9 @@ class Call:
 
     def _adapt(self, refusal: Refusal) -> bool:
         """Change the question so that the endpoint may accept it: its fields or, if it is too long, its history."""
-        manners = self._manners.after(refusal, self.body, self.endpoint.body)
-        if manners not in self._tried and len(self._tried) < MOST_MANNERS:
-            self._ask_by(manners)
+        quirks = self._quirks.after(refusal, self.body, self.endpoint.body)
+        if quirks not in self._tried and len(self._tried) < MAX_QUIRKS:
+            self._ask_with(quirks)
             return True
         if refusal.kind != "too_long":
             return False
@@ -266,13 +266,13 @@ class Call:
             extra={"model": self.question.model, "turns": len(shorter.history), "of": len(prompt.history)},
         )
         self.question = replace(self.question, prompt=shorter)
-        self._ask_by(self._manners)
+        self._ask_with(self._quirks)
         return True
 
-    def _ask_by(self, manners: Manners) -> None:
-        self._manners = manners
-        self._tried.add(manners)
-        self.body = manners.body(self.question, self.endpoint.body)
+    def _ask_with(self, quirks: Quirks) -> None:
+        self._quirks = quirks
+        self._tried.add(quirks)
+        self.body = quirks.body(self.question, self.endpoint.body)
 
     def _request(self, deadline: Deadline) -> httpx.Request:
         """The request for a transport, without a client, whose cookies, redirects and defaults would only cost time."""
@@ -315,7 +315,7 @@ class Call:
             if decoder.ended and decoder.has_text:
                 if decoder.steps > before or not ended:
                     certain = decoder.is_certain
-                    deadline.reschedule(self._within(AFTER_FINISH_SECONDS if certain else AFTER_DOUBTED_FINISH_SECONDS))
+                    deadline.reschedule(self._within(AFTER_FINISH_SECONDS if certain else AFTER_UNSURE_FINISH_SECONDS))
                 ended = True
             elif decoder.steps > before:
                 deadline.reschedule(self._within(self.settings.text_timeout))

@@ -7,8 +7,8 @@ from typing import Self
 from service.tokens import BYTES_PER_TOKEN
 
 CHARACTERS_PER_TOKEN = 8  # at most, over a whole text: English has four or five, most languages fewer
-DOUBTED_CHARACTERS = 128  # of an answer: below this, only a count of 0 is doubted
-DOUBTED_PROMPT_CHARACTERS = 1024  # of a prompt, whose cached part a provider may leave out
+ANSWER_TOLERANCE_CHARACTERS = 128  # in shorter answers, only a count of 0 is implausible
+PROMPT_TOLERANCE_CHARACTERS = 1024  # larger, as a provider may not count the cached part of a prompt
 MOST_UNSEEN_TOKENS = 100_000  # that a provider may add: its own instructions, documents it found, hidden thoughts
 
 
@@ -57,8 +57,8 @@ def is_credible(count: TokenCount, asked: Size, received: Size, cap: int) -> boo
     answer_tokens = count.all_tokens - count.prompt_tokens
     return (
         min(count.prompt_tokens, count.completion_tokens) >= 0
-        and _is_enough(count.prompt_tokens, asked, DOUBTED_PROMPT_CHARACTERS)
-        and _is_enough(answer_tokens, received, DOUBTED_CHARACTERS)
+        and _is_enough(count.prompt_tokens, asked, PROMPT_TOLERANCE_CHARACTERS)
+        and _is_enough(answer_tokens, received, ANSWER_TOLERANCE_CHARACTERS)
         and count.prompt_tokens <= asked.bytes + MOST_UNSEEN_TOKENS
         and answer_tokens <= max(received.bytes, cap) + MOST_UNSEEN_TOKENS
     )
@@ -77,7 +77,7 @@ def charged_tokens(count: TokenCount | None, asked: Size, received: Size, cap: i
     return max(count.all_tokens, estimate) if count.all_tokens <= most else estimate
 
 
-def _is_enough(tokens: int, text: Size, doubted: int) -> bool:
+def _is_enough(tokens: int, text: Size, tolerance: int) -> bool:
     if tokens == 0:
         return text.characters == 0
-    return tokens * CHARACTERS_PER_TOKEN + doubted >= text.characters
+    return tokens * CHARACTERS_PER_TOKEN + tolerance >= text.characters

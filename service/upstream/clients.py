@@ -13,7 +13,7 @@ from service.upstream.call import Call
 from service.upstream.circuit import Circuits
 from service.upstream.completion import ChatDecoder
 from service.upstream.endpoint import Endpoint
-from service.upstream.manners import KnownManners, Question
+from service.upstream.quirks import KnownQuirks, Question
 from service.upstream.stream import Receiver
 from service.upstream.transport import Transport
 
@@ -32,7 +32,7 @@ class Upstream:
     mounts: Mapping[str, httpx.AsyncBaseTransport]  # in place of the network, by base URL
     timeouts: Mapping[str, float | None]
     circuits: Circuits
-    manners: KnownManners
+    quirks: KnownQuirks
 
     def call(
         self, endpoint: Endpoint, question: Question, receiver: Receiver, headers: Mapping[str, str] | None = None
@@ -42,7 +42,7 @@ class Upstream:
         `headers` are sent in addition to the endpoint's own.
         """
         settings, circuit = self.settings, self.circuits.of(endpoint)
-        thinks_first = self.manners.thinks_first(endpoint, question.model)
+        thinks_first = self.quirks.thinks_first(endpoint, question.model)
         decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth, thinks_first=thinks_first)
         return Call(
             transport=self.mounts.get(endpoint.base_url, self.transport),
@@ -53,7 +53,7 @@ class Upstream:
             headers=headers or {},
             settings=settings,
             circuit=circuit,
-            known=self.manners,
+            known=self.quirks,
             decoder=decoder,
             receiver=receiver,
         )
@@ -73,9 +73,7 @@ async def connect_upstream(
         _transport(settings, context, limits) as transport,
         _transport(settings, context, fresh) as fresh_transport,
     ):
-        yield Upstream(
-            settings, transport, fresh_transport, mounts or {}, timeout.as_dict(), Circuits(), KnownManners()
-        )
+        yield Upstream(settings, transport, fresh_transport, mounts or {}, timeout.as_dict(), Circuits(), KnownQuirks())
 
 
 @cache

@@ -63,7 +63,7 @@ class ChatDecoder:
         self._beside: list[Part] = []  # parts in the current chunk besides its text
         self._refused = False
         self._came_since = False  # whether part of the answer followed the finish_reason
-        self._doubted = False  # whether that has ever happened
+        self._finished_early = False  # whether that has ever happened
         self._half = ""  # the first half of a surrogate pair that the next delta completes
         self._messages: str | None = ""  # the text so far, in case messages repeat it; see `_read_message`
         self._has_deltas = False  # with the text
@@ -106,7 +106,7 @@ class ChatDecoder:
     @property
     def is_certain(self) -> bool:
         """Whether `ended` is reliable: some providers send a finish_reason with every chunk."""
-        return self.done or (self.ended and not self._doubted)
+        return self.done or (self.ended and not self._finished_early)
 
     def finish(self) -> Finish:
         """How the answer ended. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
@@ -286,7 +286,7 @@ class ChatDecoder:
 
         Of two without text in between, a plain `stop` does not replace the first.
         """
-        self._doubted = self._doubted or self._came_since
+        self._finished_early = self._finished_early or self._came_since
         if self.finish_reason is None or self._came_since or meaning_of(reason) != "complete":
             self.finish_reason = reason
         self._came_since = False

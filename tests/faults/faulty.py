@@ -104,8 +104,8 @@ class FaultyUpstream:
         self.gates: dict[str, asyncio.Event] = {}
         self._writers: set[asyncio.StreamWriter] = set()
 
-    def url(self, manner: str = "any") -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}/{manner}/v1"
+    def url(self, behaviour: str = "any") -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}/{behaviour}/v1"
 
     @property
     def calls(self) -> int:
@@ -145,14 +145,14 @@ class FaultyUpstream:
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = json.loads(await reader.readexactly(int(fields["content-length"])))
         question: str = body["messages"][-1]["content"]
-        manner = first.split("/")[1]
-        if manner == "any":
-            manner = question.split()[0]
+        behaviour = first.split("/")[1]
+        if behaviour == "any":
+            behaviour = question.split()[0]
         self.asked[question] += 1
         self.keys[fields.get("authorization", "")] += 1
         self.answering += 1
         try:
-            return await BEHAVIOURS[manner](Exchange(self, question, number, reader, writer))
+            return await BEHAVIOURS[behaviour](Exchange(self, question, number, reader, writer))
         finally:
             self.answering -= 1
             self.ended[question] = time.monotonic()

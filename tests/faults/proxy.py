@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from faults.faulty import reset
 
-Manner = Literal["reset", "close"]
+CutBy = Literal["reset", "close"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Cut:
     """Cut the connection after this many bytes of the response."""
 
     after_bytes: int
-    manner: Manner
+    by: CutBy
 
 
 class CuttingProxy:
@@ -63,7 +63,7 @@ class CuttingProxy:
                 writer.write(data[: cut.after_bytes - passed])
                 await writer.drain()
                 self.cuts_made += 1
-                if cut.manner == "reset":
+                if cut.by == "reset":
                     reset(writer)
                 return
             passed += len(data)

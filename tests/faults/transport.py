@@ -316,12 +316,12 @@ async def content_length_short(play: Play) -> None:
 async def close_delimited_http10(play: Play) -> None:
     count = play.count(200, 20)
     async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
-        for manner, expected in (("with", "complete"), ("without", "upstream_interrupted")):
-            questions = [f"close-delimited-http10 {manner} {n}" for n in range(count // 2)]
+        for variant, expected in (("with", "complete"), ("without", "upstream_interrupted")):
+            questions = [f"close-delimited-http10 {variant} {n}" for n in range(count // 2)]
             reply = await asyncio.gather(*(ask(here.url, here.key, question) for question in questions))
-            play.measure(manner)
+            play.measure(variant)
             play.require_endings(reply, {expected}, clean=expected != "complete")
-            play.require(all(map(_five_pieces, reply)), f"{manner}: text was lost")
+            play.require(all(map(_five_pieces, reply)), f"{variant}: text was lost")
 
 
 @fault("gzip-stream", "10/10 decoded and relayed at once")

@@ -115,7 +115,7 @@ def test_a_finish_reason_is_certain_until_more_text_follows() -> None:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.upstream.call.AFTER_FINISH_SECONDS", 0.05)
-    monkeypatch.setattr("service.upstream.call.AFTER_DOUBTED_FINISH_SECONDS", 0.1)
+    monkeypatch.setattr("service.upstream.call.AFTER_UNSURE_FINISH_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("patience")

@@ -93,9 +93,9 @@ class Visit:
         self.heard += said
         return response
 
-    async def ask(self, manner: str, **options: Any) -> httpx.Response:
-        message = f"{manner} {CANARY} words"
-        return await self.send("POST", "/api/v1/chat", manner, json={"message": message}, **options)
+    async def ask(self, behaviour: str, **options: Any) -> httpx.Response:
+        message = f"{behaviour} {CANARY} words"
+        return await self.send("POST", "/api/v1/chat", behaviour, json={"message": message}, **options)
 
 
 async def kept(visit: Visit) -> None:
@@ -163,9 +163,9 @@ async def failing(visit: Visit) -> None:
     """Every provider error. Answers in between keep the circuit breaker closed."""
     headers = {"X-API-Key": visit.failing_key}
     async with visit.failing:
-        for manner in ("401", "429", "500", "html", "broken", "nonsense", "error", "finish", "huge", "reset", "silent"):
+        for fault in ("401", "429", "500", "html", "broken", "nonsense", "error", "finish", "huge", "reset", "silent"):
             await visit.ask("quick", headers=headers)
-            await visit.ask(manner, headers=headers)
+            await visit.ask(fault, headers=headers)
 
 
 PATHS: tuple[Callable[[Visit], Awaitable[None]], ...] = (kept, left, refused, failing)
@@ -289,7 +289,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-async def _answer(manner: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer(behaviour: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     half = HEAD + chunked(delta(f"{CANARY} half "))
     whole = {
         "quick": HEAD + chunked(b"".join(answer(f"{CANARY} answer"))) + chunked(b""),
@@ -304,11 +304,11 @@ async def _answer(manner: str, reader: asyncio.StreamReader, writer: asyncio.Str
         "huge": half + chunked(b"data: " + CANARY.encode() * 10_000),
         "reset": half,
     }
-    if manner in whole:
-        writer.write(whole[manner])
+    if behaviour in whole:
+        writer.write(whole[behaviour])
         await writer.drain()
         return
-    if manner == "endless":
+    if behaviour == "endless":
         writer.write(half)
     await reader.read(1)  # silence, until the service gives up
 

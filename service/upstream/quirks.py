@@ -46,7 +46,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class Quirks:
     """What an endpoint and a model accept: the answer limit's name and maximum, optional fields, a system message."""
 
     cap_name: str
@@ -67,38 +67,38 @@ class Manners:
         sent = {name: value for name, value in fields.items() if name not in self.left_out}
         return {name: value for name, value in {**sent, **overlay}.items() if value is not None}
 
-    def after(self, refusal: Refusal, body: Mapping[str, Any], overlay: Mapping[str, Any]) -> "Manners":
-        """The manners that a refusal of `body` asks for; unchanged if the service cannot comply.
+    def after(self, refusal: Refusal, body: Mapping[str, Any], overlay: Mapping[str, Any]) -> "Quirks":
+        """The quirks adapted to a refusal of `body`; unchanged if the service cannot comply.
 
         The cap may be renamed or lowered, but never dropped: the budget relies on it.
         """
         if refusal.status not in (400, 422) or refusal.kind not in ("refused", "too_long"):
             return self
-        manners = self
+        quirks = self
         cap = body.get(self.cap_name)
         bound = _bound_in(refusal, body["model"], cap) if cap else None
         if bound is not None:
-            manners = replace(manners, cap_bound=bound)
+            quirks = replace(quirks, cap_bound=bound)
         elif cap and refusal.names(self.cap_name):
-            manners = replace(manners, cap_name=OTHER_CAP[self.cap_name])
+            quirks = replace(quirks, cap_name=OTHER_CAP[self.cap_name])
         refused = {name for name in OPTIONAL if name in body and name not in overlay and refusal.names(name)}
-        manners = replace(manners, left_out=manners.left_out | refused)
+        quirks = replace(quirks, left_out=quirks.left_out | refused)
         if body["messages"][0]["role"] == "system" and NO_SYSTEM.search(refusal.text):
-            manners = replace(manners, system_role=False)
-        return manners
+            quirks = replace(quirks, system_role=False)
+        return quirks
 
 
-class KnownManners:
-    """The manners of all endpoints and models that this process has asked so far."""
+class KnownQuirks:
+    """The quirks of all endpoints and models that this process has used so far."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Endpoint, str], Manners] = {}
+        self._known: dict[tuple[Endpoint, str], Quirks] = {}
         self._thinking_first: set[tuple[Endpoint, str]] = set()
 
-    def of(self, endpoint: Endpoint, model: str) -> Manners:
+    def of(self, endpoint: Endpoint, model: str) -> Quirks:
         known = self._known.get((endpoint, model))
         if known is None:
-            known = self._known[endpoint, model] = Manners(endpoint.cap_name)
+            known = self._known[endpoint, model] = Quirks(endpoint.cap_name)
         return known
 
     def thinks_first(self, endpoint: Endpoint, model: str) -> bool:
@@ -117,19 +117,19 @@ class KnownManners:
         elif not does:
             self._thinking_first.discard((endpoint, model))
 
-    def keep(self, endpoint: Endpoint, model: str, manners: Manners) -> None:
-        """Remember manners that worked, and log the changes."""
+    def keep(self, endpoint: Endpoint, model: str, quirks: Quirks) -> None:
+        """Remember quirks that worked, and log changes."""
         before = self.of(endpoint, model)
-        if manners != before:
-            self._known[endpoint, model] = manners
-            new = "; ".join(changes(before, manners))
+        if quirks != before:
+            self._known[endpoint, model] = quirks
+            new = "; ".join(changes(before, quirks))
             log.warning(
                 "the endpoint refused what it was sent: it is asked differently from now on",
                 extra={"endpoint": endpoint.host, "model": model, "changes": new},
             )
 
 
-def changes(before: Manners, after: Manners) -> list[str]:
+def changes(before: Quirks, after: Quirks) -> list[str]:
     """The changes, in words for the operator."""
     new = [f"without {name}" for name in sorted(after.left_out - before.left_out)]
     if after.cap_name != before.cap_name:

@@ -1,4 +1,4 @@
-"""What an endpoint refuses of a question, it is asked without, or otherwise, and remembered for it and its model."""
+"""The service learns which parts of a question an endpoint refuses, and remembers it per endpoint and model."""
 
 import json
 from collections.abc import Callable
