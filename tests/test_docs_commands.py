@@ -79,7 +79,7 @@ def test_the_receivers_commands_set_what_it_reads() -> None:
 
 
 def variables_of(page: str) -> dict[str, str]:
-    """What the `sh` blocks of a page set, as a shell understands it."""
+    """The variables that a page's `sh` blocks set, as a shell parses them."""
     lines = [line.replace("…", "x") for line in shell_commands(page) if ASSIGNMENT.fullmatch(line)]
     done = subprocess.run(
         ["bash", "-c", "\n".join(["set -ae", *lines, "env -0"])],

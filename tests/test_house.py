@@ -1,4 +1,4 @@
-"""How the code is laid out (docs/architecture.md): imports run downwards, none goes round, and no file is long."""
+"""The code's structure (docs/architecture.md): imports only go down, without cycles, and no file is too long."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from preloaded import ROOT
 
 MOST_LINES = 450
-# From the top. What stands on one floor does not import its neighbours, but for the modules of the settings' floor.
+# The layers from the top. Modules in a layer don't import each other, except in the settings' layer.
 FLOORS = (
     {"chatbot", "manage"},
     {"service.commands", "service.testing"},

@@ -1,4 +1,4 @@
-"""The README and docs/: their links lead somewhere, their commands run, and their tables are complete."""
+"""The README and docs/: their links resolve, their commands run, and their tables are complete."""
 
 import ast
 import json
@@ -96,7 +96,7 @@ def test_the_documented_request_gets_the_documented_events(tmp_path: Path) -> No
 
 
 def test_the_example_integration_tests_pass(tmp_path: Path) -> None:
-    """In a folder of another team's, with warnings as errors."""
+    """In another team's project, with warnings as errors."""
     examples = [block.partition("\n") for block in code_blocks("docs/testing.md", "python")]
     assert [first for first, _, _ in examples] == ["# conftest.py", "# test_shop.py"]
     for first, _, code in examples:

@@ -1,4 +1,4 @@
-"""The files in deploy/: they say what their tools understand, and name settings that there are."""
+"""The files in deploy/ are valid for their tools, and only name existing settings."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def seconds(text: str) -> float:
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 def test_kubernetes_accepts_every_manifest(version: str) -> None:
-    """By the schemas that Kubernetes publishes. Strict: an unknown field is a fault, too."""
+    """Validated against the schemas that Kubernetes publishes; unknown fields are errors, too."""
     command = [str(Path(sys.executable).parent / "kubernetes-validate"), "--strict", "-k", version]
     done = subprocess.run([*command, str(DEPLOY / "kubernetes.yaml")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -93,7 +93,7 @@ def test_the_images_label_names_this_release() -> None:
 
 
 def test_the_image_build_is_skipped_without_its_tools(tmp_path: Path) -> None:
-    """A bare machine's checks are not held up by it."""
+    """So the checks also pass on a bare machine."""
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or "")
     command = [str(tmp_path / "bash"), str(ROOT / ".ci/image")]

@@ -1,4 +1,4 @@
-"""deploy/dashboard.json and deploy/alerts.yaml: whatever they ask for, a service that has something to do tells."""
+"""deploy/dashboard.json and deploy/alerts.yaml: a busy service exports everything that they query."""
 
 import asyncio
 import json
@@ -28,19 +28,19 @@ TOKEN = "m3trics"
 RULES = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((ROOT / "deploy/dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-OF_PROMETHEUS = {"instance", "job", "le"}  # what it adds to what it reads, and what histograms have anyway
+OF_PROMETHEUS = {"instance", "job", "le"}  # labels that Prometheus or histograms add
 
 
 @dataclass
 class Asked:
-    """What an expression asks for: series by name and matchers, and labels that it groups by."""
+    """An expression's selectors, as names and matchers, and the labels that it groups by."""
 
     series: list[Any] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
 
 
 def asked_by(expression: str) -> Asked:
-    """Raises ValueError for what Prometheus would not parse."""
+    """Raises ValueError if Prometheus couldn't parse the expression."""
     asked = Asked()
     _collect(promql_parser.parse(expression.replace("$__rate_interval", "1m")), asked)
     return asked
@@ -74,7 +74,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 async def told(serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The samples of a service that many visitors have asked: some in vain, some twice, some for nobody."""
+    """The samples of a busy service, whose questions included refused, repeated and abandoned ones."""
     monkeypatch.setattr("service.upstream.call._backoff", lambda _: 0.0)
 
     def answer_some(request: httpx.Request) -> httpx.Response:
@@ -129,7 +129,7 @@ def _matches(value: str, matcher: Any) -> bool:
 async def test_a_webhook_that_is_given_up_shows_as_an_increase(
     serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prometheus sees no increase in a series that begins with 1, so each is there from the start with 0."""
+    """Prometheus sees no increase in a series that starts at 1, so each is exported from the start with 0."""
     (rule,) = [rule for rule in RULES if rule["alert"] == "ChatWebhookGivenUp"]
     (selector,) = asked_by(rule["expr"]).series
     monkeypatch.setattr(delivery, "DELAYS", ())

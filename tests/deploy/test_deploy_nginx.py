@@ -65,7 +65,7 @@ class Proxy:
 
     @contextmanager
     def visitor(self, address: str = "127.0.0.1", origin: str = "") -> Iterator[httpx.Client]:
-        """A visitor at an address of this machine, whose page is the tenant's unless `origin` says otherwise."""
+        """A visitor at a local address, on the tenant's page unless `origin` is given."""
         headers = {
             "Host": f"{NAME}:{self.port}",
             "Origin": origin or "https://www.example.com",
@@ -77,7 +77,7 @@ class Proxy:
             yield client
 
     def ask(self, client: httpx.Client, headers: dict[str, str] | None = None) -> tuple[int, str]:
-        """Ask a question and leave with the first word of its answer: the status, and the error's code if it is one."""
+        """Ask a question, and disconnect at the first word. Returns the status, and the code if it is an error."""
         with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}, headers=headers) as response:
             if response.status_code == 200:
                 return 200, ""
@@ -120,7 +120,7 @@ def _certificate(directory: Path) -> Path:
 
 
 def _configure(directory: Path, proxy: Proxy) -> None:
-    """The file as it is, but for the ports, the certificate and a limit that a test can reach."""
+    """The file unchanged except for the ports, the certificate and a limit that a test can reach."""
     site = CONFIGURATION
     servers = [f"server {urlsplit(url).netloc} max_fails=0;" for url in proxy.replicas]
     for ours, here in {
@@ -164,7 +164,7 @@ def test_words_arrive_during_the_answer_and_leaving_ends_it(proxy: Proxy) -> Non
             assert response.headers["content-type"].startswith("text/event-stream")
             pieces = response.iter_raw()
             received = [next(pieces) for _ in range(5)]
-            assert proxy.upstream.wait_until_open(1)  # the readers of earlier tests leave at their own pace
+            assert proxy.upstream.wait_until_open(1)  # readers of earlier tests may take a while to disconnect
         assert max(map(len, received)) < 1000  # no buffer was filled first
         assert proxy.upstream.wait_until_open(0)
 
@@ -299,7 +299,7 @@ def test_a_rolling_restart_refuses_no_question(nginx: str, tmp_path: Path) -> No
 
 @contextmanager
 def visitors(proxy: Proxy, count: int) -> Iterator[list[str]]:
-    """Visitors who ask one question after another, until the end. How each was answered."""
+    """Visitors ask one question after another until the end. Returns the outcomes."""
     outcomes: list[str] = []
     enough = threading.Event()
 
@@ -321,7 +321,7 @@ def visitors(proxy: Proxy, count: int) -> Iterator[list[str]]:
 
 
 def after(count: int, outcomes: list[str]) -> None:
-    """Wait until so many questions have been answered."""
+    """Wait until this many questions have been answered."""
     deadline = time.monotonic() + 60
     while len(outcomes) < count:
         assert time.monotonic() < deadline, outcomes[-3:]
@@ -336,7 +336,7 @@ def test_the_excerpt_in_the_docs_is_in_the_file() -> None:
 
 
 def test_the_doctor_finds_nothing_wrong_behind_this_file(proxy: Proxy) -> None:
-    """All is well behind it, but for what the test has made: a certificate for a day, and another name."""
+    """Except for the test's own deviations: a certificate for one day, and another name."""
     url = f"https://127.0.0.1:{proxy.port}"
     command = [MANAGE, "doctor", "--no-provider", "--json", "--url", url]
 

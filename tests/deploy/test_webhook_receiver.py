@@ -1,4 +1,4 @@
-"""The receivers in docs/webhooks.md and deploy/: they take what the service signs, and nothing else."""
+"""The receivers in docs/webhooks.md and deploy/ only accept messages signed by the service."""
 
 import base64
 import json
@@ -90,7 +90,7 @@ def test_the_node_example_accepts_only_signed_messages(tmp_path: Path) -> None:
 
 
 class Inbox:
-    """A chat tool's incoming hook and a mail server, and what they were given; `refuses` makes the hook refuse."""
+    """A chat tool's incoming webhook and a mail server, which record messages; `refuses` makes the hook fail."""
 
     def __init__(self) -> None:
         self.posts: list[dict[str, str]] = []
@@ -117,7 +117,7 @@ def inbox() -> Inbox:
 
 @pytest.fixture
 def receiver(inbox: Inbox) -> Iterator[str]:
-    """The URL of deploy/webhook_receiver.py, which passes on to the inbox."""
+    """The URL of deploy/webhook_receiver.py, which forwards to the inbox."""
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask, from where, and how much: every refusal is a problem with its own code, and costs no upstream call."""
+"""Keys, origins and limits: every refusal is a problem with its own code, and costs no upstream call."""
 
 import asyncio
 import json
@@ -150,7 +150,7 @@ BEFORE_THE_TENANT_IS_KNOWN: list[tuple[str, str, dict[str, Any], int]] = [
 async def test_a_page_can_read_a_refusal_even_if_its_tenant_is_unknown(
     client: Client, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
-    """A browser shows a page without CORS headers no more than that something failed."""
+    """Without CORS headers, the browser would only tell the page that the request failed."""
     response, _ = await client.request(method, f"/api/v1/{path}", **options)
     assert (response.status, response.headers.get("access-control-allow-origin")) == (status, ORIGIN)
     assert "Retry-After" in response.headers["access-control-expose-headers"]
@@ -161,7 +161,7 @@ async def test_a_page_can_read_a_refusal_even_if_its_tenant_is_unknown(
 
 
 async def test_unauthenticated_requests_never_scan_all_tenants(client: Client) -> None:
-    """Each statement names the rows that it looks for, so what it costs does not grow with the number of tenants."""
+    """Each statement looks rows up by key, so its cost doesn't grow with the number of tenants."""
     statements: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py backup` and `restore`: a copy while the service runs, and the way back."""
+"""`manage.py backup` copies the database while the service runs, and `restore` puts it back."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ORIGIN = "http://localhost:3000"
 
 
 def ask(service: RunningService) -> str:
-    """Ask a question in demonstration mode. The id of its conversation."""
+    """Ask a question in demonstration mode. Returns the conversation's id."""
     body = {"message": "Hello", "message_id": str(uuid.uuid4())}
     answer = httpx.post(f"{service.url}/api/v1/chat", json=body, headers=headers_of(service), timeout=60)
     assert "event: done" in answer.text

@@ -1,4 +1,4 @@
-"""What the books say of refused questions."""
+"""The ledger's rows for refused questions."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def _every_question_is_answered(upstream: respx.Route) -> None:
 
 @pytest.mark.each_database
 async def test_every_refused_question_is_in_the_ledger(serve: Serve) -> None:
-    """With its key, visitor, origin and reason; those of nobody known are counted."""
+    """With key, visitor, origin and reason; those from unknown callers are only counted."""
     async with serve(tenant={"visitor_rate_per_minute": 1, "model": "small"}) as client:
         await client.ask("One")
         await client.refused()

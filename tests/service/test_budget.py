@@ -1,4 +1,4 @@
-"""A tenant's tokens per day: what they are charged, and who is refused when they are spent."""
+"""A tenant's tokens per day: what an answer is charged, and refusals once the budget is spent."""
 
 import asyncio
 import math
@@ -53,7 +53,7 @@ async def test_fifty_concurrent_questions_overspend_the_budget_by_at_most_one_an
 
 @pytest.mark.each_database
 async def test_a_budget_that_is_only_reserved_is_not_reported_as_exhausted(serve: Serve, upstream: respx.Route) -> None:
-    """One answer under way has reserved it all; when it has ended, what it did not take is there again."""
+    """A running answer has reserved all of it; what it doesn't use becomes available again when it ends."""
     go = asyncio.Event()
     upstream.mock(side_effect=lambda request: streamed(delta("Half"), go, *answer("whole")))
     async with serve(tenant={"tokens_per_day": 1000}) as client:
@@ -99,7 +99,7 @@ def seconds_to_midnight() -> int:
 async def test_the_budget_is_charged_the_providers_count_or_an_estimate(
     serve: Serve, upstream: respx.Route, pieces: list[Any], charged: int, told: tuple[int, int]
 ) -> None:
-    """What the provider did not count stays unknown in the books, but is not free."""
+    """Without a count, the ledger has no usage, but the answer isn't free."""
     upstream.mock(side_effect=lambda request: streamed(*pieces))
     async with serve(system_prompt="Be kind.") as client:
         async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
@@ -142,7 +142,7 @@ async def test_only_the_refused_attempt_is_free(
     second_try: httpx.TransportError,
     charged: int,
 ) -> None:
-    """One that was sent after it and broke is charged, as if it had been the first; one that was not sent is not."""
+    """A later attempt that was sent and broke is charged like a first one; one that wasn't sent isn't."""
     tries = 0
 
     async def answer_second(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What an answer is charged: a count that can be true is believed, and thoughts are received, too."""
+"""The charge for an answer: credible counts are used, and reasoning counts as received text."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ ASKED = Size.of("question " * 20)
 def test_a_plausible_token_count_is_believed(
     count: TokenCount, text: str, cap: int, credible: bool, charged: int
 ) -> None:
-    """Otherwise the estimate is charged, here of 500 tokens, or the count if it is the larger of two that can be."""
+    """Otherwise the estimate is charged, here 500 tokens, or the count if it is larger but possible."""
     received = Size.of(text)
     assert is_credible(count, ASKED, received, cap) is credible
     assert charged_tokens(count, ASKED, received, cap, estimate=500) == charged

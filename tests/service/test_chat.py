@@ -1,4 +1,4 @@
-"""A question goes the whole way: checks, upstream, events, database."""
+"""A question's whole path: checks, upstream, events, database."""
 
 import asyncio
 import gzip
@@ -147,7 +147,7 @@ async def test_a_reader_resumes_after_its_last_event(client: Client, upstream: r
 async def test_resuming_a_deleted_answer_never_returns_the_rest_of_another_one(
     client: Client, upstream: respx.Route
 ) -> None:
-    """The conversation was deleted on another device meanwhile: what was read is no beginning of a new answer."""
+    """The conversation was deleted on another device: the text read so far isn't part of a new answer."""
     upstream.mock(side_effect=[streamed(*answer("Once upon a time")), streamed(*answer("There was a king"))])
     message_id = str(uuid.uuid4())
     first = await client.ask("A story", message_id=message_id)
@@ -226,7 +226,7 @@ async def test_an_upstream_that_sends_no_text_in_time_is_a_timeout(serve: Serve,
 
 
 async def test_a_model_that_thinks_for_a_long_time_does_not_time_out(serve: Serve, upstream: respx.Route) -> None:
-    """Its thoughts are not shown; that they come is enough."""
+    """Its reasoning isn't shown, but counts as activity."""
     thoughts_end = asyncio.Event()
     thought = data({"choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": "Hm."}}]})
     upstream.mock(return_value=streamed(thought, thoughts_end, *answer("Yes")))
@@ -246,7 +246,7 @@ async def test_a_providers_cookies_are_never_sent(client: Client, upstream: resp
 
 
 async def test_comments_do_not_extend_the_answer_timeout(serve: Serve, upstream: respx.Route) -> None:
-    """Though the first text may take longer than the whole answer."""
+    """Even if the timeout for the first text is longer than that of the whole answer."""
     upstream.mock(return_value=streamed(b": ping\n\n", asyncio.Event()))
     async with serve(answer_timeout=2, first_text_timeout=600) as client, asyncio.timeout(30):
         got = await client.ask("Hi")
@@ -292,7 +292,7 @@ async def test_an_impossible_retry_after_is_ignored(
 
 
 async def test_waiting_for_a_retry_ends_with_the_answer_timeout(serve: Serve, upstream: respx.Route) -> None:
-    """The refusal that came says to wait longer than there is time."""
+    """The refusal asks for a longer wait than the time left."""
     upstream.mock(return_value=httpx.Response(503, headers={"Retry-After": "3"}))
     async with serve(answer_timeout=2) as client:
         assert (await client.refused())[1]["code"] == "upstream_timeout"
@@ -302,7 +302,7 @@ async def test_waiting_for_a_retry_ends_with_the_answer_timeout(serve: Serve, up
 async def test_an_answer_that_times_out_while_connecting_ends_once_connected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connecting is bounded by itself: who is cut off in it loses a place in the pool (httpcore issue 1093)."""
+    """Connecting has its own timeout: cancelling it would leak a place in the pool (httpcore issue 1093)."""
     with local_upstream() as local:
         async with serve(answer_timeout=0.3, openai_base_url=local.url("endless")) as client, asyncio.timeout(60):
             connected = client.hold_connections(monkeypatch)
@@ -337,7 +337,7 @@ async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: re
 async def test_the_stream_begins_before_a_slow_upstream_has_sent_its_status(
     serve: Serve, upstream: respx.Route, decision: httpx.Response | Exception, last: str
 ) -> None:
-    """Proxies cut off what says nothing for long, so there are pings before a provider's decision, too."""
+    """Proxies close silent connections, so pings are sent even before the provider's status."""
     decides = asyncio.Event()
 
     async def decide(request: httpx.Request) -> httpx.Response:

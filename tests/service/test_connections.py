@@ -1,4 +1,4 @@
-"""What one client can do to the others over real sockets: little is held for it, and nothing for long."""
+"""One client can't harm others over real sockets: it gets few resources, and only for a short time."""
 
 import json
 import re
@@ -32,7 +32,7 @@ SHORT_TIMEOUTS = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT"
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service whose deadlines no test meets."""
+    """A service with deadlines that no test reaches."""
     settings = {name: "300" for name in SHORT_TIMEOUTS}
     with running_service(tmp_path_factory.mktemp("patient"), **settings) as service:
         yield service
@@ -45,13 +45,13 @@ def key(patient: RunningService) -> bytes:
 
 @pytest.fixture(scope="module")
 def short_timeouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service whose deadlines are a second each."""
+    """A service with deadlines of one second."""
     with running_service(tmp_path_factory.mktemp("short_timeouts"), **SHORT_TIMEOUTS) as service:
         yield service
 
 
 def connect(service: RunningService, sent: bytes = b"") -> socket.socket:
-    """A connection on which this was sent."""
+    """Open a connection, and send this."""
     parts = urlsplit(service.url)
     connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60)
     connection.sendall(sent)
@@ -59,7 +59,7 @@ def connect(service: RunningService, sent: bytes = b"") -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What the service says until it closes the connection."""
+    """Read until the service closes the connection."""
     received = b""
     try:
         while piece := connection.recv(65_536):
@@ -70,7 +70,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def read_until(connection: socket.socket, condition: Callable[[bytes], bool]) -> bytes:
-    """What the service says until that is enough, or the connection ends."""
+    """Read until the condition holds or the connection closes."""
     received = b""
     while not condition(received) and (piece := connection.recv(65_536)):
         received += piece
@@ -115,7 +115,7 @@ def memory(service: RunningService) -> int:
 
 
 def flood(connection: socket.socket, data: bytes, most: int) -> int:
-    """Send data again and again until the service takes no more of it for a second. Returns how much it took."""
+    """Send data until the service accepts no more for a second. Returns how much it accepted."""
     sent = 0
     connection.settimeout(1)
     try:
@@ -151,7 +151,7 @@ def test_pipelined_requests_on_a_connection_that_is_never_read_take_no_memory(
 
 
 def test_pipelined_requests_are_all_answered_in_order(patient: RunningService) -> None:
-    """Also those whose bodies are as long as a piece that is parsed at once, or longer."""
+    """Including those with bodies of at least the parser's piece size."""
     bodies = [b"", b"a", b"a" * connections.PIECE_BYTES, b"GET /x HTTP/1.1\r\n\r\n" * 2000]
     paths = [(b"/api/v1/health", 200), (b"/x", 404), (b"/api/v1/ready", 200), (b"/metrics", 401)] * 50
     sent = b""
@@ -211,7 +211,7 @@ def test_a_malformed_request_gets_a_problem_and_never_inside_another_response(pa
 
 
 def test_an_unread_body_is_drained_up_to_a_limit(patient: RunningService) -> None:
-    """The connection can be used again, and no body is so long that it goes on for ever."""
+    """The connection can be reused, and a longer body doesn't keep it open for ever."""
     size = connections.MAX_UNREAD_BYTES // 2
     with connect(patient, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size) as connection:
         connection.sendall(b"a" * size + HEALTH)
@@ -298,12 +298,12 @@ def test_a_client_that_reads_nothing_is_cut_off(short_timeouts: RunningService) 
     assert is_alive(short_timeouts)
 
 
-# More connections than there are files
+# More connections than file descriptors
 
 
 @contextmanager
 def few_files(directory: Path, count: int, **settings: str) -> Iterator[RunningService]:
-    """A service that may open so few files, soft and hard."""
+    """A service with a low limit of open files, soft and hard."""
     command = ["sh", "-c", f'ulimit -n {count}; exec "$@"', "sh", sys.executable, str(ROOT / "chatbot.py")]
     with running_service(directory, command=command, **settings) as service:
         yield service
@@ -333,7 +333,7 @@ def test_connections_beyond_the_limit_get_503_instead_of_a_reset(tmp_path: Path)
         assert statuses(refused) == [503]
         assert re.search(rb"(?i)\r\nretry-after: \d+\r\n", refused) and b"connection: close" in refused.lower()
         assert b'"code":"overloaded"' in refused
-        assert is_alive(service)  # whoever restarts a process that gives no answer must not do it now
+        assert is_alive(service)  # a liveness probe must not restart the process now
         silent = [stack.enter_context(connect(service)) for _ in range(4 * limit)]
         asked = [
             stack.enter_context(connect(service, MISSING)) for _ in range(limit)
@@ -370,7 +370,7 @@ def test_a_process_that_ran_out_of_files_recovers(patient: RunningService) -> No
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
-# What a proxy says
+# Proxy headers
 
 
 @pytest.mark.parametrize(("proxies", "is_kept"), [("127.0.0.1", True), ("10.0.0.0/8", False)])
@@ -383,7 +383,7 @@ def test_a_request_id_counts_only_from_a_trusted_proxy(tmp_path: Path, proxies: 
         assert ("chosen-by-the-visitor" in service.log()) is is_kept
 
 
-# Where it listens, and how it leaves
+# Listening and shutdown
 
 
 def test_one_setting_listens_on_all_addresses_of_both_families(tmp_path: Path) -> None:

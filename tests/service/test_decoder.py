@@ -1,4 +1,4 @@
-"""The upstream's bytes become events and text, however they are split."""
+"""The upstream's bytes are decoded into events and text, however they are split."""
 
 import base64
 import json
@@ -160,7 +160,7 @@ def test_no_error_repeats_what_the_upstream_sent() -> None:
 
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_the_fast_path_for_similar_chunks_decodes_the_same_text(ascii_only: bool) -> None:
-    """They are not parsed; what they say, and where the text is in them, is no other for that."""
+    """The fast path doesn't parse them as JSON, but must find the same text."""
     texts = [
         "Hello",
         " you",

@@ -1,4 +1,4 @@
-"""Demonstration mode answers through the same client and decoder, and shows what the window can do."""
+"""Demonstration mode uses the normal client and decoder, and shows the window's features."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: each fault of an installation is found, and the finding says what to change."""
+"""`manage.py doctor` finds each fault of an installation, and says what to change."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def _room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
-    """Runs the command: its exit code, and of each check what it found."""
+    """Runs the command. Returns its exit code and each check's result."""
 
     def doctor(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
         code = manage.main(["doctor", "--no-provider", "--json", *arguments])
@@ -95,7 +95,7 @@ def test_the_reason_and_the_advice_are_two_sentences(doctor: Doctor, monkeypatch
 
 
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """The demonstration is no provider."""
+    """Demonstration mode has no provider to check."""
     assert manage.main(["doctor"]) == 1
     told = capsys.readouterr()
     assert "ok    schema       version " in told.out
@@ -193,7 +193,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture
 def here(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> RunningService:
-    """The service whose settings are those of the command, too."""
+    """A service with the same settings as the command."""
     for name in Settings.model_fields:
         if value := service.environment.get(name.upper()):
             monkeypatch.setenv(name.upper(), value)
@@ -202,7 +202,7 @@ def here(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> RunningSer
 
 @contextmanager
 def proxied(service: RunningService, directory: Path, way: str) -> Iterator[str]:
-    """An nginx before the service; its URL."""
+    """The URL of an nginx in front of the service."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         skip_unless_required("nginx is not installed")
@@ -271,7 +271,7 @@ def test_an_address_without_a_service_is_found(
 
 
 def test_a_probe_needs_a_secret_key_and_is_limited(here: RunningService) -> None:
-    """A page's key asks a question, whatever header comes with it."""
+    """With a public key, the request is a normal question, whatever its headers."""
     page = {"X-API-Key": here.api_key, "Origin": "http://localhost:1", "X-Probe": "1"}
     asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=page)
     assert (asked.status_code, asked.json()["code"]) == (422, "validation_failed")

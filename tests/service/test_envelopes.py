@@ -1,4 +1,4 @@
-"""Answers in the envelopes in which servers really send them."""
+"""Answers in the formats that real servers send."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""When an answer is over, and how: what providers say of its end, and when they say it."""
+"""When and how an answer ends, from the finish reasons that providers send."""
 
 import asyncio
 from typing import Any
@@ -109,7 +109,7 @@ def test_a_finish_reason_is_certain_until_more_text_follows() -> None:
     assert certainty(thought("Hm", "stop"), thought("hm", "stop")) == (True, False)
 
 
-# The whole way: when nothing more is waited for
+# End to end: when the service stops waiting
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a proxy says of the visitor's scheme, in each spelling that proxies use, and only where the proxy is trusted."""
+"""The visitor's scheme from a proxy's headers, in each spelling that proxies use, and only if the proxy is trusted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ HOST = "localhost:8443"
 
 
 def status_of_call(service: RunningService, *forwarded: str) -> int:
-    """Of a widget's call from https://localhost:8443: 404 if that is the service's own origin, and otherwise 403."""
+    """The status of a widget's call from https://localhost:8443: 404 if that is the service's own origin, else 403."""
     page = httpx.get(f"{service.url}/widget.html", params={"id": service.widget_id})
     headers = [
         ("Host", HOST),

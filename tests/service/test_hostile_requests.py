@@ -24,7 +24,7 @@ CONTROL = json.dumps({"message": "hi"}).encode()
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Target"]:
-    """A service whose tenant allows https://allowed.example, and what the cases refer to."""
+    """A service whose tenant allows https://allowed.example, and the values of the cases' placeholders."""
     with (
         local_upstream() as upstream,
         running_service(
@@ -61,7 +61,7 @@ class Target:
         return [("Content-Type", "application/json"), ("X-API-Key", api_key), ("Origin", ALLOWED)]
 
     def fill(self, text: str) -> str:
-        """A case's text with the names in it replaced by what they stand for here."""
+        """A case's text with its placeholders filled in."""
         key = self.service.api_key
         for name, value in {
             "GOOD_KEY_MINUS_1": key[:-1],
@@ -108,7 +108,7 @@ class Target:
         return received[:start_of_last] if start_of_last > 0 and is_to_head else received
 
     def send_until_closed(self, request: bytes) -> bytes:
-        """What the service answers before it closes the connection, which it may do while it is still being told."""
+        """The service's answers until it closes the connection, which may happen before everything is sent."""
         received = b""
         with socket.create_connection(self.address, timeout=30) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(request)

@@ -1,4 +1,4 @@
-"""Who is asking, as the tenant's own backend signed it: what a token must be, and what belongs to whom."""
+"""Signed visitors: which user tokens are valid, and which conversations belong to a visitor."""
 
 import base64
 import hashlib
@@ -57,7 +57,7 @@ async def shop(serve_identity: Serve) -> AsyncIterator[Client]:
 
 
 def claims(**given: Any) -> dict[str, Any]:
-    """The claims of a good token, but for what is given; None leaves one out."""
+    """The claims of a valid token with some replaced; None omits one."""
     now = int(time.time())
     chosen = {"sub": "user-1", "iat": now, "exp": now + 3600} | given
     return {name: value for name, value in chosen.items() if value is not None}
@@ -77,7 +77,7 @@ def part(value: object) -> str:
 
 
 def by_hand(header: object, payload: object, secret: str | bytes = SECRET) -> str:
-    """A token of any header and payload, with an HMAC that is right."""
+    """A token with any header and payload, and a correct HMAC."""
     signing = f"{part(header)}.{part(payload)}"
     key = secret.encode() if isinstance(secret, str) else secret
     return f"{signing}.{part(hmac.digest(key, signing.encode(), hashlib.sha256))}"

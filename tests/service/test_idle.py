@@ -1,4 +1,4 @@
-"""What an idle service asks its database."""
+"""The database queries of an idle service."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""A process that is killed: what its readers saw is stored, its turns are closed at once, and others tell of them."""
+"""When a process is killed, the text its readers saw is stored, and other processes close its turns at once."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ ORIGIN = "http://localhost:1"
 
 @dataclass
 class Reader:
-    """A visitor who reads one answer in a thread: what came so far, and how it ended."""
+    """A visitor who reads one answer in a thread."""
 
     url: str
     key: str
@@ -65,7 +65,7 @@ class Reader:
             self.changed.notify_all()
 
     def has(self, characters: int) -> bool:
-        """Wait until so many characters came. False when the answer ended before."""
+        """Wait until this many characters arrived. Returns False if the answer ended earlier."""
         with self.changed:
             return self.changed.wait_for(lambda: len(self.text) >= characters, SECONDS)
 
@@ -76,7 +76,7 @@ class Reader:
             return self.last
 
     def stored(self, url: str) -> dict[str, Any]:
-        """The answer as a process tells it."""
+        """The answer as a process returns it."""
         path = f"{url}/api/v1/conversations/{self.conversation_id}"
         _, answer = httpx.get(path, headers=self.headers(), timeout=SECONDS).json()["messages"]
         found: dict[str, Any] = answer
@@ -106,7 +106,7 @@ async def _until_kept(database_url: str, message_id: str, characters: int) -> st
 
 
 def until_kept(database_url: str, reader: Reader, characters: int = 1) -> str:
-    """Wait until the database has so much of an answer. Returns what it has."""
+    """Wait until the database has this much of an answer. Returns the stored text."""
     return asyncio.run(_until_kept(database_url, reader.message_id, characters))
 
 
@@ -142,7 +142,7 @@ def test_a_killed_service_closes_its_turns_when_it_restarts(database_url: str, t
 
 
 def test_a_reader_resumes_at_another_process_and_learns_of_the_interruption(database_url: str, tmp_path: Path) -> None:
-    """And what that one writes itself goes on, however often its neighbour starts again."""
+    """Its own answers continue, however often the other process restarts."""
     with (
         local_upstream() as upstream,
         a_service(tmp_path, database_url, upstream.url("endless")) as service,

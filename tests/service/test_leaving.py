@@ -1,4 +1,4 @@
-"""Readers leave, upstreams stall, the service stops: whatever was opened is closed, and every answer is recorded."""
+"""When readers leave, upstreams stall or the service stops, everything is closed and every answer is recorded."""
 
 import asyncio
 import itertools

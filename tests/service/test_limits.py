@@ -1,4 +1,4 @@
-"""How much a visitor and a key may ask: who is refused, what it is told, and how many answers it may read at a time."""
+"""The rate limits of visitors and keys, their responses, and the limits of concurrent answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def _every_question_is_answered(upstream: respx.Route) -> None:
 
 
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the clock that limits are counted on, of SQLite, to so many seconds."""
+    """Sets SQLite's clock for limits to this many seconds."""
     return lambda seconds: monkeypatch.setattr("service.store.database.time.monotonic", lambda: seconds)
 
 
@@ -71,7 +71,7 @@ async def test_without_limits_no_rate_limit_headers_are_sent(client: Client) -> 
 
 @pytest.mark.each_database
 async def test_one_noisy_visitor_does_not_lock_out_the_others(serve: Serve) -> None:
-    """A visitor's calls beyond its own limit use up nothing of what all visitors have."""
+    """A visitor's calls beyond its own limit don't count towards the limit of all visitors."""
     async with serve(tenant={"visitor_rate_per_minute": 3, "rate_per_minute": 6}) as client:
         statuses = [await client.status("198.51.100.7") for _ in range(30)]
         assert [await client.status("203.0.113.9") for _ in range(4)] == [200, 200, 200, 429]
@@ -80,7 +80,7 @@ async def test_one_noisy_visitor_does_not_lock_out_the_others(serve: Serve) -> N
 
 @pytest.mark.each_database
 async def test_each_key_has_its_own_window(serve: Serve) -> None:
-    """A server's key that asks too much stops no visitor of the pages."""
+    """A server key over its limit doesn't affect visitors of the pages."""
     async with serve(tenant={"rate_per_minute": 1}) as client:
         _, secret = await client.state["service"].store.add_key("shop", secret=True)
         await client.ask("One")

@@ -1,4 +1,4 @@
-"""The log: one line an event, with what finds it again; and what carries the id that leads there."""
+"""The log has one line per event, with ids to search for, which responses carry, too."""
 
 import json
 import logging

@@ -21,7 +21,7 @@ from service.store.store import Store
 
 @pytest.mark.each_database
 def test_conversations_are_exported_and_deleted_by_id_visitor_address_and_tenant(run: Run, look: Look) -> None:
-    """Each selection takes its own conversations only, of one tenant, and the bill stays."""
+    """Each selection only affects matching conversations of one tenant, and the usage stays."""
     run(*ADD)
     run("tenant", "add", "bakery", "--origin", "https://bakery.test")
 
@@ -105,7 +105,7 @@ def test_usage_prints_a_table_json_or_csv(run: Run, look: Look) -> None:
 
 @pytest.mark.each_database
 def test_usage_shows_the_cost_if_prices_are_given(run: Run, look: Look) -> None:
-    """A price is of a million tokens: 9 at 2.50 and 4 at 10."""
+    """Prices are per million tokens: 9 at 2.50 and 4 at 10."""
     run(*ADD)
 
     async def use(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`migrate`, and what commands do where there is no database, or one of another release."""
+"""`migrate`, and commands without a database or with one of another release."""
 
 import asyncio
 import os

@@ -124,7 +124,7 @@ def test_a_refused_set_changes_nothing(run: Run, fail: Fail, wrong: tuple[str, .
 
 
 def test_unset_restores_a_settings_default(run: Run) -> None:
-    """A tenant's and its widget's, whether numbers, texts or what only a file can say."""
+    """Settings of the tenant and its widget: numbers, texts, and those that only a file can set."""
     run(*ADD, "--temperature", "0", "--model", "large", "--title", "Shop", "--theme", "dark")
 
     run("tenant", "set", "shop", "--unset", "temperature", "--unset", "title", "--max-answer-tokens", "0")
@@ -208,7 +208,7 @@ def test_tenants_are_listed_shown_and_removed(run: Run) -> None:
 def test_removing_a_tenant_at_a_terminal_asks_once(
     run: Run, tmp_path: Path, options: list[str], typed: str, code: int
 ) -> None:
-    """In a pipe, as with a script or cron, nobody could answer: there it goes ahead."""
+    """Without a terminal, as in scripts or cron, it doesn't ask."""
     run(*ADD)
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
     command = [sys.executable, str(ROOT / "manage.py"), "tenant", "remove", "shop", *options]

@@ -1,4 +1,4 @@
-"""What /metrics tells of questions, answers, the provider, the database and the process."""
+"""The metrics of questions, answers, the provider, the database and the process."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ async def metered(serve: Serve) -> AsyncIterator[Client]:
 
 
 async def samples(client: Client) -> dict[str, float]:
-    """What the metrics say, by their names and labels, such as `chatbot_tokens_total kind=prompt`."""
+    """The samples by name and labels, such as `chatbot_tokens_total kind=prompt`."""
     _, body = await client.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     return {
         " ".join([sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))]): sample.value
@@ -83,7 +83,7 @@ async def test_an_answer_is_counted_with_its_outcome_status_and_duration(
 async def test_the_first_text_is_timed_from_the_questions_arrival(
     metered: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the database takes before the provider is asked is time that the visitor waits."""
+    """The database's time before the upstream request is part of the visitor's wait."""
     store = metered.state["service"].store
     begin_turn = store.begin_turn
 
@@ -234,7 +234,7 @@ async def test_the_metrics_report_release_files_memory_disk_and_readiness(
 async def test_readiness_follows_the_database_though_nobody_requests_it(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As behind a proxy that checks no health: the alert must neither miss an outage nor outlast it."""
+    """Without health checks by a proxy, the alert must neither miss an outage nor outlast it."""
     monkeypatch.setattr("service.web.gauges.SECONDS", 0.02)
     async with serve(metrics_token=TOKEN) as client:
         server = client.state["service"].store._database._server

@@ -1,4 +1,4 @@
-"""Which origins an operator may list, and which `Origin` headers are those."""
+"""Which origins an operator may list, and which `Origin` headers match them."""
 
 import pytest
 

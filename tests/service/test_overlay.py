@@ -1,4 +1,4 @@
-"""What an operator adds to every question: for the service, and for a tenant."""
+"""The fields that an operator adds to every request, for the service or a tenant."""
 
 import json
 from pathlib import Path
@@ -127,7 +127,7 @@ async def test_an_unset_variable_is_named_only_in_the_log(
 async def test_a_refused_overlay_field_is_named_in_the_log(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stays: the operator wants it."""
+    """It is still sent: the operator's setting takes precedence."""
     upstream.mock(return_value=httpx.Response(400, json={"error": {"message": "Unknown parameter: 'Verbosity'."}}))
     async with serve(tenant={"upstream": {"body": {"top_k": 5, "verbosity": "low"}}}) as client:
         assert (await client.refused())[0] == 502

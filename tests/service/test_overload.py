@@ -1,4 +1,4 @@
-"""A machine that is full or has too much to do: it says so, and says what it is."""
+"""A full disk or an overloaded machine is reported, with its cause."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ FULL = """
 
 
 async def readiness(client: Client) -> tuple[int, str | None]:
-    """The status and code of /ready, asked anew."""
+    """The status and code of /ready, without its cache."""
     client.state["service"].store._pinged_at = float("-inf")
     response, body = await client.request("GET", "/api/v1/ready")
     return response.status, json.loads(body).get("code")
@@ -108,11 +108,11 @@ async def test_readiness_checks_write_nothing_to_the_database(client: Client) ->
     assert await store.usage("shop", datetime(1970, 1, 1, tzinfo=UTC), ()) == []
 
 
-# An event loop that is late
+# A lagging event loop
 
 
 def make_late(client: Client, *seconds: float) -> None:
-    """As if the loop had been late so often, by so many seconds, and had not been measured since."""
+    """Simulate this many late ticks of the event loop, by this many seconds."""
     measured = client.state["service"].lag = LoopLag()
     for late in seconds:
         measured._note(late)
@@ -200,7 +200,7 @@ async def test_a_call_that_waits_too_long_for_its_turn_times_out(
     await slow
 
 
-# What a public key opens
+# Access with a public key
 
 
 async def test_one_answer_has_a_limited_number_of_readers(serve: Serve, upstream: respx.Route) -> None:
@@ -269,7 +269,7 @@ READS: dict[str, tuple[str, str, object]] = {
 async def test_calls_that_ask_no_model_are_limited_by_the_visitors_rate(
     serve: Serve, upstream: respx.Route, kind: str
 ) -> None:
-    """All kinds together, five for each question that may be asked. Another visitor has as many."""
+    """All kinds together, five per question of the rate limit, and separately for each visitor."""
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(tenant={"visitor_rate_per_minute": 16}) as client:
         message_id = str(uuid.uuid4())
@@ -308,7 +308,7 @@ async def test_a_refusal_of_many_fields_lists_only_some(client: Client) -> None:
 
 
 async def test_frequent_readiness_checks_cost_no_extra_work(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred questions at once are one look at the database."""
+    """A hundred concurrent checks cost one database query."""
     database = client.state["service"].store._database
     pings = 0
     ping = database.ping

@@ -36,7 +36,7 @@ async def other_tenant(client: Client) -> tuple[str, str]:
 
 
 async def refused_read(client: Client, headers: Mapping[str, str | None]) -> int:
-    """The status of a GET for a conversation: 404, or 403 where the caller may not even look."""
+    """The status of a GET for a conversation: 404, or 403 if the caller has no access at all."""
     return (await client.request("GET", CONVERSATION, headers=headers))[0].status
 
 
@@ -146,7 +146,7 @@ async def test_replicas_tolerate_a_small_clock_difference_in_proofs(
 
 
 async def test_the_proof_of_a_removed_widget_is_refused(client: Client, upstream: respx.Route) -> None:
-    """Nor does it open the tenant of the same name that comes after it: its key is another."""
+    """It isn't valid for a later tenant of the same name either, which has another key."""
     store = client.state["service"].store
     proof = await proof_of(client)
     await store.remove_tenant("shop")
@@ -185,7 +185,7 @@ async def test_proofs_and_visitor_hashes_use_different_keys(client: Client) -> N
     assert await refused_read(client, {"Origin": OWN, "X-Widget-Proof": forged}) == 403
 
 
-# Reads, which have no Origin
+# GET requests, which have no Origin
 
 
 @pytest.mark.parametrize("site", ["same-origin", None])

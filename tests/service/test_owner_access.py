@@ -1,5 +1,5 @@
-"""The owner's pages are for whoever has STUDIO_TOKEN, or sits at the machine while none is set; for nobody else, for no
-other origin's page and for no frame."""
+"""The owner's pages require STUDIO_TOKEN or, if it is unset, local access. Other origins' pages and frames have no
+access."""
 
 import re
 import time
@@ -82,7 +82,7 @@ async def test_the_api_accepts_a_session_or_the_token_as_a_bearer(serve: Serve) 
 
 
 async def test_without_the_token_everything_is_refused(serve: Serve) -> None:
-    """No session, one of another token, one that is over, one that is made up: it is the same refusal."""
+    """The refusal is the same for a missing, foreign, expired or forged session."""
     async with serve(studio_token="another token") as client:
         _, headers, _ = await sign_in(client, "another token")
         others = headers["set-cookie"].partition(";")[0]
@@ -153,7 +153,7 @@ async def test_other_origins_and_frames_get_nothing_even_with_the_owners_session
 
 
 async def test_a_change_needs_an_origin_header(serve: Serve) -> None:
-    """Every browser tells the Origin of a change: one without is not of our pages."""
+    """Browsers always send an Origin with changes, so a request without one isn't from our pages."""
     async with serve(studio_token=TOKEN) as client:
         cookie = {**STRANGER, "Cookie": await session(client)}
         for method, path in of_the_api(client.widget_id):

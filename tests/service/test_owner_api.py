@@ -22,7 +22,7 @@ OWNER: dict[str, str | None] = {"X-API-Key": None, "Origin": None, "Authorizatio
 
 @pytest.fixture
 async def owned(serve: Serve, upstream: respx.Route) -> AsyncIterator[Client]:
-    """A service with a token, whose upstream says what it is asked."""
+    """A service with a token, whose upstream repeats the question."""
 
     def echo(request: Any) -> Any:
         question = json.loads(request.content)["messages"][-1]["content"]
@@ -41,7 +41,7 @@ async def ask_owner(client: Client, path: str, method: str = "GET", **options: A
 
 
 async def converse(client: Client, question: str, **fields: Any) -> tuple[str, str]:
-    """Ask; the ids of the conversation and of the message."""
+    """Ask a question. Returns the ids of the conversation and the message."""
     started = (await client.ask(question, **fields)).events[0].data
     await client.until_idle()
     return started["conversation_id"], started["message_id"]

@@ -1,4 +1,4 @@
-"""What browsers load: each file with the headers that keep it safe, small and fresh."""
+"""The files that browsers load, with the right headers for security, compression and caching."""
 
 import gzip
 import html

@@ -1,4 +1,4 @@
-"""Secrets and people's words stay out of the log, of errors and of metrics."""
+"""Secrets and messages don't appear in the log, errors or metrics."""
 
 import json
 import logging

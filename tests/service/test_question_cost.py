@@ -1,4 +1,4 @@
-"""What a question asks of the database: statements, transactions and, on a server, round trips."""
+"""The database cost of a question: statements, transactions and, on a server, round trips."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ LIMITED = {"rate_per_minute": 6000, "visitor_rate_per_minute": 1200, "tokens_per
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the question asks the database: what looks after answers and old data does so once, at the start."""
+    """Only the question uses the database: background tasks run once, at the start."""
     monkeypatch.setattr("service.answers.pace.TICK_SECONDS", 3600)
     monkeypatch.setattr("service.store.deadlines.SILENCE", 3600)
 
@@ -104,7 +104,7 @@ async def test_a_question_costs_four_round_trips_to_postgresql_before_the_upstre
 async def test_a_question_is_one_transaction_before_the_upstream_and_one_after(
     serve: Serve, upstream: respx.Route
 ) -> None:
-    """And never more than a few statements, each of them made once."""
+    """With only a few statements, each prepared once."""
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(tenant=LIMITED, retention_days=0) as client:
         conversation_id = await ask(client)

@@ -20,7 +20,7 @@ def refused(message: str, status: int = 400, **error: Any) -> httpx.Response:
 
 
 def extra_forbidden(field: str) -> httpx.Response:
-    """As Mistral says it, with what was sent."""
+    """Mistral's error, which repeats the input."""
     fault = {"type": "extra_forbidden", "loc": ["body", field], "msg": "Extra inputs are not permitted", "input": {}}
     return httpx.Response(
         422, json={"object": "error", "message": {"detail": [fault]}, "type": "invalid_request_error"}
@@ -28,7 +28,7 @@ def extra_forbidden(field: str) -> httpx.Response:
 
 
 def taught(upstream: respx.Route, refuse: Callable[[Body], httpx.Response | None]) -> list[Body]:
-    """An endpoint that answers what `refuse` has nothing against; all that it was asked."""
+    """An endpoint that answers everything that `refuse` accepts. Returns the received requests."""
     asked: list[Body] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -214,7 +214,7 @@ TOO_LONG = "This model's maximum context length is 8192 tokens. However, your me
 
 
 async def conversation_of(client: Client, turns: int) -> str:
-    """One with so many turns."""
+    """A conversation with this many turns."""
     conversation_id = None
     for number in range(turns):
         got = await client.ask(f"Question {number}", conversation_id=conversation_id)

@@ -1,4 +1,4 @@
-"""Readers are counted out when their question is refused or cut off, and when they stop reading."""
+"""Readers are no longer counted once their question is refused or cut off, or they stop reading."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from service.web.connections import ABORT
 
 
 async def readers(client: Client) -> float:
-    """How many there are, as /metrics says."""
+    """The number of readers in /metrics."""
     _, body = await client.request("GET", "/metrics", headers={"Authorization": "Bearer token"})
     (line,) = [line for line in body.decode().splitlines() if line.startswith("chatbot_readers ")]
     return float(line.split()[1])

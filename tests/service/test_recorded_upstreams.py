@@ -1,4 +1,4 @@
-"""What real providers sent, relayed by the whole service: the text equal, the ending honest, one final event."""
+"""Recorded provider responses through the whole service: the same text, the right ending, one final event."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ BROKEN_END = {
 
 
 def pieces_of(stream: dict[str, Any], splits: object) -> list[bytes | Exception]:
-    """The body in the pieces that a network could make of it, and its unhappy end if it has one."""
+    """The body split as a network might split it, and its error at the end, if any."""
     body = body_of(stream)
     cuts = splits if isinstance(splits, list) else range(1, len(body)) if splits == "every_byte" else []
     places = [0, *cuts, len(body)]

@@ -1,4 +1,4 @@
-"""What an endpoint's error means, in every shape that providers send it in."""
+"""The meaning of an endpoint's error, in every format that providers use."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ def nested(message: str = CANARY, **error: Any) -> dict[str, Any]:
     return {"error": {"message": message, **error}}
 
 
-# What is told: the status, the code, the cause.
+# The expected status, code and cause.
 TOO_LONG = (422, "question_too_long", None)
 FILTERED = (422, "question_filtered", None)
 KEY = (502, "upstream_failed", "key_refused")

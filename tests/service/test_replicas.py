@@ -25,7 +25,7 @@ pytestmark = pytest.mark.each_database
 
 @pytest.fixture(autouse=True)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same course of things, in less time."""
+    """Shorten the intervals."""
     for name, seconds in {"TICK": 0.02, "HEARTBEAT": 0.05, "LOST": 2, "FOLLOWED": 60}.items():
         monkeypatch.setattr(f"service.answers.pace.{name}_SECONDS", seconds)
 
@@ -54,8 +54,8 @@ def question() -> dict[str, str]:
 async def half_answered(
     client: Client, upstream: respx.Route
 ) -> AsyncIterator[tuple[dict[str, str], Response, AsyncIterator[ReceivedEvent], asyncio.Event]]:
-    """A question whose answer is half written: what was asked, the response, its events after `start`, and what lets
-    the upstream say the other half."""
+    """A question whose answer is half written: the request, the response, its events after `start`, and the event that
+    releases the other half."""
     rest = asyncio.Event()
     upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
     asked = question()
@@ -66,7 +66,7 @@ async def half_answered(
 
 
 async def follow(asked: dict[str, str], one: Client, other: Client) -> asyncio.Task[Answer]:
-    """A reader at the other process of an answer that one writes; the writer knows of it."""
+    """A reader at the other process, which the writing process knows about."""
     following = asyncio.create_task(other.ask(asked["message"], message_id=asked["message_id"]))
     writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
     await until(lambda: writing.followed > 0)
@@ -186,7 +186,7 @@ async def test_the_turn_of_a_dead_process_ends_as_interrupted_for_its_readers(
 async def test_an_answer_survives_a_long_database_outage(
     two: tuple[Client, Client], upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While nobody could write, nobody could beat: the process that is back first takes no other for dead."""
+    """No heartbeats were possible during the outage, so the first process to recover must not count others as dead."""
     monkeypatch.setattr("service.answers.pace.LOST_SECONDS", 1)
     one, other = two
     away: set[Client] = set()

@@ -24,7 +24,7 @@ STREAMS = DOCUMENT["paths"]["/api/v1/chat"]["post"]["responses"]["200"]["content
 
 
 def nodes(value: Any, place: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the document that describes something, and where it is; examples are values, not descriptions."""
+    """Every descriptive object in the document, with its path; examples are values and don't count."""
     if isinstance(value, dict):
         yield place, value
         for key, child in value.items():
@@ -183,7 +183,7 @@ def test_each_response_documents_its_headers(status: int, header: str) -> None:
     assert {"X-Request-ID", header} <= response["headers"].keys()
 
 
-# What browsers load by themselves, what the owner's pages ask, and this document.
+# Files that browsers load by themselves, the owner's API, and this document.
 PAGES_AND_FILES = {
     *(route.path for route in owner_routes),
     *("/docs", "/openapi.json"),

@@ -1,4 +1,4 @@
-"""What a request may say, what the service answers, and that the document says the same."""
+"""The models of requests and responses, and their agreement with the document."""
 
 import json
 from typing import Any

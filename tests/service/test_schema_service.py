@@ -1,4 +1,4 @@
-"""schemathesis against the running service: what the document says is what the service does, whatever is sent."""
+"""schemathesis against the running service: it behaves as documented for any input."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 
 class Exchanges:
-    """What schemathesis sent and got, by the operation of the document that it met."""
+    """schemathesis' requests and responses, by operation."""
 
     def __init__(self, document: dict[str, Any], har: dict[str, Any]) -> None:
         self.statuses: dict[str, set[int]] = defaultdict(set)
@@ -68,7 +68,7 @@ class Exchanges:
 def run_schemathesis(
     service: RunningService, directory: Path, full: bool, *options: str, config: str = ""
 ) -> Exchanges:
-    """All checks, the same requests each time. Fails with its report."""
+    """Run all checks with reproducible requests. Fails with the report."""
     (directory / "schemathesis.toml").write_text(config)
     har = directory / "exchanges.har"
     key, token = PRIVATE_KEY.public_key(), user_token()
@@ -98,7 +98,7 @@ def test_the_service_behaves_as_documented(quick_service: RunningService, tmp_pa
 def test_the_service_behaves_as_documented_with_existing_data(
     service: RunningService, tmp_path: Path, full: bool
 ) -> None:
-    """The ids that schemathesis makes up are unknown; these are not."""
+    """The ids that schemathesis generates don't exist; these do."""
     conversation_id, message_id = ask(service)
     forgotten, _ = ask(service)
     config = f"""

@@ -1,4 +1,4 @@
-"""What is set wrongly stops the start and is named; what is set as people set it works."""
+"""Invalid settings prevent the start and are named; common ways to write settings work."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_an_invalid_value_prevents_startup_with_a_line_that_names_but_does_not_s
 def test_an_unreadable_env_file_prevents_startup_with_a_line_that_names_it(
     program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Some editors still write the letters of their own country's old character set."""
+    """Some editors still use legacy encodings."""
     (tmp_path / ".env").write_bytes("SYSTEM_PROMPT=Grüß Gott, canary\n".encode("latin-1"))
     code = chatbot.main() if program == "chatbot" else manage.main(["tenant", "list"])
     assert code == (2 if program == "chatbot" else 1)
@@ -128,7 +128,7 @@ def test_an_unreadable_env_file_prevents_startup_with_a_line_that_names_it(
 
 
 async def test_white_space_around_a_mounted_secret_is_removed(serve: Serve, upstream: respx.Route) -> None:
-    """A file that holds a secret ends with a line break more often than not."""
+    """Secret files usually end with a line break."""
     upstream.mock(return_value=streamed(*answer("Hello")))
     settings = {"openai_api_key": "sk-mounted\n", "metrics_token": " m3trics\r\n"}
     async with serve(**settings, openai_base_url="https://upstream.test/v1/\n") as client:

@@ -1,4 +1,4 @@
-"""What an answer cites: one list from every form in which providers send it, with the answer wherever it is read."""
+"""An answer's sources: one list from every provider's format, wherever the answer is read."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def test_only_new_sources_are_emitted() -> None:
 
 
 def test_the_numbers_in_the_text_are_those_of_the_list() -> None:
-    """So that a page that is listed twice keeps both numbers, and what has none comes after."""
+    """A page that is listed twice keeps both numbers; unnumbered sources come last."""
     urls = [HOURS["url"], HOURS["url"], PRICES["url"]]
     other = {"title": "News", "url": "https://shop.test/news"}
     found = cited(chunk("[3]", {"citations": urls, "search_results": [PRICES, other, HOURS]}))
@@ -140,7 +140,7 @@ def test_there_are_at_most_twenty_sources() -> None:
     assert len(cited(*(chunk("a", annotations=[annotation({"title": "", "url": url})]) for url in urls))) == 20
 
 
-# The whole way
+# End to end
 
 
 def citing(*texts: str) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What the log says at the start, and that a demonstration is never mistaken for the real thing."""
+"""The log at the start, and clear signs of demonstration mode."""
 
 import logging
 from typing import Any

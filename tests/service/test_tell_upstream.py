@@ -1,4 +1,4 @@
-"""What the upstream learns of who asks: the trace always, ids and the visitor only where the tenant wishes it."""
+"""What the upstream learns about the caller: the trace always, ids and the visitor only if the tenant enables it."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What an operator may set of a tenant's widget, and which images the widget's page then may load."""
+"""The widget settings that an operator may make, and the images that the widget's page may then load."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_the_policy_lists_an_images_url_without_its_query(value: object, source:
 
 
 async def test_the_widgets_page_may_load_the_tenants_own_images_and_no_others(serve: Serve) -> None:
-    """What stands in the database without having been checked adds nothing to the policy."""
+    """Unchecked values in the database add nothing to the policy."""
     async with serve() as client:
         store = client.state["service"].store
 

@@ -1,4 +1,4 @@
-"""What a tenant can set of the upstream, and a request cannot."""
+"""Upstream settings that a tenant can change, and a request can't."""
 
 import json
 
@@ -41,7 +41,7 @@ async def test_a_request_cannot_set_them(client: Client, upstream: respx.Route, 
 async def test_a_tenants_own_upstream_gets_its_own_key_and_never_the_services(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variables are read when a question is asked; a base URL without a key variable goes without a key."""
+    """The variables are read for each question; a base URL without a key variable gets no key."""
     monkeypatch.setenv("SHOP_URL", "https://other.test/v1/")
     monkeypatch.setenv("SHOP_KEY", "sk-shop")
     async with serve(tenant={"openai_base_url_env": "SHOP_URL"}) as client:
@@ -70,7 +70,7 @@ async def test_a_tenants_own_upstream_gets_its_own_key_and_never_the_services(
 async def test_a_tenants_invalid_variable_is_named_in_the_log_and_costs_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, wrong: str
 ) -> None:
-    """It is read with each question; the visitor is told no more than that the assistant is not available."""
+    """It is read for each question; the visitor only sees that the assistant isn't available."""
     own = {"openai_base_url_env": "SHOP_URL", "openai_key_env": "SHOP_KEY"}
     monkeypatch.setenv("SHOP_URL", f"{UPSTREAM}\n")
     monkeypatch.setenv("SHOP_KEY", "sk-shop\n")
@@ -90,7 +90,7 @@ async def test_a_tenants_invalid_variable_is_named_in_the_log_and_costs_nothing(
 async def test_one_tenants_failing_upstream_does_not_affect_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, upstream: respx.Route
 ) -> None:
-    """Its circuit is its own: the others' provider answers."""
+    """It has its own circuit breaker, so other tenants still get answers."""
     monkeypatch.setenv("SHOP_URL", "https://other.test/v1")
     async with serve(tenant={"openai_base_url_env": "SHOP_URL"}) as client:
         with respx.mock(base_url="https://other.test/v1") as router:

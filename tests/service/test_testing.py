@@ -1,4 +1,4 @@
-"""The pytest plugin for other teams: providers that do as they are told, and the service that asks them."""
+"""The pytest plugin for other teams: scripted providers, and the service that uses them."""
 
 import uuid
 

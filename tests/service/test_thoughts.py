@@ -1,4 +1,4 @@
-"""Thoughts that a model writes into its answer, between tags at its beginning, are not shown."""
+"""A model's reasoning between tags at the beginning of its answer isn't shown."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ THOUGHT = "\nHm. Is 1 < 2? </ think> they'd say…\n"
 
 
 def shown(*texts: str, reason: str = "stop") -> tuple[str, Size, object]:
-    """What is shown of an answer in these pieces, the size of what is not, and how it ended."""
+    """The visible text of an answer in these pieces, the size of the hidden part, and the ending."""
     parts, ending = parts_of([*(delta(text) for text in texts), delta(finish_reason=reason), DONE])
     return text_of(parts), hidden_of(parts), ending
 
@@ -93,7 +93,7 @@ def test_endless_white_space_costs_linear_work() -> None:
 
 
 def test_unclosed_thoughts_are_the_answer_if_it_is_complete() -> None:
-    """Nothing else came, and the provider says that it was all."""
+    """There is no other text, and the provider says that the answer is complete."""
     assert shown("<think>\nOkay, it is", " four.") == ("<think>\nOkay, it is four.", Size(), Finish("complete"))
 
 
@@ -119,7 +119,7 @@ def test_an_answer_of_only_thoughts_is_empty() -> None:
     assert (text, type(ending)) == ("", EmptyAnswer)
 
 
-# The whole way
+# End to end
 
 
 async def test_thoughts_are_not_shown_stored_or_sent_back(client: Client, upstream: respx.Route) -> None:
@@ -138,7 +138,7 @@ async def test_thoughts_are_not_shown_stored_or_sent_back(client: Client, upstre
 async def test_thoughts_without_an_opening_tag_are_hidden_from_the_second_answer_on(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of models whose prompt ends with that tag, through servers that do not know them."""
+    """For models whose prompt template ends with that tag, on servers without support for it."""
     thinking = answer("Hm. ", "Two and two.", "\n</think>\n\n", "Four.")
     upstream.mock(side_effect=lambda _: streamed(*thinking))
     assert (await client.ask("2 + 2?")).text.endswith("Four.")
@@ -148,7 +148,7 @@ async def test_thoughts_without_an_opening_tag_are_hidden_from_the_second_answer
 
 
 async def test_a_model_may_stop_thinking_first(client: Client, upstream: respx.Route) -> None:
-    """Or never did, and wrote about the tag: at worst one answer comes whole."""
+    """Or it never did, and only mentioned the tag: at worst, one answer arrives all at once."""
     rest = asyncio.Event()
     about_tags = answer("A thought ends with ", "</think>", ".")
     upstream.mock(return_value=streamed(*about_tags))

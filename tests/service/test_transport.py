@@ -1,4 +1,4 @@
-"""The upstream's transport against a server that sends what each test says, on both event loops."""
+"""The upstream's transport against a scripted server, on both event loops."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ JSON = {"question": "Hello?"}
 
 
 def responding(*pieces: bytes) -> Script:
-    """Reads a request, sends these and closes."""
+    """A script that reads a request, sends these bytes and closes."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -32,7 +32,7 @@ async def outcome(script: Script) -> httpx.Response:
         return await client.post(server.url, json=JSON)
 
 
-# What is sent
+# Requests
 
 
 async def test_a_request_is_sent_as_httpx_built_it() -> None:
@@ -116,7 +116,7 @@ async def test_a_large_body_waits_for_the_server_to_read_it() -> None:
 
 
 async def many_turns() -> None:
-    """Of the event loop: more than enough to send all of a test's bytes, where nothing waits."""
+    """Run the event loop long enough to send all of a test's bytes if nothing blocks."""
     for _ in range(2000):
         await asyncio.sleep(0)
 
@@ -156,7 +156,7 @@ async def test_an_early_response_is_read_and_its_connection_closed() -> None:
         await server.until_open(0)
 
 
-# What comes back
+# Responses
 
 
 @pytest.mark.parametrize(

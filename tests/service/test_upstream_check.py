@@ -1,4 +1,4 @@
-"""`manage.py upstream check`: one tiny question, what its answer shows, and the settings to use."""
+"""`manage.py upstream check` asks one tiny question, and recommends settings from its answer."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def provider() -> Iterator[respx.Route]:
 
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What it prints on both streams."""
+    """The command's output on both streams."""
     assert manage.main(["upstream", "check", *arguments]) == code
     captured = capsys.readouterr()
     assert "canary" not in captured.out + captured.err
@@ -103,7 +103,7 @@ def test_refused_fields_are_reported_with_settings_that_avoid_them(
 
 
 def test_log_messages_are_not_printed(tmp_path: Path) -> None:
-    """As an operator runs it: without a log."""
+    """As when an operator runs it."""
     with local_upstream() as upstream:
         environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": upstream.url("picky")}
         command = [sys.executable, str(ROOT / "manage.py"), "upstream", "check", "--json"]

@@ -1,4 +1,4 @@
-"""An upstream behind a proxy, and one whose certificate is of a private authority."""
+"""An upstream behind a proxy, and one with a certificate from a private authority."""
 
 import asyncio
 from contextlib import suppress
@@ -20,7 +20,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class Proxy:
-    """Takes CONNECT, and plain requests, from whoever knows the password."""
+    """Accepts CONNECT and plain requests with the right password."""
 
     def __init__(self, password: str = "cGFzc3dvcmQ=") -> None:
         self.asked: list[bytes] = []
@@ -115,7 +115,7 @@ async def test_a_proxy_that_refuses_is_named_in_the_log_without_its_password(
 
 
 async def test_a_visitor_who_leaves_while_the_proxy_connects_costs_nothing(serve: Serve, authority: Authority) -> None:
-    """The question was not sent yet: the CONNECT is not it."""
+    """Only the CONNECT was sent, not the question."""
     connecting, going_on = asyncio.Event(), asyncio.Event()
     seen: list[bytes] = []
 

@@ -177,7 +177,7 @@ async def test_the_result_of_an_attempt_whose_lease_has_expired_is_ignored(
 
 
 class Receiver:
-    """A receiver on a real socket, and the ids that it was told."""
+    """A receiver on a real socket, and the ids that it received."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -270,7 +270,7 @@ def test_public_addresses_are_recognized(address: str, public: bool) -> None:
 async def test_the_checked_address_is_the_one_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A name that means another address when it is asked for again, as in DNS rebinding, gains nothing."""
+    """So a name that resolves to another address the second time, as in DNS rebinding, gains nothing."""
     answers = iter([["10.0.0.1", "93.184.215.14"], ["127.0.0.1"]])
     connected: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What a tenant's webhook is told: hand-offs and ratings, signed, once, and nothing that was deleted."""
+"""A tenant's webhook receives hand-offs and ratings: signed, once, and nothing that was deleted."""
 
 import uuid
 from collections.abc import Collection
@@ -155,7 +155,7 @@ async def test_a_tenant_without_a_usable_webhook_says_so(
 
 
 async def test_handoffs_per_visitor_are_limited(serve: Serve, hook: respx.Route) -> None:
-    """The same once more is no more, so it is not refused."""
+    """A repeat of the same hand-off doesn't count, so it isn't refused."""
     async with serve(tenant=HOOKED) as client:
         conversation_id = (await hold_conversation(client))["conversation_id"]
         for number in range(10):

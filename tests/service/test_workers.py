@@ -1,4 +1,4 @@
-"""WORKERS: several processes behind one port, each as good as the other, started and ended together."""
+"""WORKERS: several equivalent processes behind one port, started and stopped together."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Tenants, their keys and widgets, and what a key opens."""
+"""Tenants, their keys and widgets, and the access that a key gives."""
 
 import re
 from datetime import UTC, datetime, timedelta

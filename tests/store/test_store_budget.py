@@ -35,14 +35,14 @@ def limits(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> TurnL
 
 
 async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> TurnStart:
-    """An answer that takes what was reserved for it."""
+    """An answer that uses its whole reservation."""
     begun = await begin(store, tenant, limits=limits(tokens, **given), now=now)
     assert await finish(store, tenant, begun, usage_row=used(tenant, begun, charged=tokens))
     return begun
 
 
 async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> BudgetSpent | None:
-    """How the budget refuses a question at that time, or None."""
+    """The budget's refusal at that time, or None."""
     try:
         await spend(store, tenant, 1, now, **given)
     except BudgetSpent as refused:
@@ -118,7 +118,7 @@ async def test_a_clock_set_back_over_midnight_does_not_grant_a_day_twice(store: 
 
 
 async def test_a_clock_that_was_far_ahead_does_not_lock_anyone_out_for_long(store: Store, tenant: Tenant) -> None:
-    """The sweeper finds the counter of a day that is not to come for long: it goes on as today's."""
+    """The sweeper finds the counter of a far-off day, and turns it into today's."""
     now = time.time()
     await spend(store, tenant, 1000, now + 300 * DAY)
     assert await spent_at(store, tenant, now + DAY) is not None
@@ -209,7 +209,7 @@ async def test_a_refused_or_repeated_question_reserves_nothing(store: Store, ten
 
 
 async def test_concurrent_answers_are_limited_per_visitor(store: Store, tenant: Tenant) -> None:
-    """Thirty at once, of three allowed: exactly three. One that ends makes room for one."""
+    """Of thirty concurrent questions, exactly the three allowed begin. One that ends makes room for another."""
     mine, other = limits(1, 0, visitor="a" * 32, streams=3), limits(1, 0, visitor="b" * 32, streams=3)
     results = await asyncio.gather(*(begin(store, tenant, limits=mine) for _ in range(30)), return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""A database that is locked, gone, slow or full: the store says so, and works again when it is back."""
+"""When the database is locked, gone, slow or full, the store reports it, and recovers with the database."""
 
 import asyncio
 import sqlite3
@@ -27,12 +27,12 @@ HANGS_SECONDS = 60  # what takes so long would wait for ever
 
 @pytest.fixture(autouse=True)
 def deadlines() -> None:
-    """The service's own."""
+    """The service's own deadlines."""
 
 
 @asynccontextmanager
 async def _locked(database_url: str) -> AsyncIterator[None]:
-    """The database, held by someone who writes and does not end."""
+    """Hold the database's write lock."""
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         connection = sqlite3.connect(str(url.database), isolation_level=None)
@@ -111,7 +111,7 @@ async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path:
 
 
 async def test_a_removed_file_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
-    """Connections that are open would otherwise go on with a file that nobody finds any more."""
+    """Open connections would otherwise keep using the deleted file."""
     path, elsewhere = tmp_path / "test.db", tmp_path / "elsewhere.db"
     store = Store(f"sqlite+aiosqlite:///{path}")
     await store.migrate()
@@ -151,7 +151,7 @@ async def test_a_replaced_file_is_used_from_then_on(tmp_path: Path) -> None:
 async def test_a_commit_that_exceeds_the_deadline_does_not_count_as_failed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A turn that was begun but reported as failed would stand as running, with nobody who writes it."""
+    """Otherwise a turn that was reported as failed would stay running, without a writer."""
     store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
     await store.migrate()
     tenant, _, _ = await store.add_tenant("shop")
@@ -183,7 +183,7 @@ async def test_a_full_sqlite_file_is_unavailable_and_keeps_its_data(tmp_path: Pa
 
 @asynccontextmanager
 async def _busy_writer(store: Store) -> AsyncIterator[None]:
-    """What is written meanwhile waits, and is written together at the end."""
+    """Other writes wait, and are committed together at the end."""
     loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     def wait(db: Connection) -> None:
@@ -211,7 +211,7 @@ async def test_pending_writes_share_one_transaction(store: Store, tenant: Tenant
 
 
 async def test_a_failed_write_does_not_affect_others_in_its_transaction(tmp_path: Path) -> None:
-    """A name that is taken fails by itself; a text that fills the disk undoes all of the transaction."""
+    """A duplicate name only fails itself; a text that fills the disk rolls the whole transaction back."""
     store = Store(f"sqlite:///{tmp_path / 'test.db'}")
     event.listen(
         store._database.engine,
@@ -248,7 +248,7 @@ async def test_a_server_that_refuses_connections_is_unavailable(unused_port: int
 
 @asynccontextmanager
 async def _silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The URL of a server that takes connections and never answers, and whether one of them was closed."""
+    """The URL of a server that accepts connections but never answers, and whether one of them was closed."""
     closed = asyncio.Event()
 
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -359,7 +359,7 @@ async def test_a_number_too_large_for_the_database_is_a_store_error(store: Store
 
 
 async def test_no_error_shows_a_visitors_words(store: Store, tenant: Tenant) -> None:
-    """Not even where the driver refuses the very statement that bears them."""
+    """Not even if the driver rejects the statement that contains them."""
     begun = await begin(store, tenant)
     no_number: Any = object()
 

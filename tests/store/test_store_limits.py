@@ -1,4 +1,4 @@
-"""Limits that all processes share, the day's tokens, and the bill."""
+"""Limits shared by all processes, the day's tokens, and the usage report."""
 
 import asyncio
 import uuid
@@ -57,7 +57,7 @@ async def test_a_clock_set_back_frees_nothing_and_blocks_for_at_most_one_window(
 async def test_a_call_that_waited_does_not_move_the_window(store: Store) -> None:
     """Asked at 99.9 s, it comes after the one that began the window at 100 s: the next window begins at 160 s still.
 
-    Nobody is told to wait for longer than a window.
+    No caller has to wait longer than a window.
     """
     quota = Quota("key", 2, 60)
 
@@ -85,7 +85,7 @@ async def test_concurrent_calls_get_exactly_the_limit(store: Store, limit: int) 
 
 
 async def test_taking_a_quota_reports_what_is_left(store: Store) -> None:
-    """Each quota tells what is left of it and when its window ends."""
+    """Each quota reports its remaining calls and the end of its window."""
     visitor, key = Quota("visitor", 2), Quota("key", 10)
 
     told = [await store.take(visitor, key, now=now) for now in (1000, 1010.5, 1020)]
@@ -99,7 +99,7 @@ async def test_taking_a_quota_reports_what_is_left(store: Store) -> None:
 
 
 async def test_a_refused_visitor_uses_up_nothing_of_the_keys_limit(store: Store) -> None:
-    """A visitor's calls beyond its own limit are not counted on the limit that all share."""
+    """A visitor's calls beyond its own limit don't count towards the shared limit."""
     for _ in range(50):
         await store.take(Quota("loud", 3), Quota("key", 5), now=1000)
 
@@ -148,7 +148,7 @@ async def test_times_to_the_first_text_are_reported_as_percentiles(store: Store,
 
 
 async def test_usage_of_past_days_becomes_anonymous_totals(store: Store, tenant: Tenant) -> None:
-    """After RETENTION_DAYS the bill is as before, and no row tells of one visitor or request any more."""
+    """After RETENTION_DAYS, the totals are unchanged, but no row identifies a visitor or request."""
     days = [datetime(2026, 3, day, hour, tzinfo=UTC) for day in (1, 2, 3) for hour in (0, 12, 23)]
     rows = [used(tenant, at=at, visitor="f" * 32, first_text_ms=7, request_id="r", key_id=1) for at in days]
     await store.record([*rows, *(refused(tenant, at, requests=3) for at in days)])
@@ -170,7 +170,7 @@ async def test_usage_of_past_days_becomes_anonymous_totals(store: Store, tenant:
 async def test_a_day_that_is_aggregated_in_steps_has_one_total_per_outcome(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for long, and no page that was refused leaves its origin behind."""
+    """No transaction is long, and the origins of refused pages are removed."""
     monkeypatch.setattr("service.store.usage.SUMMED_AT_ONCE", 3)
     at = datetime(2026, 3, 1, tzinfo=UTC)
     rows = [used(tenant, at=at + timedelta(hours=hour), origin="https://shop.test") for hour in range(10)]

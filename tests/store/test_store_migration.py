@@ -1,4 +1,4 @@
-"""An upgrade while an older release goes on using the database, and what a release makes of a newer database."""
+"""Upgrades while an older release keeps using the database, and a release with a newer database."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ COUNT = text("SELECT count(*), sum(charged) FROM usage")
 
 
 def _go_back(rows: int) -> Callable[[Connection], None]:
-    """A database of the first release, with so many rows of usage."""
+    """A database of the first release with this many usage rows."""
 
     def go_back(db: Connection) -> None:
         tables.metadata.drop_all(db)
@@ -50,7 +50,7 @@ def _go_back(rows: int) -> Callable[[Connection], None]:
 
 
 async def _write_as_before(database: Database, until: asyncio.Event) -> tuple[int, float]:
-    """What a replica of the older release goes on writing: how many rows, and the longest that one took."""
+    """Write as a replica of the older release does. Returns the number of rows and the longest write."""
     written, longest = 0, 0.0
     while not until.is_set():
         began = time.monotonic()
@@ -116,7 +116,7 @@ async def test_an_interrupted_upgrade_continues(database_url: str, monkeypatch: 
 async def test_an_upgrade_waits_for_a_report_without_blocking_others(
     database_url: str, store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table that somebody reads is not locked by waiting for it: whoever reads after that would wait, too."""
+    """Waiting for a table's lock would also block everyone who reads it later."""
     monkeypatch.setattr(migrations, "UPGRADES", [*migrations.UPGRADES, _add_a_column])
     database, reads, over = Database(database_url), asyncio.Event(), asyncio.Event()
 
@@ -149,7 +149,7 @@ def _add_a_column(connection: Connection) -> None:
 async def test_a_newer_database_with_additions_works_with_this_release(
     store: Store, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that replicas of this release go on beside those of the next one, and it can be rolled back."""
+    """So replicas of this release can run beside newer ones, and an upgrade can be rolled back."""
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "UPGRADES", [*migrations.UPGRADES, _add_a_column])
         await store.migrate()

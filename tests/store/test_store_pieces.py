@@ -1,4 +1,4 @@
-"""The text of running turns is kept piece by piece, and is there when their process is not."""
+"""The text of running turns is stored in pieces, and survives the end of their process."""
 
 import asyncio
 import multiprocessing
@@ -110,7 +110,7 @@ async def test_no_piece_is_added_to_an_ended_or_deleted_turn(store: Store, tenan
     assert await count_of_pieces(store) == 1
 
 
-# Turns whose process is gone
+# Turns of dead processes
 
 
 async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_received(
@@ -169,7 +169,7 @@ async def test_an_earlier_release_can_use_the_newer_tables(store: Store, tenant:
 
 
 def _begin_and_wait(url: str, tenant: Tenant, pipe: Connection) -> None:
-    """Begin a turn as a service does, tell its id, and wait to be told to end."""
+    """Begin a turn as a service does, report its id, and wait for the signal to end."""
 
     async def run() -> None:
         store = Store(url)

@@ -1,4 +1,4 @@
-"""PostgreSQL as it is run: behind PgBouncer, switched over, and over networks that forget connections."""
+"""PostgreSQL in production: behind PgBouncer, after switchovers, and on networks that drop connections."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ async def test_concurrent_questions_work_through_pgbouncer(pooled_url: str) -> N
 
 
 async def test_a_transaction_through_pgbouncer_has_the_usual_deadlines(pooled_url: str) -> None:
-    """And leaves none of them to whoever gets the connection next."""
+    """And doesn't leave them set for the connection's next user."""
     store = Store(pooled_url, pool_size=1)
     names = ("statement_timeout", "idle_in_transaction_session_timeout")
 
@@ -58,7 +58,7 @@ async def test_a_transaction_through_pgbouncer_has_the_usual_deadlines(pooled_ur
 
 
 async def test_a_connection_to_a_primary_that_became_read_only_is_replaced(store: Store, tenant: Tenant) -> None:
-    """As after a switchover, when the address leads to the new primary already; nobody's question fails."""
+    """As after a switchover, when the address already leads to the new primary. No question fails."""
 
     def become_read_only(db: Connection) -> None:
         db.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
@@ -71,7 +71,7 @@ async def test_a_connection_to_a_primary_that_became_read_only_is_replaced(store
 async def test_connections_that_the_network_dropped_are_replaced(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a silence they are asked first; the one that was found dead takes the others with it."""
+    """Idle connections are tested before use; if one is dead, all are replaced."""
     async with forgetful_network(database_url) as (network, url):
         store = Store(url)
         tenant, _, _ = await store.add_tenant("shop")

@@ -48,7 +48,7 @@ def _at_once(work: Callable[..., Any], *given: Any) -> Any:
 
 @pytest.fixture
 def in_processes(_pool: ProcessPoolExecutor) -> InProcesses:
-    """The result of a function in each of several processes at once, none of which shares anything with this one."""
+    """The results of a function run in several independent processes at once."""
 
     async def run(work: Callable[..., Any], *given: Any) -> list[Any]:
         loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ def _migrate(url: str) -> None:
 
 
 def _take(url: str, limit: int, times: int) -> int:
-    """How many were granted."""
+    """The number of grants."""
 
     async def run() -> int:
         store = Store(url)

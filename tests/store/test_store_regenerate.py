@@ -1,4 +1,4 @@
-"""Questions that are taken back, and answers that are asked for again: which of them shows."""
+"""Withdrawn questions and regenerated answers, and which of them are shown."""
 
 import uuid
 from typing import Any
@@ -17,7 +17,7 @@ from service.store.store import Store
 pytestmark = pytest.mark.each_database
 
 
-# Questions that are taken back
+# Withdrawn questions
 
 
 async def test_the_replacement_of_a_withdrawn_question_stands_alone(store: Store, tenant: Tenant) -> None:
@@ -59,7 +59,7 @@ async def test_a_conversation_whose_only_question_was_withdrawn_does_not_exist(s
     assert await store.conversations(tenant.id, "ann", newest=50) == []
 
 
-# Asking again
+# Regenerating
 
 
 async def test_a_regenerated_answer_replaces_the_last_one(store: Store, tenant: Tenant) -> None:
@@ -136,7 +136,7 @@ async def test_an_interrupted_regeneration_restores_the_previous_answer_but_a_st
 
 
 async def test_only_the_turn_that_the_client_names_is_replaced(store: Store, tenant: Tenant) -> None:
-    """Another tab may have asked since: its question is nobody's to take away."""
+    """Another tab may have asked since, and its question must not be replaced."""
     first = await ask(store, tenant, "1", "one")
     given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
     another_tab = await ask(store, tenant, "2", "two", conversation_id=first.turn.conversation_id)

@@ -1,4 +1,4 @@
-"""Making and upgrading the tables, and the URLs that a store takes."""
+"""Creating and upgrading the tables, and the URLs that a store accepts."""
 
 import asyncio
 import hashlib

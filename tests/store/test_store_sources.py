@@ -1,4 +1,4 @@
-"""What an answer cites is stored with its turn."""
+"""An answer's sources are stored with its turn."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Conversations as an operator finds and reads them."""
+"""Finding and reading conversations as an operator."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.each_database
 
 
 async def found(store: Store, **wanted: object) -> list[str]:
-    """The first questions of the conversations that are found, the last used first."""
+    """The first questions of the matching conversations, the most recently used first."""
     listed = await store.read(partial(transcripts.find, wanted=Wanted(**wanted)))  # type: ignore[arg-type]
     return [each.question for each in listed]
 
@@ -75,7 +75,7 @@ async def test_conversations_are_found_by_tenant_time_rating_and_outcome(store: 
 
 
 async def test_paging_returns_every_conversation_and_turn_once(store: Store, tenant: Tenant) -> None:
-    """Conversations that were last used in one moment are told apart by their ids."""
+    """Conversations last used at the same moment are ordered by id."""
     first = await ask(store, tenant, "0")
     for number in range(1, 5):
         await ask(store, tenant, str(number))

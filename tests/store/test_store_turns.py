@@ -217,7 +217,7 @@ async def test_a_request_with_a_taken_message_id_changes_nothing(store: Store, t
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Tenant, database_url: str) -> None:
-    """So that a question is as fast after millions of them."""
+    """So a question stays as fast after millions of them."""
     statements: list[tuple[str, Any]] = []
     engine = store._database.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, given, *_: statements.append((text, given)))
@@ -242,7 +242,7 @@ async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Ten
     assert scans == []
 
 
-# Whose it is
+# Ownership
 
 
 async def test_a_tenant_cannot_see_another_tenants_turns(store: Store, tenant: Tenant) -> None:
@@ -282,7 +282,7 @@ async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) ->
     assert not await store.rate_turn(tenant.id, uuid.uuid4(), rating="up")
 
 
-# Forgetting
+# Deletion
 
 
 async def test_a_deleted_conversation_is_gone_but_its_usage_stays(store: Store, tenant: Tenant) -> None:

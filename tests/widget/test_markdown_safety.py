@@ -1,4 +1,4 @@
-"""What a model writes becomes harmless elements: the renderer alone, on the widget's page under its real policy."""
+"""A model's text only becomes harmless elements: the renderer alone, on the widget's page with its real policy."""
 
 import subprocess
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ window.forbidden = (root) => {
 
 @pytest.fixture(scope="module")
 def script() -> str:
-    """The renderer as it is built, and what the tests ask it."""
+    """The built renderer, and the tests' functions for it."""
     command = ["node", "test/bundle.mjs", "window/markdown/index.ts", "Markdown"]
     return subprocess.run(command, cwd=WIDGET, capture_output=True, check=True, text=True).stdout + SETUP
 
@@ -94,7 +94,7 @@ def page(context: BrowserContext, shop: RunningService, script: str) -> Iterator
 
 
 def test_no_payload_produces_anything_but_harmless_elements(page: Page) -> None:
-    """Each whole, as an answer that is done and as one that goes on."""
+    """Each in full, as a finished and as a growing answer."""
     payloads = [case["payload"] for case in xss_cases("payloads")]
     found = page.evaluate(
         """(payloads) => payloads.flatMap((payload) => [true, false].flatMap((done) => {
@@ -109,7 +109,7 @@ def test_no_payload_produces_anything_but_harmless_elements(page: Page) -> None:
 
 
 def test_no_payload_produces_anything_else_at_any_prefix(page: Page) -> None:
-    """And what it comes to is what the whole payload comes to."""
+    """And the final result is the same as for the whole payload."""
     found = page.evaluate(
         """(payloads) => payloads.flatMap((payload) => {
             const growing = answer();
@@ -216,7 +216,7 @@ def test_code_is_copied_verbatim(page: Page, context: BrowserContext) -> None:
 
 
 def test_finished_elements_are_not_redrawn_while_the_answer_grows(page: Page) -> None:
-    """Every element and text of it stays, and no record of a change names it."""
+    """Its elements and texts stay the same, and no mutation record names them."""
     start = "# One\n\nTwo **three**\n\n- four\n- five\n\n| a |\n|---|\n| b |\n| c |\n\n```\nsix\n```\n\n"
     show(page, start + "Sev", done=False)
     page.evaluate(

@@ -1,4 +1,4 @@
-"""The main ways through the chat in Firefox and in WebKit; every other test of the widget has Chromium."""
+"""The main paths through the chat in Firefox and WebKit; all other tests of the widget use Chromium."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,5 +1,5 @@
-"""The owner's pages beside a provider: sign in, restyle the live bot, and on Monday find, read, export and delete what
-visitors asked. No page has anything that axe would say, light or dark, on a phone or a desktop."""
+"""The owner's pages: signing in, restyling the live widget, and finding, reading, exporting and deleting
+conversations. axe finds no problem on any page, light or dark, on a phone or a desktop."""
 
 import json
 import re
@@ -37,7 +37,7 @@ Said = Callable[..., uuid.UUID]
 
 @pytest.fixture(scope="module")
 def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with a provider, which nobody asks, and a token."""
+    """A service with an unused provider and a token."""
     settings = {"OPENAI_API_KEY": "sk-upstream", "STUDIO_TOKEN": TOKEN, "PRICE_PROMPT": "2", "PRICE_COMPLETION": "8"}
     with running_service(tmp_path_factory.mktemp("owned"), **settings) as running:
         yield running
@@ -45,7 +45,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 
 @pytest.fixture(scope="module")
 def said(owned: RunningService) -> Iterator[Said]:
-    """Writes a conversation of one question into the database, as an answer leaves it there."""
+    """Write a conversation with one answered question into the database."""
     with start_blocking_portal() as portal:
         store = Store(owned.environment["DATABASE_URL"])
 
@@ -272,7 +272,7 @@ def test_axe_finds_nothing_and_no_page_is_too_wide(
 
 
 def test_each_page_is_small(owned: RunningService, service: RunningService) -> None:
-    """All that it loads by itself, without the chat: under 60 KB as it is sent."""
+    """Everything that it loads, except the chat, is under 60 KB compressed."""
     static = WIDGET.parent / "static"
     for name in ("demo.html", "studio.html", "conversations.html", "docs.html", "sign-in.html"):
         page = (static / name).read_text()

@@ -1,4 +1,4 @@
-"""docs/recipes.md: each snippet, on a page as the tool makes it, shows the bubble."""
+"""docs/recipes.md: each snippet shows the bubble on a page like the tool's."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The studio: what an owner changes is seen at once, and what is taken away looks the same on a page of one's own."""
+"""The studio: changes show at once, and the copied snippet looks the same on the owner's page."""
 
 import json
 import re
@@ -22,7 +22,7 @@ RUN = """async () => {
     });
     return found.violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html + node.failureSummary)]);
 }"""
-# Quotes of both kinds, markup, an ampersand that would begin a reference, and letters beyond ASCII.
+# Both kinds of quotes, markup, an ampersand that could start a character reference, and non-ASCII letters.
 HARD = """Ask "Zoë" & 'Ümit' </script><b> &quot; 你好 \\"""
 
 Open = Callable[..., Page]
@@ -30,7 +30,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def studio(context: BrowserContext, service: RunningService) -> Iterator[Open]:
-    """Opens the studio; at the end, nothing may have been refused or thrown."""
+    """Opens the studio. Checks at the end that nothing was blocked and no error was thrown."""
     console: list[str] = []
 
     def open_page(fragment: str = "") -> Page:

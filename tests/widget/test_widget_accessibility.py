@@ -1,4 +1,4 @@
-"""What axe-core finds in every state of the chat, which shall be nothing, and what assistive technology is told."""
+"""axe-core finds no problem in any state of the chat, and assistive technology gets the right announcements."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from service.testing.chunks import data
 pytest_plugins = ["visitor"]
 
 AXE = WIDGET / "node_modules" / "axe-core" / "axe.min.js"
-# The frame holds one region of somebody's page, and has no headings or landmarks of its own to order.
+# The frame is one region of the host page, so rules about a page's headings and landmarks don't apply.
 RUN = """async () => {
     const found = await axe.run(document, {
         runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
@@ -24,7 +24,7 @@ RUN = """async () => {
     return found.violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html + node.failureSummary)]);
 }"""
 
-# Colours count when they have come to rest, in each shadow tree too.
+# Check colours after transitions have ended, in shadow trees, too.
 AT_REST = """() => {
     const roots = [document];
     for (const root of roots) {
@@ -34,7 +34,7 @@ AT_REST = """() => {
     return animations.every((animation) => animation.effect.getTiming().iterations === Infinity);
 }"""
 
-# What a screen reader would say, in `said`.
+# Collects a screen reader's announcements in `said`.
 LISTEN = """() => {
     window.said = [];
     const roots = [document];
@@ -50,7 +50,7 @@ Check = Callable[[Frame], None]
 
 @pytest.fixture
 def check() -> Iterator[Check]:
-    """Asserts that axe-core has nothing to say about a frame."""
+    """Assert that axe-core finds no problem in a frame."""
     if not AXE.exists():
         skip_unless_required("axe-core is not installed: npm --prefix widget ci")
     source = AXE.read_text()

@@ -1,4 +1,4 @@
-"""Questions and answers, as visitors meet them in the window: edited, regenerated, rated, with their sources."""
+"""Questions and answers in the window: edited, regenerated, rated, and with sources."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ LIST = f"{WINDOW}?.shadowRoot.querySelector('message-list')?.shadowRoot"
 
 
 def editing_beside_a_draft(visit: Visit, provider: Provider) -> Chat:
-    """The only question, "One?", is in the field to be written anew, where a draft was."""
+    """The only question, "One?", is being edited in the field, which had a draft."""
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -30,7 +30,7 @@ def editing_beside_a_draft(visit: Visit, provider: Provider) -> Chat:
 
 @pytest.mark.parametrize("limit", [300, 6000])
 def test_a_question_may_be_as_long_as_the_service_allows(visit: Visit, tmp_path: Path, limit: int) -> None:
-    """The limit is counted down to before it is reached, and nothing longer is sent."""
+    """A countdown shows before the limit is reached, and longer texts aren't sent."""
     with running_service(tmp_path, MAX_MESSAGE_CHARS=f"{limit}") as service:
         chat = visit(service=service)
         chat.open()
@@ -76,7 +76,7 @@ def test_the_typing_indicator_stays_until_part_of_the_answer_is_drawn(
 
 
 def test_the_caret_is_on_the_last_line_of_a_list(visit: Visit, provider: Provider) -> None:
-    """An item's text is a block of its own: a caret behind it would stand on the next line."""
+    """An item's text is a block, so a caret after it would be on the next line."""
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -370,7 +370,7 @@ def test_a_new_message_does_not_redraw_a_long_conversation(visit: Visit, provide
 
 
 def test_citations_are_linked_and_sources_listed_with_their_hosts(visit: Visit, provider: Provider) -> None:
-    """They are there again after a reload."""
+    """They are still there after a reload."""
     chat = visit('data-locale="fr"')
     chat.button("Ouvrir le chat").click()
     answer = provider.answer()

@@ -1,4 +1,4 @@
-"""What people get who read by ear, by keyboard, with fingers or with little contrast."""
+"""The chat with a screen reader, a keyboard, touch or reduced contrast vision."""
 
 import re
 
@@ -11,14 +11,14 @@ pytest_plugins = ["visitor"]
 
 FINGERS = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
 
-# Names and texts of the live regions.
+# The names and texts of the live regions.
 SAID = """() => {
     const roots = [document];
     for (const root of roots) roots.push(...[...root.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?? []));
     return roots.flatMap((root) => [...root.querySelectorAll('[aria-live=polite]')]).map((e) => e.textContent).join('');
 }"""
 
-# The contrast of two colours, as WCAG has it; the browser knows all notations.
+# The WCAG contrast of two colours; the browser parses every notation.
 CONTRAST = """([one, other]) => {
     const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
     const luminance = (colour) => {
@@ -112,7 +112,7 @@ def test_questions_and_answers_have_headings_and_a_models_are_below_them(visit: 
     expect(heading).to_have_text(["Chat", "You said:", "Answer:", "Shipping", "To Norway", "Small", "Underlined"])
     for level, name in [(1, "Chat"), (2, "You said:"), (2, "Answer:"), (3, "Shipping"), (4, "To Norway"), (6, "Small")]:
         expect(chat.inside.get_by_role("heading", level=level, name=name)).to_have_count(1)
-    # They can be heard, not seen.
+    # They are announced but not visible.
     assert css(chat.inside.get_by_role("heading", name="You said:"), "clipPath") == "inset(50%)"
 
 

@@ -1,4 +1,4 @@
-"""A conversation as a visitor has it, from the closed bubble to the new conversation."""
+"""A visitor's conversation, from the closed bubble to a new conversation."""
 
 import re
 
@@ -93,7 +93,7 @@ def test_a_question_typed_during_an_answer_stays_a_draft_until_it_ends(visit: Vi
 
 
 def test_a_double_click_sends_or_stops_once(visit: Visit, provider: Provider) -> None:
-    """Send and stop stand at one place."""
+    """Send and Stop are in the same place."""
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -204,7 +204,7 @@ def test_deleting_a_conversation_deletes_it_from_the_service(visit: Visit, provi
 def test_two_tabs_each_keep_their_conversation_and_list_both(
     context: BrowserContext, visit: Visit, provider: Provider, shop: RunningService
 ) -> None:
-    """On a page of the service's own site, where the browser lets the frame store something itself."""
+    """On a same-site page, where the browser lets the frame use its own storage."""
     tenant = add_tenant(shop, "tabs", origin="http://127.0.0.1:*")
     first = visit(service=tenant)
     first.page.goto(first.page.url.replace("localhost", "127.0.0.1"))

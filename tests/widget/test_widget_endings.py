@@ -1,4 +1,4 @@
-"""Answers that end early: what was half written is tidy, and the visitor can go on."""
+"""Answers that end early: incomplete markup is cleaned up, and the visitor can continue."""
 
 import pytest
 from playwright.sync_api import expect
@@ -45,7 +45,7 @@ def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
 def test_an_error_can_be_read_and_tried_again_where_nothing_more_can_be_fetched(
     visit: Visit, provider: Provider
 ) -> None:
-    """What is wanted rarely is a file of its own."""
+    """Rarely needed texts are in a separate file."""
     chat = visit()
     chat.page.route("**/assets/history-*", lambda route: route.abort())
     chat.open()

@@ -1,4 +1,4 @@
-"""What a visitor sees when something breaks, and the way on from there."""
+"""What a visitor sees when something fails, and how to continue."""
 
 import re
 from pathlib import Path
@@ -159,7 +159,7 @@ def tells_errors(chat: Chat) -> None:
 
 
 def test_a_window_whose_file_a_deployment_removed_still_opens(visit: Visit, context: BrowserContext) -> None:
-    """The page in the frame as it was names a file that is gone; as it is now, one that is there."""
+    """The frame's old page names a file that no longer exists; the new page names one that does."""
     pages: list[str] = []
     context.route(WINDOW, lambda route: route.continue_() if pages else route.fulfill(status=404))
     chat = visit()

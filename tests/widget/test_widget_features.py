@@ -1,4 +1,4 @@
-"""What surrounds a conversation: consent, drafts, errors, signed visitors, and the window on its page."""
+"""Features around the conversation: consent, drafts, errors, signed visitors, and the window on its page."""
 
 import re
 from datetime import UTC, datetime, timedelta

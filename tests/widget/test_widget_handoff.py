@@ -1,4 +1,4 @@
-"""The form that sends a conversation to the site's owner: by keyboard, with errors at their fields, to the webhook."""
+"""The form that sends a conversation to the site's owner: keyboard use, field errors, the webhook."""
 
 import base64
 import queue
@@ -24,13 +24,13 @@ PERSON = "Talk to a person"
 
 @pytest.fixture(scope="module")
 def told() -> queue.Queue[dict[str, Any]]:
-    """What the webhook was told."""
+    """The messages that the webhook received."""
     return queue.Queue()
 
 
 @pytest.fixture(scope="module")
 def hooked(told: queue.Queue[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service in demonstration mode whose tenant has a webhook on this machine."""
+    """A service in demonstration mode whose tenant has a local webhook."""
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""What the widget is to the page around it: one element and one global, whatever rules the page has."""
+"""The widget's effect on its host page: one element and one global, whatever the page's style and policy."""
 
 import json
 from dataclasses import replace
@@ -116,7 +116,7 @@ NO_STORAGE_IN_FRAMES = """for (const name of window === top ? [] : ['localStorag
 def test_the_pages_storage_is_used_only_if_the_browser_denies_the_frame_its_own(
     context: BrowserContext, visit: Visit, provider: Provider, denied: bool, kept_by_the_page: int
 ) -> None:
-    """As browsers do that block what other sites store."""
+    """As in browsers that block third-party storage."""
     if denied:
         context.add_init_script(NO_STORAGE_IN_FRAMES)
     chat = visit()
@@ -220,7 +220,7 @@ def test_a_method_can_be_a_click_listener(visit: Visit) -> None:
 
 
 def test_facts_in_a_reactive_object_are_sent(visit: Visit, provider: Provider) -> None:
-    """A proxy cannot be posted to a frame."""
+    """A Proxy can't be passed to postMessage."""
     facts = "new Proxy({ plan: 'gold', left: undefined }, {})"
     chat = visit(head=f"<script>(window.A4ChatWidget ||= []).push(['setContext', {facts}])</script>")
     chat.open()

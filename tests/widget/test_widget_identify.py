@@ -1,4 +1,4 @@
-"""A conversation is one visitor's: `identify` with somebody else's token leaves it, and nothing of it comes back."""
+"""A conversation belongs to one visitor: `identify` with another visitor's token leaves it for good."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> I
 
 @pytest.fixture
 def known(service: RunningService, provider: Provider) -> RunningService:
-    """A tenant that knows its visitors."""
+    """A tenant with signed visitors."""
     service = replace(service, model=provider.model)
     return add_tenant(service, "known", *NO_LIMITS, "--identity-secret-env", "SHOP_SECRET")
 
@@ -47,7 +47,7 @@ def answered(chat: Chat, provider: Provider, question: str, answer: str) -> None
 
 
 def alone(chat: Chat) -> None:
-    """Nothing of anybody is in the window."""
+    """Assert that the window has no visitor's content."""
     expect(chat.questions).to_have_count(0)
     expect(chat.answers).to_have_count(0)
     expect(chat.field).to_have_value("")
@@ -148,7 +148,7 @@ def test_a_pending_question_does_not_reappear_for_another_visitor(
 def test_calls_before_the_window_has_loaded_take_effect_in_order(
     visit: Visit, known: RunningService, provider: Provider
 ) -> None:
-    """As pages do whose sign-in first says that nobody is there, and then who is."""
+    """As on pages whose sign-in first reports no user, and then one."""
     early = "<script>window.A4ChatWidget = [['identify', ''], ['identify', '%s']]</script>"
     chat = visit(service=known, body=early % token("alice"))
     chat.open()

@@ -1,4 +1,4 @@
-"""The widget on pages with a Cross-Origin-Embedder-Policy, and what the frame's own asks of an owner's images."""
+"""The widget on pages with a Cross-Origin-Embedder-Policy, and the frame's own policy for the owner's images."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def test_the_chat_works_under_any_isolation_policy(
 
 
 class _Images(BaseHTTPRequestHandler):
-    """One image, with the headers that its query names."""
+    """Serves an image with the headers named in the query."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -68,7 +68,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _certificate(file: Path) -> Path:
-    """Of localhost, signed by itself, with its key."""
+    """A self-signed certificate for localhost, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())

@@ -1,4 +1,4 @@
-"""The chat by the keyboard alone, with an input method, and on a phone."""
+"""The chat with only a keyboard, with an input method, and on a phone."""
 
 from typing import Literal
 
@@ -75,7 +75,7 @@ def test_every_focused_control_shows_it(visit: Visit, provider: Provider) -> Non
 
 
 def _focused(chat: Chat) -> dict[str, str] | None:
-    """The element in the chat that has the focus: its name, and whether a line or a shadow marks it."""
+    """The focused element's name, and whether an outline or shadow marks it."""
     found: dict[str, str] | None = chat.frame.evaluate(
         """() => {
             let element = document.hasFocus() ? document.activeElement : null;
@@ -271,7 +271,7 @@ def test_on_a_high_screen_the_field_has_the_focus_though_the_frame_is_still_as_s
     indirect=["context"],
 )
 def test_touch_targets_are_large_enough(visit: Visit, provider: Provider, attributes: str) -> None:
-    """Safari makes a page larger, and leaves it so, for a field with letters of less than 16 px."""
+    """Also, Safari zooms in, and stays zoomed, for a field with text smaller than 16 px."""
     chat = visit(f"""{attributes} data-handoff=help@shop.example data-follow-ups='["And then?"]'""")
     if not attributes:
         chat.open()
@@ -291,7 +291,7 @@ def test_touch_targets_are_large_enough(visit: Visit, provider: Provider, attrib
 
 @pytest.mark.parametrize("context", [PHONE], indirect=True)
 def test_an_inline_conversation_lets_the_page_scroll(visit: Visit) -> None:
-    """Neither where it has nothing to scroll nor at its end."""
+    """Both when it has nothing to scroll, and at its end."""
     chat = visit("data-mode=inline data-target=main", body=TALL)
     chat.page.locator("main").evaluate("main => { main.style.height = '600px' }")
     expect(chat.field).to_be_visible()

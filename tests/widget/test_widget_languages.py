@@ -1,4 +1,4 @@
-"""Every language of the window: chosen as the page, the tag or the browser says, and laid out as its readers expect."""
+"""The window's languages: selected by the page, the tag or the browser, and laid out as readers expect."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ HELPERS = ("bubble", "duration", "en-rare", "index", "locale")
 LOCALES = sorted(path.stem for path in STRINGS.glob("*.ts") if path.stem not in HELPERS)
 CHUNK = re.compile(r"/assets/(\w\w(?:-\w\w)?)-[\w-]+\.js$")
 
-# Everything that is shown and has more to say than there is room for, or stands outside the window.
+# All visible elements that overflow or are outside the window.
 CRAMPED = """() => {
     const found = [];
     const walk = (root) => {
@@ -42,7 +42,7 @@ CRAMPED = """() => {
 
 @cache
 def words(locale: str) -> dict[str, str]:
-    """The texts of one language, as its file says them."""
+    """The texts in a language's file."""
     source = (STRINGS / f"{locale}.ts").read_text()
     if locale == "en":
         source += (STRINGS / "en-rare.ts").read_text()
@@ -91,7 +91,7 @@ def visit(tab: Page, host_pages: HostPages, shop: RunningService) -> Visit:
 
 
 def open_in(chat: Chat, locale: str) -> dict[str, str]:
-    """Opens the window by its name in that language; the language's words."""
+    """Open the window by its name in that language. Returns the language's texts."""
     says = words(locale)
     chat.button(bubble_label(locale)).click()
     chat.field = chat.inside.get_by_role("textbox", name=says["placeholder"])

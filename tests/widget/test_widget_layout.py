@@ -1,4 +1,4 @@
-"""How the window is laid out: its header, the list of past conversations, widths, sizes of type, and how it opens."""
+"""The window's layout: header, past conversations, widths, font sizes, and opening."""
 
 import re
 
@@ -122,7 +122,7 @@ def test_icons_below_an_answer_begin_where_its_text_does(visit: Visit, provider:
 
 
 def test_type_grows_with_the_size_that_the_visitor_has_set(visit: Visit, provider: Provider) -> None:
-    """As of a browser's own setting, which a test cannot change."""
+    """As with the browser's own setting, which a test can't change."""
     chat = visit("data-suggestions='[\"Where is it?\"]'")
     chat.open()
     chip = chat.button("Where is it?")

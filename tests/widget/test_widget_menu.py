@@ -97,7 +97,7 @@ def test_another_conversation_opens_scrolled_to_its_end(visit: Visit, provider: 
 
 @pytest.mark.parametrize("way", ["the list", "back", "another choice"])
 def test_any_other_action_dismisses_the_delete_confirmation(visit: Visit, provider: Provider, way: str) -> None:
-    """Otherwise its "Delete" would be for the conversation that was opened since."""
+    """Otherwise its "Delete" button would apply to the conversation opened since."""
     chat = visit('data-sound="true"')
     chat.open()
     answered(chat, provider, "One?", "1")

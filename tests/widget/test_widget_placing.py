@@ -1,4 +1,4 @@
-"""Where the chat is on a page, and how it looks there."""
+"""The chat's position and appearance on a page."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_late_or_replaced_target_gets_its_chat(visit: Visit) -> None:
 def test_an_inline_chat_without_a_target_follows_its_tag_when_the_page_is_replaced(
     visit: Visit,
 ) -> None:
-    """As Turbo and its like go from page to page: the next one has the same tag."""
+    """As in Turbo's page navigation: the next page has the same tag."""
     chat = visit("data-mode=inline")
     expect(chat.field).to_be_visible()
     chat.page.evaluate(

@@ -1,4 +1,4 @@
-"""A proxy that serves the chat under a prefix of its own, which it does not pass on."""
+"""The chat behind a proxy that serves it under a prefix and removes the prefix."""
 
 from collections.abc import Iterator
 from dataclasses import replace

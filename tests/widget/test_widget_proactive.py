@@ -1,4 +1,4 @@
-"""Proactive messages: when they come, and when they do not."""
+"""Proactive messages: when they appear, and when they don't."""
 
 import pytest
 from playwright.sync_api import expect
@@ -20,7 +20,7 @@ TELLS_WHEN_WATCHED = """<script>
 
 
 def until_watched(chat: Chat) -> None:
-    """A pointer that leaves earlier is not seen."""
+    """Wait for the listener: a pointer that leaves earlier isn't noticed."""
     chat.page.wait_for_function("() => window.isWatched")
 
 

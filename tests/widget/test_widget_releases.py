@@ -1,4 +1,4 @@
-"""Two releases side by side, whose files have different names, behind a proxy that asks them in turn."""
+"""Two releases side by side, with different file names, behind a proxy that alternates between them."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ pytest_plugins = ["visitor"]
 
 
 def make_next_release(directory: Path) -> list[str]:
-    """A copy of the service whose hashed files all have other names. The command that starts it."""
+    """A copy of the service with other hashed file names. Returns the command that starts it."""
     for part in ("service", "static"):
         shutil.copytree(ROOT / part, directory / part, ignore=shutil.ignore_patterns("*.br", "*.gz", "__pycache__"))
     shutil.copy(ROOT / "chatbot.py", directory)
@@ -55,7 +55,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running
 
 
 def files_of(url: str, widget_id: str) -> list[str]:
-    """What the frame's page loads."""
+    """The files that the frame's page loads."""
     return re.findall(r"assets/[\w.-]+", httpx.get(f"{url}/widget.html?id={widget_id}").text)
 
 

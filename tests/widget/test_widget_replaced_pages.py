@@ -1,4 +1,4 @@
-"""The widget on pages that replace themselves, or that remove what they do not know."""
+"""The widget on pages that replace their content, or remove unknown elements."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from processes import RunningService
 
 pytest_plugins = ["visitor"]
 
-# What scripts of host pages do to their document. `source` is the page's own markup, `host` the widget's element.
+# What host pages' scripts do to the document. `source` is the page's own markup, `host` the widget's element.
 REPLACED = {
     "writes itself anew": "document.open(); document.write(source); document.close();",
     "writes its own markup anew": (
@@ -64,7 +64,7 @@ CHANGE = """async (script) => {
     const parsed = () => new DOMParser().parseFromString(source, 'text/html');
     await new (async () => {}).constructor('host', 'later', 'parsed', 'source', script)(host, later, parsed, source);
 }"""
-# A page that tolerates nothing beside its body: `removed` counts.
+# A page that removes everything beside its body, and counts it in `removed`.
 GUARD = """<script>
     window.removed = 0;
     window.guard = new MutationObserver(() => {

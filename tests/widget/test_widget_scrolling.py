@@ -1,4 +1,4 @@
-"""Where the conversation stands while an answer grows: at its question, at its end, or where the visitor is."""
+"""The scroll position while an answer grows: at its question, at its end, or where the visitor has scrolled."""
 
 import pytest
 from playwright.sync_api import expect
@@ -21,14 +21,14 @@ def grow(chat: Chat, answer: ProviderAnswer, first: int, last: int) -> None:
 
 
 def below_the_edge(chat: Chat) -> float:
-    """How far the last question is below the upper edge of the conversation."""
+    """The distance of the last question from the conversation's upper edge."""
     question, log = chat.questions.last.locator("..").bounding_box(), chat.log.bounding_box()
     assert question and log
     return question["y"] - log["y"]
 
 
 def asked(chat: Chat, provider: Provider) -> ProviderAnswer:
-    """After another question, one with an answer that is longer than the window."""
+    """A second question, with an answer longer than the window."""
     chat.open()
     answered(chat, provider, "One?", "1")
     answer = provider.answer()

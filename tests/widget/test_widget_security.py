@@ -1,4 +1,4 @@
-"""Nothing that an answer, a page or a frame sends makes the widget do more than it should."""
+"""The widget withstands hostile answers, pages and frames."""
 
 from playwright.sync_api import BrowserContext, Dialog, expect
 
@@ -40,7 +40,7 @@ def test_markup_in_an_answer_stays_text_and_loads_nothing(
 
 
 def test_no_payload_does_anything_in_the_window(visit: Visit, context: BrowserContext, provider: Provider) -> None:
-    """Each as a question and as its answer in a conversation that comes back, all in one window."""
+    """Each as a question and an answer of a restored conversation, all in one window."""
     payloads = [case["payload"] for case in xss_cases("payloads")]
     chat = visit()
 
@@ -205,7 +205,7 @@ def test_forged_messages_from_five_frames_change_nothing(
 def test_a_listed_page_inside_an_unlisted_one_gets_no_widget(
     context: BrowserContext, host_pages: HostPages, visit: Visit, shop: RunningService
 ) -> None:
-    """`frame-ancestors` asks every page around, so nobody can put a listed page into a trap of their own."""
+    """`frame-ancestors` checks all ancestors, so a listed page can't be embedded in a malicious one."""
     exact = add_tenant(shop, "exact", origin=host_pages.url)
     chat = visit(service=exact)
     expect(chat.bubble).to_be_visible()

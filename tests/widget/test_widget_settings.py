@@ -1,4 +1,4 @@
-"""A setting of the window is declared by `WidgetSettings`: whatever else names it agrees in type and bounds."""
+"""`WidgetSettings` declares the window's settings; all other places agree with its types and bounds."""
 
 import re
 from html.parser import HTMLParser
@@ -10,7 +10,7 @@ from browser import WIDGET
 from service.widget_settings import WidgetSettings
 
 DOCS = WIDGET.parent / "docs"
-# What only the page that embeds the widget can know, and what the studio needs for itself.
+# Settings that only the host page has, and those that only the studio needs.
 BY_ATTRIBUTE_ALONE = {"apiKey", "widgetId", "apiUrl", "zIndex", "mode", "target", "open", "userToken"}
 OF_THE_STUDIO = {"mode", "target", "open", "device", "scheme", "window", "grace"}
 SETTINGS = sorted(WidgetSettings.model_fields)
@@ -23,14 +23,14 @@ def declared(name: str) -> dict[str, Any]:
 
 
 def types_of(source: str, interface: str) -> dict[str, str]:
-    """The properties of an interface of TypeScript, and their types."""
+    """The properties of a TypeScript interface, and their types."""
     body = re.search(rf"interface {interface} {{\n(.*?)\n}}", source, re.DOTALL)
     assert body
     return dict(re.findall(r"^  (\w+)\??: (.+);$", body[1], re.MULTILINE))
 
 
 class Fields(HTMLParser):
-    """The fields of a form, by their names."""
+    """A form's fields by name."""
 
     def __init__(self) -> None:
         super().__init__()

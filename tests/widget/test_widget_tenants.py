@@ -91,7 +91,7 @@ class World:
 
     @property
     def asked(self) -> dict[str, int]:
-        """How often each tenant's provider was asked."""
+        """The number of requests to each tenant's provider."""
         return {tenant: len(provider.asked) for tenant, provider in self.providers.items()}
 
     @property
@@ -205,14 +205,14 @@ def _nginx(directory: Path, port: int, service: str, pages: str) -> Iterator[Non
 
 
 def unavailable() -> str:
-    """What the window says where it may not ask."""
+    """The window's text if it may not ask."""
     found = re.search("errorUnavailable: '(.*)',", ENGLISH)
     assert found
     return found[1]
 
 
 def own_pages(world: World) -> list[tuple[str, str]]:
-    """Whose pages are where: on other sites, on the service's site and, behind nginx, at its own origin."""
+    """Where each tenant's pages are: on other sites, on the service's site and, behind nginx, at its own origin."""
     places = [("victim", CROSS_SITE), ("victim", SAME_SITE), ("mallory", EVIL_SAME_SITE), ("open", NOBODYS)]
     return places + ([("victim", CHAT)] if world.scheme == "https" else [])
 
@@ -243,7 +243,7 @@ def test_each_tenants_chat_works_on_its_own_pages_and_usage_names_them(world: Wo
 def test_a_widget_with_another_tenants_key_gets_no_answer_and_costs_nothing(
     world: World, context: BrowserContext, tenant: str, host: str
 ) -> None:
-    """Mallory's own snippet, and that of a tenant for any website on a page that nobody listed."""
+    """Mallory's own snippet, and a snippet for any website on an unlisted page."""
     charged = sum(row["charged"] for row in world.usage("victim"))
     chat = world.visit(context, host, tenant, key_of="victim")
     chat.open()

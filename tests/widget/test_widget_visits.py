@@ -1,4 +1,4 @@
-"""A visit over several pages: the window and its answer go on."""
+"""A visit to several pages: the window and its answer continue."""
 
 import re
 

@@ -59,7 +59,7 @@ async def refuses(client: Client, method: str, path: str, raw: list[tuple[str, s
 
 
 class Sites:
-    """Any website, whatever its address, and a service at https://chat.example."""
+    """Serves websites at any address, and a service at https://chat.example."""
 
     def __init__(self, context: BrowserContext, service: RunningService) -> None:
         self._context = context
@@ -72,7 +72,7 @@ class Sites:
         route.fulfill(response=route.fetch(url=f"{self._service.url}{path}", headers=headers))
 
     def open(self, origin: str, body: str) -> Page:
-        """A page of that origin with this body."""
+        """Open a page at that origin with this body."""
         page = self._context.new_page()
         html = f"<!doctype html><title>A site</title><link rel=icon href=data:,><body>{body}</body>"
         page.route(f"{origin}/", lambda route: route.fulfill(body=html, content_type="text/html"))
@@ -82,7 +82,7 @@ class Sites:
 
 @pytest.fixture(scope="module")
 def public_service(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[RunningService]:
-    """A service that knows that browsers reach it at https://chat.example."""
+    """A service with the public URL https://chat.example."""
     settings = {"OPENAI_BASE_URL": f"{providers.url}/v1", "OPENAI_API_KEY": "sk-upstream", "PUBLIC_URL": SERVICE}
     with running_service(tmp_path_factory.mktemp("public"), **settings) as running:
         yield running
@@ -132,7 +132,7 @@ def test_a_copied_key_and_widget_id_show_nothing_and_spend_nothing_on_another_si
 def test_a_copied_key_on_another_site_gets_no_answer_past_the_browser(
     context: BrowserContext, host_pages: HostPages, exact: RunningService, provider: Provider
 ) -> None:
-    """By the browser's own CORS, which the interception that stands in for other sites answers by itself."""
+    """Enforced by the browser's CORS check; the interception that simulates other sites would bypass it."""
     page = context.new_page()
     page.goto(host_pages.add())
     assert page.evaluate(ASK_DIRECTLY, [exact.url, exact.api_key]) == "TypeError"
@@ -146,7 +146,7 @@ def test_a_page_without_an_origin_cannot_frame_the_widget(sites: Sites, exact: R
 
 
 def test_a_sandbox_on_the_allowed_site_cannot_frame_the_widget(sites: Sites, exact: RunningService) -> None:
-    """What a site shows from others it puts into a sandbox, whose origin is null."""
+    """Sites put third-party content into a sandbox, whose origin is null."""
     frame = f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>'
     page = sites.open(ALLOWED, f"<iframe sandbox=allow-scripts srcdoc='{frame}'></iframe>")
     sandbox = frame_in(page)
@@ -155,7 +155,7 @@ def test_a_sandbox_on_the_allowed_site_cannot_frame_the_widget(sites: Sites, exa
 
 
 def test_the_page_in_the_frame_starts_for_no_wrong_origin(sites: Sites, exact: RunningService) -> None:
-    """The browser's own check is wider than the list where it has a wildcard, so the page looks for itself."""
+    """For wildcards, the browser's own check is wider than the list, so the page checks, too."""
     page = sites.open(ALLOWED, f'<iframe src="{SERVICE}/widget.html?id={exact.widget_id}"></iframe>')
     bare = frame_in(page)
     bare.wait_for_function(LOADED)
@@ -216,13 +216,13 @@ BEGUN = "document.querySelector('ai-chat-widget') !== null"
 
 
 def frame_in(outer: Page | Frame) -> Frame:
-    """The one frame in a page or in a frame."""
+    """The only frame in a page or frame."""
     frame = outer.locator("iframe").element_handle().content_frame()
     assert frame
     return frame
 
 
 def spent(service: RunningService) -> int:
-    """The tokens that the tenant of `exact` used."""
+    """The tokens used by the tenant of `exact`."""
     total = service.manage("usage", service.tenant)["total"]
     return int(total["prompt_tokens"] + total["completion_tokens"])
