@@ -5,7 +5,7 @@ import { answered, CONVERSATION, createChat, DONE, fakePageAndWeb, page, problem
 fakePageAndWeb();
 
 describe('stopping', () => {
-  test('asks the service to stop and keeps the text that came', async () => {
+  test('tells the service and keeps the text received', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const call = await web.next();
@@ -41,7 +41,7 @@ describe('stopping', () => {
 });
 
 describe('a late answer', () => {
-  test('cannot come into a newer conversation', async () => {
+  test('cannot enter a newer conversation', async () => {
     const { chat, until } = createChat();
     chat.send('Old');
     const old = (await web.next()).stream();
@@ -72,7 +72,7 @@ describe('after a reload', () => {
     ...more,
   });
 
-  test('the conversation is there again', async () => {
+  test('the conversation is restored', async () => {
     await answered();
     const { chat, until } = createChat();
     void chat.restore();
@@ -83,7 +83,7 @@ describe('after a reload', () => {
     expect(chat.turns).toMatchObject([{ question: 'Question?', answer: 'Yes.', status: 'complete' }]);
   });
 
-  test('a running answer goes on, from its start', async () => {
+  test('a running answer continues from its start', async () => {
     await answered();
     const { chat, until } = createChat();
     void chat.restore();
@@ -99,7 +99,7 @@ describe('after a reload', () => {
     expect(chat.last?.answer).toBe('Yes.');
   });
 
-  test('a question that was still on its way is asked with its own id', async () => {
+  test('a pending question is sent again with the same id', async () => {
     const before = createChat();
     before.chat.send('First words');
     const lost = await web.next();
@@ -110,7 +110,7 @@ describe('after a reload', () => {
     expect(chat.last?.question).toBe('First words');
   });
 
-  test('a conversation that the service forgot is forgotten here, too', async () => {
+  test('a conversation that the service has deleted is removed here, too', async () => {
     await answered();
     const { chat, memory, until } = createChat();
     void chat.restore();
@@ -120,7 +120,7 @@ describe('after a reload', () => {
     expect(memory.get().conversationId).toBeNull();
   });
 
-  test('a conversation that cannot be loaded now is kept for another try', async () => {
+  test('a conversation that cannot be loaded is kept for another attempt', async () => {
     await answered();
     const { chat, memory, until } = createChat();
     void chat.restore();
@@ -130,7 +130,7 @@ describe('after a reload', () => {
     expect(memory.get().conversationId).toBe(CONVERSATION);
   });
 
-  test('a question that was asked meanwhile is asked when the conversation could not be loaded', async () => {
+  test('a question asked during a failed load is sent afterwards', async () => {
     await answered();
     const { chat, until } = createChat();
     void chat.restore();
@@ -147,7 +147,7 @@ describe('after a reload', () => {
     expect(chat.turns).toMatchObject([{ question: 'Where is my order?', answer: 'On its way.' }]);
   });
 
-  test('a question that cannot take the place of another one now is asked after it', async () => {
+  test('a question that cannot replace another one is sent after it', async () => {
     const { chat } = await answered();
     void chat.restore();
     chat.resend('Edited?');
@@ -158,7 +158,7 @@ describe('after a reload', () => {
     expect(chat.turns).toMatchObject([{ question: 'Question?' }, { question: 'Edited?' }]);
   });
 
-  test('a conversation can be deleted from the service and from here', async () => {
+  test('a conversation can be deleted from the service and locally', async () => {
     const { chat, memory } = await answered();
     const gone = forget(chat);
     const call = await web.next();
@@ -171,8 +171,8 @@ describe('after a reload', () => {
   });
 });
 
-describe('where storage is denied', () => {
-  test('the loader keeps what has to be remembered', async () => {
+describe('without access to storage', () => {
+  test('the loader stores the state', async () => {
     vi.stubGlobal('localStorage', undefined);
     let kept = '';
     const { chat, until } = createChat((value) => {

@@ -16,8 +16,8 @@ import {
 fakePageAndWeb();
 
 describe('an answer', () => {
-  test('is asked for with the key, a fresh id and no conversation, and shown as it arrives', async () => {
-    const { chat, told, until } = createChat();
+  test('is requested with the key, a new id and no conversation, and shown as it arrives', async () => {
+    const { chat, emitted, until } = createChat();
     chat.send('  What is this? ');
     expect(chat.status).toBe('sending');
     const call = await web.next();
@@ -38,10 +38,10 @@ describe('an answer', () => {
     pen.event('done', DONE);
     await until(() => chat.status === 'idle');
     expect(chat.last).toMatchObject({ question: 'What is this?', answer: 'A chat.', status: 'complete' });
-    expect(told.map(({ name }) => name)).toEqual(['message', 'answer']);
+    expect(emitted.map(({ name }) => name)).toEqual(['message', 'answer']);
   });
 
-  test('has the sources that came with it, at most 20, until it is asked for anew', async () => {
+  test('has its sources, at most 20, until it is regenerated', async () => {
     const sources = Array.from({ length: 25 }, (_, index) => ({ title: `T${index}`, url: `https://x.test/${index}` }));
     const { chat, until } = createChat();
     chat.send('Hi');
@@ -77,7 +77,7 @@ describe('an answer', () => {
     }
   });
 
-  test('is the same when it comes byte by byte', async () => {
+  test('is the same when it arrives byte by byte', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
@@ -87,7 +87,7 @@ describe('an answer', () => {
     expect(chat.last).toMatchObject({ answer: 'Zażółć 🙂', status: 'complete' });
   });
 
-  test.each(['complete', 'length', 'filtered', 'cancelled'])('that ends as %s says so', async (status) => {
+  test.each(['complete', 'length', 'filtered', 'cancelled'])('has the status %s at its end', async (status) => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
@@ -98,7 +98,7 @@ describe('an answer', () => {
     expect(chat.last).toMatchObject({ status, answer: 'Text' });
   });
 
-  test('without any text is told apart from a complete one', async () => {
+  test('without any text differs from a complete one', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
@@ -109,8 +109,8 @@ describe('an answer', () => {
     expect(chat.last?.status).toBe('empty');
   });
 
-  test('that breaks with an error keeps its text and says when to try again', async () => {
-    const { chat, told, until } = createChat();
+  test('that fails with an error keeps its text and the time of the next retry', async () => {
+    const { chat, emitted, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
     pen.event('start', START);
@@ -119,10 +119,10 @@ describe('an answer', () => {
     await until(() => chat.status === 'idle');
     expect(chat.last).toMatchObject({ status: 'error', answer: 'Half', code: 'upstream_interrupted' });
     expect(chat.last?.retryAt).toBeGreaterThan(Date.now());
-    expect(told.at(-1)).toMatchObject({ name: 'error', detail: { code: 'upstream_interrupted' } });
+    expect(emitted.at(-1)).toMatchObject({ name: 'error', detail: { code: 'upstream_interrupted' } });
   });
 
-  test('survives events that are unknown or of the wrong shape', async () => {
+  test('ignores unknown and malformed events', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
@@ -136,13 +136,13 @@ describe('an answer', () => {
     expect(chat.last?.answer).toBe('ok');
   });
 
-  test('to the second question belongs to the same conversation', async () => {
+  test('to a second question belongs to the same conversation', async () => {
     const { chat } = await answered();
     chat.send('And then?');
     expect((await web.next()).body.conversation_id).toBe(CONVERSATION);
   });
 
-  test('is waited for before the next question is asked', async () => {
+  test('ends before the next question is sent', async () => {
     const { chat, until } = createChat();
     chat.send('One');
     chat.send('Two');
@@ -157,7 +157,7 @@ describe('an answer', () => {
 });
 
 describe('a refusal', () => {
-  test('with Retry-After says when to try again, and a retry is a new question in its place', async () => {
+  test('with Retry-After sets the time of the next retry, which replaces the question', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const first = await web.next();
@@ -173,7 +173,7 @@ describe('a refusal', () => {
     expect(second.body.message_id).not.toBe(first.body.message_id);
   });
 
-  test('without a known code, as from a proxy, goes by its status', async () => {
+  test('without a known code, as from a proxy, is classified by its status', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     (await web.next()).respond(new Response('<h1>502 Bad Gateway</h1>', { status: 502 }));
@@ -198,7 +198,7 @@ describe('a refusal', () => {
 });
 
 describe('trying again', () => {
-  test('after the question was forgotten asks it anew and means no other one', async () => {
+  test('after the question was deleted sends it again, replacing no other one', async () => {
     const { chat, until } = await answered();
     chat.send('And then?');
     const first = await web.next();
@@ -236,7 +236,7 @@ describe('a dropped connection', () => {
     vi.useFakeTimers();
   });
 
-  test('is taken up after the last piece that came, with no gap and no repeat', async () => {
+  test('is resumed after the last piece received, with no gap and no repeat', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const first = await web.next();
@@ -260,7 +260,7 @@ describe('a dropped connection', () => {
     expect(chat.last).toMatchObject({ answer: 'One two three', status: 'complete' });
   });
 
-  test('is taken up at every byte with the same text', async () => {
+  test('at any byte gives the same text', async () => {
     const events = [encode('start', START)];
     const words = ['Größe ', '🙂 ', 'ist ', 'alles.'];
     let position = 0;
@@ -293,7 +293,7 @@ describe('a dropped connection', () => {
     }
   });
 
-  test('is looked for at once when the network comes back', async () => {
+  test('is resumed at once when the network comes back', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     (await web.next()).fail(new TypeError('Failed to fetch'));
@@ -303,7 +303,7 @@ describe('a dropped connection', () => {
     expect(web.calls).toHaveLength(2);
   });
 
-  test('is looked for at once when the visitor comes back', async () => {
+  test('is resumed at once when the visitor comes back', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     (await web.next()).fail(new TypeError('Failed to fetch'));
@@ -313,7 +313,7 @@ describe('a dropped connection', () => {
     expect(web.calls).toHaveLength(2);
   });
 
-  test('is given up after about fifteen seconds, and a retry takes up the same answer', async () => {
+  test('is given up after about fifteen seconds, and a retry resumes the same answer', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const first = await web.next();
@@ -333,7 +333,7 @@ describe('a dropped connection', () => {
     expect(second.headers['Last-Event-ID']).toBe('4');
   });
 
-  test('is waited for as long as there is no network at all', async () => {
+  test('is not given up while the browser is offline', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();
@@ -352,7 +352,7 @@ describe('a dropped connection', () => {
     expect((await later.next()).headers['Last-Event-ID']).toBe('4');
   });
 
-  test('is still looked for while a restarting service answers 503', async () => {
+  test('is still resumed while a restarting service answers 503', async () => {
     const { chat, until } = createChat();
     chat.send('Hi');
     const pen = (await web.next()).stream();

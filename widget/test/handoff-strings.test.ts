@@ -5,7 +5,7 @@ import { LOCALES } from '../src/strings/locale.ts';
 
 const KEYS = Object.keys(en) as (keyof HandoffStrings)[];
 
-test('every language has the words of the form for a person, and no other has', () => {
+test('every language has the texts of the contact form, and no other file does', () => {
   const files = Object.keys(import.meta.glob('../src/strings/handoff/*.ts')).map((path) =>
     path.replace(/.*\/|\.ts$/g, ''),
   );
@@ -15,7 +15,7 @@ test('every language has the words of the form for a person, and no other has', 
 describe.each(LOCALES)('%s', async (locale) => {
   const strings: HandoffStrings = (await import(`../src/strings/handoff/${locale}.ts`)).default;
 
-  test('says what English says, in its own words, set as print is', () => {
+  test('has every text of the English form, translated and with proper typography', () => {
     expect(Object.keys(strings)).toEqual(KEYS);
     for (const key of KEYS) {
       const text = strings[key];

@@ -53,13 +53,13 @@ describe('an origin is allowed', () => {
     expect(originAllowed(origin, ['https://other.example', entry])).toBe(expected);
   });
 
-  test('by no entry when there are none', () => {
+  test('by no entry in an empty list', () => {
     expect(originAllowed('https://shop.example', [])).toBe(false);
   });
 });
 
 describe('settings', () => {
-  test('keep what has the right type and length, and nothing else', () => {
+  test('only keep values of the right type and length', () => {
     expect(
       parseSettings({
         title: 'x'.repeat(101),
@@ -75,7 +75,7 @@ describe('settings', () => {
     ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'] });
   });
 
-  test('that can not be used are named as their attributes, those that are not set are not', () => {
+  test('that are invalid are reported by attribute, but not unset ones', () => {
     const warn = vi.spyOn(console, 'warn').mockReturnValue();
     parseSettings({
       privacy: 'x'.repeat(501),
@@ -93,7 +93,7 @@ describe('settings', () => {
     warn.mockRestore();
   });
 
-  test('are read from attributes, which are texts', () => {
+  test('are read from attributes, whose values are strings', () => {
     const attributes = { sound: '', consent: 'true', suggestions: '["a", "b"]', handoff: 'help@a.test' };
     expect(parseSettings(attributes)).toEqual({
       sound: true,
@@ -125,11 +125,11 @@ describe('settings', () => {
 });
 
 describe('messages', () => {
-  test('of no known shape are ignored without a throw', () => {
+  test('of unknown shape are ignored without an exception', () => {
     for (const junk of JUNK) expect(parseToApp(junk)).toBeUndefined();
   });
 
-  test('that begin the talk lose what is no text, no fact and no setting', () => {
+  test('that start the handshake lose invalid texts, facts and settings', () => {
     expect(parseInit({ ...VALID, origin: 'https://shop.example' }, {})).toEqual({
       apiKey: 'a4_pub_x',
       settings: { title: 'Help' },
@@ -155,7 +155,7 @@ describe('messages', () => {
     });
   });
 
-  test('do not say how long a question may be: that is the service’s', () => {
+  test('cannot set the maximum question length, which the service does', () => {
     const init = { ...VALID, settings: { maxMessageChars: 9 } };
     expect(parseInit(init, {}).limit).toBe(4000);
     expect(parseInit(init, { maxMessageChars: 500 }).limit).toBe(500);
@@ -169,7 +169,7 @@ describe('messages', () => {
     });
   });
 
-  test('to the app carry whether the keyboard may follow, only where that is said so', () => {
+  test('to the app only say that the keyboard may follow if that is set', () => {
     expect(parseToApp({ type: 'open', focus: 'yes' })).toEqual({ type: 'open', value: undefined, focus: false });
     expect(parseToApp({ type: 'send', value: 'Hi', focus: true })).toEqual({ type: 'send', value: 'Hi', focus: true });
   });
@@ -204,7 +204,7 @@ describe('the handshake', () => {
       }),
     );
 
-  test('takes the first valid message of the embedding page, and none after it', () => {
+  test('only accepts the first valid message of the embedding page', () => {
     const begin = vi.fn();
     awaitInit(PAGE, begin);
     message({});

@@ -131,7 +131,7 @@ export function fakePageAndWeb(): void {
   });
 }
 
-export interface Told {
+export interface Emitted {
   name: EventName;
   detail: EventDetail;
 }
@@ -141,7 +141,7 @@ export const tokenOf = (sub: string, issued = 1): string =>
   ['header', JSON.stringify({ sub, iat: issued }), 'signature'].map((part) => btoa(part).replace(/=+$/, '')).join('.');
 
 export function createChat(keep: (value: string) => void = () => {}, kept = '', token = '') {
-  const told: Told[] = [];
+  const emitted: Emitted[] = [];
   const texts: string[] = [];
   const updates: (() => void)[] = [];
   const host = {
@@ -156,14 +156,14 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '', 
     memory,
     {
       onText: (turn: Turn) => texts.push(turn.answer),
-      onEvent: (name, detail) => told.push({ name, detail }),
+      onEvent: (name, detail) => emitted.push({ name, detail }),
     },
   );
   /** Resolves once the condition holds: now, or after an update of the controller. */
   async function until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => updates.push(resolve));
   }
-  return { chat, memory, told, texts, until };
+  return { chat, memory, emitted, texts, until };
 }
 
 export const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';

@@ -41,7 +41,7 @@ const SCRIPTS: Partial<Record<Locale, RegExp>> = {
   'zh-TW': /\p{Script=Han}/gu,
 };
 
-/** What a language would not write, and its neighbours might. */
+/** Spellings of related languages that would be wrong in a language. */
 const FOREIGN: Partial<Record<Locale, RegExp>> = {
   de: /”|\b(du|dir|dein)/i,
   fr: /(?<!\u00a0)[?!:;»]|«(?!\u00a0)|(?<!\p{L})(tu|toi|ton|tes)(?!\p{L})/iu,
@@ -69,7 +69,7 @@ const formsOf = (text: string): string[] =>
   text.split('|').map((form) => form.replace(/^(zero|one|two|few|many):/, ''));
 const places = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
 
-test('every file of words belongs to a language that can be chosen', () => {
+test('every file of texts belongs to a language that can be selected', () => {
   const files = Object.keys(import.meta.glob('../src/strings/*.ts')).map((path) => path.replace(/.*\/|\.ts$/g, ''));
   const helpers = ['bubble', 'duration', 'en-rare', 'index', 'locale'];
   expect(files.sort()).toEqual([...LOCALES, ...helpers].sort());
@@ -81,16 +81,16 @@ describe.each(LOCALES)('%s', async (locale) => {
   const texts = [...Object.values(strings), ...Object.values(bubbleLabels(locale))];
   const forms = texts.flatMap(formsOf);
 
-  test('says everything that English says', () => {
+  test('has every English text', () => {
     expect(Object.keys(strings)).toEqual(KEYS);
   });
 
-  test('is a tag that the browser knows, and has a name of its own there', () => {
+  test('is a tag for which the browser has a name', () => {
     expect(Intl.getCanonicalLocales(locale)).toEqual([locale]);
     expect(Intl.PluralRules.supportedLocalesOf(locale)).toEqual([locale]);
   });
 
-  test('fills in what English fills in', () => {
+  test('has the same placeholders as English', () => {
     const plain = KEYS.filter((key) => !en[key].includes('{count}'));
     expect(plain.filter((key) => `${places(strings[key])}` !== `${places(en[key])}`)).toEqual([]);
     expect(plain.filter((key) => strings[key].includes('|'))).toEqual([]);
@@ -111,13 +111,13 @@ describe.each(LOCALES)('%s', async (locale) => {
       const category = rules.select(count);
       const form = categories.get(category) ?? categories.get('other') ?? '';
       expect(fill(strings[key], { count }, locale)).toBe(form.replace('{count}', count.toLocaleString(locale)));
-      // “One message” needs no numeral, but only where the form stands for no other number.
+      // “One message” needs no numeral, unless the form is also used for other numbers.
       const isAlone = numbers.filter((number) => rules.select(number) === category).length === 1;
       if (!isAlone || categories.size === 1) expect(places(form)).toEqual(['{count}']);
     }
   });
 
-  test('is set as print is: no straight quotes, no three dots, no stray space', () => {
+  test('has proper typography: no straight quotes, no three dots, no stray spaces', () => {
     for (const text of forms) {
       expect(text).toMatch(/\S/);
       expect(text).toBe(text.trim());
@@ -125,7 +125,7 @@ describe.each(LOCALES)('%s', async (locale) => {
     }
   });
 
-  test('writes as its readers do', () => {
+  test('uses the spelling of its readers', () => {
     const foreign = FOREIGN[locale];
     expect(forms.filter((text) => foreign?.test(text))).toEqual([]);
   });
@@ -135,7 +135,7 @@ describe.each(LOCALES)('%s', async (locale) => {
     expect(KEYS.filter((key) => isSentence(strings[key]))).toEqual(KEYS.filter((key) => isSentence(en[key])));
   });
 
-  test('waits in its own units', () => {
+  test('has its own units of time', () => {
     expect(duration(42, locale)).toContain((42).toLocaleString(locale));
     expect(duration(42, locale)).not.toBe(duration(42 * 60, locale));
   });
@@ -144,7 +144,7 @@ describe.each(LOCALES)('%s', async (locale) => {
 describe.each(OTHERS)('%s', async (locale) => {
   const strings = await load(locale);
 
-  test('is no English', () => {
+  test('is not English', () => {
     const same = KEYS.map((key) => strings[key]).filter((text) => Object.values(en).includes(text));
     expect(same).toEqual(AS_IN_ENGLISH[locale] ?? []);
     const labels = Object.values(bubbleLabels(locale));
@@ -188,11 +188,11 @@ describe('the language', () => {
     expect(chooseLocale(wishes)).toBe(expected);
   });
 
-  test.each(LOCALES)('of a page can be wished for by its tag: %s', (locale) => {
+  test.each(LOCALES)('of a page can be selected by its tag: %s', (locale) => {
     expect(chooseLocale([locale.toLowerCase()])).toBe(locale);
   });
 
-  test('runs from right to left in Arabic, Hebrew and Persian only', () => {
+  test('is right-to-left only for Arabic, Hebrew and Persian', () => {
     expect(LOCALES.filter((locale) => direction(locale) === 'rtl')).toEqual(['ar', 'he', 'fa']);
   });
 });

@@ -6,7 +6,7 @@ const tag = (src: string, dataset: Record<string, string> = {}): ScriptTag => ({
 const KEYS = { apiKey: 'a4_pub_x', widgetId: 'wgt_1' };
 
 describe('the configuration', () => {
-  test('comes from the script tag, and the service is where the script is', () => {
+  test('comes from the script tag, whose address gives that of the service', () => {
     expect(readConfig(tag('https://chat.example/widget.js', { ...KEYS, color: '#123456' }), undefined)).toMatchObject({
       ...KEYS,
       apiUrl: 'https://chat.example/',
@@ -28,13 +28,13 @@ describe('the configuration', () => {
     },
   );
 
-  test('comes from the global where attributes were lost', () => {
+  test('comes from the global if attributes were lost', () => {
     const given = { ...KEYS, suggestions: ['One', 'Two'], zIndex: 5, open: true };
     const config = readConfig(tag('https://chat.example/widget.js'), given);
     expect(config).toMatchObject({ ...KEYS, settings: given });
   });
 
-  test('comes from the address of the script', () => {
+  test('comes from the query of the script URL', () => {
     const config = readConfig(tag('https://chat.example/widget.js?key=a4_pub_x&id=wgt_1&color=red'), undefined);
     expect(config).toMatchObject({ ...KEYS, settings: { color: 'red' } });
   });
@@ -48,7 +48,7 @@ describe('the configuration', () => {
     expect(config).toMatchObject({ apiKey: 'b', widgetId: 'c2', settings: { title: 'Tag' } });
   });
 
-  test('keeps an element to mount on out of what is posted to the frame', () => {
+  test('does not post the target element to the frame', () => {
     const target = { an: 'element' };
     const config = readConfig(tag('https://chat.example/widget.js', KEYS), { target });
     expect(config).toMatchObject({ target, settings: expect.not.objectContaining({ target }) });
@@ -67,7 +67,7 @@ describe('the configuration', () => {
 });
 
 describe('events', () => {
-  test('reach their listeners until these are taken off', async () => {
+  test('reach their listeners until these are removed', async () => {
     const events = createEvents();
     const listener = vi.fn();
     events.on('answer', listener);
@@ -81,7 +81,7 @@ describe('events', () => {
     expect(listener).toHaveBeenCalledOnce();
   });
 
-  test('ready is told to those who come late', async () => {
+  test('include ready for listeners that are added later', async () => {
     const events = createEvents();
     const listener = vi.fn();
     events.emit('ready', {});

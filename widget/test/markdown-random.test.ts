@@ -188,7 +188,7 @@ function without(patterns: RegExp[], text: string): string {
 const wordsOf = (text: string): string[] => text.match(/w\d+q/g) ?? [];
 
 describe(`of ${TEXTS} random texts`, { timeout: 60_000 + TEXTS * 50 }, () => {
-  test('each gives the same tree in any pieces', () => {
+  test('each gives the same tree however it is split', () => {
     const random = randomNumbers(SEED);
     for (let number = 0; number < TEXTS; number++) {
       const text = randomText(random, 60);
@@ -200,7 +200,7 @@ describe(`of ${TEXTS} random texts`, { timeout: 60_000 + TEXTS * 50 }, () => {
     }
   });
 
-  test('none that was cut off is shown differently after a reload', () => {
+  test('a cut-off one looks the same after a reload', () => {
     const random = randomNumbers(SEED + 1);
     for (let number = 0; number < TEXTS; number++) {
       const text = randomText(random, 40);
@@ -225,7 +225,7 @@ describe(`of ${TEXTS} random texts`, { timeout: 60_000 + TEXTS * 50 }, () => {
     }
   });
 
-  test('none has more elements than an answer may', () => {
+  test('none exceeds the limit of elements', () => {
     const random = randomNumbers(SEED + 3);
     for (let number = 0; number < TEXTS / 40; number++) {
       const nodes = createParser(LABELS, SITE)(randomText(random, 20_000), true);

@@ -223,7 +223,7 @@ const text = ([begin, repeated, end]: (typeof SHAPES)[number], length: number): 
   begin + repeated.repeat(Math.ceil(length / repeated.length)) + end;
 
 describe('the work for an answer', { timeout: 60_000 }, () => {
-  test('grows with its length, not with the square of it', () => {
+  test('grows linearly with its length', () => {
     const steep = SHAPES.flatMap((shape) =>
       [true, false].flatMap((done) => {
         const [once, twice] = [500, 1000].map((length) => countSteps(() => parse(text(shape, length), done)));
@@ -233,7 +233,7 @@ describe('the work for an answer', { timeout: 60_000 }, () => {
     expect(steep).toEqual([]);
   });
 
-  test('is bounded for each character of a long one', () => {
+  test('is bounded per character of a long one', () => {
     const costly = SHAPES.flatMap((shape) => {
       const source = text(shape, 5000);
       const each = countSteps(() => parse(source)) / source.length;
@@ -261,7 +261,7 @@ describe('the work for an answer', { timeout: 60_000 }, () => {
     expect(work / 10).toBeLessThan(LONGEST_TEXT * 100);
   });
 
-  test('is done once where the same answer is drawn again', () => {
+  test('is not repeated when the same answer is rendered again', () => {
     const update = createParser(LABELS, SITE);
     const nodes = update('a **b**', true);
     expect(countSteps(() => expect(update('a **b**', true)).toBe(nodes))).toBeLessThan(50);

@@ -92,7 +92,7 @@ describe('Markdown', () => {
       expect(html(parse(markdown, SITE))).toBe('<p>a</p>');
   });
 
-  it('links the numbers of its sources, and lists them with their hosts where the answer has ended', () => {
+  it('links the numbers of its sources, and lists them with their hosts once the answer has ended', () => {
     const sources = [
       { title: 'Returns', url: 'https://shop.example/returns' },
       { title: 'help.example: safe', url: 'https://evil.example/x' },
@@ -112,11 +112,11 @@ describe('Markdown', () => {
     expect(update(text, true, false, [])).toHaveLength(1);
   });
 
-  it('leaves relative links out where the page has no address on the web', () => {
+  it('omits relative links if the page has no web address', () => {
     expect(html(parse('[a](/b)', 'capacitor://localhost/'))).toBe('<p>a</p>');
   });
 
-  it('turns into a link what was written before its address was defined', () => {
+  it('links a label whose address is defined later', () => {
     const update = createParser(LABELS);
     const text = 'See [docs][d].\n\nMore.\n\n[d]: https://x.test/d';
     expect(html(update(text.slice(0, 24), false))).toBe('<p>See [docs][d].</p><p>More.</p>');
@@ -124,7 +124,7 @@ describe('Markdown', () => {
     expect(html(parse('See [docs][d].'))).toBe('<p>See [docs][d].</p>');
   });
 
-  it('takes a row without a leading pipe for the head of a table at once', () => {
+  it('shows a row without a leading pipe as a table head at once', () => {
     const seen = shown('Our plans:\n\nPlan | Price\n--- | ---\nBasic | 5').slice('Our plans:\n\nPlan |'.length - 1);
     for (const nodes of seen) expect(nodes.map(({ tag }) => tag)).toEqual(['p', 'div']);
   });
@@ -169,13 +169,13 @@ describe('Markdown', () => {
     expect(html(createParser(LABELS, SITE)(markdown, true, true)).replaceAll(/<a [^>]*>|<\/a>/g, '')).toBe(expected);
   });
 
-  it('takes for a definition only what is nothing else', () => {
+  it('only treats unambiguous text as a definition', () => {
     const text =
       '[Note]: v1.2 (released today) fixes it\n\n[d]: https://x.test "Title" and more\n\n[e]: https://x.test (Title)';
     expect(plain(parse(text))).toBe('Note v1.2 (released today) fixes itd https://x.test "Title" and more');
   });
 
-  it('keeps finished blocks, items and rows as they are', () => {
+  it('keeps finished blocks, items and rows unchanged', () => {
     const update = createParser(LABELS);
     const before = update('# a\n\nb\n\n- c\n- d\n', false);
     const after = update('# a\n\nb\n\n- c\n- d\n- e', false);
@@ -184,13 +184,13 @@ describe('Markdown', () => {
     expect(after[2]?.nodes[0]).toBe(before[2]?.nodes[0]);
   });
 
-  it('starts over when a text does not continue the former one', () => {
+  it('starts over when a text does not continue the previous one', () => {
     const update = createParser(LABELS);
     update('# one', false);
     expect(html(update('two', true))).toBe('<p>two</p>');
   });
 
-  it('shows at the end what it has held back', () => {
+  it('shows hidden text at the end', () => {
     const update = createParser(LABELS);
     expect(html(update('a\n\n**', false))).toBe('<p>a</p>');
     expect(html(update('a\n\n**', true))).toBe('<p>a</p><p>**</p>');
@@ -229,7 +229,7 @@ describe('Markdown', () => {
     expect(depth(nodes)).toBeLessThan(120);
   });
 
-  it('nests no deeper than a page can bear', () => {
+  it('limits the depth of nesting', () => {
     expect(depth(parse(`${'> '.repeat(500)}a`))).toBeLessThan(30);
     expect(depth(parse(`${'*a **b '.repeat(500)}${'c** d* '.repeat(500)}`))).toBeLessThan(60);
   });

@@ -29,14 +29,14 @@ async function answered(token = '') {
   return made;
 }
 
-describe('whom a token is for', () => {
-  test('is its subject, whatever else is in it', () => {
+describe('the visitor in a token', () => {
+  test('is its subject, whatever the other claims', () => {
     expect(personOf(tokenOf('alice', 1))).toBe(personOf(tokenOf('alice', 2)));
     expect(personOf(ALICE)).not.toBe(personOf(BOB));
     expect(personOf('')).toBe('');
   });
 
-  test('is told apart by letters beyond ASCII, too', () => {
+  test('may differ only in non-ASCII letters', () => {
     const token = (sub: string) => {
       const bytes = new TextEncoder().encode(JSON.stringify({ sub }));
       const text = btoa(String.fromCharCode(...bytes));
@@ -70,7 +70,7 @@ describe('another visitor', () => {
     expect(call.headers['X-User-Token']).toBe(token || undefined);
   });
 
-  test('ends an answer that is under way, with the token of the one who asked', async () => {
+  test('ends a running answer with the token of the visitor who asked', async () => {
     const { chat, until } = load(ALICE);
     chat.send('Question?');
     chat.send('And then?');
@@ -85,7 +85,7 @@ describe('another visitor', () => {
     expect(stop.headers['X-User-Token']).toBe(ALICE);
   });
 
-  test('does not get the conversation of the first one that is being loaded', async () => {
+  test('does not get a conversation that is still loading for the first one', async () => {
     await answered(ALICE);
     const { chat } = load(ALICE);
     void chat.restore();
@@ -97,7 +97,7 @@ describe('another visitor', () => {
     expect(chat.turns.map(({ question }) => question)).toEqual(['Mine']);
   });
 
-  test('is not asked for what the first one was asking when the page was loaded again', async () => {
+  test('does not send a pending question of the first one after a reload', async () => {
     load(ALICE).chat.send('Secret');
     await web.next();
     for (const token of [BOB, '', 'eyJ']) {
@@ -109,7 +109,7 @@ describe('another visitor', () => {
     expect(web.calls).toHaveLength(1);
   });
 
-  test('who comes and goes at once leaves the next one with nothing of either', async () => {
+  test('who leaves at once leaves nothing to the next one', async () => {
     const { chat } = await answered(ALICE);
     chat.identify(BOB);
     chat.identify('');
@@ -120,7 +120,7 @@ describe('another visitor', () => {
 });
 
 describe('the same visitor', () => {
-  test('keeps the conversation with a fresh token', async () => {
+  test('keeps the conversation with a new token', async () => {
     const { chat } = await answered(ALICE);
     expect(chat.identify(tokenOf('alice', 2))).toBe(false);
     expect(chat.turns).toMatchObject([{ question: 'Question?', answer: 'Yes.' }]);
@@ -130,7 +130,7 @@ describe('the same visitor', () => {
     expect(call.headers['X-User-Token']).toBe(tokenOf('alice', 2));
   });
 
-  test('finds a question that was on its way after a reload', async () => {
+  test('finds a pending question after a reload', async () => {
     load(ALICE).chat.send('First words');
     const lost = await web.next();
     const { chat } = load(tokenOf('alice', 2));
@@ -138,7 +138,7 @@ describe('the same visitor', () => {
     expect((await web.next()).body).toEqual(lost.body);
   });
 
-  test('has the conversation back when the page says late who is there', async () => {
+  test('gets the conversation back when the page identifies them late', async () => {
     await answered(ALICE);
     const { chat, until } = load();
     void chat.restore();
@@ -151,7 +151,7 @@ describe('the same visitor', () => {
     expect(chat.turns).toMatchObject([{ question: 'Question?' }]);
   });
 
-  test('takes what began before signing in along', async () => {
+  test('keeps a conversation started before signing in', async () => {
     const { chat, memory } = await answered();
     expect(chat.identify(ALICE)).toBe(false);
     expect(chat.turns).toHaveLength(1);
@@ -170,7 +170,7 @@ describe('a proof', () => {
   const page200 = (proof: string) => new Response('', { headers: { 'X-Widget-Proof': proof } });
   const refused = () => Response.json({ code: 'proof_invalid' }, { status: 403 });
 
-  test('goes with every call, beside the origin of the page, and the next one that comes takes its place', async () => {
+  test('is sent with every call and the origin of the page, until a new one replaces it', async () => {
     const { chat, until } = load();
     chat.send('Hi');
     const call = await web.next();
@@ -181,8 +181,8 @@ describe('a proof', () => {
     expect((await web.next()).headers['X-Widget-Proof']).toBe('second');
   });
 
-  test('that has expired is fetched anew, and the call made once more', async () => {
-    const { chat, told, until } = load();
+  test('that has expired is renewed, and the call repeated', async () => {
+    const { chat, emitted, until } = load();
     chat.send('Hi');
     const first = await web.next();
     first.respond(refused());
@@ -197,10 +197,10 @@ describe('a proof', () => {
     pen.event('message', { chunk: 'Yes.' }, 4);
     pen.event('done', DONE);
     await until(() => chat.status === 'idle');
-    expect(told.map(({ name }) => name)).toEqual(['message', 'answer']);
+    expect(emitted.map(({ name }) => name)).toEqual(['message', 'answer']);
   });
 
-  test('that is refused again is not fetched forever', async () => {
+  test('that is refused again is not renewed forever', async () => {
     const { chat, until } = load();
     chat.send('Hi');
     (await web.next()).respond(refused());

@@ -17,26 +17,26 @@ describe('the script tag', () => {
     expect(scriptTag(look({ title }), SERVICE)).toContain(`\n        ${attribute}></script>`);
   });
 
-  test('has lists as JSON, switches bare and names in kebab case', () => {
+  test('has lists as JSON, switches without a value and names in kebab case', () => {
     const tag = scriptTag(look({ followUps: ['One?', 'Two?'], proactiveExit: true, offsetX: 0 }), SERVICE);
     expect(tag).toContain(`data-follow-ups='["One?","Two?"]'\n        data-proactive-exit\n        data-offset-x="0"`);
   });
 
-  test('brings the CSS variables in a style that they cannot leave', () => {
+  test('has the CSS variables in a style that they cannot escape', () => {
     const tag = scriptTag(look({}, { '--a4w-font': '"</style>", serif' }), SERVICE);
     expect(tag).toContain('    --a4w-font: "\\3c /style>", serif;\n');
     expect(tag.match(/<\/style>/g)).toHaveLength(1);
   });
 });
 
-test('a script holds nothing that would end it', () => {
+test('a script contains nothing that would end it', () => {
   for (const make of [configObject, esModule]) {
     const text = make(look({ title: '</script><!--' }), SERVICE);
     expect(text).toContain('"title": "\\u003c/script>\\u003c!--"');
   }
 });
 
-test('the settings file has what the service knows, and colours as it takes them', () => {
+test('the settings file only has the service’s settings, with colours in its format', () => {
   const file = settingsFile(
     look({ color: 'teal', mode: 'inline', target: '#a', open: true, sound: true }),
     () => '#008080',
@@ -44,7 +44,7 @@ test('the settings file has what the service knows, and colours as it takes them
   expect(JSON.parse(file)).toEqual({ color: '#008080', sound: true });
 });
 
-test('contrast is that of WCAG', () => {
+test('contrast follows WCAG', () => {
   expect(luminance([255, 255, 255])).toBeCloseTo(1);
   expect(contrast([0, 0, 0], [255, 255, 255])).toBeCloseTo(21);
   expect(contrast([119, 119, 119], [255, 255, 255])).toBeCloseTo(4.48, 2);

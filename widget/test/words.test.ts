@@ -10,7 +10,7 @@ import { uuid } from '../src/window/conversation/uuid.ts';
 const en = { ...english, ...rest };
 
 describe('an error', () => {
-  test('that is known is told in the language of the visitor', () => {
+  test('with a known code is shown in the visitor’s language', () => {
     expect(problemText({ code: 'upstream_timeout', detail: 'Timeout.' }, en)).toBe(en.errorTimeout);
   });
 
@@ -21,11 +21,11 @@ describe('an error', () => {
     expect(problemText({ code, detail: '' }, en)).toBe(text);
   });
 
-  test('that is new is told as the service tells visitors', () => {
+  test('with a new code shows the text from the service', () => {
     expect(problemText({ code: 'brand_new', detail: 'Please sing first.' }, en)).toBe('Please sing first.');
   });
 
-  test.each(['brand_new', 'constructor', '500', ''])('of code %j without a text is told in general', (code) => {
+  test.each(['brand_new', 'constructor', '500', ''])('with code %j and no text gets the general message', (code) => {
     expect(problemText({ code, detail: '' }, en)).toBe(en.errorGeneric);
   });
 });
@@ -44,11 +44,11 @@ describe('sentences', () => {
     expect(splitSentences(text, false)).toEqual({ sentences, length });
   });
 
-  test('that do not end are gone through once', () => {
+  test('without an end are scanned once', () => {
     expect(splitSentences('word '.repeat(200_000), false)).toEqual({ sentences: [], length: 0 });
   });
 
-  test('at the end include the last words', () => {
+  test('include the last words at the end', () => {
     expect(splitSentences('One. And', true)).toEqual({ sentences: ['One.', 'And'], length: 8 });
   });
 });
@@ -58,7 +58,7 @@ describe('an id', () => {
     vi.unstubAllGlobals();
   });
 
-  test('is a UUID of version 4 on plain http, too', () => {
+  test('is a version 4 UUID, even on plain http', () => {
     vi.stubGlobal('crypto', { getRandomValues: (bytes: Uint8Array) => bytes.fill(255) });
     expect(uuid()).toBe('ffffffff-ffff-4fff-bfff-ffffffffffff');
     vi.stubGlobal('crypto', { getRandomValues: (bytes: Uint8Array) => bytes.fill(0) });
