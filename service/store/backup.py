@@ -13,7 +13,7 @@ PAGES_AT_ONCE = 1000  # 4 MB
 LOCK_SECONDS = 10
 
 Progress = Callable[[float], None]
-"""Is told which part of the work is done, from 0 to 1."""
+"""Called with the finished fraction of the work, from 0 to 1."""
 
 
 def back_up(database: Path, file: Path, progress: Progress) -> None:

@@ -415,7 +415,7 @@ def test_the_port_stays_open_after_sigterm_but_not_after_ctrl_c(tmp_path: Path) 
         received = response_to(service, HEALTH)
         assert statuses(received) == [200]
         assert b"connection: close" in received.lower()  # so that a proxy takes another one for what comes next
-        service.process.send_signal(signal.SIGTERM)  # whoever insists
+        service.process.send_signal(signal.SIGTERM)  # the second signal
         service.process.wait(60)
     with running_service(tmp_path / "2", SHUTDOWN_DELAY="300") as service:
         service.process.send_signal(signal.SIGINT)
