@@ -114,6 +114,14 @@ class Visitor:
             assert time.monotonic() < deadline, f"expected {text!r} among the {part}, saw {seen}"
             time.sleep(0.02)
 
+    def fills_the_page(self) -> None:
+        """Wait until the chat's frame is as large as the page around it."""
+        sizes = "return [innerWidth, innerHeight]"
+        deadline = time.monotonic() + PATIENCE / 1000
+        while (frame := self.driver.inside(sizes)) != (page := self.driver.page(sizes)):
+            assert time.monotonic() < deadline, f"the frame is {frame}, the page {page}"
+            time.sleep(0.02)
+
     def opens(self, bubble: str = "Open chat") -> None:
         self.sees_button(bubble)
         self.driver.click(bubble)

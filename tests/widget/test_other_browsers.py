@@ -84,8 +84,7 @@ def test_on_a_phone_the_chat_fills_the_screen(arrive: Arrive) -> None:
     visitor = arrive()
     visitor.driver.resize(390, 700)
     visitor.opens()
-    sizes = "return [innerWidth, innerHeight]"
-    assert visitor.driver.inside(sizes) == visitor.driver.page(sizes)
+    visitor.fills_the_page()
 
 
 def test_the_dark_theme_applies_and_text_on_a_light_colour_is_black(arrive: Arrive) -> None:

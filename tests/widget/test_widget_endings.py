@@ -1,7 +1,7 @@
 """Answers that end early: incomplete markup is cleaned up, and the visitor can continue."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from browser import Provider, Visit
 
@@ -43,11 +43,11 @@ def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
 
 
 def test_an_error_can_be_read_and_tried_again_where_nothing_more_can_be_fetched(
-    visit: Visit, provider: Provider
+    context: BrowserContext, visit: Visit, provider: Provider
 ) -> None:
     """Rarely needed texts are in a separate file."""
+    context.route("**/assets/history-*", lambda route: route.abort())
     chat = visit()
-    chat.page.route("**/assets/history-*", lambda route: route.abort())
     chat.open()
     provider.refuse(401)
     chat.ask("Well?")
