@@ -10,6 +10,8 @@ from service.store.records import Source, Status, Turn
 from service.upstream.charge import Size, TokenCount
 from service.upstream.stream import Finish, Hidden, Part
 
+MAX_UNJOINED = 64  # pieces of text before they become one: each takes some 100 bytes beside its characters
+
 
 class Answer:
     """An answer as far as it is known; a `stream.Receiver`.
@@ -31,6 +33,7 @@ class Answer:
         self.length = 0  # characters so far
         self._pieces: list[str] = []
         self._ends: list[int] = []  # the position after each piece
+        self._unjoined = 0  # pieces at the end, each as it was received
         self._waiters: set[asyncio.Future[bool]] = set()
 
     @classmethod
@@ -55,7 +58,7 @@ class Answer:
             after -= self._ends[first - 1]
         text = "".join(pieces)
         if first == 0 and len(pieces) > 1:  # keep only one copy of the text in memory
-            self._pieces, self._ends = [text], [self.length]
+            self._pieces, self._ends, self._unjoined = [text], [self.length], 0
         return text[after:]
 
     def accept(self) -> None:
@@ -69,6 +72,9 @@ class Answer:
             self.length += len(part)
             self._pieces.append(part)
             self._ends.append(self.length)
+            self._unjoined += 1
+            if self._unjoined == MAX_UNJOINED:
+                self._join_last()
             self._wake()
         elif isinstance(part, Hidden):
             self.hidden += part.size
@@ -93,6 +99,11 @@ class Answer:
         waiter = self._loop.create_future()
         self._waiters.add(waiter)
         return waiter
+
+    def _join_last(self) -> None:
+        self._pieces[-self._unjoined :] = ["".join(self._pieces[-self._unjoined :])]
+        self._ends[-self._unjoined :] = [self.length]
+        self._unjoined = 0
 
     def _open(self) -> None:
         if not self.opened.done():
