@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 from selenium.common.exceptions import ElementNotInteractableException, WebDriverException
 from selenium.webdriver import ActionChains, Keys, Remote
 from selenium.webdriver.remote.client_config import ClientConfig
@@ -169,7 +169,10 @@ class Firefox:
         return self._page.evaluate(f"() => {{ {script} }}")
 
     def inside(self, script: str) -> Any:
-        return self.chat.frame.evaluate(f"() => {{ {script} }}")
+        try:
+            return self.chat.frame.evaluate(f"() => {{ {script} }}")
+        except Error:
+            return None  # not there yet, or just being replaced
 
 
 # Each call opens the browser for a new visitor.

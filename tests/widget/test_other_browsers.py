@@ -67,6 +67,7 @@ def test_by_pointer_the_chat_opens_stops_closes_and_survives_a_reload(arrive: Ar
     visitor.sees(answers=["About a"])
     visitor.driver.click("Stop")
     visitor.sees_in_log("Stopped")
+    visitor.sees_button("Helpful")  # nothing moves any more
 
     provider.answer("Two weeks.")
     visitor.driver.click("Close chat")
