@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, Route, expect
 
 from browser import WIDGET, HostPages
 from processes import RunningService, running_service
@@ -146,6 +146,32 @@ def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     page.get_by_label("Title").fill("Another")
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_label("Title")).to_have_value(HARD)
+
+
+def test_nothing_can_be_edited_while_a_site_loads_and_the_last_selected_one_is_shown(
+    context: BrowserContext, owned: RunningService
+) -> None:
+    slow, fast = tenant(owned, "slow"), tenant(owned, "fast")
+    held: list[Route] = []
+    context.route(f"**/studio/api/tenants/{slow['widget_id']}", lambda route: held.append(route))
+    page = sign_in(context, owned)
+    yellow = page.get_by_role("button", name="Yellow")
+    place = yellow.bounding_box()
+    assert place
+
+    page.get_by_label("Site").select_option(label="slow")
+    expect(page.get_by_role("form", name="Chat settings")).to_have_attribute("aria-busy", "true")
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    expect(yellow).to_have_attribute("aria-pressed", "false")
+
+    page.get_by_label("Site").select_option(label="fast")
+    shown = page.get_by_role("tabpanel")
+    expect(shown).to_contain_text(fast["widget_id"])
+    with page.expect_response(f"**/studio/api/tenants/{slow['widget_id']}"):
+        held.pop().continue_()
+    yellow.click()
+    expect(page.get_by_role("region", name="Unsaved changes")).to_be_visible()
+    expect(shown).to_contain_text(fast["widget_id"])
 
 
 def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(

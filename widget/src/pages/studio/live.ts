@@ -2,11 +2,13 @@
 import { ask, type Key, listTenants, Refused, type Tenant } from '../owner-api.ts';
 import { type Look, settingsFile } from '../snippet.ts';
 import { toHex } from './colours.ts';
-import { checkAll, find, fromSettings, readLook } from './form.ts';
+import { checkAll, find, form, fromSettings, readLook } from './form.ts';
 
 const site = find<HTMLSelectElement>('#site');
 const bar = find('#unsaved');
 const dialog = find<HTMLDialogElement>('#new-key');
+/** What edits a tenant. It is inert while another tenant loads, because the change would be lost. */
+const editors = [form, bar, find('#make-key')];
 const day = new Intl.DateTimeFormat('en', { dateStyle: 'medium' });
 
 let tenant: Tenant | undefined;
@@ -65,13 +67,36 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
     begun();
   }
 
+  function setLoading(isLoading: boolean): void {
+    for (const editor of editors) editor.inert = isLoading;
+    form.ariaBusy = `${isLoading}`;
+  }
+
+  let opened = 0;
+
   async function open(widgetId: string): Promise<void> {
+    const number = ++opened;
+    setLoading(true);
     try {
-      show(widgetId ? await ask<Tenant>(`tenants/${widgetId}`) : undefined);
+      const next = widgetId ? await ask<Tenant>(`tenants/${widgetId}`) : undefined;
+      if (number !== opened) return; // another site was selected meanwhile
+      show(next);
       history.replaceState(null, '', widgetId ? `?site=${widgetId}` : location.pathname);
     } catch (error) {
+      if (number !== opened) return;
       site.value = tenant?.widget_id ?? '';
       failed(error);
+    }
+    setLoading(false);
+  }
+
+  /** Changes the tenant on the service. No other site can be selected until it has answered. */
+  async function send<Answer>(method: string, path: string, body: object): Promise<Answer> {
+    site.disabled = true;
+    try {
+      return await ask<Answer>(`tenants/${tenant?.widget_id}/${path}`, method, body);
+    } finally {
+      site.disabled = false;
     }
   }
 
@@ -83,12 +108,9 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
       wrong.focus();
       return say('Not saved: a field isn’t valid.');
     }
-    const look = readLook();
-    const text = toSave(look);
+    const text = toSave(readLook());
     try {
-      const { settings, keys } = await ask<Tenant>(`tenants/${tenant?.widget_id}/look`, 'PUT', {
-        settings: JSON.parse(text),
-      });
+      const { settings, keys } = await send<Tenant>('PUT', 'look', { settings: JSON.parse(text) });
       tenant = Object.assign(tenant as Tenant, { settings, keys });
       saved = text;
       showUnsaved(readLook());
@@ -101,7 +123,7 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
   async function makeKey(): Promise<void> {
     const grace = new FormData(dialog.querySelector('form') as HTMLFormElement).get('grace');
     try {
-      const made = await ask<{ api_key: string; keys: Key[] }>(`tenants/${tenant?.widget_id}/keys`, 'POST', {
+      const made = await send<{ api_key: string; keys: Key[] }>('POST', 'keys', {
         grace_hours: grace === 'keep' ? null : Number(grace),
       });
       madeKey = made.api_key;
@@ -138,14 +160,15 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
     if (isUnsaved(readLook())) event.preventDefault();
   });
 
+  const wanted = new URLSearchParams(location.search).get('site') ?? '';
+  setLoading(wanted !== '');
   try {
     for (const { name, widget_id } of await listTenants()) site.add(new Option(name, widget_id));
   } catch (error) {
-    return failed(error);
+    failed(error);
   }
-  const wanted = new URLSearchParams(location.search).get('site') ?? '';
   if ([...site.options].some(({ value }) => value && value === wanted)) {
     site.value = wanted;
     await open(wanted);
-  }
+  } else setLoading(false);
 }
