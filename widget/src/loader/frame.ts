@@ -85,7 +85,7 @@ export function createFrame(
 
   const watch = () =>
     (watching ??= import(/* @vite-ignore */ config.apiUrl + PAGE).then((module: { watchPage: typeof watchPage }) => {
-      page = module.watchPage(host, frame, inFlow, signal, post, show);
+      page = module.watchPage(host, frame, inFlow, small, signal, post, show);
     }, console.error));
 
   function onMessage({ data }: MessageEvent): void {

@@ -21,6 +21,7 @@ export function watchPage(
   host: Element,
   frame: HTMLElement,
   inFlow: boolean,
+  small: MediaQueryList,
   signal: AbortSignal,
   post: (message: ToApp) => void,
   onChange: () => void,
@@ -72,6 +73,8 @@ export function watchPage(
   // A widget inside a dialog would disappear when the dialog closes.
   document.addEventListener('close', raise, until);
   for (const event of ['resize', 'scroll']) screen.addEventListener(event, () => onChange(), until);
+  // In WebKit it changes after `resize`.
+  small.addEventListener('change', () => onChange(), until);
   root.addEventListener('mouseleave', onVisit, { signal });
   (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
 
