@@ -129,8 +129,8 @@ def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     assert shown == {"color": "#0f766e", "title": HARD, "suggestions": ["Is it oak?"]}
 
     page.get_by_role("button", name="New key…").click()
-    page.get_by_role("radio", name=re.compile("End them now")).check()
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("radio", name=re.compile("Revoke them now")).check()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("tabpanel")).to_contain_text(re.compile(r"a4_pub_[\w-]{32}"))
     snippet = page.get_by_role("tabpanel").text_content() or ""
     assert re.findall(r"data-[\w-]+", snippet) == ["data-api-key", "data-widget-id"]
@@ -192,7 +192,7 @@ def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
 
     expect(page.locator("#figures div", has_text="Questions")).to_contain_text("20")
     expect(page.get_by_role("img", name="Questions")).to_be_visible()
-    page.locator("#chart-outcomes").get_by_text("Show as a table").click()
+    page.locator("#chart-outcomes").get_by_text("Show as table").click()
     expect(page.get_by_role("table", name="Questions").get_by_role("row").last).to_contain_text("16")
     expect(page.locator("#figures div", has_text="Cost")).to_contain_text("0.0264")
     troubles = page.locator("#troubles li")
@@ -212,8 +212,8 @@ def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
     page.get_by_role("combobox", name="Rating").select_option(label="Not helpful")
     expect(page.locator("#rows li")).to_have_count(1)
     page.get_by_role("combobox", name="Rating").select_option(label="Any")
-    page.get_by_label("Words").fill("onerror=")
-    page.get_by_role("button", name="Find", exact=True).click()
+    page.get_by_label("Text", exact=True).fill("onerror=")
+    page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator("#rows li")).to_have_count(1)
 
     page.locator("#rows button").click()
@@ -282,7 +282,7 @@ def test_axe_finds_nothing_and_no_page_is_too_wide(
     page.goto(f"{owned.url}/studio/conversations")
     page.get_by_label("Site").select_option(label="shop")
     expect(page.get_by_role("img", name="Cost")).to_be_visible()
-    page.locator("#chart-outcomes").get_by_text("Show as a table").click()
+    page.locator("#chart-outcomes").get_by_text("Show as table").click()
     expect(page.locator("#rows li").first).to_be_visible()
     check("the conversations")
     page.locator("#troubles button").first.click()

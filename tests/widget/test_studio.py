@@ -189,7 +189,7 @@ def test_the_snippet_reproduces_the_look_on_an_empty_page(studio: Open, host_pag
     page.get_by_label("Title").fill(HARD)
     page.get_by_label("Greeting").fill(f"First line\n{HARD}")
     page.get_by_label("Suggestions").fill(f"{HARD}\nAnother")
-    group(page, "Font, corners and surfaces")
+    group(page, "Font, corners and backgrounds")
     page.get_by_label("Font").fill("'A </style> font', Georgia, serif")
     group(page, "Placement")
     page.get_by_text("Open on page load").click()

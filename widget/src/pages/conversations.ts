@@ -64,7 +64,7 @@ const count = ({ outcomes }: Figures, group: Group) =>
   Object.entries(outcomes).reduce((sum, [outcome, times]) => sum + (groupOf(outcome) === group ? times : 0), 0);
 const tokens = (figures: Figures) => figures.prompt_tokens + figures.completion_tokens;
 
-const earlier = (value: string) => `${value} in the ${days()} days before`;
+const earlier = (value: string) => `${value} in the previous ${days()} days`;
 
 function showFigures({ total, before }: Report): void {
   const answered = count(total, 'answered') + count(total, 'cut');
@@ -76,7 +76,7 @@ function showFigures({ total, before }: Report): void {
       `${counted(count(total, 'failed'))} failed, ${counted(count(total, 'filtered'))} filtered`,
     ],
     ['Helpful', part(total.up, total.up + total.down), `${counted(total.up)} up, ${counted(total.down)} down`],
-    ['Handed to a person', counted(total.handed_off), `${counted(total.refused)} requests refused by limits`],
+    ['Handed off to a person', counted(total.handed_off), `${counted(total.refused)} requests refused by limits`],
     ['Tokens', shortly(tokens(total)), earlier(shortly(tokens(before)))],
     ...(total.cost === null ? [] : [['Cost', cost(total.cost), earlier(cost(before.cost ?? 0))]]),
   ];
@@ -107,7 +107,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
         ...common,
         title: 'Questions',
         total: counted(total.questions),
-        description: `Questions of each day by what became of them: ${counted(count(total, 'answered'))} answered, ${counted(count(total, 'failed'))} failed.`,
+        description: `Questions per day by outcome: ${counted(count(total, 'answered'))} answered, ${counted(count(total, 'failed'))} failed.`,
         series: outcomes.filter(({ kind, values }) => kind === 'answered' || values.some(Boolean)),
       },
     ],
@@ -117,7 +117,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
         ...common,
         title: 'Ratings',
         total: counted(total.up + total.down),
-        description: `Ratings of each day: ${counted(total.up)} helpful, ${counted(total.down)} not helpful.`,
+        description: `Ratings per day: ${counted(total.up)} helpful, ${counted(total.down)} not helpful.`,
         series: [series('Helpful', 'up', ({ up }) => up), series('Not helpful', 'down', ({ down }) => down)],
       },
     ],
@@ -127,7 +127,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
         ...common,
         title: 'Tokens',
         total: shortly(tokens(total)),
-        description: `Tokens of each day: ${counted(total.prompt_tokens)} of prompts, ${counted(total.completion_tokens)} of answers.`,
+        description: `Tokens per day: ${counted(total.prompt_tokens)} in prompts, ${counted(total.completion_tokens)} in answers.`,
         series: [
           series('Prompts', 'prompts', (day) => day.prompt_tokens),
           series('Answers', 'answers', (day) => day.completion_tokens),
@@ -143,7 +143,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
         format: cost,
         title: 'Cost',
         total: cost(total.cost),
-        description: `What the tokens of each day cost, ${cost(total.cost)} in all.`,
+        description: `Cost per day, ${cost(total.cost)} in total.`,
         series: [series('Cost', 'cost', (day) => day.cost ?? 0)],
       },
     ]);
@@ -166,7 +166,7 @@ function showTroubles(troubles: readonly Trouble[]): void {
     item.append(button);
     return item;
   });
-  if (!items.length) items.push(element('li', 'nothing', 'Nothing failed, and nobody was unhappy.'));
+  if (!items.length) items.push(element('li', 'nothing', 'Nothing to review.'));
   find('#troubles').replaceChildren(...items);
 }
 
@@ -231,7 +231,7 @@ async function begin(): Promise<void> {
   const note = find('#note');
   note.hidden = false;
   note.textContent =
-    'There is no site yet. Add one: python manage.py tenant add "My site" --origin https://www.example.com';
+    'No sites yet. Add one: python manage.py tenant add "My site" --origin https://www.example.com';
 }
 
 void begin().catch(failed);

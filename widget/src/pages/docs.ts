@@ -25,7 +25,7 @@ function section(name: string, path: string, operation: Operation): HTMLElement 
   const [body] = Object.values(operation.requestBody?.content ?? {});
   if (body) made.append(element('h4', '', 'Body'), fields(body.schema));
   const ways = (operation.security ?? []).map((way) => Object.keys(way).join(' and '));
-  if (ways.length) made.append(element('p', 'facts', `Needs ${ways.join(', or ')}.`));
+  if (ways.length) made.append(element('p', 'facts', `Requires ${ways.join(', or ')}.`));
   made.append(
     element('details', 'try', element('summary', '', 'Try it'), form(name, path, operation)),
     element('h4', '', 'Responses'),
@@ -79,5 +79,5 @@ function openTarget(): void {
 addEventListener('hashchange', openTarget);
 show().catch((error: unknown) => {
   find('#problem').textContent =
-    `The documentation can’t be shown: ${(error as Error).message}. Reload the page to try again.`;
+    `Couldn’t load the documentation: ${(error as Error).message}. Reload the page to try again.`;
 });

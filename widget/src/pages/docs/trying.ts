@@ -81,7 +81,7 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
       status.textContent = `${response.status} ${response.statusText} · ${response.headers.get('content-type') ?? 'no body'}`;
       await show(response, output);
     } catch (error) {
-      if (!mine.signal.aborted) status.textContent = `No answer: ${(error as Error).message}`;
+      if (!mine.signal.aborted) status.textContent = `The request failed: ${(error as Error).message}`;
       else if (mine === aborting) status.textContent += ' · stopped';
     } finally {
       if (mine === aborting) stop.hidden = true;

@@ -146,9 +146,9 @@ function table({ title, days, series, format }: Chart): HTMLElement {
   const scroll = element('div', 'scroll');
   scroll.tabIndex = 0;
   scroll.role = 'region';
-  scroll.ariaLabel = `${title}, as a table`;
+  scroll.ariaLabel = `${title} as a table`;
   scroll.append(made);
-  const summary = element('summary', '', 'Show as a table');
+  const summary = element('summary', '', 'Show as table');
   details.append(summary, scroll);
   return details;
 }

@@ -55,7 +55,7 @@ function turnOf(turn: Turn): HTMLElement {
   const facts = element('p', 'facts');
   const outcome = turn.code ?? turn.status;
   facts.append(element('span', `tag ${groupOf(outcome)}`, outcomeWords(outcome)));
-  if (turn.hidden) facts.append(element('span', 'tag', 'Replaced by a later one'));
+  if (turn.hidden) facts.append(element('span', 'tag', 'Replaced by a newer answer'));
   if (turn.rating) facts.append(element('span', `tag ${turn.rating}`, RATED[turn.rating]));
   const tokens = (turn.prompt_tokens ?? 0) + (turn.completion_tokens ?? 0);
   facts.append(
@@ -72,14 +72,14 @@ function turnOf(turn: Turn): HTMLElement {
 function handoffOf({ at: time, state, email, note }: Transcript['handoffs'][number]): HTMLElement {
   const box = element('p', 'handed');
   const who = email ? ` for ${email}` : '';
-  box.textContent = `Handed to a person on ${at(time)}${who} (${state}).${note ? ` “${note}”` : ''}`;
+  box.textContent = `Handed off to a person on ${at(time)}${who} (${state}).${note ? ` “${note}”` : ''}`;
   return box;
 }
 
 async function load(after: number): Promise<void> {
   const found = await ask<Transcript>(`${path}?after=${after}`);
   if (!after) {
-    find('#reader-title').textContent = found.overview.question || 'A conversation';
+    find('#reader-title').textContent = found.overview.question || 'Conversation';
     const who = found.overview.subject ? ` · ${found.overview.subject}` : '';
     find('#reader-facts').textContent =
       `${plural(found.overview.questions, 'question')} · ${at(found.overview.started)} to ${at(found.overview.last)}${who}`;

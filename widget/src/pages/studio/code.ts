@@ -14,7 +14,7 @@ const FORMS = {
   },
   'tab-module': {
     make: esModule,
-    how: 'For applications that add and remove the chat themselves.',
+    how: 'For apps that add and remove the chat themselves.',
   },
   'tab-file': {
     make: (look: Look) => settingsFile(look, toHex),
@@ -22,7 +22,7 @@ const FORMS = {
   },
 } as const;
 
-const SAVED = 'The look is saved in the service, so the tag holds your keys only, and what belongs to the page.';
+const SAVED = 'The look is saved in the service. The tag only holds your keys and the settings that each page makes itself.';
 
 export const output = find('#snippet');
 const tabs = [...document.querySelectorAll<HTMLElement>('[role=tab]')];

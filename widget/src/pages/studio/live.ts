@@ -39,12 +39,12 @@ function showKeys(): void {
   if (!tenant) return;
   const keys = valid(tenant.keys);
   const newest = keys.at(-1);
-  const others = keys.length > 1 ? ` ${keys.length - 1} more are valid.` : '';
+  const others = keys.length > 1 ? ` Other valid keys: ${keys.length - 1}.` : '';
   find('#key-facts').textContent = madeKey
-    ? 'This is the new key. It’s shown this once: copy the snippet before you leave the page.'
+    ? 'This is the new key. It’s only shown once: copy the snippet before you leave this page.'
     : newest
-      ? `The key …${newest.hint} was made on ${day.format(new Date(newest.created_at))}; its full text was shown then. Put it in place of a4_pub_…, or make a new one.${others}`
-      : 'This site has no valid key. Make one to show the chat.';
+      ? `The key …${newest.hint} was created on ${day.format(new Date(newest.created_at))}, when it was shown in full. Put it in place of a4_pub_…, or create a new one.${others}`
+      : 'This site has no valid key. Create one to show the chat.';
 }
 
 /**
@@ -59,8 +59,8 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
     tenant = next;
     document.body.classList.toggle('live', next !== undefined);
     find('#live-note').textContent = next
-      ? `On ${next.origins.includes('*') ? 'any website' : next.origins.join(', ')}. Visitors see a change when you save it.`
-      : 'A look to try. Nothing is saved: take it with you as a snippet.';
+      ? `On ${next.origins.includes('*') ? 'any website' : next.origins.join(', ')}. Visitors see changes once you save them.`
+      : 'Try out a look. Nothing is saved: copy the snippet to keep it.';
     fromSettings(next?.settings ?? {});
     saved = toSave(readLook());
     showKeys();
@@ -114,7 +114,7 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
       tenant = Object.assign(tenant as Tenant, { settings, keys });
       saved = text;
       showUnsaved(readLook());
-      say(`Saved. Visitors of ${tenant.name} see it from their next page on.`);
+      say(`Saved. Visitors to ${tenant.name} see it on the next page they load.`);
     } catch (error) {
       failed(error);
     }
@@ -130,7 +130,7 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
       if (tenant) tenant.keys = made.keys;
       showKeys();
       changed();
-      say('New key made. It’s in the snippet.');
+      say('New key created. It’s in the snippet.');
     } catch (error) {
       failed(error);
     }
