@@ -68,7 +68,7 @@ def _fail_to_print(error: OutputError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would report it again when it exits
     if error.reader_is_gone and not error.key_is_lost:  # such as `head`
         return 1
-    lost = " The new key is lost; `key rotate` makes another." if error.key_is_lost else ""
+    lost = " The new key is lost; `key rotate` creates another." if error.key_is_lost else ""
     return _fail(f"The output cannot be written: {error}.{lost}")
 
 

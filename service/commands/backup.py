@@ -29,9 +29,9 @@ def backup(file: Path, replace: bool) -> None:
     _report(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
 
 
-@click.command("restore", cls=Command, help="put such a file in place of the database (SQLite)")
+@click.command("restore", cls=Command, help="replace the database with a backup (SQLite)")
 @file_argument
-@click.option("--yes", is_flag=True, required=True, help="required: what the database holds now is lost")
+@click.option("--yes", is_flag=True, required=True, help="required: the current contents of the database are lost")
 def restore(file: Path, yes: bool) -> None:
     database = _database("Empty the database and use pg_restore, as under Backup in docs/operating.md.")
     put_back(file, database, newest_version(), Progress())

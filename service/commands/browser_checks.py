@@ -25,7 +25,7 @@ LEAST_MOMENTS = 6  # at which ten words must arrive that are sent a tenth of a s
 TOGETHER_SECONDS = 0.03
 KEY_HOURS = 1  # until the probe's key expires, should it not be revoked
 CHAT = "/api/v1/chat"
-NO_PLACE = "no tenant is there whose page could be tried: `manage.py tenant add`"
+NO_TENANT = "there is no tenant to test with: add one with `manage.py tenant add`"
 
 
 async def browser_checks(url: str, settings: Settings, store: Store, tenant: Tenant | None) -> AsyncIterator[Finding]:
@@ -42,7 +42,7 @@ async def browser_checks(url: str, settings: Settings, store: Store, tenant: Ten
             yield finding
         yield _public_url(url, settings)
         if tenant is None:
-            yield skip("framing", NO_PLACE)
+            yield skip("framing", NO_TENANT)
             return
         yield await _framing(client, store, tenant)
         yield await _cors(client, tenant)
@@ -62,11 +62,11 @@ async def _reach(client: httpx.AsyncClient, url: str) -> Finding:
             )
         return fix("address", f"nothing answers at {url}: check its DNS record, the firewall and the proxy")
     except httpx.HTTPError as error:
-        return fix("address", f"{url} does not answer as a web server does ({type(error).__name__})")
+        return fix("address", f"{url} does not speak HTTP ({type(error).__name__})")
     if response.status_code != 200 or b'"ok"' not in response.content:
         return fix(
             "address",
-            f"{url}/api/v1/health answers {response.status_code}: the proxy does not pass this address to the service",
+            f"{url}/api/v1/health answers {response.status_code}: the proxy does not forward this path to the service",
         )
     return ok("address", f"{url} is the service")
 
@@ -87,20 +87,23 @@ async def _tls(client: httpx.AsyncClient, url: str, context: ssl.SSLContext) -> 
         if host in LOOPBACK:
             yield skip("tls", "not needed on this machine")
         else:
-            yield fix("tls", "https pages refuse a widget from http: let a proxy end TLS in front of the service")
+            yield fix(
+                "tls",
+                "https pages cannot load a widget over http: put a proxy that terminates TLS in front of the service",
+            )
         return
     _, writer = await asyncio.wait_for(asyncio.open_connection(host, parts.port or 443, ssl=context), SECONDS)
     certificate, version = writer.get_extra_info("peercert"), writer.get_extra_info("ssl_object").version()
     writer.close()
     left = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC) - datetime.now(UTC)
     if left < timedelta(days=LEAST_DAYS):
-        yield fix("tls", f"the certificate ends in {left.days} days: renew it, and have it renewed by itself")
+        yield fix("tls", f"the certificate expires in {left.days} days: renew it, and automate its renewal")
     else:
         yield ok("tls", f"{version}, the certificate is valid for {left.days} days")
     if "strict-transport-security" not in (await client.get("/api/v1/health")).headers:
         yield fix("hsts", "Strict-Transport-Security is missing: let the proxy add it, as deploy/nginx.conf does")
     else:
-        yield ok("hsts", "browsers keep to https")
+        yield ok("hsts", "browsers only use https")
 
 
 async def _ready(client: httpx.AsyncClient, url: str) -> AsyncIterator[Finding]:
@@ -108,9 +111,9 @@ async def _ready(client: httpx.AsyncClient, url: str) -> AsyncIterator[Finding]:
     if date := response.headers.get("date"):
         yield clock(url, parsedate_to_datetime(date))
     if response.status_code != 200:
-        yield fix("ready", f"/api/v1/ready answers {response.status_code}: the service's log says why")
+        yield fix("ready", f"/api/v1/ready answers {response.status_code}: see the service's log")
     else:
-        yield ok("ready", "it takes questions")
+        yield ok("ready", "ready for questions")
 
 
 def _public_url(url: str, settings: Settings) -> Finding:
@@ -135,7 +138,7 @@ async def _framing(client: httpx.AsyncClient, store: Store, tenant: Tenant) -> F
     if frame_options := headers.get("x-frame-options"):
         return fix(
             "framing",
-            f"X-Frame-Options: {frame_options} shuts the widget out of every page: do not add it for this path",
+            f"X-Frame-Options: {frame_options} keeps every page from showing the widget: do not add it for this path",
         )
     policies = headers.get_list("content-security-policy")
     if len(policies) != 1 or f"frame-ancestors {frame_ancestors(tenant.origins)}" not in policies[0]:
@@ -148,7 +151,7 @@ async def _framing(client: httpx.AsyncClient, store: Store, tenant: Tenant) -> F
 async def _cors(client: httpx.AsyncClient, tenant: Tenant) -> Finding:
     origin = _sample_of(tenant.origins)
     if origin is None:
-        return skip("cors", NO_PLACE)
+        return skip("cors", NO_TENANT)
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
     preflight = await client.options(CHAT, headers=asked)
     refused = await client.post(CHAT, json={}, headers={"Origin": origin, "X-API-Key": "none"})
@@ -162,7 +165,7 @@ async def _cors(client: httpx.AsyncClient, tenant: Tenant) -> Finding:
                 "let the proxy pass OPTIONS and Origin on, and add no Access-Control headers of its own",
             )
     if not refused.headers.get("content-type", "").startswith("application/problem+json"):
-        return fix("cors", "the proxy puts pages of its own in place of the service's errors: turn that off")
+        return fix("cors", "the proxy replaces the service's errors with its own pages: turn that off")
     return ok("cors", f"pages of {origin} may ask")
 
 
@@ -198,7 +201,7 @@ async def _stream(
     if len(words) < LEAST_MOMENTS:
         yield fix(
             "stream",
-            f"ten words came in {len(words)} pieces: a proxy holds answers back. Turn its buffering off for {CHAT} "
+            f"ten words arrived in {len(words)} pieces: a proxy buffers answers. Turn its buffering off for {CHAT} "
             "(nginx: proxy_buffering off; a CDN: no caching, no compression of text/event-stream)",
         )
     else:

@@ -105,7 +105,7 @@ async def _found(store: Store, wanted: Wanted, limit: int) -> list[Overview]:
 @with_store
 async def show(store: Store, words: Sequence[str], as_json: bool) -> None:
     if len(words) > 2:
-        raise ValueError("Too many arguments: a tenant's name and a conversation's id are taken.")
+        raise ValueError("Too many arguments: expected a tenant's name and a conversation's id.")
     conversation_id = values.conversation_id(words[-1])
     tenant = words[0] if len(words) == 2 else None
     overview = await store.read(lambda db: transcripts.overview(db, conversation_id, tenant))
@@ -182,7 +182,7 @@ async def export(store: Store, name: str, **which: Unpack[Which]) -> None:
     progress.end()
 
 
-@conversations.command("delete", one_of=[SELECTIONS], help="delete conversations; their usage stays, without any text")
+@conversations.command("delete", one_of=[SELECTIONS], help="delete conversations; their usage figures are kept")
 @name_argument
 @selection_options
 @click.option("--yes", is_flag=True, required=True, help="required: this cannot be undone")
@@ -204,8 +204,8 @@ async def purge(store: Store) -> None:
         purged += step
         progress(purged.conversations + purged.usage)
     progress.end()
-    print(f"Deleted {purged.conversations} conversations that nobody used for {days} days.")
-    print(f"Summed up {purged.usage} rows of usage that were older.")
+    print(f"Deleted {purged.conversations} conversations that were last used more than {days} days ago.")
+    print(f"Aggregated {purged.usage} older usage rows.")
 
 
 async def _selection(store: Store, name: str, which: Which) -> Selection:

@@ -15,7 +15,7 @@ PENDING = 3  # the exit code of `migrate --check` when there is something to do
 @click.command(
     "migrate", cls=Command, help="create the tables, or upgrade them to this release, while the service runs"
 )
-@click.option("--check", is_flag=True, help=f"change nothing; exit with {PENDING} if there is something to do")
+@click.option("--check", is_flag=True, help=f"change nothing; exit with {PENDING} if an upgrade is pending")
 def migrate(check: bool) -> None:
     async def run() -> None:
         url = load_settings().database_url
@@ -37,4 +37,4 @@ async def _check(store: Store, url: str) -> None:
     if version < newest_version():
         print(f"The database {shown_url(url)} has schema version {version}; `migrate` brings it to {newest_version()}.")
         raise click.exceptions.Exit(PENDING)
-    print(f"The database {shown_url(url)} needs nothing (schema version {version}).")
+    print(f"The database {shown_url(url)} is up to date (schema version {version}).")

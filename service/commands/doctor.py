@@ -32,7 +32,9 @@ LEAST_FREE_SHARE = 0.1
 OTHER_FILES = 96  # in addition to two per answer; see `most_connections` in web/listening.py
 
 
-@click.command("doctor", cls=Command, help="find what is wrong here and, with --url, as a browser sees it")
+@click.command(
+    "doctor", cls=Command, help="check the setup on this machine and, with --url, from a browser's point of view"
+)
 @click.option("--url", type=Value(values.service_url), metavar="URL", help="where browsers find the service")
 @click.option("--tenant", metavar="NAME", help="whose pages to test; default: the first with an origin")
 @click.option("--no-provider", is_flag=True, help="do not send the provider a test question")
@@ -64,9 +66,9 @@ async def _findings(url: str | None, name: str | None, no_provider: bool) -> Asy
     try:
         settings = load_settings()
     except ValueError as error:
-        yield fix("settings", f"{error}: without that the service does not start")
+        yield fix("settings", f"{error}: the service cannot start")
         return
-    yield ok("settings", "the environment and .env can be used")
+    yield ok("settings", "the environment and .env are valid")
     store = Store(settings.database_url)
     try:
         works = True
@@ -104,18 +106,18 @@ async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
     except StoreError as error:
         yield fix(
             "database",
-            f"{place}: {str(error).rstrip('.')}. Check DATABASE_URL, the server, the disk and who owns the files",
+            f"{place}: {str(error).rstrip('.')}. Check DATABASE_URL, the server, the disk and the files' owner",
         )
         return
-    yield ok("database", f"{place} takes what a question writes")
+    yield ok("database", f"{place} is writable")
     yield ok("schema", f"version {newest_version()}")
     if path:
         yield _disk(path)
-        yield skip("clock", "compared with the service's own when --url is given")
+        yield skip("clock", "compared with the service's clock when --url is given")
     else:
-        yield skip("disk", "PostgreSQL's is its server's")
+        yield skip("disk", "PostgreSQL stores its data on its own server")
         there = await store.read(lambda db: db.scalar(select(func.now())))
-        yield clock("the database", there) if there else skip("clock", "the database has none")
+        yield clock("the database", there) if there else skip("clock", "the database has no clock")
 
 
 def _disk(path: Path) -> Finding:
@@ -134,15 +136,17 @@ def _files(settings: Settings) -> Finding:
     if hard != resource.RLIM_INFINITY and hard < needed:
         return fix(
             "files",
-            f"{hard} may be open, and MAX_STREAMS={settings.max_streams} needs {needed}: raise LimitNOFILE (systemd), "
+            f"the limit is {hard}, and MAX_STREAMS={settings.max_streams} needs {needed}: raise LimitNOFILE (systemd), "
             "--ulimit nofile (containers) or `ulimit -Hn`, or lower MAX_STREAMS",
         )
-    return ok("files", f"{'any number' if hard == resource.RLIM_INFINITY else hard} may be open, {needed} are needed")
+    return ok(
+        "files", f"{'no limit' if hard == resource.RLIM_INFINITY else f'the limit is {hard}'}, {needed} are needed"
+    )
 
 
 async def _provider(settings: Settings) -> Finding:
     if settings.demonstration:
-        return fix("provider", "none is set, only the demonstration answers: set OPENAI_API_KEY, or OPENAI_BASE_URL")
+        return fix("provider", "not set, so only the demonstration answers: set OPENAI_API_KEY or OPENAI_BASE_URL")
     try:
         logging.getLogger("chatbot").addHandler(logging.NullHandler())  # what it would log is in the finding
         probe = await probe_provider(settings, None)
@@ -150,7 +154,9 @@ async def _provider(settings: Settings) -> Finding:
         return fix("provider", str(error))
     facts = probe.facts()
     if not probe.works:
-        return fix("provider", f"{facts['problem'] or 'its answer had no text'}; `manage.py upstream check` says more")
+        return fix(
+            "provider", f"{facts['problem'] or 'its answer had no text'}; run `manage.py upstream check` for details"
+        )
     if facts["streams"] is False:
         return fix(
             "provider",

@@ -28,9 +28,9 @@ def skip(name: str, text: str) -> Finding:
     return Finding(name, "skip", text)
 
 
-def clock(of_whom: str, there: datetime) -> Finding:
+def clock(owner: str, time: datetime) -> Finding:
     """Compare another clock with this machine's: signed tokens and daily budgets depend on it."""
-    apart = abs((datetime.now(UTC) - there).total_seconds())
+    apart = abs((datetime.now(UTC) - time).total_seconds())
     if apart > MOST_SECONDS_APART:
-        return fix("clock", f"{apart:.0f} s from the clock of {of_whom}: let both be set by NTP")
-    return ok("clock", f"agrees with that of {of_whom}")
+        return fix("clock", f"{apart:.0f} s off from {owner}'s clock: synchronize both with NTP")
+    return ok("clock", f"agrees with {owner}'s clock")

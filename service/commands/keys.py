@@ -15,7 +15,7 @@ from service.store.store import Store
 
 COLUMNS = ("id", "kind", "hint", "state", "created_at", "expires_at", "revoked_at", "last_used_at")
 
-secret_option = click.option("--secret", is_flag=True, help="a key for servers, a4_sec_…, instead of for pages")
+secret_option = click.option("--secret", is_flag=True, help="a key for servers (a4_sec_…) instead of one for pages")
 
 keys = Group("key", help="the API keys of a tenant")
 
@@ -45,10 +45,10 @@ async def rotate(store: Store, name: str, grace: timedelta, secret: bool, as_jso
     key, api_key = await store.rotate_keys(name, grace=grace, secret=secret)
     _print_new_key(key, api_key, as_json)
     if not as_json:
-        print(f"The other {key.kind} keys work until {shown(key.created_at + grace)}.")
+        print(f"The other {key.kind} keys expire at {shown(key.created_at + grace)}.")
 
 
-@keys.command("revoke", help="make a key invalid: the next request with it is refused")
+@keys.command("revoke", help="revoke a key: every further request with it is refused")
 @name_argument
 @click.argument("key_id", type=Value(values.number), metavar="KEY_ID")
 @json_option
@@ -58,7 +58,7 @@ async def revoke(store: Store, name: str, key_id: int, as_json: bool) -> None:
     if as_json:
         print_json(_key_facts(key))
     else:
-        print(f"Key {key.id} (…{key.hint}) is revoked since {shown(key.revoked_at)}.")
+        print(f"Key {key.id} (…{key.hint}) was revoked at {shown(key.revoked_at)}.")
 
 
 @keys.command("list", help="the keys of a tenant")
@@ -78,7 +78,7 @@ def _print_new_key(key: Key, api_key: str, as_json: bool) -> None:
     if as_json:
         print_json({**_key_facts(key), "api_key": api_key})
         return
-    print(f"Key {key.id}, {key.kind}:\n\n{api_key}\n\nThis key is shown once: only its hash is kept.")
+    print(f"Key {key.id}, {key.kind}:\n\n{api_key}\n\nThis key is shown once: only its hash is stored.")
     if key.kind == "secret":
         print("It is for servers: keep it out of pages and repositories.")
 

@@ -61,7 +61,7 @@ SETTINGS: list[Option] = [
         values.origin,
         "URL",
         "a site that may show the widget: its scheme, host and port, such as https://www.example.com; "
-        "https://*.example.com is every name one level below example.com",
+        "https://*.example.com allows every name one level below example.com",
         name="origins",
         multiple=True,
     ),
@@ -70,14 +70,14 @@ SETTINGS: list[Option] = [
         is_flag=True,
         help="any website may show the widget and use up the limits: for public demonstrations",
     ),
-    _option("--rate-per-minute", values.number, "N", "questions per key; 0 is no limit"),
-    _option("--visitor-rate-per-minute", values.number, "N", "questions per visitor; 0 is no limit"),
-    _option("--visitor-streams", values.number, "N", "concurrent answers per visitor; 0 is no limit"),
-    _option("--tokens-per-day", values.number, "N", "prompts and answers; 0 is no limit"),
+    _option("--rate-per-minute", values.number, "N", "questions per key; 0 means no limit"),
+    _option("--visitor-rate-per-minute", values.number, "N", "questions per visitor; 0 means no limit"),
+    _option("--visitor-streams", values.number, "N", "concurrent answers per visitor; 0 means no limit"),
+    _option("--tokens-per-day", values.number, "N", "in prompts and answers; 0 means no limit"),
     _option("--model", values.text, "MODEL"),
     _option("--system-prompt-file", values.file, "FILE", name="system_prompt"),
     _option("--temperature", values.temperature, "T", "0 to 2"),
-    _option("--max-answer-tokens", values.answer_tokens, "N", "per answer; 0 is no limit"),
+    _option("--max-answer-tokens", values.answer_tokens, "N", "per answer; 0 means no limit"),
     _variable("--openai-base-url-env", "the provider's base URL"),
     _variable("--openai-key-env", "the provider's key"),
     _option(
@@ -88,7 +88,7 @@ SETTINGS: list[Option] = [
         "--identity-public-key-file",
         values.public_key,
         "FILE",
-        "or the Ed25519 public key that verifies them (EdDSA), as PEM; an empty text removes it",
+        "or the Ed25519 public key that verifies them (EdDSA), as PEM; an empty value removes it",
         name="identity_public_key",
     ),
     _option(
@@ -151,9 +151,9 @@ async def add(store: Store, name: str, url: str | None, as_json: bool, **given: 
         return
     places = "any website" if ANY_ORIGIN in tenant.origins else ", ".join(tenant.origins)
     print(f"The tenant {tenant.name!r} may run on {places}.")
-    print(f"\nPaste this into the pages of the site, anywhere in their HTML:\n\n{snippet}\n")
+    print(f"\nPaste this anywhere in the HTML of the site's pages:\n\n{snippet}\n")
     print(f"The address in src, {url}, must be the service's public one; PUBLIC_URL or --url sets it.")
-    print("This key is shown once: only its hash is kept. `key rotate` makes another.")
+    print("This key is shown once: only its hash is stored. `key rotate` creates another.")
 
 
 @tenants.command("list", help="all tenants")
@@ -178,7 +178,7 @@ async def show(store: Store, name: str, as_json: bool) -> None:
 @tenants.command(
     "set",
     one_of=[OneOf(ORIGINS), OneOf(IDENTITY_WAYS)],
-    help="change the given settings; an empty text restores the default",
+    help="change the given settings; an empty value restores the default",
 )
 @name_argument
 @settings_options
@@ -195,7 +195,7 @@ async def change(store: Store, name: str, as_json: bool, **given: Any) -> None:
 
 @tenants.command("remove", help="delete a tenant with its conversations and usage")
 @name_argument
-@click.option("--yes", is_flag=True, help="do not ask for confirmation, as it does at a terminal")
+@click.option("--yes", is_flag=True, help="do not ask for confirmation at a terminal")
 def remove(name: str, yes: bool) -> None:
     if not yes and not _is_confirmed(name):
         raise ValueError("Nothing was changed.")
@@ -214,7 +214,7 @@ def _is_confirmed(name: str) -> bool:
 @with_store
 async def _remove(store: Store, name: str) -> None:
     await store.remove_tenant(name)
-    print(f"The tenant {name!r} is removed, with its keys, conversations and usage.")
+    print(f"Removed the tenant {name!r} with its keys, conversations and usage.")
 
 
 def _print_tenant(tenant: Tenant, widget: Widget, as_json: bool) -> None:

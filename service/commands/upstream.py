@@ -82,7 +82,7 @@ class Probe:
         }
 
 
-@upstream.command("check", help="ask the provider one tiny question, and report what works and which settings to use")
+@upstream.command("check", help="ask the provider one short question, and report what works and which settings to use")
 @click.argument("name", metavar="[TENANT]", required=False)
 @json_option
 def check(name: str | None, as_json: bool) -> None:
@@ -90,7 +90,7 @@ def check(name: str | None, as_json: bool) -> None:
     settings = load_settings()
     tenant = asyncio.run(_tenant(settings, name)) if name else None
     if settings.demonstration and not (tenant and (tenant.openai_key_env or tenant.openai_base_url_env)):
-        raise ValueError("no provider is set: set OPENAI_API_KEY, or OPENAI_BASE_URL")
+        raise ValueError("no provider is set: set OPENAI_API_KEY or OPENAI_BASE_URL")
     try:
         probe = asyncio.run(probe_provider(settings, tenant))
     except NotSetUp as error:
@@ -175,7 +175,7 @@ def _print(facts: dict[str, Any]) -> None:
     for name, value in lines.items():
         print(f"{name:<14} {value}")
     if facts["settings"]:
-        print("\nIt works with these settings, in addition to the key:\n")
+        print("\nIt works with these settings, together with the key:\n")
         print("\n".join(facts["settings"]))
 
 

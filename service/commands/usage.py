@@ -26,7 +26,7 @@ GROUPS = get_args(UsageGroup)
     help="the usage of a tenant, including refused requests",
 )
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("--all", "of_all", is_flag=True, help="all tenants, and requests without a known tenant; by tenant")
+@click.option("--all", "of_all", is_flag=True, help="all tenants, and requests without a known tenant")
 @click.option(
     "--by",
     type=Value(values.one_of(*GROUPS)),

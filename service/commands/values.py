@@ -39,9 +39,9 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def tenant_name(text: str) -> str:
     if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= 100:
-        raise ValueError("must be 1 to 100 printable characters, without spaces at its ends")
+        raise ValueError("must be 1 to 100 printable characters, without leading or trailing spaces")
     if text in (demonstration.TENANT_NAME, demonstration.STUDIO_NAME):
-        raise ValueError(f"{text!r} is the demonstration's own, and goes with it; take another name")
+        raise ValueError(f"{text!r} is reserved for the demonstration; choose another name")
     return text
 
 

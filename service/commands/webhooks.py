@@ -46,7 +46,7 @@ async def show(store: Store, name: str | None, everything: bool, as_json: bool) 
 @with_store
 async def retry(store: Store, name: str, event: uuid.UUID | None, everything: bool) -> None:
     count = await store.outbox.retry(name, event, datetime.now(UTC))
-    print(f"{count} events are due now; the service delivers them.")
+    print(f"{count} events are due now; the service will deliver them.")
 
 
 @webhooks.command("test", help="send an event of type `test` now, and report the result")
@@ -56,8 +56,8 @@ async def test(store: Store, name: str) -> None:
     tenant = await store.get_tenant(name)
     problem = await _send_test(load_settings(), tenant)
     if problem is not None:
-        raise ValueError(f"The webhook did not take it: {problem}.")
-    print("The webhook took it.")
+        raise ValueError(f"The webhook did not accept it: {problem}.")
+    print("The webhook accepted it.")
 
 
 async def _send_test(settings: Settings, tenant: Tenant) -> str | None:
@@ -76,17 +76,17 @@ async def webhook_findings(store: Store) -> list[Finding]:
         if not tenant.webhook_url_env:
             continue
         waiting = await store.outbox.listed(tenant.name, everything=False, most=MOST_LISTED)
-        given_up = [each for each in waiting if each.state == "failed"]
+        failed = [each for each in waiting if each.state == "failed"]
         try:
             hook_of(tenant)
         except HookUnusable as error:
             findings.append(fix("webhook", f"{tenant.name}: {error}"))
             continue
-        if given_up:
-            text = f"{len(given_up)} events were given up, the newest: {given_up[0].problem}"
+        if failed:
+            text = f"{len(failed)} events failed for good, the latest with: {failed[0].problem}"
             findings.append(fix("webhook", f"{tenant.name}: {text}; `manage.py webhook retry` tries again"))
         else:
-            findings.append(ok("webhook", f"{tenant.name}: set up, and nothing was given up"))
+            findings.append(ok("webhook", f"{tenant.name}: set up, with no failed deliveries"))
     return findings
 
 

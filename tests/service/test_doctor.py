@@ -99,7 +99,7 @@ def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsy
     assert manage.main(["doctor"]) == 1
     told = capsys.readouterr()
     assert "ok    schema       version " in told.out
-    assert "fix   provider     none is set" in told.out
+    assert "fix   provider     not set, so only the demonstration answers" in told.out
     assert told.err == "manage.py: 1 of 8 checks failed: see `fix` above.\n"
 
 
@@ -157,7 +157,7 @@ def test_a_database_that_needs_an_upgrade_is_found(
     [
         (answers("One", "two", "three", "four", "five", pace=0.01), "ok", "provider.test answers, first text after "),
         (answers("One", "two"), "fix", "sends the whole answer at once"),
-        (refuses(401), "fix", "`manage.py upstream check` says more"),
+        (refuses(401), "fix", "run `manage.py upstream check` for details"),
     ],
     ids=["works", "at once", "refuses"],
 )

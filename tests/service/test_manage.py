@@ -26,8 +26,8 @@ from service.store.store import Store
         (["tenant", "paint"], "invalid choice"),
         (["tenant", "add", "shop"], "--origin"),
         (["tenant", "add", " a shop", "--origin", "https://a.test"], "printable characters"),
-        (["tenant", "add", "demonstration", "--origin", "https://a.test"], "the demonstration's own"),
-        (["tenant", "add", "demonstration studio", "--origin", "https://a.test"], "the demonstration's own"),
+        (["tenant", "add", "demonstration", "--origin", "https://a.test"], "reserved for the demonstration"),
+        (["tenant", "add", "demonstration studio", "--origin", "https://a.test"], "reserved for the demonstration"),
         (["tenant", "add", "shop", "--origin", "https://www.*.test"], "wildcard"),
         (["tenant", "add", "shop", "--origin", "*"], "--any-origin"),
         (["tenant", "add", "shop", "--origin", "null"], "'null'"),
@@ -183,10 +183,10 @@ def test_an_export_ends_quietly_when_its_pipe_closes(run: Run, look: Look, tmp_p
         (["tenant", "list"], ""),
         (
             ["tenant", "add", "bakery", "--origin", "https://bakery.test"],
-            " The new key is lost; `key rotate` makes another.",
+            " The new key is lost; `key rotate` creates another.",
         ),
-        (["key", "add", "shop"], " The new key is lost; `key rotate` makes another."),
-        (["key", "rotate", "shop", "--json"], " The new key is lost; `key rotate` makes another."),
+        (["key", "add", "shop"], " The new key is lost; `key rotate` creates another."),
+        (["key", "rotate", "shop", "--json"], " The new key is lost; `key rotate` creates another."),
     ],
 )
 def test_an_output_error_is_reported_in_one_line(run: Run, tmp_path: Path, arguments: list[str], problem: str) -> None:

@@ -63,7 +63,7 @@ def test_migrate_upgrades_what_check_and_other_commands_only_report(
         assert "Run manage.py migrate" in line
 
     assert "is ready" in run("migrate")
-    assert "needs nothing" in run("migrate", "--check")
+    assert "is up to date" in run("migrate", "--check")
     run(*ADD)
 
 

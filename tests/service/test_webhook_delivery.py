@@ -392,18 +392,18 @@ def test_the_operator_can_list_retry_and_test(
         "failed": (1, "HTTP 500"),
     }
     assert not any(word in run("webhook", "list", "shop") for word in ("ada@", "Words"))
-    assert "1 events were given up, the newest: HTTP 500" in doctor()
+    assert "1 events failed for good, the latest with: HTTP 500" in doctor()
     assert "1 events" in run("webhook", "retry", "shop", "--id", f"msg_{events['failed'].id.hex}")
     assert "2 events" in run("webhook", "retry", "shop", "--all")
     assert [each["state"] for each in json.loads(run("webhook", "list", "--json"))] == ["pending", "pending"]
     assert "no tenant" in run("webhook", "list", "other", code=1)
 
-    assert "set up, and nothing was given up" in doctor()
+    assert "set up, with no failed deliveries" in doctor()
     with monkeypatch.context() as unset:
         unset.delenv("SHOP_HOOK")
         assert "SHOP_HOOK is not set" in doctor()
 
-    assert "took it" in run("webhook", "test", "shop")
+    assert "accepted it" in run("webhook", "test", "shop")
     assert told(hook)[0]["type"] == "test"
     hook.mock(return_value=httpx.Response(410))
     assert "HTTP 410" in run("webhook", "test", "shop", code=1)

@@ -23,16 +23,16 @@ pytest_plugins = ["visitor"]
 
 TOKEN = "a studio token of some length"
 AXE = WIDGET / "node_modules" / "axe-core" / "axe.min.js"
-RUN = """async () => {
+RUN_AXE = """async () => {
     const found = await axe.run(document, {
         runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
         iframes: false,
     });
     return found.violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html + node.failureSummary)]);
 }"""
-HARD = """<img src=x onerror="document.title='run'"> & "Zoë" </script>"""
+MARKUP = """<img src=x onerror="document.title='run'"> & "Zoë" </script>"""
 
-Said = Callable[..., uuid.UUID]
+WriteConversation = Callable[..., uuid.UUID]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 
 
 @pytest.fixture(scope="module")
-def said(owned: RunningService) -> Iterator[Said]:
+def write_conversation(owned: RunningService) -> Iterator[WriteConversation]:
     """Write a conversation with one answered question into the database."""
     with start_blocking_portal() as portal:
         store = Store(owned.environment["DATABASE_URL"])
@@ -119,14 +119,14 @@ def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     page.get_by_label("Site").select_option(label="alder & rye")
     expect(page.get_by_role("tabpanel")).to_contain_text(f"a4_pub_…{made['api_key'][-4:]}")
     page.get_by_role("button", name="Teal").click()
-    page.get_by_label("Title").fill(HARD)
+    page.get_by_label("Title").fill(MARKUP)
     page.get_by_label("Suggestions").fill("Is it oak?")
     unsaved = page.get_by_role("region", name="Unsaved changes")
     unsaved.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved.")
     expect(unsaved).to_be_hidden()
     shown = owned.manage("tenant", "show", "alder & rye")["widget"]
-    assert shown == {"color": "#0f766e", "title": HARD, "suggestions": ["Is it oak?"]}
+    assert shown == {"color": "#0f766e", "title": MARKUP, "suggestions": ["Is it oak?"]}
 
     page.get_by_role("button", name="New key…").click()
     page.get_by_role("radio", name=re.compile("Revoke them now")).check()
@@ -137,15 +137,15 @@ def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     own = context.new_page()
     own.goto(host_pages.add(body=snippet))
     chat(own).get_by_role("button", name="Open chat").click()
-    expect(chat(own).get_by_role("dialog")).to_have_accessible_name(HARD)
+    expect(chat(own).get_by_role("dialog")).to_have_accessible_name(MARKUP)
     expect(chat(own).get_by_role("button", name="Is it oak?")).to_be_visible()
     expect(chat(own).locator("ai-chat-widget")).to_have_css("--a4w-primary-color", "rgb(15, 118, 110)")
 
     page.reload()
-    expect(page.get_by_label("Title")).to_have_value(HARD)
+    expect(page.get_by_label("Title")).to_have_value(MARKUP)
     page.get_by_label("Title").fill("Another")
     page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_label("Title")).to_have_value(HARD)
+    expect(page.get_by_label("Title")).to_have_value(MARKUP)
 
 
 def test_nothing_can_be_edited_while_a_site_loads_and_the_last_selected_one_is_shown(
@@ -175,19 +175,19 @@ def test_nothing_can_be_edited_while_a_site_loads_and_the_last_selected_one_is_s
 
 
 def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
-    context: BrowserContext, owned: RunningService, said: Said
+    context: BrowserContext, owned: RunningService, write_conversation: WriteConversation
 ) -> None:
-    tenant(owned, "monday")
+    tenant(owned, "figures")
     for number in range(14):
-        said("monday", f"An ordinary question {number}")
-    said("monday", HARD, rating="up")
-    said("monday", "One that was cut", "length")
-    said("monday", "One that was filtered", "filtered")
-    said("monday", "One that was stopped", "cancelled")
-    said("monday", "One that failed", "error", "upstream_timeout")
-    said("monday", "One that was rated down", rating="down")
+        write_conversation("figures", f"An ordinary question {number}")
+    write_conversation("figures", MARKUP, rating="up")
+    write_conversation("figures", "One that was cut", "length")
+    write_conversation("figures", "One that was filtered", "filtered")
+    write_conversation("figures", "One that was stopped", "cancelled")
+    write_conversation("figures", "One that failed", "error", "upstream_timeout")
+    write_conversation("figures", "One that was rated down", rating="down")
     page = sign_in(context, owned, "/studio/conversations")
-    page.get_by_label("Site").select_option(label="monday")
+    page.get_by_label("Site").select_option(label="figures")
     expect(page.locator("#count")).to_have_text("20 conversations")
 
     expect(page.locator("#figures div", has_text="Questions")).to_contain_text("20")
@@ -205,10 +205,10 @@ def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
         ("Stopped", "One that was stopped"),
         ("Failed", "One that failed"),
     ):
-        page.get_by_label("Outcome").select_option(label=outcome)
+        page.get_by_role("combobox", name="Outcome").select_option(label=outcome)
         expect(page.locator("#count")).to_have_text("1 conversation found")
         expect(page.locator("#rows")).to_contain_text(question)
-    page.get_by_label("Outcome").select_option(label="Any")
+    page.get_by_role("combobox", name="Outcome").select_option(label="Any")
     page.get_by_role("combobox", name="Rating").select_option(label="Not helpful")
     expect(page.locator("#rows li")).to_have_count(1)
     page.get_by_role("combobox", name="Rating").select_option(label="Any")
@@ -218,13 +218,13 @@ def test_each_of_twenty_conversations_can_be_found_read_exported_and_deleted(
 
     page.locator("#rows button").click()
     reader = page.get_by_role("dialog")
-    expect(reader.get_by_role("region", name="Transcript")).to_contain_text(f"The answer to {HARD}")
+    expect(reader.get_by_role("region", name="Transcript")).to_contain_text(f"The answer to {MARKUP}")
     assert page.locator("#reader img, #rows img, #troubles img").count() == 0
     assert page.title() == "Conversations · AI chat for your website"
     with page.expect_download() as download:
         reader.get_by_role("link", name="Export").click()
     exported = json.loads(download.value.path().read_text())
-    assert [turn["question"] for turn in exported["turns"]] == [HARD]
+    assert [turn["question"] for turn in exported["turns"]] == [MARKUP]
 
     reader.get_by_role("button", name="Delete…").click()
     reader.get_by_role("button", name="Delete", exact=True).click()
@@ -250,13 +250,13 @@ def test_the_documentation_can_send_a_question_to_this_service(
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_and_no_page_is_too_wide(
-    context: BrowserContext, owned: RunningService, said: Said, scheme: str, width: int
+    context: BrowserContext, owned: RunningService, write_conversation: WriteConversation, scheme: str, width: int
 ) -> None:
     if not AXE.exists():
         skip_unless_required("axe-core is not installed: npm --prefix widget ci")
     source = AXE.read_text()
-    said("shop", "One that failed", "error", "upstream_timeout")
-    said("shop", "One that was rated down", rating="down")
+    write_conversation("shop", "One that failed", "error", "upstream_timeout")
+    write_conversation("shop", "One that was rated down", rating="down")
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
@@ -264,7 +264,7 @@ def test_axe_finds_nothing_and_no_page_is_too_wide(
     def check(where: str) -> None:
         # `evaluate` runs in the page's world by eval, which is under its policy; a debugger's word is not.
         page.evaluate(source)
-        assert page.evaluate(RUN) == [], where
+        assert page.evaluate(RUN_AXE) == [], where
         assert page.evaluate("document.documentElement.scrollWidth") <= width, where
 
     page.goto(f"{owned.url}/studio")

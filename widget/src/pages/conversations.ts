@@ -1,8 +1,8 @@
 /** The owner's overview: daily figures, conversations worth a look, and the list of all of them. */
-import { type Chart, draw } from './monday/charts.ts';
-import { list, listMore, opener, query } from './monday/list.ts';
-import { listen, read } from './monday/reader.ts';
-import { at, cost, counted, element, GROUPS, type Group, groupOf, outcomeWords, shortly } from './monday/words.ts';
+import { type Chart, draw } from './conversations/charts.ts';
+import { list, listMore, opener, query } from './conversations/list.ts';
+import { listen, read } from './conversations/reader.ts';
+import { at, cost, counted, element, GROUPS, type Group, groupOf, outcomeWords, shortly } from './conversations/words.ts';
 import { ask, listTenants, Refused } from './owner-api.ts';
 
 interface Figures {

@@ -111,11 +111,11 @@ def _day(
     for total in used:
         if total.group[0] != at:
             continue
-        taken_up = total.requests - total.refused
+        accepted = total.requests - total.refused
         day.refused += total.refused
-        day.questions += taken_up
-        if taken_up:
-            day.outcomes[str(total.group[1])] = taken_up
+        day.questions += accepted
+        if accepted:
+            day.outcomes[str(total.group[1])] = accepted
         day.prompt_tokens += total.prompt_tokens
         day.completion_tokens += total.completion_tokens
     day.cost = prices.cost(day)
