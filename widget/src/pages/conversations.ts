@@ -2,7 +2,17 @@
 import { type Chart, draw } from './conversations/charts.ts';
 import { list, listMore, opener, query } from './conversations/list.ts';
 import { listen, read } from './conversations/reader.ts';
-import { at, cost, counted, element, GROUPS, type Group, groupOf, outcomeWords, shortly } from './conversations/words.ts';
+import {
+  at,
+  cost,
+  counted,
+  element,
+  GROUPS,
+  type Group,
+  groupOf,
+  outcomeWords,
+  shortly,
+} from './conversations/words.ts';
 import { ask, listTenants, Refused } from './owner-api.ts';
 
 interface Figures {
@@ -230,8 +240,7 @@ async function begin(): Promise<void> {
   if (tenants.length) return showAll();
   const note = find('#note');
   note.hidden = false;
-  note.textContent =
-    'No sites yet. Add one: python manage.py tenant add "My site" --origin https://www.example.com';
+  note.textContent = 'No sites yet. Add one: python manage.py tenant add "My site" --origin https://www.example.com';
 }
 
 void begin().catch(failed);

@@ -22,7 +22,8 @@ const FORMS = {
   },
 } as const;
 
-const SAVED = 'The look is saved in the service. The tag only holds your keys and the settings that each page makes itself.';
+const SAVED =
+  'The look is saved in the service. The tag only holds your keys and the settings that each page makes itself.';
 
 export const output = find('#snippet');
 const tabs = [...document.querySelectorAll<HTMLElement>('[role=tab]')];
