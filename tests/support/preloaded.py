@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +37,7 @@ class Program:
         self.args = arguments
         for path in filter(None, (stdout, stderr)):
             path.touch()  # so that the file can be read right away
+        _start_server()
         self._process = _context.Process(target=_run, args=(list(arguments), cwd, dict(env), stdout, stderr))
         self._process.start()
         assert self._process.pid
@@ -83,6 +85,22 @@ def run_program(
     stdout.unlink()
     stderr.unlink()
     return done
+
+
+def _start_server() -> None:
+    """Start the fork server, if it isn't running.
+
+    Python 3.11 doesn't pass it `sys.path`, and it skips the modules that it can't find.
+    """
+    given = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if given is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = given
 
 
 def _run(arguments: list[str], cwd: Path, env: dict[str, str], stdout: Path | None, stderr: Path | None) -> None:
