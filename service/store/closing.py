@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, or_, select, update
 
 from service.store.dialects import is_sqlite
+from service.store.prepared import Prepared
 from service.store.records import INTERRUPTED, Source, Status, Turn, UsageRow
 from service.store.rows import COLUMNS, fetch_record
 from service.store.tables import conversations, messages, running
@@ -44,7 +45,7 @@ _BEAT = bindparam("beat_", type_=messages.c.beat.type)
 _CODE = bindparam("as_code", type_=messages.c.code.type)
 # `interrupted` is only another process's assumption, which the real ending replaces.
 _IS_OPEN = or_(running, and_(messages.c.code == INTERRUPTED, _CODE.is_distinct_from(INTERRUPTED)))
-_TOUCH_ITS = (
+_TOUCHING = (
     update(conversations)
     .where(conversations.c.id == select(messages.c.conversation_id).where(_IS_IT).scalar_subquery())
     .values(updated_at=bindparam("at", type_=_TIME))
@@ -65,11 +66,12 @@ _CLOSE_IT = (
     )
     .returning(messages.c.number, messages.c.replaces, messages.c.hidden)
 )
-_HELD = _TOUCH_ITS.returning(conversations.c.id).cte("held")
-_CLOSE = {
-    "sqlite": _CLOSE_IT,
-    "postgresql": _CLOSE_IT.where(messages.c.conversation_id == _HELD.c.id),  # one statement of both
-}
+_TOUCH_ITS = Prepared(_TOUCHING)
+_HELD = _TOUCHING.returning(conversations.c.id).cte("held")
+_CLOSE = Prepared(
+    _CLOSE_IT,
+    postgresql=_CLOSE_IT.where(messages.c.conversation_id == _HELD.c.id),  # one statement of both
+)
 _HOLD_CONVERSATIONS = (
     select(conversations.c.id)
     .where(
@@ -106,16 +108,16 @@ def close_turn(db: Connection, closing: Closing) -> bool:
     }
     # The conversation first, as in begin_turn: locking in different orders could deadlock.
     if is_sqlite(db):
-        db.execute(_TOUCH_ITS, {"message": closing.message_id, "at": closing.at})
-    turn = db.execute(_CLOSE[db.dialect.name], values).first()
-    if turn is None:
+        _TOUCH_ITS.execute(db, {"message": closing.message_id, "at": closing.at})
+    closed = _CLOSE.first(db, values)
+    number, replaces, hidden = closed or (None, None, False)
+    if closed is None:
         if closing.beat is not None or db.scalar(_IS_THERE, {"message": closing.message_id}) is not None:
             return False
-    else:
-        if turn.replaces is not None and not turn.hidden and (closing.status == "error" or not closing.answer):
-            _restore_replaced(db, closing.message_id, turn.replaces)
-    settle(db, row, ended=turn.number if turn else None)
-    return turn is not None
+    elif replaces is not None and not hidden and (closing.status == "error" or not closing.answer):
+        _restore_replaced(db, closing.message_id, replaces)
+    settle(db, row, ended=number)
+    return closed is not None
 
 
 def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
@@ -160,7 +162,7 @@ def discard_turn(db: Connection, message_id: uuid.UUID, usage_row: UsageRow, wri
 
     A turn that replaced it now replaces the turn that it had replaced itself.
     """
-    db.execute(_TOUCH_ITS, {"message": message_id, "at": at})
+    _TOUCH_ITS.execute(db, {"message": message_id, "at": at})
     turn = fetch_record(db, Turn, _DISCARD, {"message": message_id, "by": writer})
     if turn is not None:
         its: dict[str, Any] = {"conversation": turn.conversation_id}

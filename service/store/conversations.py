@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from service.store.pieces import kept_text
+from service.store.prepared import Prepared
 from service.store.records import ConversationNotFound, ConversationSummary, Rating, Selection, Tenant, Turn
 from service.store.rows import COLUMNS, to_turn
 from service.store.tables import conversations, messages
@@ -43,13 +44,14 @@ _VISIBLE = (
     .limit(bindparam("newest", type_=messages.c.reserved.type))
 )
 _FOUND = _OWNED_TURNS.where(_MESSAGE)
-_TOUCH = (
+_TOUCH = Prepared(
     update(conversations)
     .where(_THIS, owned)
     .values(
         updated_at=bindparam("at", type_=conversations.c.updated_at.type),
         subject=func.coalesce(_SUBJECT, conversations.c.subject),
     )
+    .returning(conversations.c.id)
 )
 _DELETE = delete(conversations).where(_THIS, owned)
 # By the turn's own conversation: with a list, SQLite would scan all.
@@ -79,7 +81,7 @@ def touch(db: Connection, tenant_id: int, conversation_id: uuid.UUID, subject: s
     It belongs to `subject` from now on. Raises ConversationNotFound.
     """
     values = {"tenant": tenant_id, "conversation": conversation_id, "subject_": subject, "at": at}
-    if db.execute(_TOUCH, values).rowcount == 0:
+    if _TOUCH.first(db, values) is None:
         raise ConversationNotFound("The tenant has no such conversation.")
 
 

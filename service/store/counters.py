@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from service.store.dialects import CLOCKS, INSERTS, MIDNIGHTS, day_values, for_each_dialect, is_sqlite, monotonic_values
+from service.store.prepared import Prepared
 from service.store.records import DAY_SECONDS, BudgetSpent, Quota, QuotaState, UsageRow
 from service.store.tables import conversations, counters, messages, running
 
@@ -106,7 +107,7 @@ def reserving(dialect: str, after: CTE | None = None) -> Any:
     ).returning(_started)
 
 
-_TAKE = _taking("sqlite", 0)
+_TAKE = Prepared(_taking("sqlite", 0))
 _LEFT = for_each_dialect(lambda dialect: select(_ends(dialect)).where(_IS_IT))
 _SPENT = for_each_dialect(
     lambda dialect: select(_used, (_started + DAY_SECONDS - CLOCKS[dialect]).label("left")).where(_IS_IT)
@@ -125,7 +126,7 @@ def settling(dialect: str, tokens: ColumnElement[int]) -> Update:
     return update(counters).where(_IS_IT, its_day).values(used=_used + tokens)
 
 
-_SETTLE = for_each_dialect(lambda dialect: settling(dialect, _TOKENS))
+_SETTLE = Prepared(settling("sqlite", _TOKENS))
 
 
 @cache
@@ -143,7 +144,7 @@ def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> l
         return taken_of(db, quotas, db.execute(_take_at_once(len(quotas)), values).one(), now) if quotas else []
     taken: list[QuotaState] = []
     for quota in quotas:
-        row = db.execute(_TAKE, take_values(db, [quota], now)).first()
+        row = _TAKE.first(db, take_values(db, [quota], now))
         taken += taken_of(db, [quota], row or (None, None), now)
         if not taken[-1].granted:
             break
@@ -193,10 +194,10 @@ def budget_spent(db: Connection, tenant_id: int, tokens: int, limit: int, now: f
 
 
 def settle(db: Connection, row: UsageRow, reserved: int) -> None:
-    """Replace an answer's reservation with its actual charge."""
+    """SQLite: replace an answer's reservation with its actual charge."""
     due = row.charged - reserved
     if due and row.tenant_id is not None:
-        db.execute(_SETTLE[db.dialect.name], settle_values(db, row) | {"tokens": due})
+        _SETTLE.execute(db, settle_values(db, row) | {"tokens": due})
 
 
 def settle_values(db: Connection, row: UsageRow) -> dict[str, Any]:

@@ -215,6 +215,8 @@ def store_errors() -> Iterator[None]:
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
         raise StoreUnavailable(f"The database cannot be used: {str(error.orig).partition(chr(10))[0]}") from error
+    except sqlite3.IntegrityError as error:
+        raise Conflict("What this belongs to was removed meanwhile.") from error
     except sqlite3.Error as error:
         raise StoreUnavailable(f"The database cannot be used: {error}") from error
     except OverflowError as error:

@@ -1,5 +1,6 @@
 """Differences between SQLite and PostgreSQL: INSERT, clocks and locks."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,6 +36,12 @@ def for_each_dialect(make: Callable[[str], Statement]) -> dict[str, Statement]:
 
 def is_sqlite(db: Connection) -> bool:
     return db.dialect.name == "sqlite"
+
+
+def file_of(db: Connection) -> sqlite3.Connection:
+    """The driver's connection to an SQLite file."""
+    file: sqlite3.Connection = db.connection.driver_connection  # type: ignore[assignment]
+    return file
 
 
 def monotonic_values(db: Connection, now: float | None) -> dict[str, Any]:

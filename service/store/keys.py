@@ -4,9 +4,11 @@ import hashlib
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
 
+from service.store.prepared import PreparedLookup
 from service.store.records import Access, Key, KeyKind, KeyNotFound, Tenant
 from service.store.rows import COLUMNS, fetch_record, to_record
 from service.store.tables import keys, tenants, usage
@@ -20,17 +22,23 @@ def is_valid(at: ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > at))
 
 
-_OPENED = (
+def _access(row: tuple[Any, ...]) -> Access:
+    return Access(to_record(Tenant, row), to_record(Key, row, len(COLUMNS[Tenant])))
+
+
+# The records of a tenant are made once, and not for each of its questions.
+_OPENED = PreparedLookup(
     select(*COLUMNS[Tenant], *COLUMNS[Key])
     .join_from(keys, tenants)
-    .where(keys.c.hash == bindparam("hash"), is_valid(bindparam("at", type_=keys.c.expires_at.type)))
+    .where(keys.c.hash == bindparam("hash"), is_valid(bindparam("at", type_=keys.c.expires_at.type))),
+    _access,
+    remembered=256,
 )
 
 
 def find_access(db: Connection, api_key: str) -> Access | None:
     """The tenant and key for an API key. None if it is unknown, expired or revoked."""
-    row = db.execute(_OPENED, {"hash": _hash(api_key), "at": datetime.now(UTC)}).first()
-    return Access(to_record(Tenant, row), to_record(Key, row, len(COLUMNS[Tenant]))) if row else None
+    return _OPENED.find(db, {"hash": _hash(api_key), "at": datetime.now(UTC)})
 
 
 def insert_key(db: Connection, tenant_id: int, kind: KeyKind, expires_at: datetime | None = None) -> tuple[Key, str]:

@@ -28,7 +28,7 @@ def defaults(table: Table) -> dict[str, ColumnElement[Any]]:
     }
 
 
-def to_record(kind: type[Record], row: Row[*tuple[Any, ...]], begin: int = 0) -> Record:
+def to_record(kind: type[Record], row: tuple[Any, ...], begin: int = 0) -> Record:
     """The record in a row's columns, from this position on."""
     return kind(*row[begin : begin + len(COLUMNS[kind])])
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from service.store import deadlines
+from service.store.dialects import file_of
 from service.store.meter import Meter
 
 MOST_TOGETHER = 100  # calls in one transaction, so that the first does not wait too long
@@ -206,7 +207,7 @@ class _Writer(_Worker):
         db = self._connection()
         # At once: a transaction that reads first and then writes is refused when another wrote. Raises where another
         # process holds the lock for too long. An event of SQLAlchemy's would do it, too, and slow down each statement.
-        _file_of(db).execute("BEGIN IMMEDIATE")
+        file_of(db).execute("BEGIN IMMEDIATE")
         try:
             with db.begin():
                 tell = [self._run_one(db, job) for job in jobs if job.is_wanted]
@@ -224,7 +225,7 @@ class _Writer(_Worker):
 
     def _run_one(self, db: Connection, job: Job[Any]) -> Callable[[], None]:
         """Run one call. Returns the callback for after the commit."""
-        file = _file_of(db)
+        file = file_of(db)
         file.execute("SAVEPOINT job")
         try:
             result = job.function(db)
@@ -269,11 +270,6 @@ class SqliteFile:
 def _go_together(jobs: list[Job[Any]], following: Job[Any]) -> bool:
     """Whether a call may share a transaction: a slow one must not delay the others' commit."""
     return len(jobs) < MOST_TOGETHER and not jobs[0].patient and not following.patient
-
-
-def _file_of(db: Connection) -> sqlite3.Connection:
-    file: sqlite3.Connection = db.connection.driver_connection  # type: ignore[assignment]
-    return file
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from service.store.conversations import find_turn, touch
 from service.store.counters import budget_spent, reserve_values, reserving, take, take_values, taken_of, takings
 from service.store.dialects import hold, is_sqlite
+from service.store.prepared import Prepared
 from service.store.records import (
     DAY_SECONDS,
     ConversationChanged,
@@ -64,7 +65,7 @@ class NewTurn:
 _ID = messages.c.id.type
 _IS_IT = messages.c.id == bindparam("message", type_=_ID)
 _IS_THERE = exists().where(_IS_IT)
-_WHETHER_IT_IS_THERE = select(_IS_THERE)
+_WHETHER_IT_IS_THERE = Prepared(select(_IS_THERE))
 _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
 _IS_VISIBLE = messages.c.hidden.is_(False)
 _NEWEST_FIRST = messages.c.number.desc()
@@ -75,14 +76,14 @@ _ANY_MEANT = (
     .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
     .limit(1)
 )
-_HISTORY = (
+_HISTORY = Prepared(
     select(*COLUMNS[Turn])
     .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "")
     .order_by(_NEWEST_FIRST)
     .limit(bindparam("most", type_=messages.c.reserved.type))
 )
 _SHOW = update(messages).where(_IS_IT).values(hidden=bindparam("is_hidden", type_=messages.c.hidden.type))
-_STREAMS = (
+_STREAMS = Prepared(
     select(func.count())
     .select_from(messages)
     .where(running, messages.c.visitor == bindparam("visitor_", type_=messages.c.visitor.type))
@@ -101,11 +102,11 @@ _CONVERSATION = {
     "created_at": _TURN["created_at"],
     "updated_at": _TURN["created_at"],
 }
-_INSERT = (
+_INSERT = Prepared(
     sqlite.insert(messages).values(_TURN).on_conflict_do_nothing(index_elements=["id"]).returning(messages.c.number)
 )
-_OPEN = insert(conversations).values(_CONVERSATION)
-_RESERVE = reserving("sqlite")
+_OPEN = Prepared(insert(conversations).values(_CONVERSATION))
+_RESERVE = Prepared(reserving("sqlite"))
 
 
 @cache
@@ -170,7 +171,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
     if replaced is not None:
         show(db, replaced, hidden=True)
     if limits.visitor is not None and limits.streams:
-        if (db.scalar(_STREAMS, {"visitor_": limits.visitor}) or 0) > limits.streams:
+        if _STREAMS.scalar(db, {"visitor_": limits.visitor}) > limits.streams:
             raise TooManyStreams("The visitor reads as many answers as one may at a time.")
     if day is None:
         raise budget_spent(db, new.tenant_id, tokens, limits.tokens_per_day, new.now)
@@ -214,12 +215,12 @@ def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> In
         taken = take(db, new.quotas)
         if not taken[-1].granted:
             return taken, None, None
-    number = db.scalar(_INSERT, values)
+    number = _INSERT.scalar(db, values)
     if number is None:
         return taken, None, None
     if values["opens"]:
-        db.execute(_OPEN, values)
-    return taken, number, db.scalar(_RESERVE, values)
+        _OPEN.execute(db, values)
+    return taken, number, _RESERVE.scalar(db, values)
 
 
 def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
@@ -244,7 +245,7 @@ def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> b
 
 
 def _is_there(db: Connection, new: NewTurn) -> bool:
-    return bool(db.scalar(_WHETHER_IT_IS_THERE, {"message": new.message_id}))
+    return bool(_WHETHER_IT_IS_THERE.scalar(db, {"message": new.message_id}))
 
 
 def _repeated(db: Connection, new: NewTurn) -> TurnStart:
@@ -273,7 +274,7 @@ def _history(db: Connection, conversation_id: uuid.UUID, limits: TurnLimits, wit
     most = limits.history_turns + (without is not None)
     newest: list[Turn] = []
     characters = 0
-    for row in db.execute(_HISTORY, {"conversation": conversation_id, "most": most}).all():
+    for row in _HISTORY.all(db, {"conversation": conversation_id, "most": most}):
         turn = to_record(Turn, row)
         if turn.id == without:
             continue

@@ -28,6 +28,7 @@ from service.store.counters import settle as settle_budget
 from service.store.counters import settle_values, settling
 from service.store.dialects import hold, is_sqlite
 from service.store.pieces import drop_pieces
+from service.store.prepared import Prepared
 from service.store.records import UsageGroup, UsageRow, UsageTotal
 from service.store.rows import defaults
 from service.store.tables import presumed_lost, tenants, usage
@@ -48,8 +49,8 @@ USAGE_GROUPS: dict[UsageGroup, ColumnElement[Any]] = {
 
 
 _KEPT = [field.name for field in fields(UsageRow) if field.name != "reservation"]
-_BOOK = insert(usage)
-_RETRACT = (
+_RECORD = insert(usage)
+_RETRACTING = (
     delete(usage)
     .where(usage.c.message_id == bindparam("message", type_=usage.c.message_id.type), presumed_lost)
     .returning(usage.c.charged)
@@ -59,16 +60,21 @@ _KNOWN_TENANTS = select(tenants.c.id).where(
 )
 
 
+_BOOKED = defaults(usage) | {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
+_BOOK = Prepared(insert(usage).values(_BOOKED).inline())
+_RETRACT = Prepared(_RETRACTING)
+_DROP_PIECES = Prepared(drop_pieces)
+
+
 def _settle_at_once() -> Select[Any]:
     """All of `settle` in one statement, for PostgreSQL."""
-    retracted = _RETRACT.cte("retracted")
-    booked = {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
+    retracted = _RETRACTING.cte("retracted")
     charged = select(retracted.c.charged).scalar_subquery()
     due = bindparam("charged", type_=BigInteger) - func.coalesce(charged, bindparam("reserved", type_=BigInteger))
     return select(literal(1)).add_cte(
         retracted,
         drop_pieces.cte("dropped"),
-        insert(usage).values(defaults(usage) | booked).cte("booked"),
+        insert(usage).values(_BOOKED).cte("booked"),
         settling("postgresql", due).cte("settled"),
     )
 
@@ -83,16 +89,17 @@ def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
     turn, if it exists: its pieces are deleted.
     """
     reserved = row.reservation.tokens if row.reservation else 0
+    booked = {f"booked_{name}": value for name, value in _values(row).items()}
     if not is_sqlite(db):
-        values = {f"booked_{name}": value for name, value in _values(row).items()} | settle_values(db, row)
+        values = booked | settle_values(db, row)
         values |= {"message": row.message_id, "ended": ended, "charged": row.charged, "reserved": reserved}
         db.execute(_SETTLE_AT_ONCE, values)
         return
-    if (charged := db.scalar(_RETRACT, {"message": row.message_id})) is not None:
+    if (charged := _RETRACT.scalar(db, {"message": row.message_id})) is not None:
         reserved = charged
     if ended is not None:
-        db.execute(drop_pieces, {"ended": ended})
-    db.execute(_BOOK, _values(row))
+        _DROP_PIECES.execute(db, {"ended": ended})
+    _BOOK.execute(db, booked)
     settle_budget(db, row, reserved)
 
 
@@ -100,7 +107,7 @@ def record(db: Connection, rows: Sequence[UsageRow]) -> None:
     """Record refused requests. Those of a tenant that was removed meanwhile are left out."""
     values = [_values(row) for row in of_known_tenants(db, rows)]
     if values:
-        db.execute(_BOOK, values)
+        db.execute(_RECORD, values)
 
 
 def of_known_tenants(db: Connection, rows: Sequence[UsageRow]) -> list[UsageRow]:

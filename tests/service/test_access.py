@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import respx
-from sqlalchemy import Engine, event
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client import Client
 from conftest import ORIGIN, Serve
+from databases import on_each_statement
 from service.store.records import StoreUnavailable
 from service.testing.chunks import answer, delta, streamed
 
@@ -163,18 +163,11 @@ async def test_a_page_can_read_a_refusal_even_if_its_tenant_is_unknown(
 async def test_unauthenticated_requests_never_scan_all_tenants(client: Client) -> None:
     """Each statement looks rows up by key, so its cost doesn't grow with the number of tenants."""
     statements: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        for origin in (ORIGIN, "https://evil.test", "https://evil.shop.test"):
-            for method, path, options, _ in [*BEFORE_THE_TENANT_IS_KNOWN, ("OPTIONS", "chat", {}, 204)]:
-                headers = options.get("headers", {}) | {"Origin": origin}
-                await client.request(method, f"/api/v1/{path}", **(options | {"headers": headers}))
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+    await on_each_statement(client.state["service"].store, statements.append)
+    for origin in (ORIGIN, "https://evil.test", "https://evil.shop.test"):
+        for method, path, options, _ in [*BEFORE_THE_TENANT_IS_KNOWN, ("OPTIONS", "chat", {}, 204)]:
+            headers = options.get("headers", {}) | {"Origin": origin}
+            await client.request(method, f"/api/v1/{path}", **(options | {"headers": headers}))
     about_origins = [statement for statement in statements if "origin" in statement]
     assert about_origins
     assert [statement for statement in about_origins if "WHERE" not in statement] == []

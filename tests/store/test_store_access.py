@@ -57,6 +57,19 @@ async def test_a_nearly_correct_key_is_unknown(store: Store) -> None:
         assert await store.find_access(wrong) is None
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_tenants_records_are_made_once_and_again_after_a_change(store: Store) -> None:
+    """So that thousands of open streams share them."""
+    _, _, api_key = await store.add_tenant("shop")
+    first, second = [await store.find_access(api_key) for _ in range(2)]
+    await store.set_tenant("shop", rate_per_minute=5)
+    changed = await store.find_access(api_key)
+
+    assert first is second
+    assert changed is not None
+    assert changed.tenant.rate_per_minute == 5
+
+
 @pytest.mark.parametrize("odd", ["", "wgt_", "wgt_\0", "wgt_" + "A" * 16, "' OR 1=1 --", "\ud800"])
 async def test_a_malformed_widget_id_is_unknown(store: Store, odd: str) -> None:
     assert await store.find_widget(odd) is None

@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,14 +17,17 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 
 from required import skip_unless_required
 from service.store import deadlines
+from service.store.dialects import file_of
 from service.store.records import BudgetSpent, Quota, Tenant, TurnLimits, TurnStart, UsageRow
 from service.store.store import Store
 
 PATIENCE_SECONDS = 60
+AROUND_STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT", "--")
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
 
@@ -133,6 +136,19 @@ async def _execute(url: URL, statement: str) -> None:
 async def connect_postgres(url: URL) -> Any:
     """A direct asyncpg connection, bypassing the store."""
     return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+
+async def on_each_statement(store: Store, note: Callable[[str], None]) -> None:
+    """From now on, call `note` with each statement, in the thread that executes it."""
+    if (engine := store._database.engine).dialect.name != "sqlite":
+        event.listen(engine, "before_cursor_execute", lambda _connection, _cursor, text, *_: note(text))
+        return
+
+    def trace(db: Connection) -> None:
+        file_of(db).set_trace_callback(lambda text: None if text.startswith(AROUND_STATEMENTS) else note(text))
+
+    await store._database.read(trace)
+    await store._database.write(trace)
 
 
 async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given: Any) -> TurnStart:
