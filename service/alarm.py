@@ -20,12 +20,14 @@ class Alarm:
 
     def set(self, seconds: float | None) -> None:
         """Fire after this many seconds; None for never."""
-        self.set_at(None if seconds is None else self._loop.time() + seconds)
+        self._due = due = None if seconds is None else self._loop.time() + seconds
+        if due is not None and (self._handle is None or due < self._handle_due):
+            self._start(due)
 
-    def set_at(self, due: float | None) -> None:
+    def set_at(self, due: float) -> None:
         """Fire at this time of the loop."""
         self._due = due
-        if due is not None and (self._handle is None or due < self._handle_due):
+        if self._handle is None or due < self._handle_due:
             self._start(due)
 
     def stop(self) -> None:

@@ -346,7 +346,10 @@ class Call:
         for part in parts:
             if type(part) is str:
                 self._characters += len(part)
-                if self._characters > self.settings.max_answer_chars:
+                if (excess := self._characters - self.settings.max_answer_chars) > 0:
+                    if len(part) > excess:
+                        self._accept()
+                        self.receiver.receive(part[:-excess])
                     raise AnswerTooLong(f"the answer is longer than {self.settings.max_answer_chars} characters")
                 self._accept()
             self.receiver.receive(part)

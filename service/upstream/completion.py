@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from pydantic_core import from_json
@@ -22,6 +23,7 @@ COUNTED = ("prompt", "completion", "total")
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_BLANK_BYTES = 1000  # before a body's type is known; with more, it is taken for an event stream
+UNOPENED_BYTES = UNOPENED.encode()
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Events that only keep the connection alive, and data that cannot be part of a chunk: `ping`, `[HEARTBEAT]`.
 HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
@@ -73,7 +75,8 @@ class ChatDecoder:
         if self._beginning is not None:
             data = self._begin(data)
         if self._document is None:
-            return self._read(self._events.feed(data))
+            events = self._events.hold(data)
+            return self._read_usual(events) or self._read(self._events.read(events))
         self._document += data
         if len(self._document) > self._max_bytes:
             raise InvalidAnswer(f"the upstream's JSON is longer than {self._max_bytes} bytes")
@@ -148,6 +151,18 @@ class ChatDecoder:
             return begun
         return data
 
+    def _read_usual(self, events: bytes) -> Iterator[Part] | None:
+        """Fast path for events with nothing but text: their texts are one part, however many have arrived together."""
+        if self.done or self._thoughts is not None or self._half or UNOPENED_BYTES in events:
+            return None
+        texts, rest = self._template.read(events)
+        if not texts:
+            return None
+        self.steps += len(texts)
+        self.has_text = True
+        text = self._shown("".join(texts))
+        return chain((text,), self._read(self._events.read(rest))) if rest else iter((text,))
+
     def _read(self, events: Iterable[Event]) -> Iterator[Part]:
         for event in events:
             if self.done:
@@ -180,9 +195,6 @@ class ChatDecoder:
         self.done = True
 
     def _read_chunk(self, data: str, event: str) -> str:
-        if event == "message" and not self._half and (found := self._template.text_of(data)):
-            self.steps += 1
-            return self._shown(found)
         if _is_deeper(data, self._max_json_depth):
             raise InvalidAnswer(f"the upstream sent JSON nested deeper than {self._max_json_depth} levels")
         try:

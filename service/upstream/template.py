@@ -1,4 +1,4 @@
-"""A fast path for chunks that differ from the previous one only in their text, as nearly all do."""
+"""A fast path for events whose chunks differ from the previous one only in their text, as nearly all do."""
 
 from typing import Any
 
@@ -9,22 +9,35 @@ PROBE = "probe"
 
 
 class Template:
-    """The JSON before and after the text of a chunk. Cutting out the text between costs a sixth of parsing it."""
+    """The bytes before and after the text of an event.
+
+    Splitting many events at what is between two texts costs no more than parsing one.
+    """
 
     def __init__(self) -> None:
-        self._head = self._tail = ""
+        self._head = self._tail = self._between = b""
         self._chances = CHANCES
 
-    def text_of(self, data: str) -> str | None:
-        """The text of a chunk that otherwise equals the learned one; None for any other."""
+    def read(self, events: bytes) -> tuple[list[str], bytes]:
+        """The texts of the first events, as far as they equal the learned one otherwise; and the other events."""
         head, tail = self._head, self._tail
-        if not head or not data.startswith(head) or not data.endswith(tail) or len(data) <= len(head) + len(tail):
-            return None
-        text = data[len(head) : -len(tail)]
-        if '"' in text or "\\" in text or not text.isprintable():  # the string ends earlier or has escapes
-            return None
+        if not head or not events.startswith(head):
+            return [], events
+        rest = b""
+        if not events.endswith(tail):
+            end = events.rfind(self._between) + len(tail)
+            events, rest = events[:end], events[end:]
+        if len(events) <= len(head) + len(tail):
+            return [], events + rest
+        try:
+            # Each is a JSON string, so nothing of it is part of the JSON around it.
+            texts = [from_json(b'"%b"' % text) for text in events[len(head) : -len(tail)].split(self._between)]
+        except ValueError:
+            return [], events + rest
+        if not all(texts):
+            return [], events + rest
         self._chances = CHANCES
-        return text
+        return texts, rest
 
     def learn(self, data: str, chunk: dict[str, Any]) -> None:
         """Learn a chunk, if it has only text."""
@@ -41,7 +54,8 @@ class Template:
         except (ValueError, LookupError, TypeError):
             return
         if is_text and probe == chunk:  # it was this string, and not an equal one elsewhere
-            self._head, self._tail = head, tail
+            self._head, self._tail = f"data: {head}".encode(), f"{tail}\n\n".encode()
+            self._between = self._tail + self._head
 
 
 def _only_text(chunk: dict[str, Any]) -> str:

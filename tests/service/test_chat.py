@@ -210,7 +210,8 @@ async def test_an_incomplete_answer_says_so(client: Client, upstream: respx.Rout
 
 
 async def test_an_answer_beyond_max_answer_chars_is_stopped(serve: Serve, upstream: respx.Route) -> None:
-    upstream.mock(return_value=streamed(*answer("1234567890", "x")))
+    """However the provider cuts it, and whatever arrives together."""
+    upstream.mock(return_value=streamed(*answer("1234", "56", "7890x", "y")))
     async with serve(max_answer_chars=10) as client:
         got = await client.ask("Hi")
     assert (got.text, got.last.data["code"]) == ("1234567890", "answer_too_long")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cases import body_of, ends_honestly, load, texts_of
-from decoding import decode, every_byte
+from decoding import decode, every_byte, parts_of
 from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
 from service.testing.chunks import DONE, answer, data, delta
 from service.upstream.charge import TokenCount
@@ -46,6 +46,28 @@ def test_every_split_of_a_short_stream_in_two_gives_the_same_text() -> None:
             "Grüße, 世界 \U0001f30d\u2028next",
             Finish("complete", TokenCount(9, 4)),
         )
+
+
+ODD_TEXTS = [
+    *('"', "\\", '\\"', "\n\n", "\r", "", "\0", "\x7f", "\u2028", "é", "\U0001f30d"),
+    *('"}}]}\n\ndata: {"', "</think>", "data: "),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_TEXTS)
+def test_texts_are_the_same_alone_and_together(odd: str) -> None:
+    texts = ["One", " two", odd, " three", odd, odd, f" {odd} four", " five"]
+    body = b"".join(answer(*texts))
+    expected = "".join(texts), Finish("complete", TokenCount(9, 4))
+    for pieces in (answer(*texts), [body], every_byte(body), [body[:700], body[700:]]):
+        assert decode(pieces) == expected
+
+
+def test_texts_that_arrive_together_are_one_part() -> None:
+    """So a fast provider's tokens cost hardly more than its bytes."""
+    first, *others, last = [delta(text) for text in ("One", " two", " three", " four", " five")]
+    parts, _ = parts_of([first, b"".join(others), last + delta(finish_reason="stop") + DONE])
+    assert parts == ["One", " two three four", " five"]
 
 
 @pytest.mark.parametrize(
