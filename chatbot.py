@@ -110,19 +110,21 @@ async def chat(request: Request) -> Response:
     answer = await _find_or_begin(request, caller, question, after)
     service.answers.join(answer, most_readers(caller.tenant))
     exchange_of(request).has_answer = True
-    gone = asyncio.create_task(_disconnected(request))
+    disconnected = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        visitor_is_there = await _opened(answer, gone, min(REFUSAL_SECONDS, service.settings.ping_seconds))
+        is_connected = await _wait_until_opened(
+            answer, disconnected, min(REFUSAL_SECONDS, service.settings.ping_seconds)
+        )
         if not answer.accepted and isinstance(answer.ending, errors.ServiceError):
             raise answer.ending
     except BaseException:
-        gone.cancel()
+        disconnected.cancel()
         service.answers.leave(answer)
         raise
-    if not visitor_is_there:
+    if not is_connected:
         service.answers.leave(answer)
         return Response(status_code=499)
-    return AnswerStream(service, answer, after, gone)
+    return AnswerStream(service, answer, after, disconnected)
 
 
 async def _find_or_begin(request: Request, caller: Caller, question: schema.ChatRequest, after: int) -> Answer:
@@ -132,18 +134,18 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
     has been deleted.
     """
     service = service_of(request)
-    with ExitStack() as beginning:
+    with ExitStack() as stack:
         try:
             if after:
                 raise errors.MessageUnknown("the answer to resume was deleted")
-            beginning.enter_context(service.answers.room())
+            stack.enter_context(service.answers.room())
             endpoint = service.endpoint_of(caller.tenant)
             service.upstream.circuits.of(endpoint).check()
         except errors.ServiceError:
-            known = await _find(request, caller, question)  # an existing answer can be resumed all the same
-            if known is None:
+            existing = await _find(request, caller, question)  # an existing answer can be resumed all the same
+            if existing is None:
                 raise
-            return known
+            return existing
         return await _begin(request, caller, question, endpoint)
 
 
@@ -152,13 +154,13 @@ async def _find(request: Request, caller: Caller, question: schema.ChatRequest) 
     service = service_of(request)
     if not question.message_id:
         return None
-    known = await service.store.find_turn(caller.tenant.id, question.message_id, caller.subject)
-    if known is None or await service.answers.was_withdrawn(known.id):
+    existing = await service.store.find_turn(caller.tenant.id, question.message_id, caller.subject)
+    if existing is None or await service.answers.was_withdrawn(existing.id):
         return None
-    if not is_repeat(known, question.conversation_id, question.message):
+    if not is_repeat(existing, question.conversation_id, question.message):
         raise errors.MessageIdTaken("the message_id belongs to another question")
     service.reads.count(caller.tenant, exchange_of(request).address)
-    return service.answers.answer_of(known)
+    return service.answers.answer_of(existing)
 
 
 async def _begin(request: Request, caller: Caller, question: schema.ChatRequest, endpoint: Endpoint) -> Answer:
@@ -172,7 +174,7 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
     writer = service.store.new_writer()
     try:
         with limits.refusals():
-            begun = await service.store.begin_turn(
+            start = await service.store.begin_turn(
                 tenant.id,
                 message_id,
                 conversation_id=question.conversation_id,
@@ -191,43 +193,43 @@ async def _begin(request: Request, caller: Caller, question: schema.ChatRequest,
         raise errors.ConversationChanged("the last turn is not the one to replace") from None
     except records.MessageIdTaken:
         raise errors.MessageIdTaken("the message_id belongs to another question") from None
-    limits.note(begun.taken)
-    if not begun.is_new:
+    limits.note(start.quota_states)
+    if not start.is_new:
         if await service.answers.was_withdrawn(message_id):
             return await _begin(request, caller, question, endpoint)
         exchange_of(request).limits = None
         service.reads.count(tenant, exchange_of(request).address)
-        return service.answers.answer_of(begun.turn)
-    answer = Answer(begun.turn.conversation_id, message_id)
-    prompt = replace(prompt, history=tuple((turn.question, turn.answer) for turn in begun.history))
-    asked = Question(model, prompt, tenant.temperature, answer_cap(settings, tenant.max_answer_tokens))
+        return service.answers.answer_of(start.turn)
+    answer = Answer(start.turn.conversation_id, message_id)
+    prompt = replace(prompt, history=tuple((turn.question, turn.answer) for turn in start.history))
+    upstream_question = Question(model, prompt, tenant.temperature, answer_cap(settings, tenant.max_answer_tokens))
     headers = trace_headers(request.headers.getlist("traceparent"))
     if tenant.tell_upstream:
         headers |= Ids(answer.conversation_id, message_id, exchange_of(request).request_id, caller.subject).headers()
-    call = service.upstream.call(endpoint, asked, answer, headers)
+    call = service.upstream.call(endpoint, upstream_question, answer, headers)
     usage = exchange_of(request).usage_row(
         "running",
         conversation_id=answer.conversation_id,
         message_id=message_id,
         model=model,
         claims=caller.identity.claims if caller.identity else None,
-        reservation=begun.reservation,
+        reservation=start.reservation,
     )
-    service.answers.start(answer, call, begun.turn.number, writer, usage, tenant.name, exchange_of(request).began)
+    service.answers.start(answer, call, start.turn.number, writer, usage, tenant.name, exchange_of(request).began)
     return answer
 
 
-async def _opened(answer: Answer, gone: asyncio.Task[None], seconds: float) -> bool:
+async def _wait_until_opened(answer: Answer, disconnected: asyncio.Task[None], seconds: float) -> bool:
     """Wait briefly for the upstream to accept or refuse the question. Returns False if the visitor left before.
 
     After that the stream begins anyway, so that a proxy receives pings; a refusal is then its last event.
     """
     if not answer.opened.done():
-        await asyncio.wait([answer.opened, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    return answer.opened.done() or not gone.done()
+        await asyncio.wait([answer.opened, disconnected], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return answer.opened.done() or not disconnected.done()
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -60,10 +60,10 @@ class Limits:
         self.quotas = list(limited.values())
         self._policies = [Policy(name, quota.limit, WINDOW_SECONDS) for name, quota in limited.items()]
 
-    def note(self, taken: Sequence[QuotaState]) -> None:
+    def note(self, states: Sequence[QuotaState]) -> None:
         """Remember what was taken of the quotas, for the headers."""
-        for place, (policy, one) in enumerate(zip(self._policies, taken, strict=False)):
-            self._policies[place] = policy._replace(left=one.left, seconds=ceil(one.seconds))
+        for index, (policy, state) in enumerate(zip(self._policies, states, strict=False)):
+            self._policies[index] = policy._replace(left=state.left, seconds=ceil(state.seconds))
 
     def turn_limits(self, settings: Settings, prompt: Sequence[Mapping[str, str]]) -> TurnLimits:
         """The limits of the answer to these messages; reserves their estimate and the longest answer."""
@@ -85,13 +85,13 @@ class Limits:
         try:
             yield
         except Refusal as refusal:
-            self.note(refusal.taken)
+            self.note(refusal.quota_states)
             raise self._error(refusal) from None
 
     def _error(self, refusal: Refusal) -> Exception:
         match refusal:
             case QuotaSpent():
-                refused = self._policies[len(refusal.taken) - 1]
+                refused = self._policies[len(refusal.quota_states) - 1]
                 error = VisitorRateLimited if refused.name == "visitor" else RateLimited
                 return error(f"the {refused.name}'s rate limit", retry_after=refused.seconds)
             case TooManyStreams():

@@ -36,15 +36,15 @@ class OwnOrigins:
             return None
         if not self.public:
             return _origin_of_known_name(scheme, host)
-        known = [origin for origin in self.public if own_origin(origin.partition(":")[0], host) == origin]
-        return known[0] if known else self.public[0] if site else None
+        matching = [origin for origin in self.public if own_origin(origin.partition(":")[0], host) == origin]
+        return matching[0] if matching else self.public[0] if site else None
 
     def hint(self, origin: str, scheme: str, host: str) -> str | None:
         """A configuration hint if the service was reached at `origin`, but that isn't one of its own origins."""
         if origin not in (own_origin(scheme, host), own_origin("http", host), own_origin("https", host)):
             return None
-        known = f"PUBLIC_URL is {', '.join(self.public)}" if self.public else "PUBLIC_URL is not set"
-        return f"the service was reached as {origin}, but {known}"
+        setting = f"PUBLIC_URL is {', '.join(self.public)}" if self.public else "PUBLIC_URL is not set"
+        return f"the service was reached as {origin}, but {setting}"
 
 
 def _origin_of_known_name(scheme: str, host: str) -> str | None:

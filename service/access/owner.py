@@ -47,8 +47,8 @@ class Attempts:
         self._wrong: Counter[str] = Counter()
         self._ends = float("-inf")  # time.monotonic()
 
-    def is_right(self, token: str, given: str, address: str) -> bool:
-        """Whether `given` is the token. After too many wrong ones, raises VisitorRateLimited even if it is."""
+    def is_right(self, token: str, guess: str, address: str) -> bool:
+        """Whether `guess` is the token. After too many wrong ones, raises VisitorRateLimited even if it is."""
         now = time.monotonic()
         if now >= self._ends:
             self._wrong.clear()
@@ -63,7 +63,7 @@ class Attempts:
                 retry_after=ceil(self._ends - now),
             )
         # Digests have equal lengths, whatever was given, so the comparison takes constant time.
-        is_right = hmac.compare_digest(_digest(given), _digest(token))
+        is_right = hmac.compare_digest(_digest(guess), _digest(token))
         if not is_right:
             self._wrong[who] += 1
         return is_right

@@ -60,8 +60,8 @@ def system_message(prompt: str, identity: Identity | None) -> str:
     """The system prompt, followed by the identity that the tenant's backend vouches for as one line of JSON."""
     if identity is None:
         return prompt
-    known = json.dumps(identity.claims | {"subject": identity.subject}, ensure_ascii=False)
-    return f"{prompt}\n\n{VOUCHED}\n{known}".lstrip()
+    facts = json.dumps(identity.claims | {"subject": identity.subject}, ensure_ascii=False)
+    return f"{prompt}\n\n{VOUCHED}\n{facts}".lstrip()
 
 
 def _check_lifetime(claims: Mapping[str, Any]) -> None:

@@ -122,9 +122,9 @@ class Elsewhere:
         turns = await self._store.heartbeats()
         self._is_idle, self._skipped = not turns, 0
         await self._close_lost(turns)
-        known, self._heartbeats = self._heartbeats, {}
+        previous, self._heartbeats = self._heartbeats, {}
         for message_id in turns.keys() - set(own):
-            beat, last = turns[message_id].beat, known.get(message_id)
+            beat, last = turns[message_id].beat, previous.get(message_id)
             seen = last.seen + 1 if last and last.beat == beat else 1
             self._heartbeats[message_id] = Heartbeat(beat, seen)
         for message_id, heartbeat in self._heartbeats.items():

@@ -172,13 +172,13 @@ class Answers:
         with suppress(TimeoutError):  # anything that starts even later is cut off with the process
             await asyncio.wait_for(self._none_starting.wait(), max(seconds, pace.LAST_WRITES_SECONDS))
         await _ended(self._tasks(), max(ends - time.monotonic(), 0))
-        left = [writing for writing in self._writings.values() if writing.cut is None]
-        for writing in left:
+        unfinished = [writing for writing in self._writings.values() if writing.cut is None]
+        for writing in unfinished:
             writing.cut = Restarting("the service was shut down", retry_after=1)
             writing.call.stop()
         self._elsewhere.end_all(Restarting("the service was shut down", retry_after=1))
         await _ended(self._tasks(), pace.LAST_WRITES_SECONDS)
-        cut = [writing for writing in left if isinstance(writing.answer.ending, Restarting)]
+        cut = [writing for writing in unfinished if isinstance(writing.answer.ending, Restarting)]
         if cut:  # the others have ended on their own meanwhile
             await self._checkpoints.close_cut(cut)
 

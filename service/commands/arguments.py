@@ -54,17 +54,17 @@ class Command(click.Command):
         self._one_of = one_of
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        remaining = super().parse_args(ctx, args)
         options = {param.name: param.opts[-1] for param in self.params}
         for group in self._one_of:
-            given = [name for name in group.names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-            if len(given) > 1:
-                one, other = (options[name] for name in given[:2])
+            used = [name for name in group.names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+            if len(used) > 1:
+                one, other = (options[name] for name in used[:2])
                 raise click.UsageError(f"argument {other}: not allowed with argument {one}", ctx)
-            if group.required and not given:
+            if group.required and not used:
                 choices = " ".join(options[name] for name in group.names)
                 raise click.UsageError(f"one of the arguments {choices} is required", ctx)
-        return rest
+        return remaining
 
 
 class Group(click.Group):

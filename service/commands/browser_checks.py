@@ -152,8 +152,12 @@ async def _cors(client: httpx.AsyncClient, tenant: Tenant) -> Finding:
     origin = _sample_of(tenant.origins)
     if origin is None:
         return skip("cors", NO_TENANT)
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-    preflight = await client.options(CHAT, headers=asked)
+    preflight_headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    preflight = await client.options(CHAT, headers=preflight_headers)
     refused = await client.post(CHAT, json={}, headers={"Origin": origin, "X-API-Key": "none"})
     for response, what in ((preflight, "a preflight"), (refused, "a question")):
         allowed = response.headers.get_list("access-control-allow-origin")

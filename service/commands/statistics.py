@@ -19,7 +19,8 @@ async def stats(store: Store, as_json: bool) -> None:
     now = datetime.now(UTC)
     facts = asdict(await store.read(lambda db: statistics(db, now)))
     facts |= {
-        f"last_{name}": await _asked(store, now - timedelta(days=days)) for name, days in (("day", 1), ("week", 7))
+        f"last_{name}": await _recent_usage(store, now - timedelta(days=days))
+        for name, days in (("day", 1), ("week", 7))
     }
     if as_json:
         print_json(facts)
@@ -31,7 +32,7 @@ async def stats(store: Store, as_json: bool) -> None:
         print(f"{name.replace('_', ' '):<14} {text}".rstrip())
 
 
-async def _asked(store: Store, since: datetime) -> dict[str, Any]:
+async def _recent_usage(store: Store, since: datetime) -> dict[str, Any]:
     """The usage of all tenants since then, including refusals."""
     totals = await store.usage(None, since, ())
     if not totals:

@@ -139,11 +139,11 @@ tenants = Group("tenant", help="the sites that use the service")
 @_option("--url", values.service_url, "URL", f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})")
 @json_option
 @partial(with_store, makes_key=True, makes_database=True)
-async def add(store: Store, name: str, url: str | None, as_json: bool, **given: Any) -> None:
-    changes = _tenant_changes(given)
+async def add(store: Store, name: str, url: str | None, as_json: bool, **options: Any) -> None:
+    changes = _tenant_changes(options)
     _check_identity(changes)
     _check_webhook(changes)
-    tenant, widget, api_key = await store.add_tenant(name, _widget_changes(given), **changes)
+    tenant, widget, api_key = await store.add_tenant(name, _widget_changes(options), **changes)
     url = url or next(iter(load_settings().public_urls), DEFAULT_URL)
     snippet = _snippet(url, api_key, widget.id)
     if as_json:
@@ -184,8 +184,8 @@ async def show(store: Store, name: str, as_json: bool) -> None:
 @settings_options
 @json_option
 @with_store
-async def change(store: Store, name: str, as_json: bool, **given: Any) -> None:
-    changes, widget_changes = _tenant_changes(given), _widget_changes(given)
+async def change(store: Store, name: str, as_json: bool, **options: Any) -> None:
+    changes, widget_changes = _tenant_changes(options), _widget_changes(options)
     changed = cast(TenantSettings, asdict(await store.get_tenant(name)) | changes)
     _check_identity(changed)
     _check_webhook(changed)
@@ -232,18 +232,18 @@ def _tenant_facts(tenant: Tenant) -> dict[str, Any]:
     return facts
 
 
-def _tenant_changes(given: Mapping[str, Any]) -> TenantSettings:
+def _tenant_changes(options: Mapping[str, Any]) -> TenantSettings:
     """The tenant's settings from the options; an empty text restores the service's default."""
-    changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in OPTIONAL)
-    changes |= {name: given[name] for name in (*TENANT_NUMBERS, *OPTIONAL_NUMBERS) if given[name] is not None}
-    changes |= {name: given[name] or None for name in (*TENANT_TEXTS, "upstream") if given[name] is not None}
-    if given["origins"] or given["any_origin"]:
-        changes["origins"] = [ANY_ORIGIN] if given["any_origin"] else _distinct(given["origins"])
+    changes: dict[str, Any] = dict.fromkeys(name for name in options["unset"] if name in OPTIONAL)
+    changes |= {name: options[name] for name in (*TENANT_NUMBERS, *OPTIONAL_NUMBERS) if options[name] is not None}
+    changes |= {name: options[name] or None for name in (*TENANT_TEXTS, "upstream") if options[name] is not None}
+    if options["origins"] or options["any_origin"]:
+        changes["origins"] = [ANY_ORIGIN] if options["any_origin"] else _distinct(options["origins"])
     if any(changes.get(way) for way in IDENTITY_WAYS):  # one replaces the other
         changes = dict.fromkeys(IDENTITY_WAYS) | changes
-    if given["identity_claims"]:
-        changes["identity_claims"] = _distinct(given["identity_claims"])
-    changes |= {name: given[name] for name in SWITCHES if given[name] is not None}
+    if options["identity_claims"]:
+        changes["identity_claims"] = _distinct(options["identity_claims"])
+    changes |= {name: options[name] for name in SWITCHES if options[name] is not None}
     return cast(TenantSettings, changes)
 
 
@@ -263,13 +263,13 @@ def _check_webhook(settings: TenantSettings) -> None:
         raise ValueError("--webhook-url-env and --webhook-secret-env go together")
 
 
-def _widget_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+def _widget_changes(options: Mapping[str, Any]) -> dict[str, Any]:
     """The widget's settings from the options; None removes one. Raises ValueError for an invalid value."""
-    changes: dict[str, Any] = dict.fromkeys(name for name in given["unset"] if name in WidgetSettings.model_fields)
-    changes |= given["look"] or {}
-    changes |= {name: given[name] or None for name in WIDGET_TEXTS if given[name] is not None}
-    if given["suggestions"]:
-        changes["suggestions"] = [text for text in given["suggestions"] if text] or None
+    changes: dict[str, Any] = dict.fromkeys(name for name in options["unset"] if name in WidgetSettings.model_fields)
+    changes |= options["look"] or {}
+    changes |= {name: options[name] or None for name in WIDGET_TEXTS if options[name] is not None}
+    if options["suggestions"]:
+        changes["suggestions"] = [text for text in options["suggestions"] if text] or None
     values.check_look(changes)
     return changes
 

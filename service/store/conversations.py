@@ -144,8 +144,8 @@ def _selected(tenant: Tenant, selection: Selection) -> ColumnElement[bool]:
     if selection.id is not None:
         selected = and_(selected, conversations.c.id == selection.id)
     if selection.visitor is not None:
-        asked = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
-        selected = and_(selected, conversations.c.id.in_(asked))
+        conversation_ids = select(messages.c.conversation_id).where(messages.c.visitor == selection.visitor)
+        selected = and_(selected, conversations.c.id.in_(conversation_ids))
     if selection.subject is not None:
         selected = and_(selected, conversations.c.subject == selection.subject)
     return selected

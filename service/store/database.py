@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, delete, false, func, insert, select, text
 from sqlalchemy.engine import URL
@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.store import deadlines
 from service.store.dialects import is_sqlite
-from service.store.meter import Meter
+from service.store.meter import CallKind, Meter
 from service.store.migrations import Upgrade, newest_version, require_usable, upgrade, version_of
 from service.store.processes import LockedFiles, Processes, ProcessTable
 from service.store.records import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WAL_TRIES = 20
 LOCK_TRIES = 100  # for a table in use by a long query, such as a report
-NO_RIGHT, LOCK_NOT_AVAILABLE = "42501", "55P03"  # SQLSTATE
+INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"  # SQLSTATE
 MIGRATION_LOCK = 0x6134_6368_6174
 PROBE_BYTES = 16_384  # as much as a question of 4,000 characters writes in total
 
@@ -88,21 +88,23 @@ class Database:
 
         `patient`: without a deadline, for an operator's queries.
         """
-        with self.meter.timed("read", function) as timed:
-            try:
-                return await self._server.read(timed, patient=patient)
-            except Exception:
-                with self._store_errors():
-                    raise
+        return await self._run("read", function, self._server.read, patient)
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool = False) -> Result:
         """Run a transaction: committed at the end, rolled back by an exception or a cancellation.
 
         The function may be called again after a rollback, so it must change nothing but the database.
         """
-        with self.meter.timed("write", function) as timed:
+        return await self._run("write", function, self._server.write, patient)
+
+    async def _run(
+        self, kind: CallKind, function: Callable[[Connection], Result], run: Callable[..., Any], patient: bool
+    ) -> Result:
+        """Measure a call and translate its errors."""
+        with self.meter.timed(kind, function) as timed:
             try:
-                return await self._server.write(timed, patient=patient)
+                result: Result = await run(timed, patient=patient)
+                return result
             except Exception:
                 with self._store_errors():
                     raise
@@ -209,8 +211,10 @@ def store_errors() -> Iterator[None]:
     except IntegrityError as error:
         raise Conflict("What this belongs to was removed meanwhile.") from error
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", "") == NO_RIGHT:
-            raise StoreError(_no_right(str(getattr(error.orig, "__cause__", "")).partition(chr(10))[0])) from error
+        if getattr(error.orig, "sqlstate", "") == INSUFFICIENT_PRIVILEGE:
+            raise StoreError(
+                _missing_privilege(str(getattr(error.orig, "__cause__", "")).partition(chr(10))[0])
+            ) from error
         # SQLSTATE classes 22 and 42 are bugs: a value or a query that can never succeed.
         if str(getattr(error.orig, "sqlstate", "")).startswith(("22", "42")):
             raise StoreError("The database refused a query.") from error
@@ -242,14 +246,14 @@ def _version_of(db: Connection) -> int:
         )
     version = version_of(db)
     if not is_sqlite(db) and (sequence := db.scalar(FORBIDDEN_SEQUENCE)) is not None:
-        raise StoreError(_no_right(f"permission denied for sequence {sequence}"))
+        raise StoreError(_missing_privilege(f"permission denied for sequence {sequence}"))
     return version
 
 
-def _no_right(said: str) -> str:
+def _missing_privilege(problem: str) -> str:
     """The server's message, which names only tables and users, and what to do."""
     return (
-        f"The user of DATABASE_URL lacks a right: {said}. Let it own the database and the tables in it: "
+        f"The user of DATABASE_URL lacks a privilege: {problem}. Let it own the database and the tables in it: "
         "ALTER DATABASE name OWNER TO user."
     )
 

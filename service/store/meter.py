@@ -35,7 +35,7 @@ class Meter:
         self, kind: CallKind, function: Callable[[Connection], Result]
     ) -> Iterator[Callable[[Connection], Result]]:
         """A wrapper of a function that measures its call."""
-        asked, began = time.perf_counter(), None
+        requested, began = time.perf_counter(), None
 
         def run(db: Connection) -> Result:
             nonlocal began
@@ -46,6 +46,6 @@ class Meter:
             yield run
         finally:
             ended = time.perf_counter()
-            self.waited(kind, (began or ended) - asked)
+            self.waited(kind, (began or ended) - requested)
             if began is not None:
                 self.took(kind, ended - began)

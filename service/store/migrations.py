@@ -58,7 +58,7 @@ class Part:
 class Upgrade:
     """The work of one transaction: the versions, and the number of rows. `done` is 1 when nothing is left."""
 
-    begun: int
+    from_version: int
     version: int
     rows: int = 0
     done: float = 1
@@ -305,7 +305,7 @@ def upgrade(connection: Connection) -> Upgrade:
 
     Raises SchemaMismatch if the database is too new, StoreError if its tables belong to another application.
     """
-    begun = version = version_of(connection)
+    first_version = version = version_of(connection)
     newest = newest_version()
     if version >= newest:
         return Upgrade(version, version)
@@ -319,10 +319,10 @@ def upgrade(connection: Connection) -> Upgrade:
         rows += part.rows
         if part.done < 1:
             _note_version(connection, version)
-            return Upgrade(begun, version, rows, part.done)
+            return Upgrade(first_version, version, rows, part.done)
         version += 1
     _note_version(connection, version)
-    return Upgrade(begun, version, rows)
+    return Upgrade(first_version, version, rows)
 
 
 def _note_version(connection: Connection, version: int) -> None:

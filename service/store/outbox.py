@@ -82,20 +82,20 @@ def hand_off(
     event_id = uuid.uuid5(conversation_id, "\n".join([str(turns[-1].id), email, note or ""]))
     if db.scalar(select(outbox.c.id).where(outbox.c.id == event_id)) is not None:
         return True
-    taken = counters.take(db, [handoff.quota])
-    if not taken[-1].granted:
-        raise QuotaSpent(taken)
-    told, is_whole = _told_turns(turns)
+    quota_states = counters.take(db, [handoff.quota])
+    if not quota_states[-1].granted:
+        raise QuotaSpent(quota_states)
+    listed_turns, is_whole = _turns_that_fit(turns)
     data = {
         "conversation_id": str(conversation_id),
         "email": email,
         "note": note,
         "consent": True,
         "subject": subject,
-        "turns": told,
+        "turns": listed_turns,
         "truncated": not is_whole,
     }
-    _put(db, tenant_id, event_id, conversation_id, None, "handoff", data, at)
+    _add_event(db, tenant_id, event_id, conversation_id, None, "handoff", data, at)
     return True
 
 
@@ -133,11 +133,11 @@ def rate_turn(
         "question": _cut(turn.question),
         "answer": _cut(turn.answer),
     }
-    _put(db, tenant_id, uuid.uuid4(), turn.conversation_id, message_id, "feedback", data, at)
+    _add_event(db, tenant_id, uuid.uuid4(), turn.conversation_id, message_id, "feedback", data, at)
     return True
 
 
-def _put(
+def _add_event(
     db: Connection,
     tenant_id: int,
     event_id: uuid.UUID,
@@ -162,16 +162,16 @@ def _put(
     db.execute(INSERTS[db.dialect.name](outbox).values(row).on_conflict_do_nothing(index_elements=["id"]))
 
 
-def _told_turns(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
+def _turns_that_fit(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
     """The newest turns that fit, oldest first, and whether that is the whole conversation."""
-    told: list[dict[str, Any]] = []
+    listed_turns: list[dict[str, Any]] = []
     left = MOST_CHARS
     for turn in reversed(turns):
         question, answer = _cut(turn.question), _cut(turn.answer)
         left -= len(question) + len(answer)
         if left < 0:
             break
-        told.insert(
+        listed_turns.insert(
             0,
             {
                 "message_id": str(turn.id),
@@ -183,7 +183,7 @@ def _told_turns(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
             },
         )
     is_cut = any(len(text) > MOST_TEXT_CHARS for turn in turns for text in (turn.question, turn.answer))
-    return told, len(told) == len(turns) < NEWEST_TURNS and not is_cut
+    return listed_turns, len(listed_turns) == len(turns) < NEWEST_TURNS and not is_cut
 
 
 def _cut(text: str) -> str:

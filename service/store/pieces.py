@@ -58,9 +58,9 @@ _SINCE = (
 )
 
 
-def keep(db: Connection, kept: Sequence[Piece]) -> None:
+def store_pieces(db: Connection, new_pieces: Sequence[Piece]) -> None:
     """Store new pieces of running turns. Closing a turn waits for a checkpoint in progress."""
-    rows = [(each.turn, each.position, storable(each.text), each.received) for each in kept]
+    rows = [(each.turn, each.position, storable(each.text), each.received) for each in new_pieces]
     if is_sqlite(db):
         db.exec_driver_sql(_KEEP_IN_SQLITE, rows)
     else:
@@ -68,10 +68,10 @@ def keep(db: Connection, kept: Sequence[Piece]) -> None:
         db.execute(_KEEP_IN_POSTGRESQL, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def since(db: Connection, turn: int, piece: int) -> tuple[int, str, int] | None:
+def pieces_from(db: Connection, turn: int, piece: int) -> tuple[int, str, int] | None:
     """A running turn's text from this piece on: its position, the text, and the position of the last piece."""
-    kept = db.execute(_SINCE, {"turn": turn, "piece": piece}).all()
-    return (kept[0].position, "".join(each.text for each in kept), kept[-1].position) if kept else None
+    rows = db.execute(_SINCE, {"turn": turn, "piece": piece}).all()
+    return (rows[0].position, "".join(each.text for each in rows), rows[-1].position) if rows else None
 
 
 def deleted_among(db: Connection, message_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

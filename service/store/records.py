@@ -217,7 +217,7 @@ class TurnStart:
     history: list[Turn]
     is_new: bool
     reservation: Reservation | None = None
-    taken: list[QuotaState] = field(default_factory=list)
+    quota_states: list[QuotaState] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,18 +377,18 @@ class NameTaken(StoreError):
 
 
 class Refusal(StoreError):
-    """A refused question. `taken` is the state of the quotas that it still used up."""
+    """A refused question. `quota_states` is the state of the quotas that it still used up."""
 
-    def __init__(self, message: str, taken: Sequence[QuotaState] = ()) -> None:
+    def __init__(self, message: str, quota_states: Sequence[QuotaState] = ()) -> None:
         super().__init__(message)
-        self.taken = taken
+        self.quota_states = quota_states
 
 
 class QuotaSpent(Refusal):
-    """A quota is used up: the last one in `taken`."""
+    """A quota is used up: the last one in `quota_states`."""
 
-    def __init__(self, taken: Sequence[QuotaState]) -> None:
-        super().__init__("A quota is used up.", taken)
+    def __init__(self, quota_states: Sequence[QuotaState]) -> None:
+        super().__init__("A quota is used up.", quota_states)
 
 
 class ConversationNotFound(Refusal):

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from service.store.closing import Closing, close_turn
-from service.store.pieces import deleted_among, keep, kept_text, received_tokens, since
+from service.store.pieces import deleted_among, kept_text, pieces_from, received_tokens, store_pieces
 from service.store.records import (
     DAY_SECONDS,
     INTERRUPTED,
@@ -22,7 +22,7 @@ from service.store.records import (
 from service.store.rows import COLUMNS, fetch_record, to_record
 from service.store.tables import conversations, messages, running
 
-_IS_IT = messages.c.id == bindparam("message", type_=messages.c.id.type)
+_HAS_ID = messages.c.id == bindparam("message", type_=messages.c.id.type)
 _BEAT = (
     update(messages)
     .where(messages.c.id.in_(bindparam("alive", expanding=True, type_=messages.c.id.type)), running)
@@ -31,11 +31,11 @@ _BEAT = (
 _REQUESTS = select(messages.c.id, messages.c.followed, messages.c.stop_asked).where(
     running, or_(messages.c.stop_asked, messages.c.followed > 0)
 )
-_LOOK = update(messages).where(_IS_IT, running).values(followed=messages.c.followed + 1).returning(*COLUMNS[Turn])
-_TURN = select(*COLUMNS[Turn]).where(_IS_IT)
-_STOP = update(messages).where(_IS_IT, running).values(stop_asked=True)
+_FOLLOW = update(messages).where(_HAS_ID, running).values(followed=messages.c.followed + 1).returning(*COLUMNS[Turn])
+_TURN = select(*COLUMNS[Turn]).where(_HAS_ID)
+_STOP = update(messages).where(_HAS_ID, running).values(stop_asked=True)
 _WRITERS = select(messages.c.id, messages.c.beat, messages.c.writer).where(running)
-_SUPPOSED = (
+_RUNNING_WITH_BEAT = (
     select(
         *COLUMNS[Turn],
         func.coalesce(kept_text, messages.c.answer).label("kept"),
@@ -45,16 +45,16 @@ _SUPPOSED = (
         conversations.c.subject,
     )
     .join_from(messages, conversations)
-    .where(_IS_IT, messages.c.beat == bindparam("beat_", type_=messages.c.beat.type), running)
+    .where(_HAS_ID, messages.c.beat == bindparam("beat_", type_=messages.c.beat.type), running)
 )
 
 
-def checkpoint(db: Connection, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
+def checkpoint(db: Connection, alive: Sequence[uuid.UUID], new_pieces: Sequence[Piece]) -> None:
     """Store heartbeats for the turns in `alive`, and new pieces of text."""
     if alive:
         db.execute(_BEAT, {"alive": list(alive)})
-    if kept:
-        keep(db, kept)
+    if new_pieces:
+        store_pieces(db, new_pieces)
 
 
 def requests_for(db: Connection, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
@@ -68,12 +68,12 @@ def requests_for(db: Connection, message_ids: Sequence[uuid.UUID]) -> dict[uuid.
 def follow_turn(db: Connection, message_id: uuid.UUID, piece: int) -> Followed | None:
     """A turn and its text from this piece on. If it is still running, its writer learns that it has a reader."""
     this = {"message": message_id}
-    turn = fetch_record(db, Turn, _LOOK, this)
+    turn = fetch_record(db, Turn, _FOLLOW, this)
     if turn is None:
         turn = fetch_record(db, Turn, _TURN, this)
         return Followed(turn, 0, turn.answer, 0) if turn else None
-    kept = since(db, turn.number, piece)
-    return Followed(turn, *kept) if kept else Followed(turn, 0, turn.answer, piece)
+    stored = pieces_from(db, turn.number, piece)
+    return Followed(turn, *stored) if stored else Followed(turn, 0, turn.answer, piece)
 
 
 def ask_to_stop(db: Connection, message_id: uuid.UUID) -> None:
@@ -87,8 +87,8 @@ def heartbeats(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict
     `own` is the name of this process, which lives.
     """
     rows = [(row.id, row.beat, process_of(row.writer)) for row in db.execute(_WRITERS).all()]
-    gone = {name for name in {process for _, _, process in rows} if name != own and is_gone(name)}
-    return {message_id: RunningTurn(beat, process in gone) for message_id, beat, process in rows}
+    dead = {name for name in {process for _, _, process in rows} if name != own and is_gone(name)}
+    return {message_id: RunningTurn(beat, process in dead) for message_id, beat, process in rows}
 
 
 def processes_that_write(db: Connection) -> Collection[str]:
@@ -107,7 +107,7 @@ def abandon(db: Connection, message_id: uuid.UUID, beat: int, at: datetime) -> b
     Its answer is the text of its checkpoints, and the charge an estimate of that and the prompt, because nobody knows
     how far the provider got.
     """
-    row = db.execute(_SUPPOSED, {"message": message_id, "beat_": beat}).first()
+    row = db.execute(_RUNNING_WITH_BEAT, {"message": message_id, "beat_": beat}).first()
     if row is None:
         return False
     turn = to_record(Turn, row)

@@ -185,14 +185,14 @@ class Store:
             now=now,
         )
         try:
-            taken, begun = await self._database.write(lambda db: turns.begin_turn(db, new))
+            quota_states, start = await self._database.write(lambda db: turns.begin_turn(db, new))
         except Refusal as refusal:
             if quotas:
-                refusal.taken = await self.take(*quotas)  # the rollback also undid what was taken
+                refusal.quota_states = await self.take(*quotas)  # the rollback also undid what was taken
             raise
-        if begun is None:
-            raise QuotaSpent(taken)
-        return replace(begun, taken=taken)
+        if start is None:
+            raise QuotaSpent(quota_states)
+        return replace(start, quota_states=quota_states)
 
     async def finish_turn(
         self,
@@ -251,9 +251,9 @@ class Store:
         """Clean up after dead processes without running turns."""
         self._processes.clean(await self._database.read(running.processes_that_write))
 
-    async def checkpoint(self, alive: Sequence[uuid.UUID], kept: Sequence[Piece]) -> None:
+    async def checkpoint(self, alive: Sequence[uuid.UUID], new_pieces: Sequence[Piece]) -> None:
         """Store heartbeats for the turns in `alive`, and new pieces of text."""
-        await self._database.write(lambda db: running.checkpoint(db, alive, kept))
+        await self._database.write(lambda db: running.checkpoint(db, alive, new_pieces))
 
     async def requests_for(self, message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, TurnRequests]:
         """Other processes' requests for these running turns; a turn without any is missing."""

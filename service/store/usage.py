@@ -112,8 +112,8 @@ def record(db: Connection, rows: Sequence[UsageRow]) -> None:
 
 def of_known_tenants(db: Connection, rows: Sequence[UsageRow]) -> list[UsageRow]:
     """The rows without a tenant, or of an existing one."""
-    known = {None, *db.scalars(_KNOWN_TENANTS, {"known": [*{row.tenant_id for row in rows} - {None}]})}
-    return [row for row in rows if row.tenant_id in known]
+    existing = {None, *db.scalars(_KNOWN_TENANTS, {"known": [*{row.tenant_id for row in rows} - {None}]})}
+    return [row for row in rows if row.tenant_id in existing]
 
 
 def _values(row: UsageRow) -> dict[str, Any]:

@@ -59,18 +59,18 @@ class Citations:
         every = [source for some in (*numbered, self._added) for source in some]
         titles = {source["url"]: source["title"] for source in reversed(every) if source["title"]}
         urls = [source["url"] for source in next(filter(None, numbered), [])]
-        known = set(urls)
+        listed = set(urls)
         for source in every:
-            if source["url"] not in known:
-                known.add(source["url"])
+            if source["url"] not in listed:
+                listed.add(source["url"])
                 urls.append(source["url"])
         before = self.sources
         self.sources = [{"title": titles.get(url) or _host(url), "url": url} for url in urls[:MAX_SOURCES]]
         return self.sources != before
 
 
-def _sources(given: list[Any]) -> Iterator[Source]:
-    for item in given[:MAX_READ]:
+def _sources(items: list[Any]) -> Iterator[Source]:
+    for item in items[:MAX_READ]:
         found = _source(item)
         if found is not None:
             yield found

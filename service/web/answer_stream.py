@@ -42,14 +42,14 @@ class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. However it ends, the reader is removed from the answer.
 
     sse-starlette sets the headers, but events are sent here: a token costs a fraction of what an event object, a cancel
-    scope and every middleware's `send` would cost, and an open stream needs no task group. `gone` is done when the
-    visitor has left, and is cancelled at the end.
+    scope and every middleware's `send` would cost, and an open stream needs no task group. `disconnected` is done when
+    the visitor has left, and is cancelled at the end.
     """
 
-    def __init__(self, service: Service, answer: Answer, after: int, gone: asyncio.Task[None]) -> None:
+    def __init__(self, service: Service, answer: Answer, after: int, disconnected: asyncio.Task[None]) -> None:
         self._answer = answer
         self._after = after
-        self._gone = gone
+        self._gone = disconnected
         self._ping_seconds = service.settings.ping_seconds
         self._waiter: asyncio.Future[bool] | None = None
         self._leave = partial(service.answers.leave, answer)

@@ -126,12 +126,12 @@ class _Flow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport, parse_held: Callable[[], None]) -> None:
         super().__init__(transport)
-        self._parse_held = parse_held
+        self._parse_received = parse_held
 
     def resume_reading(self) -> None:
         if self.read_paused:
             super().resume_reading()
-            self._parse_held()
+            self._parse_received()
 
 
 class Connection(HttpToolsProtocol):
@@ -139,7 +139,16 @@ class Connection(HttpToolsProtocol):
 
     # With these beside uvicorn's, its attributes would be too many for Python to share their names' table: 1.3 kB each.
     __slots__ = (
-        *("_answering", "_connections", "_deadline", "_deadlines", "_extensions", "_head_bytes", "_held", "_in_body"),
+        *(
+            "_answering",
+            "_connections",
+            "_deadline",
+            "_deadlines",
+            "_extensions",
+            "_head_bytes",
+            "_unparsed",
+            "_in_body",
+        ),
         *("_is_overloaded", "_unread_bytes", "_unsent", "_unsent_since"),
     )
 
@@ -156,7 +165,7 @@ class Connection(HttpToolsProtocol):
         self._extensions: dict[str, Any] = {}
         self._is_overloaded = False
         self._answering: RequestResponseCycle | None = None  # the last request whose response has begun
-        self._held = b""  # received but not parsed yet
+        self._unparsed = b""  # received but not parsed yet
         self._head_bytes = 0  # parsed since the last complete head, piece of a body, or request
         self._in_body = False
         self._unread_bytes = 0
@@ -167,7 +176,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self._parse_held)
+        self.flow = _Flow(transport, self._parse_received)
         self._extensions[ABORT] = transport.abort
         if self.client and self._connections.is_trusted_proxy(self.client[0]):
             self._extensions[TRUSTED_PROXY] = True
@@ -178,7 +187,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._held = b""
+        self._unparsed = b""
         self.pipeline.clear()
         self.flow = FlowControl(self.transport)  # without a reference cycle, the connection is freed at once
         self._extensions.clear()
@@ -188,31 +197,31 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        self._held = self._held + data if self._held else data
-        self._parse_held()
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        self._parse_received()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._held:
+        if self._unparsed:
             self.flow.resume_reading()
 
     # Parsing
 
-    def _parse_held(self) -> None:
+    def _parse_received(self) -> None:
         """Parse buffered data as far as allowed, at most one piece per turn of the loop, so that others can run."""
-        held, start = self._held, 0
-        while start < min(len(held), PIECE_BYTES) and not self._must_wait():
+        unparsed, start = self._unparsed, 0
+        while start < min(len(unparsed), PIECE_BYTES) and not self._must_wait():
             if not self._in_body and not self._head_bytes:
-                begin = len(held) - len(held[start:].lstrip(b"\r\n"))  # RFC 9112, section 2.2
+                begin = len(unparsed) - len(unparsed[start:].lstrip(b"\r\n"))  # RFC 9112, section 2.2
                 self._read_away(begin - start)
                 start = begin
-                if start == len(held):
+                if start == len(unparsed):
                     break
-            end = self._piece_end(held, start)
-            self._parse(held[start:end])
+            end = self._piece_end(unparsed, start)
+            self._parse(unparsed[start:end])
             start = end
-        self._held = b"" if self.transport.is_closing() else held[start:]
-        if self._held:
+        self._unparsed = b"" if self.transport.is_closing() else unparsed[start:]
+        if self._unparsed:
             if not self._must_wait():
                 self._connections.take_turn(self)
             self.flow.pause_reading()
@@ -231,12 +240,12 @@ class Connection(HttpToolsProtocol):
         cycle = self._answering
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
-    def _piece_end(self, held: bytes, start: int) -> int:
+    def _piece_end(self, unparsed: bytes, start: int) -> int:
         """Where to stop parsing, so that at most one head completes at once."""
-        most = min(start + PIECE_BYTES, len(held))
+        most = min(start + PIECE_BYTES, len(unparsed))
         if self._in_body:
             return most
-        head_end = held.find(HEAD_END, start, most)
+        head_end = unparsed.find(HEAD_END, start, most)
         return most if head_end < 0 else head_end + len(HEAD_END)
 
     def _parse(self, piece: bytes) -> None:
@@ -321,7 +330,7 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.pipeline or self._held:
+        if self.pipeline or self._unparsed:
             self._connections.take_turn(self)
         else:
             self.flow.resume_reading()

@@ -93,10 +93,10 @@ async def feedback(request: Request) -> Response:
     """Store a visitor's rating of an answer."""
     caller = await authenticate_reader(request)
     message_id = path_id(request, "message_id", errors.MessageUnknown)
-    given = await read_body(request, schema.FeedbackRequest)
+    body = await read_body(request, schema.FeedbackRequest)
     service, tenant = service_of(request), caller.tenant
-    keep = service.store.outbox.rate_turn if tenant.webhook_url_env else service.store.rate_turn
-    if not await keep(tenant.id, message_id, rating=given.rating, comment=given.comment, subject=caller.subject):
+    store_rating = service.store.outbox.rate_turn if tenant.webhook_url_env else service.store.rate_turn
+    if not await store_rating(tenant.id, message_id, rating=body.rating, comment=body.comment, subject=caller.subject):
         raise errors.MessageUnknown("no such message")
     service.webhooks.wake()
     return Response(status_code=204)

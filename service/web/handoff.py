@@ -79,21 +79,21 @@ async def handoff(request: Request) -> Response:
     """Send a conversation to the tenant's webhook."""
     caller, service = await authenticate_reader(request), service_of(request)
     conversation_id = path_id(request, "conversation_id", errors.ConversationUnknown)
-    given = await read_body(request, HandoffRequest)
+    request_body = await read_body(request, HandoffRequest)
     if not has_hook(caller.tenant):
         raise errors.HandoffNotSetUp("the tenant has no webhook that can be used")
     visitor = visitor_id(caller.tenant, exchange_of(request).address)
     quota = Quota(f"handoff:{caller.tenant.id}:{visitor}", HANDOFFS_PER_HOUR, HOUR)
-    wanted = Handoff(given.email, given.note, quota)
+    new_handoff = Handoff(request_body.email, request_body.note, quota)
     try:
-        is_known = await service.store.outbox.hand_off(caller.tenant.id, conversation_id, wanted, caller.subject)
+        is_known = await service.store.outbox.hand_off(caller.tenant.id, conversation_id, new_handoff, caller.subject)
     except Conflict:
         is_known = False
     except QuotaSpent as refusal:
         raise errors.VisitorRateLimited(
             "the visitor's hand-offs",
             detail="You have sent this several times. Please try again later.",
-            retry_after=round(refusal.taken[-1].seconds) + 1,
+            retry_after=round(refusal.quota_states[-1].seconds) + 1,
         ) from None
     if not is_known:
         raise errors.ConversationUnknown("no such conversation")

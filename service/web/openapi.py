@@ -277,12 +277,16 @@ class _Schemas(GenerateJsonSchema):
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        return made if made.get("default") is not None else {key: made[key] for key in made if key != "default"}
+        generated = super().default_schema(schema)
+        return (
+            generated
+            if generated.get("default") is not None
+            else {key: generated[key] for key in generated if key != "default"}
+        )
 
 
 def _schemas(models: list[type[BaseModel]], max_message_chars: int) -> dict[str, Any]:
-    _, made = models_json_schema(
+    _, generated = models_json_schema(
         [
             (model, "validation" if issubclass(model, schema.Incoming) else "serialization")
             for model in dict.fromkeys(models)
@@ -290,7 +294,7 @@ def _schemas(models: list[type[BaseModel]], max_message_chars: int) -> dict[str,
         ref_template="#/components/schemas/{model}",
         schema_generator=_Schemas,
     )
-    schemas: dict[str, Any] = made["$defs"]
+    schemas: dict[str, Any] = generated["$defs"]
     schemas["ChatRequest"]["properties"]["message"]["maxLength"] = max_message_chars
     schemas["ErrorEvent"]["properties"]["code"]["examples"] = [error.code for error in errors.IN_STREAM]
     schemas["StreamEvent"] = {

@@ -64,8 +64,8 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics, for clients with METRICS_TOKEN; closed if it is not set."""
     token = service_of(request).settings.metrics_token
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    is_right = token is not None and hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    is_right = token is not None and hmac.compare_digest(sent.strip().encode(), token.get_secret_value().encode())
     if scheme.lower() != "bearer" or not is_right:
         raise errors.MetricsTokenWrong("no token, or a wrong one")
     service_of(request).gauges.look()

@@ -81,14 +81,14 @@ async def log_misspelt(store: Store) -> None:
 def _likely(name: str) -> str | None:
     """The setting that an unknown name is probably meant to be; None for known and unrelated names."""
     match = re.fullmatch(r"OPEN_?AI_(\w+)", name)
-    known = [field.upper() for field in Settings.model_fields if field.startswith("openai_")]
+    names = [field.upper() for field in Settings.model_fields if field.startswith("openai_")]
     files = [secret.upper() + FILE for secret in SECRETS]
-    if match is None or name in known or name in files:
+    if match is None or name in names or name in files:
         return None
     for likely, others in LIKELY.items():
         if match[1] in others:
             return likely
-    return next(iter(get_close_matches(f"OPENAI_{match[1]}", known, 1)), " or ".join(known[:3]))
+    return next(iter(get_close_matches(f"OPENAI_{match[1]}", names, 1)), " or ".join(names[:3]))
 
 
 def _variables_of(tenant: Tenant) -> Iterator[str]:

@@ -39,9 +39,9 @@ def is_owner(request: Request) -> bool:
     if service.settings.studio_token is None:
         return is_of_this_machine(request)
     token = service.settings.studio_token.get_secret_value()
-    given = _bearer(request)
-    if given is not None:
-        return service.attempts.is_right(token, given, exchange_of(request).address)
+    token_sent = _bearer(request)
+    if token_sent is not None:
+        return service.attempts.is_right(token, token_sent, exchange_of(request).address)
     return owner.is_session(token, request.cookies.get(cookie_name(request), ""))
 
 
@@ -135,13 +135,13 @@ def is_of_this_machine(request: Request) -> bool:
 
 def _is_own(request: Request, origin: str) -> bool:
     """Whether the Host is the service's own. A foreign name that points here has no session and is no loopback name."""
-    known = service_of(request).settings.public_origins
-    return origin in known or origin == own_origin(request.url.scheme, request.headers.get("host", ""))
+    public = service_of(request).settings.public_origins
+    return origin in public or origin == own_origin(request.url.scheme, request.headers.get("host", ""))
 
 
 def _bearer(request: Request) -> str | None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else None
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _not_ours(reason: str) -> errors.OriginNotAllowed:

@@ -91,8 +91,8 @@ async def read_tenant(request: Request) -> Response:
 async def set_look(request: Request) -> Response:
     """Set the look of a tenant's window, as `tenant set --look` does."""
     tenant, _ = await tenant_of(request)
-    given = (await read_body(request, Look)).settings
-    changes = dict.fromkeys(WidgetSettings.model_fields) | given.model_dump(exclude_none=True)
+    settings = (await read_body(request, Look)).settings
+    changes = dict.fromkeys(WidgetSettings.model_fields) | settings.model_dump(exclude_none=True)
     return await _facts(request, tenant, await service_of(request).store.set_widget(tenant.name, changes))
 
 
