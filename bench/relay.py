@@ -61,8 +61,8 @@ def main() -> int:
             for target in running.values():
                 target.stop()
             load.close()
-    given = [part for part in sys.argv[1:] if part not in ("--setup", options.setup)]
-    command = shlex.join(["python", "bench/relay.py", *given])
+    arguments = [part for part in sys.argv[1:] if part not in ("--setup", options.setup)]
+    command = shlex.join(["python", "bench/relay.py", *arguments])
     text = table.render(results, chosen, machine.description(), table.versions(), command)
     print(f"\n{text}")
     if options.write:

@@ -68,7 +68,7 @@ def test_every_command_in_the_docs_is_run_by_something() -> None:
     assert [place for place in RUN_BY.values() if not (ROOT / place).is_file()] == []
 
 
-def test_the_receivers_commands_set_what_it_reads() -> None:
+def test_the_receivers_commands_set_the_variables_that_it_reads() -> None:
     commands = [command for command in shell_commands("docs/webhooks.md") if command.startswith("WEBHOOK_SECRET=")]
     assert commands
     for command in commands:
@@ -128,8 +128,10 @@ def test_the_benchmarks_take_the_options_shown() -> None:
     assert len(shown) > 2
     for script, *arguments in shown:
         if options := [each for each in arguments if each.startswith("-")]:
-            told = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
-            assert [each for each in options if not re.search(rf"{each}\b", told.stdout)] == []
+            output = subprocess.run(
+                [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
+            )
+            assert [each for each in options if not re.search(rf"{each}\b", output.stdout)] == []
         assert (ROOT / script).is_file()
 
 
@@ -139,8 +141,8 @@ def test_the_operators_commands_within_the_text_exist(capsys: pytest.CaptureFixt
     for words in commands:
         names = list(takewhile(str.isalpha, words))
         assert manage.main([*names, "--help"]) == 0, words
-        told = capsys.readouterr().out
-        assert [each for each in words if each.startswith("-") and f"{each} " not in told] == [], words
+        output = capsys.readouterr().out
+        assert [each for each in words if each.startswith("-") and f"{each} " not in output] == [], words
 
 
 def test_the_tools_within_the_text_are_those_that_the_project_uses() -> None:
@@ -160,18 +162,18 @@ def test_the_tools_within_the_text_are_those_that_the_project_uses() -> None:
 def test_the_scrape_configuration_finds_the_metrics() -> None:
     """By Prometheus' defaults: the path /metrics over http, and a bearer token."""
     (block,) = code_blocks("docs/operating.md", "yaml")
-    given = yaml.safe_load(block)
-    (job,) = given["scrape_configs"]
+    config = yaml.safe_load(block)
+    (job,) = config["scrape_configs"]
     assert job.keys() == {"job_name", "authorization", "static_configs"}
     assert job["authorization"].keys() == {"credentials_file"}
     assert all(target.endswith(":8000") for each in job["static_configs"] for target in each["targets"])
-    assert [Path(file).name for file in given["rule_files"]] == ["alerts.yaml"]
+    assert [Path(file).name for file in config["rule_files"]] == ["alerts.yaml"]
 
 
 # Where the service runs
 
 
-def test_commands_in_containers_name_what_is_in_the_files_of_deploy() -> None:
+def test_container_commands_use_names_from_the_deploy_files() -> None:
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
     deployments = [
         each["metadata"]["name"]

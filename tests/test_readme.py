@@ -137,9 +137,9 @@ def settings_shown(page: str, heading: str) -> dict[str, str]:
 
 
 def test_every_setting_is_in_the_docs_with_its_default() -> None:
-    given = {name.upper(): field.default for name, field in Settings.model_fields.items()}
-    given |= {"OPENAI_BASE_URL": DEFAULT_BASE_URL, "SYSTEM_PROMPT": "a short one"}
-    expected = {name: "" if default is None else str(default) for name, default in given.items()}
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    defaults |= {"OPENAI_BASE_URL": DEFAULT_BASE_URL, "SYSTEM_PROMPT": "a short one"}
+    expected = {name: "" if default is None else str(default) for name, default in defaults.items()}
     assert settings_shown("docs/operating.md", "Settings") == expected
     assert settings_shown("README.md", "The settings you need first").items() <= expected.items()
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client import Client
 from conftest import Serve
-from hooks import HOOKED, hand_off, hold_conversation, settled
+from hooks import HOOKED, hand_off, hold_conversation, outbox_when_idle
 from hooks import _hook as _hook
 from hooks import hook as hook
 from preloaded import ROOT
@@ -73,7 +73,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-async def told(serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+async def all_samples(serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The samples of a busy service, whose questions included refused, repeated and abandoned ones."""
     monkeypatch.setattr("service.upstream.call._backoff", lambda _: 0.0)
 
@@ -102,14 +102,14 @@ async def _samples(client: Client) -> list[Any]:
             await asyncio.sleep(0.05)
 
 
-async def test_every_queried_series_and_label_exists(told: list[Any]) -> None:
+async def test_every_queried_series_and_label_exists(all_samples: list[Any]) -> None:
     """Each selector finds at least one series, its matchers included."""
     for title, expression in expressions():
         asked = asked_by(expression)
         assert asked.series, title
         labels: set[str] = set()
         for selector in asked.series:
-            found = [sample for sample in told if sample.name == selector.name and matches(sample, selector)]
+            found = [sample for sample in all_samples if sample.name == selector.name and matches(sample, selector)]
             assert found, f"{title}: nothing is {selector.name} with {selector.matchers.matchers}"
             labels.update(*(sample.labels for sample in found))
         assert asked.labels <= labels | OF_PROMETHEUS, title
@@ -143,21 +143,21 @@ async def test_a_webhook_that_is_given_up_shows_as_an_increase(
         assert await given_up(client) == {"handoff": 0, "feedback": 0}
         started = await hold_conversation(client)
         assert (await hand_off(client, started["conversation_id"]))[0] == 204
-        assert [event.state for event in await settled(client)] == ["failed"]
+        assert [event.state for event in await outbox_when_idle(client)] == ["failed"]
         assert await given_up(client) == {"handoff": 1, "feedback": 0}
 
 
 def test_legends_and_texts_use_only_labels_of_the_expression() -> None:
     for panel in PANELS:
         for target in panel["targets"]:
-            kept = asked_by(target["expr"]).labels | OF_PROMETHEUS
-            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept, panel["title"]
+            labels = asked_by(target["expr"]).labels | OF_PROMETHEUS
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels, panel["title"]
     for rule in RULES:
         named = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
         assert named <= asked_by(rule["expr"]).labels, rule["alert"]
 
 
-def test_there_is_an_alert_for_each_fault_that_says_what_to_do() -> None:
+def test_each_fault_has_an_alert_that_says_what_to_do() -> None:
     assert [rule["alert"] for rule in RULES] == [
         "ChatNotReady",
         "ChatServerErrors",

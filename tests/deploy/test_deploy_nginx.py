@@ -242,13 +242,13 @@ def test_a_request_has_one_id_in_both_logs_that_the_visitor_cannot_choose(proxy:
 
 def test_assets_are_compressed_and_cached(proxy: Proxy) -> None:
     with proxy.visitor() as client:
-        packed = client.get("/widget.js", headers={"Accept-Encoding": "gzip"})
+        compressed = client.get("/widget.js", headers={"Accept-Encoding": "gzip"})
         plain = client.get("/widget.js", headers={"Accept-Encoding": "identity"})
-        kept = client.get("/widget.js", headers={"If-None-Match": packed.headers["etag"]})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
-    assert packed.content == plain.content
-    assert kept.status_code == 304
+        revalidated = client.get("/widget.js", headers={"If-None-Match": compressed.headers["etag"]})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert compressed.content == plain.content
+    assert revalidated.status_code == 304
 
 
 def test_http_2_is_offered_to_browsers(proxy: Proxy) -> None:
@@ -343,9 +343,9 @@ def test_the_doctor_finds_nothing_wrong_behind_this_file(proxy: Proxy) -> None:
     def found(**environment: str) -> dict[str, str]:
         variables = proxy.service.environment | {"PING_SECONDS": "1"} | environment
         done = run_program(command, cwd=proxy.service.directory, env=variables, directory=proxy.service.directory)
-        told = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+        checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
         assert done.returncode == 1
-        return {name: each["text"] for name, each in told.items() if each["state"] == "fix" and name != "disk"}
+        return {name: each["text"] for name, each in checks.items() if each["state"] == "fix" and name != "disk"}
 
     faults = found(SSL_CERT_FILE=str(proxy.certificate))
     assert faults.keys() == {"tls", "public url"}

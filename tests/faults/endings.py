@@ -137,11 +137,11 @@ async def db_locked(play: Play) -> None:
         limited = await here.add_tenant("limited", rate_per_minute=limit)
         words_count = 30
         pause = locked_seconds / words_count / 2
-        begun = [
+        starting = [
             asyncio.create_task(ask(here.url, here.key, f"held {words_count} {pause} {n}"))
             for n in range(play.count(20, 4))
         ]
-        play.require(await until(lambda: upstream.answering == len(begun)), "they did not begin")
+        play.require(await until(lambda: upstream.answering == len(starting)), "they did not begin")
         locker = _locked(play.directory / "chatbot.db")
         with locker:
             upstream.gate("held").set()
@@ -152,7 +152,7 @@ async def db_locked(play: Play) -> None:
             of_limited = asyncio.create_task(
                 many(play.count(100, 20), 10, lambda n: ask(here.url, limited, f"quick limited {n}"))
             )
-            under_way = await asyncio.gather(*begun)
+            under_way = await asyncio.gather(*starting)
             status, _ = await not_ready
             reply, limited_told = await asyncio.gather(asking, of_limited)
             unlock.cancel()
@@ -163,8 +163,8 @@ async def db_locked(play: Play) -> None:
         play.measure(f"slowest {slowest:.1f} s")
         play.require_in_time(slowest, 10, "a request")
         whole = sum(one.text == words(words_count) and one.ending == "complete" for one in under_way)
-        play.measure(f"{whole} of {len(begun)} answers under way reached their readers")
-        play.require(whole == len(begun), f"only {whole} of {len(begun)} answers under way reached their readers")
+        play.measure(f"{whole} of {len(starting)} answers under way reached their readers")
+        play.require(whole == len(starting), f"only {whole} of {len(starting)} answers under way reached their readers")
         play.require(await here.until_idle(), "answers are still open")
         answered = sum(one.ending == "complete" for one in everyone) + whole
         turns, audited = await here.turns(), await here.audited()

@@ -338,8 +338,8 @@ def bomb(kind: str, size: int) -> bytes:
     """The compressed bytes. Compression takes a while, so it comes before any measurement."""
     piece = {"line": b" " * 1000, "comments": b": keep-alive\n\n" * 70, "deltas": delta("") * 10}[kind] * 1000
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
-    packed = [packer.compress(piece) for _ in range(size // len(piece))]
-    return b"".join(packed) + packer.flush()
+    compressed = [packer.compress(piece) for _ in range(size // len(piece))]
+    return b"".join(compressed) + packer.flush()
 
 
 # Broken transport

@@ -34,10 +34,10 @@ async def test_fifty_concurrent_questions_overspend_the_budget_by_at_most_one_an
     async with serve(tenant={"tokens_per_day": 1000, "max_answer_tokens": 100}, system_prompt="Hi") as client:
         store: Store = client.state["service"].store
         tenant = await store.get_tenant("shop")
-        begun = await store.begin_turn(tenant.id, uuid.uuid4(), conversation_id=None, question="Hi")
-        assert begun.reservation is not None
-        row = UsageRow(datetime.now(UTC), tenant.id, "complete", charged=950, reservation=begun.reservation)
-        await store.finish_turn(begun.turn.id, "Hi.", status="complete", code=None, usage_row=row)
+        start = await store.begin_turn(tenant.id, uuid.uuid4(), conversation_id=None, question="Hi")
+        assert start.reservation is not None
+        row = UsageRow(datetime.now(UTC), tenant.id, "complete", charged=950, reservation=start.reservation)
+        await store.finish_turn(start.turn.id, "Hi.", status="complete", code=None, usage_row=row)
 
         asking = [asyncio.create_task(client.status(f"192.0.2.{number}")) for number in range(50)]
         await until(lambda: sum(task.done() for task in asking) == 49)
@@ -88,7 +88,7 @@ def seconds_to_midnight() -> int:
 
 @pytest.mark.each_database
 @pytest.mark.parametrize(
-    ("pieces", "charged", "told"),
+    ("pieces", "charged", "provider_count"),
     [
         (answer("Hello", tokens=(20, 100)), 120, (20, 100)),
         (answer("a" * 300, tokens=None), estimate_tokens(["Be kind.", "Hi", "a" * 300]), (0, 0)),
@@ -97,7 +97,7 @@ def seconds_to_midnight() -> int:
     ],
 )
 async def test_the_budget_is_charged_the_providers_count_or_an_estimate(
-    serve: Serve, upstream: respx.Route, pieces: list[Any], charged: int, told: tuple[int, int]
+    serve: Serve, upstream: respx.Route, pieces: list[Any], charged: int, provider_count: tuple[int, int]
 ) -> None:
     """Without a count, the ledger has no usage, but the answer isn't free."""
     upstream.mock(side_effect=lambda request: streamed(*pieces))
@@ -107,7 +107,7 @@ async def test_the_budget_is_charged_the_providers_count_or_an_estimate(
         await client.until_idle()
         store: Store = client.state["service"].store
         (total,) = await store.usage("shop", datetime.now(UTC) - timedelta(days=1))
-        assert (total.charged, (total.prompt_tokens, total.completion_tokens)) == (charged, told)
+        assert (total.charged, (total.prompt_tokens, total.completion_tokens)) == (charged, provider_count)
         assert await has_spent(store, await store.get_tenant("shop"), charged)
 
 

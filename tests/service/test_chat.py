@@ -27,13 +27,13 @@ async def test_an_answer_is_relayed_as_events_in_order(client: Client, upstream:
 async def test_the_first_text_arrives_while_the_upstream_is_still_writing(
     client: Client, upstream: respx.Route
 ) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("One "), resume, *answer("two")))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Count"}) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
         assert (await anext(events)).data == {"chunk": "One "}
-        rest.set()
+        resume.set()
         assert [event.name async for event in events] == ["message", "done"]
 
 
@@ -128,8 +128,8 @@ async def test_a_repeated_message_id_asks_the_upstream_once_and_returns_the_same
 
 
 async def test_a_reader_resumes_after_its_last_event(client: Client, upstream: respx.Route) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Once upon "), rest, *answer("a time")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Once upon "), resume, *answer("a time")))
     message_id = str(uuid.uuid4())
     question = {"message": "A story", "message_id": message_id}
     async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
@@ -137,7 +137,7 @@ async def test_a_reader_resumes_after_its_last_event(client: Client, upstream: r
         assert (await anext(events)).name == "start"
         seen = await anext(events)
         await response.leave()
-    rest.set()
+    resume.set()
     again = await client.ask("A story", message_id=message_id, headers={"Last-Event-ID": seen.id})
     assert seen.data["chunk"] + again.text == "Once upon a time"
     assert again.last.data["status"] == "complete"
@@ -267,8 +267,8 @@ async def test_an_unrequested_compressed_response_is_decompressed(
     client: Client, upstream: respx.Route, members: list[bytes], size: int
 ) -> None:
     """gzip may have several members, one after the other (RFC 1952, section 2.2), and zeros that fill a block."""
-    packed = b"".join(gzip.compress(member) for member in members) + bytes(50)
-    pieces = [packed[begin : begin + size] for begin in range(0, len(packed), size)]
+    compressed = b"".join(gzip.compress(member) for member in members) + bytes(50)
+    pieces = [compressed[begin : begin + size] for begin in range(0, len(compressed), size)]
     upstream.mock(return_value=streamed(*pieces, headers={"Content-Encoding": "gzip"}))
     got = await client.ask("Count")
     assert (got.text, got.last.data["status"]) == ("One two", "complete")
@@ -357,9 +357,9 @@ async def test_the_stream_begins_before_a_slow_upstream_has_sent_its_status(
         assert (await anext(chunks)).startswith(b"event: start")
         assert await anext(chunks) == b": ping\n\n"
         decides.set()
-        rest = b"".join([chunk async for chunk in chunks])
-    assert rest.count(b"event: done") + rest.count(b"event: error") == 1
-    assert f"event: {last}" in rest.decode()
+        resume = b"".join([chunk async for chunk in chunks])
+    assert resume.count(b"event: done") + resume.count(b"event: error") == 1
+    assert f"event: {last}" in resume.decode()
 
 
 @pytest.mark.each_database
@@ -418,12 +418,12 @@ async def test_another_tenant_sees_nothing_of_a_conversation(client: Client, ups
     start = (await client.ask("Hi")).events[0].data
     _, _, other_key = await client.state["service"].store.add_tenant("other", origins=[ORIGIN])
     other = {"X-API-Key": other_key}
-    told = []
-    for conversation_id in (start["conversation_id"], uuid.uuid4()):  # one that there is, and one that there is not
+    responses = []
+    for conversation_id in (start["conversation_id"], uuid.uuid4()):  # an existing one and an unknown one
         response, body = await client.request("GET", f"/api/v1/conversations/{conversation_id}", headers=other)
-        told.append((response.status, json.loads(body) | {"request_id": ""}))
-    assert told[0] == told[1]
-    assert told[0][0] == 404
+        responses.append((response.status, json.loads(body) | {"request_id": ""}))
+    assert responses[0] == responses[1]
+    assert responses[0][0] == 404
     status, problem, _ = await client.refused(
         json_body={"message": "Hi", "conversation_id": start["conversation_id"]}, headers=other
     )

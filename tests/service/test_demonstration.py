@@ -19,7 +19,7 @@ async def demonstration(serve: Serve, monkeypatch: pytest.MonkeyPatch):  # type:
         yield client
 
 
-async def test_the_demonstration_says_what_it_is_and_repeats_the_question(demonstration: Client) -> None:
+async def test_the_demonstration_identifies_itself_and_repeats_the_question(demonstration: Client) -> None:
     got = await demonstration.ask("What is <this>?")
     assert "This is a demonstration" in got.text
     assert "What is <this>?" in got.text

@@ -59,9 +59,9 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 
     def doctor(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
         code = manage.main(["doctor", "--no-provider", "--json", *arguments])
-        told = json.loads(capsys.readouterr().out)
-        assert told["ok"] is (code == 0)
-        return code, {each["name"]: (each["state"], each["text"]) for each in told["checks"]}
+        output = json.loads(capsys.readouterr().out)
+        assert output["ok"] is (code == 0)
+        return code, {each["name"]: (each["state"], each["text"]) for each in output["checks"]}
 
     return doctor
 
@@ -79,7 +79,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_fresh_installation(run: Run, doct
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_an_empty_database_needs_a_migration_which_is_said_once(
+def test_an_empty_database_needs_a_migration_and_is_reported_once(
     empty_database_url: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
@@ -97,10 +97,10 @@ def test_the_reason_and_the_advice_are_two_sentences(doctor: Doctor, monkeypatch
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Demonstration mode has no provider to check."""
     assert manage.main(["doctor"]) == 1
-    told = capsys.readouterr()
-    assert "ok    schema       version " in told.out
-    assert "fix   provider     not set, so only the demonstration answers" in told.out
-    assert told.err == "manage.py: 1 of 8 checks failed: see `fix` above.\n"
+    output = capsys.readouterr()
+    assert "ok    schema       version " in output.out
+    assert "fix   provider     not set, so only the demonstration answers" in output.out
+    assert output.err == "manage.py: 1 of 8 checks failed: see `fix` above.\n"
 
 
 def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,11 +175,11 @@ def test_the_provider_is_asked_only_once(
         asked = router.post("https://provider.test/v1/chat/completions").mock(side_effect=behaviour)
         assert manage.main(["doctor", "--json"]) == (state == "fix")
         assert asked.call_count == 1
-    told = capsys.readouterr()
-    found = {each["name"]: each for each in json.loads(told.out)["checks"]}["provider"]
+    output = capsys.readouterr()
+    found = {each["name"]: each for each in json.loads(output.out)["checks"]}["provider"]
     assert found["state"] == state
     assert text in found["text"]
-    assert "canary" not in told.out + told.err
+    assert "canary" not in output.out + output.err
 
 
 # As a browser sees it
@@ -242,9 +242,9 @@ def test_faults_of_a_proxy_are_found(
 ) -> None:
     with proxied(here, tmp_path, way) as url:
         _, found = doctor("--url", url)
-    told = {name: text for name, (state, text) in found.items() if state == "fix"}
-    assert told.keys() == faults.keys(), told
-    assert all(faults[name] in text for name, text in told.items())
+    output = {name: text for name, (state, text) in found.items() if state == "fix"}
+    assert output.keys() == faults.keys(), output
+    assert all(faults[name] in text for name, text in output.items())
     assert {"address", "ready", "public url", "framing", "cors", "stream", "timeouts"} <= found.keys()
 
 

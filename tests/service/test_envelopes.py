@@ -218,7 +218,7 @@ def test_a_broken_chunk_is_not_taken_for_a_heartbeat(broken: bytes) -> None:
 
 
 @pytest.mark.parametrize("error", [b"event: error\ndata: out of memory\n\n", b"event: error\ndata: {}\n\n"])
-def test_an_error_event_is_an_error_whatever_its_data_is(error: bytes) -> None:
+def test_an_error_event_is_an_error_with_any_data(error: bytes) -> None:
     text, ending = decode([delta("Hello"), error, delta(" there", "stop"), DONE])
     assert (text, type(ending)) == ("Hello", UpstreamInterrupted)
 

@@ -92,10 +92,10 @@ async def test_an_idle_service_closes_an_answer_whose_process_died(serve: Serve,
         store = client.state["service"].store
         await clock.turn(client, 2 * TICKS_PER_LOOK)
         tenant = await store.get_tenant("shop")
-        begun = await begin(store, tenant, message_id=uuid.uuid4(), writer="a process that died")
+        start = await begin(store, tenant, message_id=uuid.uuid4(), writer="a process that died")
 
         async def status() -> str:
-            return str((await store.find_turn(tenant.id, begun.turn.id)).status)
+            return str((await store.find_turn(tenant.id, start.turn.id)).status)
 
         seconds = 0.0
         while await status() == "running":

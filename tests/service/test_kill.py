@@ -54,14 +54,14 @@ class Reader:
         except httpx.TransportError as error:
             self._take("broken", type(error).__name__)
 
-    def _take(self, name: str, told: Any) -> None:
+    def _take(self, name: str, data: Any) -> None:
         with self.changed:
             if name == "start":
-                self.conversation_id = told["conversation_id"]
+                self.conversation_id = data["conversation_id"]
             elif name == "message":
-                self.text += told["chunk"]
+                self.text += data["chunk"]
             else:
-                self.last = (name, told)
+                self.last = (name, data)
             self.changed.notify_all()
 
     def has(self, characters: int) -> bool:
@@ -129,16 +129,16 @@ def test_a_killed_service_closes_its_turns_when_it_restarts(database_url: str, t
             service.kill()
         assert reader.ending()[0] == "broken"
         with restarted(service) as url:
-            told = reader.stored(url)
-            assert (told["status"], told["code"]) == ("error", "interrupted")
-            assert told["content"].startswith(kept)
-            assert is_of_words(told["content"])
+            data = reader.stored(url)
+            assert (data["status"], data["code"]) == ("error", "interrupted")
+            assert data["content"].startswith(kept)
+            assert is_of_words(data["content"])
             # Nothing is left running that would hold a visitor's stream or the budget.
             charged = service.manage("usage", "shop")["total"]["charged"]
             assert len(kept) / 5 <= charged < 1000, "what was received, not all that was reserved"
             with reading(Reader(url, service.api_key, reader.message_id, after=10)) as again:
                 assert again.ending()[1]["code"] == "interrupted"
-            assert again.text == told["content"][10:]
+            assert again.text == data["content"][10:]
 
 
 def test_a_reader_resumes_at_another_process_and_learns_of_the_interruption(database_url: str, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_reader_resumes_at_another_process_and_learns_of_the_interruption(data
             service.kill()
         position = len(kept) // 2
         with reading(Reader(other, service.api_key, reader.message_id, after=position)) as resumed:
-            name, told = resumed.ending()
-        assert (name, told["code"]) == ("error", "interrupted")
+            name, data = resumed.ending()
+        assert (name, data["code"]) == ("error", "interrupted")
         assert kept[:position] + resumed.text == resumed.stored(other)["content"]
         assert resumed.stored(other)["content"].startswith(kept)
 

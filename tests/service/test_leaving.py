@@ -44,8 +44,8 @@ async def test_an_answer_stops_when_its_reader_does_not_come_back(serve: Serve, 
 
 
 async def test_an_answer_continues_while_another_reader_is_connected(serve: Serve, upstream: respx.Route) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("One "), rest, *answer("two")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("One "), resume, *answer("two")))
     question = {"message": "Count", "message_id": str(uuid.uuid4())}
     async with (
         serve(resume_seconds=0) as client,
@@ -54,12 +54,12 @@ async def test_an_answer_continues_while_another_reader_is_connected(serve: Serv
     ):
         await anext(first.events())
         await first.leave()
-        rest.set()
+        resume.set()
         assert (await second.answer()).text == "One two"
     assert upstream.call_count == 1
 
 
-async def test_a_reader_who_leaves_is_noticed_although_a_token_comes_in_each_turn_of_the_loop(
+async def test_a_reader_who_leaves_is_noticed_even_if_every_loop_iteration_brings_a_token(
     serve: Serve, upstream: respx.Route
 ) -> None:
     tokens = itertools.count()
@@ -188,12 +188,12 @@ async def test_a_tenant_removed_during_an_answer_leaves_one_log_line(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="chatbot")
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Half"), rest, *answer("whole")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half"), resume, *answer("whole")))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
         assert (await anext(response.events())).name == "start"
         await client.state["service"].store.remove_tenant("shop")
-        rest.set()
+        resume.set()
         await response.body()
     await client.until_idle()
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
@@ -308,8 +308,8 @@ async def test_a_shutdown_ends_open_answers_with_one_error_and_stores_them(serve
         start = await anext(events)
         await anext(events)
         client.state["service"].shutdown.set()
-        rest = [event async for event in events]
-        assert [(event.name, event.data["code"]) for event in rest] == [("error", "restarting")]
+        resume = [event async for event in events]
+        assert [(event.name, event.data["code"]) for event in resume] == [("error", "restarting")]
         assert (await client.refused())[1]["code"] == "restarting"
         ready, _ = await client.request("GET", "/api/v1/ready")
         assert ready.status == 503
@@ -340,8 +340,8 @@ async def test_a_question_without_a_response_at_the_end_of_the_drain_gets_a_retr
 async def test_a_question_accepted_just_before_a_shutdown_may_finish(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), resume, *answer("whole")))
     async with serve(drain_seconds=30) as client:
         service = client.state["service"]
         begin_turn, beginning, go_on = service.store.begin_turn, asyncio.Event(), asyncio.Event()
@@ -359,7 +359,7 @@ async def test_a_question_accepted_just_before_a_shutdown_may_finish(
         go_on.set()
         await until(lambda: len(service.answers) == 1)
         assert not service.drained.is_set()
-        rest.set()
+        resume.set()
         assert (await asking).text == "Half whole"
         await service.drained.wait()
 
@@ -376,11 +376,11 @@ def test_sigterm_lets_answers_finish_and_then_the_process_exits(tmp_path: Path, 
                 lines = response.iter_lines()
                 assert next(lines) == "event: start"
                 running.process.terminate()
-                rest = list(lines)
+                resume = list(lines)
             running.process.wait(timeout=60)
-            assert rest.count("event: error") == 1
-            assert '"code":"restarting"' in "".join(rest)
-            assert "event: done" not in rest
+            assert resume.count("event: error") == 1
+            assert '"code":"restarting"' in "".join(resume)
+            assert "event: done" not in resume
             assert "Traceback" not in running.log()
 
 

@@ -47,16 +47,16 @@ async def test_every_answer_and_refusal_reports_the_limits_and_what_is_left(
     clock = at(monkeypatch)
     policy = '"visitor";q=2;w=60, "key";q=5;w=60'
     async with serve(tenant={"visitor_rate_per_minute": 2, "rate_per_minute": 5}) as client:
-        told = []
+        headers_seen = []
         for seconds in (1000, 1010.5, 1020):
             clock(seconds)
             async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
                 await response.body()
             assert response.headers["ratelimit-policy"] == policy
             assert "RateLimit-Policy, RateLimit" in response.headers["access-control-expose-headers"]
-            told.append((response.status, response.headers["ratelimit"]))
+            headers_seen.append((response.status, response.headers["ratelimit"]))
         other, _ = await client.request("GET", "/api/v1/health")
-    assert told == [
+    assert headers_seen == [
         (200, '"visitor";r=1;t=60, "key";r=4;t=60'),
         (200, '"visitor";r=0;t=50, "key";r=3;t=50'),
         (429, '"visitor";r=0;t=40'),

@@ -36,8 +36,10 @@ async def test_an_answers_log_line_names_its_tenant_key_model_and_conversation(
 
     [key] = await client.state["service"].store.list_keys("shop")
     [line] = lines(caplog, "answer")
-    told = {name: line[name] for name in ("tenant", "key", "model", "conversation_id", "message_id", "upstream_status")}
-    assert told == {
+    fields = {
+        name: line[name] for name in ("tenant", "key", "model", "conversation_id", "message_id", "upstream_status")
+    }
+    assert fields == {
         "tenant": "shop",
         "key": key.id,
         "model": "gpt-4o-mini",

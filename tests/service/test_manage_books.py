@@ -177,9 +177,9 @@ def test_conversations_are_listed_and_shown_by_tenant_time_rating_and_outcome(ru
     table = run("conversation", "list", "shop")
     assert re.search(rf"{first}  shop  .*  2 +complete 2 +down +Are you open\?\n", table)
 
-    told = json.loads(run("conversation", "show", first, "--json"))
-    assert (told["tenant"], told["questions"], told["ratings"]) == ("shop", 2, {"down": 1})
-    assert [turn["question"] for turn in told["turns"]] == ["Are you\nopen?", "And on Sundays?"]
+    facts = json.loads(run("conversation", "show", first, "--json"))
+    assert (facts["tenant"], facts["questions"], facts["ratings"]) == ("shop", 2, {"down": 1})
+    assert [turn["question"] for turn in facts["turns"]] == ["Are you\nopen?", "And on Sundays?"]
     text = run("conversation", "show", "shop", first)
     assert "assistant: We are.\n           Until six.\n" in text
     assert "comment:   \N{REPLACEMENT CHARACTER}[31mWrong!" in text
@@ -211,20 +211,20 @@ def test_usage_of_all_has_each_tenant_and_the_refusals_of_unknown_ones(run: Run,
         await store.record([UsageRow(at, None, "key_invalid", refused=True, requests=3)])
 
     look(book)
-    told = json.loads(run("usage", "--all", "--json"))
-    assert [(row["tenant"], row["requests"], row["refused"]) for row in told["rows"]] == [
+    facts = json.loads(run("usage", "--all", "--json"))
+    assert [(row["tenant"], row["requests"], row["refused"]) for row in facts["rows"]] == [
         (None, 3, 3),
         ("bakery", 1, 0),
         ("shop", 1, 0),
     ]
-    assert (told["tenant"], told["total"]["requests"]) == (None, 5)
+    assert (facts["tenant"], facts["total"]["requests"]) == (None, 5)
     by_outcome = json.loads(run("usage", "--all", "--by", "outcome", "--json"))["rows"]
     assert {row["outcome"]: row["requests"] for row in by_outcome} == {"complete": 2, "key_invalid": 3}
     assert fail("usage")[0] == fail("usage", "shop", "--all")[0] == 2
 
 
 @pytest.mark.each_database
-def test_stats_counts_what_the_database_holds(run: Run, look: Look) -> None:
+def test_stats_counts_the_rows_in_the_database(run: Run, look: Look) -> None:
     run(*ADD)
 
     async def converse(store: Store) -> None:
@@ -234,11 +234,11 @@ def test_stats_counts_what_the_database_holds(run: Run, look: Look) -> None:
         await begin(store, shop, "And then?", conversation_id=asked.turn.conversation_id)
 
     look(converse)
-    told = json.loads(run("stats", "--json"))
+    facts = json.loads(run("stats", "--json"))
     counts = ("tenants", "keys", "conversations", "recent", "questions", "running", "rated_up", "rated_down")
-    assert [told[name] for name in counts] == [1, 1, 1, 1, 2, 1, 1, 0]
-    assert told["bytes"] > 10_000
-    assert told["last_day"]["requests"] == told["last_week"]["requests"] == 1
+    assert [facts[name] for name in counts] == [1, 1, 1, 1, 2, 1, 1, 0]
+    assert facts["bytes"] > 10_000
+    assert facts["last_day"]["requests"] == facts["last_week"]["requests"] == 1
     assert re.search(r"^conversations +1$", run("stats"), re.MULTILINE)
 
 

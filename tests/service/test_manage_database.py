@@ -50,7 +50,7 @@ async def execute(url: URL, statement: str) -> None:
 
 
 @pytest.mark.each_database
-def test_migrate_upgrades_what_check_and_other_commands_only_report(
+def test_check_and_other_commands_report_an_old_schema_and_migrate_upgrades_it(
     run: Run, fail: Fail, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go_back(database_url)

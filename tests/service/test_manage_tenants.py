@@ -184,9 +184,9 @@ def test_only_an_ed25519_public_key_is_accepted_for_user_tokens(run: Run, fail: 
     private = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "private.pem").write_bytes(private)
     assert "not an Ed25519 key" in fail(*ADD, "--identity-public-key-file", "ec.pem")[1]
-    said = fail(*ADD, "--identity-public-key-file", "private.pem")[1]
-    assert "not a public key" in said
-    assert private.decode().splitlines()[1] not in said
+    message = fail(*ADD, "--identity-public-key-file", "private.pem")[1]
+    assert "not a public key" in message
+    assert private.decode().splitlines()[1] not in message
 
 
 @pytest.mark.each_database

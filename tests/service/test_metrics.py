@@ -67,17 +67,17 @@ async def test_an_answer_is_counted_with_its_outcome_status_and_duration(
     await metered.ask("Is it?")
     await metered.until_idle()
 
-    told = await samples(metered)
-    assert told["chatbot_answers_total outcome=complete upstream_status=200"] == 2
-    assert told["chatbot_upstream_retries_total reason=refused"] == 1
-    assert told["chatbot_requests_total code= route=/api/v1/chat status=200"] == 2
-    assert told["chatbot_tokens_total kind=prompt"] == 29
-    assert told["chatbot_tokens_total kind=completion"] == 14
-    assert told["chatbot_charged_tokens_total"] == 43
-    assert told["chatbot_thought_tokens_total"] > 3
-    assert told["chatbot_first_text_seconds_count"] == told["chatbot_answer_seconds_count"] == 2
-    assert told["chatbot_answer_seconds_sum"] >= told["chatbot_first_text_seconds_sum"] > 0
-    assert told["chatbot_open_answers"] == told["chatbot_readers"] == told["chatbot_unstored_answers"] == 0
+    values = await samples(metered)
+    assert values["chatbot_answers_total outcome=complete upstream_status=200"] == 2
+    assert values["chatbot_upstream_retries_total reason=refused"] == 1
+    assert values["chatbot_requests_total code= route=/api/v1/chat status=200"] == 2
+    assert values["chatbot_tokens_total kind=prompt"] == 29
+    assert values["chatbot_tokens_total kind=completion"] == 14
+    assert values["chatbot_charged_tokens_total"] == 43
+    assert values["chatbot_thought_tokens_total"] > 3
+    assert values["chatbot_first_text_seconds_count"] == values["chatbot_answer_seconds_count"] == 2
+    assert values["chatbot_answer_seconds_sum"] >= values["chatbot_first_text_seconds_sum"] > 0
+    assert values["chatbot_open_answers"] == values["chatbot_readers"] == values["chatbot_unstored_answers"] == 0
 
 
 async def test_the_first_text_is_timed_from_the_questions_arrival(
@@ -99,23 +99,23 @@ async def test_the_first_text_is_timed_from_the_questions_arrival(
 
 
 async def test_open_answers_readers_and_resumes_are_counted(metered: Client, upstream: respx.Route) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), resume, *answer("whole")))
     asked = {"message": "A story", "message_id": str(uuid.uuid4())}
     async with metered.stream("POST", "/api/v1/chat", json_body=asked) as response:
         async with metered.stream("POST", "/api/v1/chat", json_body=asked) as second:
-            told = await samples(metered)
-            assert (told["chatbot_open_answers"], told["chatbot_readers"]) == (1, 2)
-            rest.set()
+            values = await samples(metered)
+            assert (values["chatbot_open_answers"], values["chatbot_readers"]) == (1, 2)
+            resume.set()
             await second.body()
         await response.body()
     await metered.until_idle()
     await metered.ask(asked["message"], message_id=asked["message_id"])
 
-    told = await samples(metered)
-    assert told["chatbot_resumes_total place=here"] == told["chatbot_resumes_total place=stored"] == 1
-    assert (told["chatbot_open_answers"], told["chatbot_readers"]) == (0, 0)
-    assert told["chatbot_first_text_seconds_count"] == 1
+    values = await samples(metered)
+    assert values["chatbot_resumes_total place=here"] == values["chatbot_resumes_total place=stored"] == 1
+    assert (values["chatbot_open_answers"], values["chatbot_readers"]) == (0, 0)
+    assert values["chatbot_first_text_seconds_count"] == 1
 
 
 async def test_refusals_are_counted_by_reason_and_requests_by_code(metered: Client) -> None:
@@ -124,11 +124,11 @@ async def test_refusals_are_counted_by_reason_and_requests_by_code(metered: Clie
     await metered.refused(headers={"X-API-Key": KEY_INVALID})
     await metered.request("GET", "/nowhere")
 
-    told = await samples(metered)
-    assert told["chatbot_refusals_total reason=validation_failed"] == 1
-    assert told["chatbot_refusals_total reason=key_invalid"] == 2
-    assert told["chatbot_requests_total code=key_invalid route=/api/v1/chat status=401"] == 2
-    assert told["chatbot_requests_total code=not_found route=none status=404"] == 1
+    values = await samples(metered)
+    assert values["chatbot_refusals_total reason=validation_failed"] == 1
+    assert values["chatbot_refusals_total reason=key_invalid"] == 2
+    assert values["chatbot_requests_total code=key_invalid route=/api/v1/chat status=401"] == 2
+    assert values["chatbot_requests_total code=not_found route=none status=404"] == 1
 
 
 async def test_a_provider_outage_shows_in_retries_and_open_circuits(
@@ -138,10 +138,10 @@ async def test_a_provider_outage_shows_in_retries_and_open_circuits(
     upstream.mock(return_value=httpx.Response(500))
     for _ in range(10):
         await metered.refused()
-    told = await samples(metered)
-    assert told["chatbot_open_circuits"] == 1
-    assert told["chatbot_answers_total outcome=upstream_failed upstream_status=500"] == 10
-    assert told["chatbot_upstream_retries_total reason=refused"] == 20
+    values = await samples(metered)
+    assert values["chatbot_open_circuits"] == 1
+    assert values["chatbot_answers_total outcome=upstream_failed upstream_status=500"] == 10
+    assert values["chatbot_upstream_retries_total reason=refused"] == 20
 
     await metered.refused()
     assert (await samples(metered))["chatbot_refusals_total reason=upstream_failed"] == 1
@@ -153,9 +153,9 @@ async def test_answers_without_readers_are_counted_as_abandoned(serve: Serve, up
         async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}):
             pass
         await client.until_idle()
-        told = await samples(client)
-    assert told["chatbot_abandoned_answers_total"] == 1
-    assert told["chatbot_answers_total outcome=cancelled upstream_status=200"] == 1
+        values = await samples(client)
+    assert values["chatbot_abandoned_answers_total"] == 1
+    assert values["chatbot_answers_total outcome=cancelled upstream_status=200"] == 1
 
 
 async def test_answers_of_a_dead_process_are_counted_by_the_process_that_closes_them(
@@ -215,13 +215,13 @@ async def test_the_metrics_report_release_files_memory_disk_and_readiness(
 ) -> None:
     metrics = metered.state["service"].metrics
     await until(lambda: metrics.disk_free.collect()[0].samples != [])
-    told = await samples(metered)
-    assert 0 < told["process_open_fds"] < told["process_max_fds"]
-    assert told["process_resident_memory_bytes"] > 10_000_000
-    assert 0 < told["chatbot_disk_free_bytes volume=database"] <= told["chatbot_disk_size_bytes volume=database"]
-    [build] = [name for name in told if name.startswith("chatbot_build_info")]
+    values = await samples(metered)
+    assert 0 < values["process_open_fds"] < values["process_max_fds"]
+    assert values["process_resident_memory_bytes"] > 10_000_000
+    assert 0 < values["chatbot_disk_free_bytes volume=database"] <= values["chatbot_disk_size_bytes volume=database"]
+    [build] = [name for name in values if name.startswith("chatbot_build_info")]
     assert re.fullmatch(rf"chatbot_build_info schema=\d+ version={re.escape(VERSION)}", build)
-    assert told["chatbot_ready"] == 1
+    assert values["chatbot_ready"] == 1
 
     async def fail() -> None:
         raise StoreUnavailable("gone")

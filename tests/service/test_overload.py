@@ -185,15 +185,15 @@ async def test_a_call_that_waits_too_long_for_its_turn_times_out(
 ) -> None:
     monkeypatch.setattr(deadlines, "DEADLINE", 0.05)
     store, go_on = client.state["service"].store, threading.Event()
-    begun = asyncio.Event()
+    answering = asyncio.Event()
 
     def slowly(db: Connection) -> None:
-        loop.call_soon_threadsafe(begun.set)
+        loop.call_soon_threadsafe(answering.set)
         go_on.wait()
 
     loop = asyncio.get_running_loop()
     slow = asyncio.create_task(store._database.write(slowly, patient=True))
-    await begun.wait()
+    await answering.wait()
     with pytest.raises(StoreTimeout):
         await store.ping()
     go_on.set()

@@ -217,7 +217,7 @@ async def test_signing_in_redirects_only_to_the_services_own_pages(serve: Serve)
             assert (await sign_in(client, page=page))[1]["location"] == place
 
 
-async def test_over_plain_http_the_cookie_is_one_that_browsers_accept(serve: Serve) -> None:
+async def test_over_plain_http_browsers_accept_the_cookie(serve: Serve) -> None:
     async with serve(studio_token=TOKEN, public_url="http://chat.test") as client:
         client_headers = {**STRANGER, "Origin": "http://chat.test", "Content-Type": FORM}
         # The client's own scheme is https, as behind a proxy that says nothing else.

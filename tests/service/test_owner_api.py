@@ -80,15 +80,15 @@ async def test_a_look_is_replaced_as_a_whole_and_validated_like_on_the_command_l
 
 async def test_a_new_key_is_shown_once_and_the_others_expire_after_the_grace_period(owned: Client) -> None:
     first = owned.headers["X-API-Key"]
-    status, made = await ask_owner(owned, "/keys", "POST", json_body={"grace_hours": None})
-    assert (status, len(made["keys"])) == (200, 2)
-    second = made["api_key"]
+    status, response = await ask_owner(owned, "/keys", "POST", json_body={"grace_hours": None})
+    assert (status, len(response["keys"])) == (200, 2)
+    second = response["api_key"]
     _, facts = await ask_owner(owned, "")
     assert first not in str(facts) and second not in str(facts)
     assert [key["hint"] for key in facts["keys"]] == [first[-4:], second[-4:]]
-    status, made = await ask_owner(owned, "/keys", "POST", json_body={"grace_hours": 0})
-    assert (status, [key["hint"] for key in made["keys"]]) == (200, [made["api_key"][-4:]])
-    for key, expected in ((first, 401), (second, 401), (made["api_key"], 404)):
+    status, response = await ask_owner(owned, "/keys", "POST", json_body={"grace_hours": 0})
+    assert (status, [key["hint"] for key in response["keys"]]) == (200, [response["api_key"][-4:]])
+    for key, expected in ((first, 401), (second, 401), (response["api_key"], 404)):
         path = f"/api/v1/conversations/{uuid.uuid4()}"
         assert (await owned.request("GET", path, headers={"X-API-Key": key}))[0].status == expected
     for wrong in (-1, 721, "x"):

@@ -37,15 +37,15 @@ async def test_no_path_through_the_service_logs_a_secret_or_a_visitors_words(
             RuntimeError(f"{PROVIDER} {KEY}"),
         ]
     )
-    told = ""
+    output = ""
     async with serve(openai_api_key=KEY, metrics_token="m3trics") as client:
         secret_key = client.headers["X-API-Key"]
         start = (await client.ask(QUESTION)).events[0].data
         broken = await client.ask(QUESTION)
-        told += json.dumps(broken.last.data)
+        output += json.dumps(broken.last.data)
         for _ in range(4):
-            told += json.dumps((await client.refused(json_body={"message": QUESTION}))[1])
-        told += json.dumps(
+            output += json.dumps((await client.refused(json_body={"message": QUESTION}))[1])
+        output += json.dumps(
             (await client.refused(json_body={"message": QUESTION, "conversation_id": str(uuid.uuid4())}))[1]
         )
         await client.refused(headers={"X-API-Key": secret_key[:-1]})
@@ -62,9 +62,9 @@ async def test_no_path_through_the_service_logs_a_secret_or_a_visitors_words(
     assert written.count('"request"') >= 9
     for canary in (QUESTION, ANSWER, KEY, COMMENT, secret_key, "198.51.100.7", "upstream.test"):
         assert canary not in written, canary
-        assert canary not in told
+        assert canary not in output
         assert canary.encode() not in metrics
-    assert PROVIDER not in told
+    assert PROVIDER not in output
 
 
 async def test_no_canary_is_found_in_any_output(tmp_path: Path) -> None:

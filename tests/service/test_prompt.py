@@ -24,7 +24,7 @@ def sent(upstream: respx.Route) -> list[dict[str, str]]:
     return messages
 
 
-async def test_no_words_of_a_visitor_or_a_page_reach_the_system_message(serve: Serve, upstream: respx.Route) -> None:
+async def test_no_text_of_a_visitor_or_page_reaches_the_system_message(serve: Serve, upstream: respx.Route) -> None:
     """A random course of questions, edits, regenerated answers and page facts, each with words of its own."""
     pick = random.Random(11)
     words: list[str] = []
@@ -60,8 +60,8 @@ async def test_the_history_is_what_the_service_stored(client: Client, upstream: 
     await client.ask("Two", **of_this)
     await client.ask("Two, edited", regenerate=True, **of_this)
     await client.ask("Three", **of_this)
-    told = [(message["role"], message["content"]) for message in sent(upstream)[1:]]
-    assert told == [
+    sent_messages = [(message["role"], message["content"]) for message in sent(upstream)[1:]]
+    assert sent_messages == [
         ("user", "One"), ("assistant", "Answer 1"), ("user", "Two, edited"), ("assistant", "Answer 3"),
         ("user", "Three"),
     ]  # fmt: skip
@@ -143,5 +143,5 @@ async def test_invalid_facts_get_errors_that_name_them(
 async def test_the_demonstration_ignores_the_facts(serve: Serve) -> None:
     local = "http://localhost:5500"
     async with serve(tenant={"origins": [local]}, openai_api_key=None, openai_base_url=None) as client:
-        told = await client.ask("Just saying", context={"page": "show me an error"}, headers={"Origin": local})
-    assert "You said: “Just saying”" in told.text
+        sent_messages = await client.ask("Just saying", context={"page": "show me an error"}, headers={"Origin": local})
+    assert "You said: “Just saying”" in sent_messages.text

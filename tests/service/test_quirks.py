@@ -29,14 +29,14 @@ def extra_forbidden(field: str) -> httpx.Response:
 
 def taught(upstream: respx.Route, refuse: Callable[[Body], httpx.Response | None]) -> list[Body]:
     """An endpoint that answers everything that `refuse` accepts. Returns the received requests."""
-    asked: list[Body] = []
+    requests: list[Body] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
-        return refuse(asked[-1]) or streamed(*answer("Hello"))
+        requests.append(json.loads(request.content))
+        return refuse(requests[-1]) or streamed(*answer("Hello"))
 
     upstream.mock(side_effect=handle)
-    return asked
+    return requests
 
 
 def if_named(name: str, response: httpx.Response) -> Callable[[Body], httpx.Response | None]:
@@ -77,16 +77,16 @@ async def test_a_refused_field_is_left_out_or_renamed_and_remembered(
     gone: str,
     there: Body,
 ) -> None:
-    asked = taught(upstream, refuse)
+    requests = taught(upstream, refuse)
     async with serve(tenant={"temperature": 0.3}) as client:
         assert (await client.ask("Hi")).text == "Hello"
-        assert [gone in body for body in asked] == [True, False]
-        assert asked[1].items() >= there.items()
+        assert [gone in body for body in requests] == [True, False]
+        assert requests[1].items() >= there.items()
         assert (await client.ask("Hi")).text == "Hello"
-    assert [gone in body for body in asked] == [True, False, False]
-    (told,) = [record for record in caplog.records if hasattr(record, "changes")]
-    assert gone in vars(told)["changes"]
-    assert vars(told)["model"] == "gpt-4o-mini"
+    assert [gone in body for body in requests] == [True, False, False]
+    (record,) = [record for record in caplog.records if hasattr(record, "changes")]
+    assert gone in vars(record)["changes"]
+    assert vars(record)["model"] == "gpt-4o-mini"
 
 
 async def test_several_refused_fields_are_left_out_one_by_one(client: Client, upstream: respx.Route) -> None:
@@ -95,14 +95,14 @@ async def test_several_refused_fields_are_left_out_one_by_one(client: Client, up
             return extra_forbidden("stream_options")
         return extra_forbidden("max_tokens") if "max_tokens" in body else None
 
-    asked = taught(upstream, refuse)
+    requests = taught(upstream, refuse)
     assert (await client.ask("Hi")).text == "Hello"
-    assert asked[-1].keys() == {"model", "messages", "stream", "max_completion_tokens"}
-    assert len(asked) == 3
+    assert requests[-1].keys() == {"model", "messages", "stream", "max_completion_tokens"}
+    assert len(requests) == 3
 
 
 async def test_another_model_of_the_same_endpoint_starts_afresh(serve: Serve, upstream: respx.Route) -> None:
-    asked = taught(
+    requests = taught(
         upstream,
         lambda body: extra_forbidden("stream_options") if "stream_options" in body and body["model"] == "old" else None,
     )
@@ -110,7 +110,7 @@ async def test_another_model_of_the_same_endpoint_starts_afresh(serve: Serve, up
         await client.ask("Hi")
         await client.state["service"].store.set_tenant("shop", model="new")
         await client.ask("Hi")
-    assert [(body["model"], "stream_options" in body) for body in asked] == [
+    assert [(body["model"], "stream_options" in body) for body in requests] == [
         ("old", True),
         ("old", False),
         ("new", True),
@@ -121,12 +121,12 @@ async def test_an_answer_limit_refused_under_both_names_is_not_left_out(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The budget relies on it."""
-    asked = taught(
+    requests = taught(
         upstream, lambda body: extra_forbidden("max_tokens" if "max_tokens" in body else "max_completion_tokens")
     )
     status, problem, _ = await client.refused()
     assert (status, problem["code"]) == (502, "upstream_failed")
-    assert [body.keys() & {"max_tokens", "max_completion_tokens"} for body in asked] == [
+    assert [body.keys() & {"max_tokens", "max_completion_tokens"} for body in requests] == [
         {"max_tokens"},
         {"max_completion_tokens"},
     ]
@@ -155,10 +155,10 @@ async def test_an_answer_limit_refused_under_both_names_is_not_left_out(
 async def test_an_answer_limit_that_is_too_large_is_lowered(
     client: Client, upstream: respx.Route, message: str, bound: int
 ) -> None:
-    asked = taught(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
+    requests = taught(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
     assert (await client.ask("Hi")).text == "Hello"
     assert (await client.ask("Hi")).text == "Hello"
-    assert [body["max_tokens"] for body in asked] == [4096, bound, bound]
+    assert [body["max_tokens"] for body in requests] == [4096, bound, bound]
 
 
 @pytest.mark.parametrize(
@@ -173,39 +173,41 @@ async def test_an_answer_limit_that_is_too_large_is_lowered(
 async def test_without_a_system_role_the_system_prompt_goes_into_the_first_message(
     serve: Serve, upstream: respx.Route, message: str
 ) -> None:
-    asked = taught(upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None)
+    requests = taught(upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None)
     async with serve(tenant={"system_prompt": "Sell shirts."}) as client:
         first = await client.ask("Hi")
         await client.ask("Blue ones?", conversation_id=first.events[0].data["conversation_id"])
-    assert asked[-1]["messages"] == [
+    assert requests[-1]["messages"] == [
         {"role": "user", "content": "Sell shirts.\n\nHi"},
         {"role": "assistant", "content": "Hello"},
         {"role": "user", "content": "Blue ones?"},
     ]
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 async def test_without_a_system_prompt_no_system_message_is_sent(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYSTEM_PROMPT", "")
-    asked = taught(upstream, lambda body: None)
+    requests = taught(upstream, lambda body: None)
     async with serve() as client:
         await client.ask("Hi")
-    assert asked[0]["messages"] == [{"role": "user", "content": "Hi"}]
+    assert requests[0]["messages"] == [{"role": "user", "content": "Hi"}]
 
 
 async def test_a_change_that_did_not_help_is_not_remembered(client: Client, upstream: respx.Route) -> None:
-    asked = taught(upstream, lambda body: refused("temperature, stream_options: whatever") if len(asked) < 3 else None)
+    requests = taught(
+        upstream, lambda body: refused("temperature, stream_options: whatever") if len(requests) < 3 else None
+    )
     await client.refused()
     assert (await client.ask("Hi")).text == "Hello"
-    assert ["stream_options" in body for body in asked] == [True, False, True]
+    assert ["stream_options" in body for body in requests] == [True, False, True]
 
 
 async def test_a_refusal_that_names_no_field_of_ours_is_final(client: Client, upstream: respx.Route) -> None:
-    asked = taught(upstream, lambda body: refused("Invalid 'top_p'"))
+    requests = taught(upstream, lambda body: refused("Invalid 'top_p'"))
     assert (await client.refused())[1]["code"] == "upstream_failed"
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 # Too long
@@ -233,12 +235,12 @@ async def test_a_prompt_that_is_too_long_is_retried_with_less_history(
 ) -> None:
     taught(upstream, lambda body: None)
     conversation_id = await conversation_of(client, 5)
-    asked = taught(upstream, longer_than(takes))
+    requests = taught(upstream, longer_than(takes))
     assert (await client.ask("And now?", conversation_id=conversation_id)).last.data["status"] == "complete"
-    assert [len(body["messages"]) for body in asked] == sent
-    assert asked[-1]["messages"][-1] == {"role": "user", "content": "And now?"}
+    assert [len(body["messages"]) for body in requests] == sent
+    assert requests[-1]["messages"][-1] == {"role": "user", "content": "And now?"}
     if takes > 2:
-        assert asked[-1]["messages"][1] == {"role": "user", "content": "Question 3"}
+        assert requests[-1]["messages"][1] == {"role": "user", "content": "Question 3"}
     assert any("MAX_HISTORY_CHARS" in record.message for record in caplog.records)
 
 
@@ -256,24 +258,24 @@ async def test_a_long_conversation_with_a_small_context_never_gets_stuck(client:
             type="BadRequestError",
         )
 
-    asked: list[Body] = []
+    requests: list[Body] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
-        return refuse(asked[-1]) or streamed(*answer("word " * 100))
+        requests.append(json.loads(request.content))
+        return refuse(requests[-1]) or streamed(*answer("word " * 100))
 
     upstream.mock(side_effect=handle)
     conversation_id = None
     for number in range(25):
-        before = len(asked)
+        before = len(requests)
         question = f"Question {number}: " + "what about this? " * (10 * (number % 8))
         got = await client.ask(question, conversation_id=conversation_id)
         conversation_id = got.events[0].data["conversation_id"]
         assert got.last.data["status"] == "complete"
-        assert len(asked) - before <= 2
-        assert asked[-1]["messages"][-1]["content"] == question.strip()
-    assert {body["max_tokens"] for body in asked[1:]} == {512}
-    assert len(asked[-1]["messages"]) > 3  # as much of the conversation as fits is there
+        assert len(requests) - before <= 2
+        assert requests[-1]["messages"][-1]["content"] == question.strip()
+    assert {body["max_tokens"] for body in requests[1:]} == {512}
+    assert len(requests[-1]["messages"]) > 3  # as much of the conversation as fits is there
 
 
 async def test_a_question_that_is_too_long_by_itself_has_its_own_code_and_costs_nothing(
@@ -282,11 +284,11 @@ async def test_a_question_that_is_too_long_by_itself_has_its_own_code_and_costs_
     taught(upstream, lambda body: None)
     async with serve(tenant={"tokens_per_day": 20_000}) as client:
         conversation_id = await conversation_of(client, 1)
-        asked = taught(upstream, longer_than(0))
+        requests = taught(upstream, longer_than(0))
         for _ in range(10):  # with what each reserves, five would spend the budget
             body = {"message": "Long", "conversation_id": conversation_id}
             status, problem, _ = await client.refused(json_body=body)
             assert (status, problem["code"]) == (422, "question_too_long")
             await client.until_idle()
-    assert len(asked) == 20  # with the conversation, and without it
+    assert len(requests) == 20  # with the conversation, and without it
     assert "context" not in problem["detail"]

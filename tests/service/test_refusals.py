@@ -62,19 +62,19 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "told"), MEANINGS)
+@pytest.mark.parametrize(("status", "body", "expected"), MEANINGS)
 async def test_a_refusal_is_classified_after_one_attempt(
     client: Client,
     upstream: respx.Route,
     caplog: pytest.LogCaptureFixture,
     status: int,
     body: Any,
-    told: tuple[int, str, str | None],
+    expected: tuple[int, str, str | None],
 ) -> None:
     content: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
     upstream.mock(return_value=httpx.Response(status, headers={"Location": "https://x.test"}, **content))
     got, problem, headers = await client.refused()
-    assert (got, problem["code"], problem.get("cause")) == told
+    assert (got, problem["code"], problem.get("cause")) == expected
     assert upstream.call_count == 1
     assert "retry-after" not in headers
     assert "shortly" not in problem["detail"]
@@ -115,8 +115,8 @@ async def test_rate_limits_and_overloads_have_a_retry_after(
 ) -> None:
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(return_value=httpx.Response(status, headers=headers, json=body))
-    got, problem, told = await client.refused()
-    assert (got, problem["code"], told["retry-after"]) == (503, code, wait)
+    got, problem, response_headers = await client.refused()
+    assert (got, problem["code"], response_headers["retry-after"]) == (503, code, wait)
     assert upstream.call_count == (3 if wait == "5" else 1)
 
 
@@ -146,9 +146,9 @@ async def test_the_log_tells_the_operator_what_to_do(
     content: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
     upstream.mock(return_value=httpx.Response(status, headers={"Retry-After": "60"}, **content))
     await client.refused()
-    (told,) = [record for record in caplog.records if record.message == "answer"]
-    assert advice in vars(told)["reason"]
-    assert str(status) in vars(told)["reason"]
+    (record,) = [record for record in caplog.records if record.message == "answer"]
+    assert advice in vars(record)["reason"]
+    assert str(status) in vars(record)["reason"]
 
 
 async def test_an_unknown_short_word_stays_out_of_the_log(
@@ -156,12 +156,12 @@ async def test_an_unknown_short_word_stays_out_of_the_log(
 ) -> None:
     upstream.mock(return_value=httpx.Response(400, json=nested(code="canary_secret", type="invalid_request_error")))
     await client.refused()
-    (told,) = [record for record in caplog.records if record.message == "answer"]
-    assert "(invalid_request_error)" in vars(told)["reason"]
-    assert "canary" not in vars(told)["reason"]
+    (record,) = [record for record in caplog.records if record.message == "answer"]
+    assert "(invalid_request_error)" in vars(record)["reason"]
+    assert "canary" not in vars(record)["reason"]
 
 
-async def test_usage_shows_the_cause(client: Client, upstream: respx.Route) -> None:
+async def test_usage_shows_the_reason_for_a_failure(client: Client, upstream: respx.Route) -> None:
     upstream.mock(return_value=httpx.Response(402))
     await client.refused()
     store = client.state["service"].store

@@ -56,39 +56,39 @@ async def half_answered(
 ) -> AsyncIterator[tuple[dict[str, str], Response, AsyncIterator[ReceivedEvent], asyncio.Event]]:
     """A question whose answer is half written: the request, the response, its events after `start`, and the event that
     releases the other half."""
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Half "), rest, *answer("whole")))
-    asked = question()
-    async with client.stream("POST", "/api/v1/chat", json_body=asked) as response:
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Half "), resume, *answer("whole")))
+    body = question()
+    async with client.stream("POST", "/api/v1/chat", json_body=body) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
-        yield asked, response, events, rest
+        yield body, response, events, resume
 
 
-async def follow(asked: dict[str, str], one: Client, other: Client) -> asyncio.Task[Answer]:
+async def follow(body: dict[str, str], one: Client, other: Client) -> asyncio.Task[Answer]:
     """A reader at the other process, which the writing process knows about."""
-    following = asyncio.create_task(other.ask(asked["message"], message_id=asked["message_id"]))
-    writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+    following = asyncio.create_task(other.ask(body["message"], message_id=body["message_id"]))
+    writing = one.state["service"].answers._writings[uuid.UUID(body["message_id"])]
     await until(lambda: writing.followed > 0)
     return following
 
 
 async def test_a_reader_resumes_at_another_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
     one, other = two
-    more, rest = asyncio.Event(), asyncio.Event()
-    upstream.mock(return_value=streamed(delta("Once "), more, delta("upon "), rest, *answer("a time")))
-    asked = question()
-    async with one.stream("POST", "/api/v1/chat", json_body=asked) as response:
+    more, resume = asyncio.Event(), asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Once "), more, delta("upon "), resume, *answer("a time")))
+    body = question()
+    async with one.stream("POST", "/api/v1/chat", json_body=body) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
         seen = await anext(events)
         await response.leave()
-    async with other.stream("POST", "/api/v1/chat", json_body=asked, headers={"Last-Event-ID": seen.id}) as response:
+    async with other.stream("POST", "/api/v1/chat", json_body=body, headers={"Last-Event-ID": seen.id}) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
         more.set()
         assert (await anext(events)).data["chunk"] == "upon "
-        rest.set()
+        resume.set()
         assert (await anext(events)).data["chunk"] == "a time"
         assert (await anext(events)).data["status"] == "complete"
     assert upstream.call_count == 1
@@ -127,8 +127,8 @@ async def test_the_same_question_at_two_processes_is_one_upstream_call(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Only once")))
-    asked = question()
-    answers = await asyncio.gather(*(client.ask("A story", message_id=asked["message_id"]) for client in two * 5))
+    body = question()
+    answers = await asyncio.gather(*(client.ask("A story", message_id=body["message_id"]) for client in two * 5))
     assert {got.text for got in answers} == {"Only once"}
     assert {got.names[-1] for got in answers} == {"done"}
     assert upstream.call_count == 1
@@ -139,23 +139,23 @@ async def test_an_answer_with_a_reader_at_another_process_keeps_running(
 ) -> None:
     monkeypatch.setattr("service.answers.pace.FOLLOWED_SECONDS", 1)
     async with serve(resume_seconds=0) as one, process_beside(one) as other:
-        async with half_answered(one, upstream) as (asked, response, _, rest):
-            following = await follow(asked, one, other)
+        async with half_answered(one, upstream) as (body, response, _, resume):
+            following = await follow(body, one, other)
             await response.leave()
-        writing = one.state["service"].answers._writings[uuid.UUID(asked["message_id"])]
+        writing = one.state["service"].answers._writings[uuid.UUID(body["message_id"])]
         deadline = writing.deadline
         await until(
             lambda: writing.deadline is not deadline or writing.phase == "abandoned"
         )  # what one look is good for is over
         assert writing.phase == "open"
-        rest.set()
+        resume.set()
         assert (await following).text == "Half whole"
 
 
 async def test_an_answer_can_be_stopped_at_another_process(two: tuple[Client, Client], upstream: respx.Route) -> None:
     one, other = two
-    async with half_answered(one, upstream) as (asked, _, events, _):
-        stopped, _ = await other.request("POST", f"/api/v1/messages/{asked['message_id']}/stop")
+    async with half_answered(one, upstream) as (body, _, events, _):
+        stopped, _ = await other.request("POST", f"/api/v1/messages/{body['message_id']}/stop")
         assert stopped.status == 204
         last = [event async for event in events][-1]
     assert (last.name, last.data["status"]) == ("done", "cancelled")
@@ -167,16 +167,16 @@ async def test_the_turn_of_a_dead_process_ends_as_interrupted_for_its_readers(
     _, other = two
     store = other.state["service"].store
     tenant = await store.get_tenant("shop")
-    asked = question()
-    begun = await store.begin_turn(
+    body = question()
+    start = await store.begin_turn(
         tenant.id,
-        uuid.UUID(asked["message_id"]),
+        uuid.UUID(body["message_id"]),
         conversation_id=None,
         question="A story",
         writer="a process that died",
     )
-    await store.checkpoint([begun.turn.id], [Piece(begun.turn.number, 0, "Half", 2)])
-    got = await asyncio.wait_for(other.ask("A story", message_id=asked["message_id"]), 30)
+    await store.checkpoint([start.turn.id], [Piece(start.turn.number, 0, "Half", 2)])
+    got = await asyncio.wait_for(other.ask("A story", message_id=body["message_id"]), 30)
     assert (got.text, got.names[-1], got.last.data["code"]) == ("Half", "error", "interrupted")
     totals = await store.usage("shop", datetime.now(UTC) - timedelta(days=1), ["outcome"])
     assert [(total.group[0], total.requests) for total in totals] == [("interrupted", 1)]
@@ -204,8 +204,8 @@ async def test_an_answer_survives_a_long_database_outage(
 
         monkeypatch.setattr(store, name, unless_away)
 
-    async with half_answered(one, upstream) as (asked, _, events, rest):
-        message_id, known = uuid.UUID(asked["message_id"]), other.state["service"].answers
+    async with half_answered(one, upstream) as (body, _, events, resume):
+        message_id, known = uuid.UUID(body["message_id"]), other.state["service"].answers
         await until(lambda: message_id in known._elsewhere._heartbeats)
         for client in two:
             for name in ("checkpoint", "heartbeats"):
@@ -219,7 +219,7 @@ async def test_an_answer_survives_a_long_database_outage(
         store = other.state["service"].store
         assert (await store.find_turn((await store.get_tenant("shop")).id, message_id)).status == "running"
         away.clear()
-        rest.set()
+        resume.set()
         assert [event async for event in events][-1].data["status"] == "complete"
 
 
@@ -227,11 +227,11 @@ async def test_turns_of_a_dead_process_are_closed_even_without_readers(serve: Se
     async with serve() as client:
         store = client.state["service"].store
         tenant = await store.get_tenant("shop")
-        begun = await store.begin_turn(
+        start = await store.begin_turn(
             tenant.id, uuid.uuid4(), conversation_id=None, question="A story", writer="a process that died"
         )
         async with asyncio.timeout(30):
-            while (turn := await store.find_turn(tenant.id, begun.turn.id)).status == "running":
+            while (turn := await store.find_turn(tenant.id, start.turn.id)).status == "running":
                 await asyncio.sleep(0.01)
     assert (turn.status, turn.code) == ("error", "interrupted")
 
@@ -266,10 +266,10 @@ async def test_readers_of_a_deleted_answer_get_message_not_found(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    async with half_answered(one, upstream) as (asked, _, _, _):
-        following = await follow(asked, one, other)
+    async with half_answered(one, upstream) as (body, _, _, _):
+        following = await follow(body, one, other)
         store = other.state["service"].store
-        turn = await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(asked["message_id"]))
+        turn = await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(body["message_id"]))
         await one.request("DELETE", f"/api/v1/conversations/{turn.conversation_id}")
         assert (await following).last.data["code"] == "message_not_found"
 
@@ -278,8 +278,8 @@ async def test_a_reader_of_an_answer_of_another_process_learns_of_a_shutdown(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
     one, other = two
-    async with half_answered(one, upstream) as (asked, _, _, _):
-        following = await follow(asked, one, other)
+    async with half_answered(one, upstream) as (body, _, _, _):
+        following = await follow(body, one, other)
         await other.state["service"].answers.drain(0)
         assert (await following).last.data["code"] == "restarting"
 
@@ -289,12 +289,12 @@ async def test_an_answer_that_was_wrongly_taken_for_lost_is_still_stored(
 ) -> None:
     one, other = two
     store = other.state["service"].store
-    async with half_answered(one, upstream) as (asked, _, events, rest):
-        message_id = uuid.UUID(asked["message_id"])
+    async with half_answered(one, upstream) as (body, _, events, resume):
+        message_id = uuid.UUID(body["message_id"])
         async with asyncio.timeout(30):
             while not await store.abandon(message_id, (await store.heartbeats())[message_id].beat):
                 continue  # it has shown life meanwhile
-        rest.set()
+        resume.set()
         assert [event async for event in events][-1].data["status"] == "complete"
     turn = await store.find_turn((await store.get_tenant("shop")).id, message_id)
     assert (turn.answer, turn.status) == ("Half whole", "complete")
@@ -310,9 +310,9 @@ async def test_an_answer_of_another_process_that_cannot_be_read_ends_with_an_err
     async def broken(*arguments: object) -> None:
         raise RuntimeError("a fault of our own")
 
-    async with half_answered(one, upstream) as (asked, _, _, _):
+    async with half_answered(one, upstream) as (body, _, _, _):
         monkeypatch.setattr(other.state["service"].store, "follow_turn", broken)
-        assert (await other.ask(asked["message"], message_id=asked["message_id"])).last.data["code"] == "interrupted"
+        assert (await other.ask(body["message"], message_id=body["message_id"])).last.data["code"] == "interrupted"
 
 
 async def test_closing_a_turn_waits_for_its_checkpoint_and_leaves_no_pieces(
@@ -331,13 +331,13 @@ async def test_closing_a_turn_waits_for_its_checkpoint_and_leaves_no_pieces(
     monkeypatch.setattr("service.answers.pace.CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("service.answers.pace.STORING_SECONDS", 0.1)
     monkeypatch.setattr(store, "checkpoint", slowly)
-    async with half_answered(one, upstream) as (asked, _, events, rest):
+    async with half_answered(one, upstream) as (body, _, events, resume):
         try:
             assert (await anext(events)).data == {"chunk": "Half "}
             await keeping.wait()
-            rest.set()
+            resume.set()
             assert [event async for event in events][-1].data["status"] == "complete"
-            turn = uuid.UUID(asked["message_id"])
+            turn = uuid.UUID(body["message_id"])
             tenant = await store.get_tenant("shop")
             assert (await store.find_turn(tenant.id, turn)).status == "running"
         finally:

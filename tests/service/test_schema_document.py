@@ -101,8 +101,8 @@ def test_every_error_of_the_service_is_in_the_document() -> None:
         for example in node.get("application/problem+json", {}).get("examples", {}).values()
     }
     of_the_owners_pages = {"studio_token_wrong"}  # which the document leaves out
-    told = before | set(SCHEMAS["ErrorEvent"]["properties"]["code"]["examples"])
-    assert told == set(every_error()) - of_the_owners_pages
+    documented = before | set(SCHEMAS["ErrorEvent"]["properties"]["code"]["examples"])
+    assert documented == set(every_error()) - of_the_owners_pages
 
 
 @pytest.mark.parametrize(("described", "example"), SCHEMAS_WITH_EXAMPLES)

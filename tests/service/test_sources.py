@@ -168,15 +168,15 @@ async def test_an_answer_without_citations_has_no_sources_event_or_field(client:
 
 
 async def test_a_reader_who_resumes_gets_the_sources(client: Client, upstream: respx.Route) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(citing()[0], delta("From "), rest, *answer("nine [1].")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(citing()[0], delta("From "), resume, *answer("nine [1].")))
     question = {"message": "When?", "message_id": str(uuid.uuid4())}
     async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
         seen = await anext(events)
         await response.leave()
-    rest.set()
+    resume.set()
     for _ in ("while it is written or just after", "from the database"):
         again = await client.ask(
             question["message"], message_id=question["message_id"], headers={"Last-Event-ID": seen.id}
@@ -196,8 +196,8 @@ async def test_an_interrupted_or_stopped_answer_keeps_its_sources(client: Client
 
 @pytest.mark.each_database
 async def test_sources_are_available_in_another_process(serve: Serve, upstream: respx.Route) -> None:
-    rest = asyncio.Event()
-    upstream.mock(return_value=streamed(citing()[0], delta("From "), rest, *answer("nine [1].")))
+    resume = asyncio.Event()
+    upstream.mock(return_value=streamed(citing()[0], delta("From "), resume, *answer("nine [1].")))
     question = {"message": "When?", "message_id": str(uuid.uuid4())}
     async with serve() as one, serve("other") as two:
         two.headers = one.headers
@@ -205,7 +205,7 @@ async def test_sources_are_available_in_another_process(serve: Serve, upstream: 
             events = response.events()
             assert (await anext(events)).name == "start"
             following = asyncio.create_task(two.ask(question["message"], message_id=question["message_id"]))
-            rest.set()
+            resume.set()
             assert [event.name async for event in events][-2:] == ["sources", "done"]
         got = await following
         assert (got.text, got.names[-2:]) == ("From nine [1].", ["sources", "done"])

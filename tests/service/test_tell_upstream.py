@@ -39,7 +39,7 @@ async def test_with_the_flag_the_upstream_learns_the_ids(serve: Serve, upstream:
 
 
 @pytest.mark.parametrize(
-    ("subject", "told"),
+    ("subject", "expected"),
     [
         ("user-42", "user-42"),
         ("auth0|a+b@shop.test", "auth0|a+b@shop.test"),
@@ -48,13 +48,13 @@ async def test_with_the_flag_the_upstream_learns_the_ids(serve: Serve, upstream:
     ],
 )
 async def test_with_the_flag_the_upstream_learns_the_signed_visitor(
-    serve: Serve, upstream: respx.Route, subject: str, told: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, upstream: respx.Route, subject: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.mock(return_value=streamed(*answer("Hello")))
     monkeypatch.setenv("SHOP_SECRET", SECRET)
     async with serve(tenant={"tell_upstream": True, "identity_secret_env": "SHOP_SECRET"}) as client:
         await client.ask("Hi", headers=user(subject))
-    assert upstream.calls.last.request.headers["x-user-id"] == told
+    assert upstream.calls.last.request.headers["x-user-id"] == expected
 
 
 async def test_a_traceparent_is_passed_on(client: Client, upstream: respx.Route) -> None:

@@ -149,18 +149,18 @@ async def test_thoughts_without_an_opening_tag_are_hidden_from_the_second_answer
 
 async def test_a_model_may_stop_thinking_first(client: Client, upstream: respx.Route) -> None:
     """Or it never did, and only mentioned the tag: at worst, one answer arrives all at once."""
-    rest = asyncio.Event()
+    resume = asyncio.Event()
     about_tags = answer("A thought ends with ", "</think>", ".")
     upstream.mock(return_value=streamed(*about_tags))
     assert (await client.ask("How?")).text == "A thought ends with </think>."
     upstream.mock(return_value=streamed(*answer("Thank you", " too.")))
     assert (await client.ask("Thanks")).text == "Thank you too."
-    upstream.mock(return_value=streamed(delta("You're "), rest, *answer("welcome.")))
+    upstream.mock(return_value=streamed(delta("You're "), resume, *answer("welcome.")))
     async with client.stream("POST", "/api/v1/chat", json_body={"message": "Thanks"}) as response:
         events = response.events()
         assert (await anext(events)).name == "start"
         assert (await anext(events)).data == {"chunk": "You're "}
-        rest.set()
+        resume.set()
         assert [event.name async for event in events] == ["message", "done"]
 
 

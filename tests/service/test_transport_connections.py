@@ -380,14 +380,14 @@ async def test_a_request_cancelled_during_connect_or_handshake_frees_its_slot() 
 
 async def test_the_trace_extension_gets_the_same_events_as_with_httpx(authority: Authority) -> None:
     async def events(client: httpx.AsyncClient, url: str) -> list[str]:
-        told: list[str] = []
+        traced: list[str] = []
 
         async def trace(event: str, info: dict[str, Any]) -> None:
-            told.append(event)
+            traced.append(event)
 
         for _ in range(2):
             await client.post(url, json=JSON, extensions={"trace": trace})
-        return told
+        return traced
 
     async with serving(Peer.answer_all, authority.server("localhost")) as server:
         async with connecting(authority.client()) as client:

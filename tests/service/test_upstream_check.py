@@ -142,7 +142,7 @@ def test_a_base_url_without_v1_is_completed(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told"),
+    ("behaviour", "expected"),
     [
         (refuses(401, "invalid_api_key"), "OPENAI_API_KEY"),
         (refuses(404, "model_not_found"), "OPENAI_MODEL"),
@@ -154,11 +154,11 @@ def test_a_base_url_without_v1_is_completed(
     ],
 )
 def test_a_failure_is_one_line_and_an_exit_code(
-    provider: respx.Route, capsys: pytest.CaptureFixture[str], behaviour: Any, told: str
+    provider: respx.Route, capsys: pytest.CaptureFixture[str], behaviour: Any, expected: str
 ) -> None:
     provider.mock(side_effect=behaviour)
     printed, line = check(capsys, code=1)
-    assert told in line
+    assert expected in line
     assert "settings" not in printed
 
 
@@ -181,14 +181,14 @@ def test_an_unknown_tenant_or_missing_variable_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "expected"),
     [
         ("http://127.0.0.1:9/v1", "nothing listens there"),
         ("http://no-such-name.invalid/v1", "its name is not known"),
     ],
 )
 def test_the_reason_for_a_failed_connection_is_reported(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str, told: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str, expected: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", address)
-    assert told in check(capsys, code=1)[1]
+    assert expected in check(capsys, code=1)[1]

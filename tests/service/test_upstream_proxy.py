@@ -109,9 +109,9 @@ async def test_a_proxy_that_refuses_is_named_in_the_log_without_its_password(
         async with serve(**settings) as client:
             status, problem, _ = await client.refused()
     assert (status, problem["code"]) == (502, "upstream_failed")
-    told = [str(vars(record)) for record in caplog.records]
-    assert any("UPSTREAM_PROXY" in record for record in told)
-    assert "canary" not in "".join(told)
+    records = [str(vars(record)) for record in caplog.records]
+    assert any("UPSTREAM_PROXY" in record for record in records)
+    assert "canary" not in "".join(records)
 
 
 async def test_a_visitor_who_leaves_while_the_proxy_connects_costs_nothing(serve: Serve, authority: Authority) -> None:

@@ -32,10 +32,10 @@ from hooks import (
     hand_off,
     hold_conversation,
     outbox,
+    outbox_when_idle,
     process_beside,
     rate,
-    settled,
-    told,
+    received,
 )
 from hooks import _hook as _hook
 from hooks import clock as clock
@@ -70,12 +70,12 @@ async def test_a_webhook_that_was_down_for_two_minutes_gets_the_event_once(
     async with serve(tenant=HOOKED) as client:
         started = await hold_conversation(client)
         assert (await hand_off(client, started["conversation_id"]))[0] == 204
-        (waiting,) = await settled(client)
+        (waiting,) = await outbox_when_idle(client)
         assert (waiting.state, waiting.attempts) == ("pending", 1)
 
         for _ in range(30):  # ten minutes
             clock.ahead += timedelta(seconds=20)
-            (event,) = await settled(client)
+            (event,) = await outbox_when_idle(client)
 
     assert (event.state, event.attempts) == ("delivered", len(hook.calls))
     assert len(taken) == 1
@@ -95,7 +95,7 @@ async def test_delivery_gives_up_after_a_day_until_the_operator_retries(
         await hand_off(client, started["conversation_id"])
         began = clock.now()
         async with asyncio.timeout(SECONDS):
-            while (event := (await settled(client))[0]).state == "pending":
+            while (event := (await outbox_when_idle(client))[0]).state == "pending":
                 clock.ahead = event.due_at - datetime.now(UTC) + timedelta(seconds=1)
 
         assert (event.state, event.problem, event.attempts, len(hook.calls)) == ("failed", "HTTP 500", 11, 11)
@@ -103,7 +103,7 @@ async def test_delivery_gives_up_after_a_day_until_the_operator_retries(
 
         hook.mock(return_value=httpx.Response(200))
         assert await client.state["service"].store.outbox.retry("shop", event.id, clock.now()) == 1
-        assert (await settled(client))[0].state == "delivered"
+        assert (await outbox_when_idle(client))[0].state == "delivered"
 
 
 @pytest.mark.each_database
@@ -114,10 +114,10 @@ async def test_two_processes_deliver_each_event_once(serve: Serve, hook: respx.R
             await asyncio.gather(
                 hand_off(one, started["conversation_id"]), rate(other, started["message_id"], rating="up")
             )
-        events = [*await settled(one), *await settled(other)]
+        events = [*await outbox_when_idle(one), *await outbox_when_idle(other)]
 
         assert {each.state for each in events} == {"delivered"}
-        assert len({message["id"] for message in told(hook)}) == len(hook.calls) == 20
+        assert len({message["id"] for message in received(hook)}) == len(hook.calls) == 20
 
 
 @pytest.mark.each_database
@@ -140,7 +140,7 @@ async def test_an_unfinished_delivery_is_taken_over_by_another_process(
     hook.mock(side_effect=None, return_value=httpx.Response(200))
     async with process_beside(client) as next_one:
         clock.ahead = timedelta(seconds=delivery.LEASE_SECONDS + 1)
-        (event,) = await settled(next_one)
+        (event,) = await outbox_when_idle(next_one)
 
     assert (event.state, event.attempts) == ("delivered", 2)
 
@@ -172,7 +172,7 @@ async def test_the_result_of_an_attempt_whose_lease_has_expired_is_ignored(
         assert await outbox(one) == taken
 
         attempts[1].set_result(httpx.Response(204))
-        (event,) = await settled(second)
+        (event,) = await outbox_when_idle(second)
     assert (event.state, event.attempts, len(attempts)) == ("delivered", 2, 2)
 
 
@@ -232,7 +232,7 @@ async def test_private_addresses_are_refused_unless_allowed(
         async with serve(tenant=HOOKED) as client:
             started = await hold_conversation(client)
             await hand_off(client, started["conversation_id"])
-            (event,) = await settled(client)
+            (event,) = await outbox_when_idle(client)
 
         assert (event.state, event.problem) == ("pending", "the address is not a public one")
         assert receiver.connections == 0
@@ -324,9 +324,9 @@ async def test_a_secret_may_be_written_in_several_ways_and_rotated(
     async with serve(tenant=HOOKED) as client:
         started = await hold_conversation(client)
         await hand_off(client, started["conversation_id"])
-        await settled(client)
+        await outbox_when_idle(client)
 
-    assert told(hook)
+    assert received(hook)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ async def test_the_operator_sees_what_is_wrong_with_a_webhook(
 
         assert await rate(client, started["message_id"], rating="up") == 204
 
-        assert [(event.state, event.problem) for event in await settled(client)] == [("pending", problem)]
+        assert [(event.state, event.problem) for event in await outbox_when_idle(client)] == [("pending", problem)]
 
 
 def test_the_operator_can_list_retry_and_test(
@@ -404,6 +404,6 @@ def test_the_operator_can_list_retry_and_test(
         assert "SHOP_HOOK is not set" in doctor()
 
     assert "accepted it" in run("webhook", "test", "shop")
-    assert told(hook)[0]["type"] == "test"
+    assert received(hook)[0]["type"] == "test"
     hook.mock(return_value=httpx.Response(410))
     assert "HTTP 410" in run("webhook", "test", "shop", code=1)

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from client import until
 from conftest import ORIGIN, Serve
 from databases import ask
-from hooks import HOOKED, SECRET, WANTED, Clock, hand_off, hold_conversation, outbox, rate, settled, told
+from hooks import HOOKED, SECRET, WANTED, Clock, hand_off, hold_conversation, outbox, outbox_when_idle, rate, received
 from hooks import _hook as _hook
 from hooks import clock as clock
 from hooks import hook as hook
@@ -31,11 +31,11 @@ async def test_a_handoff_reaches_the_webhook_once_and_signed(serve: Serve, hook:
 
         assert await hand_off(client, started["conversation_id"]) == (204, None)
         assert await hand_off(client, started["conversation_id"]) == (204, None)
-        (event,) = await settled(client)
+        (event,) = await outbox_when_idle(client)
         assert await hand_off(client, started["conversation_id"]) == (204, None)
-        assert await settled(client) == [event]
+        assert await outbox_when_idle(client) == [event]
 
-        (message,) = told(hook)
+        (message,) = received(hook)
         request = hook.calls[0].request
         assert message["id"] == request.headers["webhook-id"] == f"msg_{event.id.hex}"
         assert (message["type"], message["tenant"], event.state, event.attempts) == ("handoff", "shop", "delivered", 1)
@@ -53,8 +53,8 @@ async def test_a_handoff_reaches_the_webhook_once_and_signed(serve: Serve, hook:
 
         await client.ask("Still?", conversation_id=started["conversation_id"])
         assert await hand_off(client, started["conversation_id"]) == (204, None)  # it went on: another event
-        await settled(client)
-        assert len(told(hook)[1]["data"]["turns"]) == 3
+        await outbox_when_idle(client)
+        assert len(received(hook)[1]["data"]["turns"]) == 3
 
 
 @pytest.mark.parametrize("kind", ["handoff", "feedback"])
@@ -80,7 +80,7 @@ async def test_a_new_event_is_delivered_without_waiting_for_the_next_poll(
             await rate(client, started["message_id"], rating="up")
         await until(lambda: bool(hook.calls))
 
-        assert told(hook)[0]["type"] == kind
+        assert received(hook)[0]["type"] == kind
 
 
 async def test_an_invalid_handoff_is_refused_and_not_delivered(serve: Serve, hook: respx.Route) -> None:
@@ -166,7 +166,7 @@ async def test_handoffs_per_visitor_are_limited(serve: Serve, hook: respx.Route)
         assert (refused.status, 0 < int(refused.headers["retry-after"]) <= 3601) == (429, True)
         assert (await hand_off(client, conversation_id, WANTED | {"note": "3"}))[0] == 204
         assert (await hand_off(client, conversation_id, address="203.0.113.5"))[0] == 204
-        assert len(await settled(client)) == 11
+        assert len(await outbox_when_idle(client)) == 11
 
 
 async def test_a_long_conversation_is_truncated_at_its_beginning(
@@ -180,9 +180,9 @@ async def test_a_long_conversation_is_truncated_at_its_beginning(
         await client.until_idle()
 
         await hand_off(client, started["conversation_id"])
-        await settled(client)
+        await outbox_when_idle(client)
 
-        data = told(hook)[0]["data"]
+        data = received(hook)[0]["data"]
         assert [turn["question"] for turn in data["turns"]] == ["1?", "2?", "3?", "4?"]
         assert data["truncated"] is True
         assert sum(len(turn["answer"]) for turn in data["turns"]) <= MOST_CHARS
@@ -195,18 +195,18 @@ async def test_changed_feedback_is_delivered(serve: Serve, hook: respx.Route, cl
         message_id = started["message_id"]
 
         assert await rate(client, message_id, rating="down") == 204
-        await settled(client)
+        await outbox_when_idle(client)
         assert await rate(client, message_id, rating="down") == 204
-        assert len(await settled(client)) == 1
+        assert len(await outbox_when_idle(client)) == 1
         hook.mock(return_value=httpx.Response(500))
         for comment in ("No.", "It is late."):
             assert await rate(client, message_id, rating="down", comment=comment) == 204
-            await settled(client)
+            await outbox_when_idle(client)
         hook.mock(return_value=httpx.Response(200))
         clock.ahead = timedelta(seconds=10)
 
-        assert [event.state for event in await settled(client)] == ["delivered", "delivered"]
-        first, _, _, last = told(hook)
+        assert [event.state for event in await outbox_when_idle(client)] == ["delivered", "delivered"]
+        first, _, _, last = received(hook)
         assert (first["type"], first["data"]["rating"], first["data"]["comment"]) == ("feedback", "down", None)
         assert last["data"] == {
             "conversation_id": started["conversation_id"],
@@ -234,7 +234,7 @@ async def test_a_deleted_conversation_is_not_delivered(serve: Serve, hook: respx
         kept, deleted = await hold_conversation(client), await hold_conversation(client)
         for started in (kept, deleted):
             await hand_off(client, started["conversation_id"])
-        assert len(await settled(client)) == 2
+        assert len(await outbox_when_idle(client)) == 2
 
         await client.request("DELETE", f"/api/v1/conversations/{deleted['conversation_id']}")
         assert len(await outbox(client)) == 1

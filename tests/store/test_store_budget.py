@@ -36,9 +36,9 @@ def limits(tokens: int = 100, tokens_per_day: int = 1000, **given: Any) -> TurnL
 
 async def spend(store: Store, tenant: Tenant, tokens: int, now: float, **given: Any) -> TurnStart:
     """An answer that uses its whole reservation."""
-    begun = await begin(store, tenant, limits=limits(tokens, **given), now=now)
-    assert await finish(store, tenant, begun, usage_row=used(tenant, begun, charged=tokens))
-    return begun
+    start = await begin(store, tenant, limits=limits(tokens, **given), now=now)
+    assert await finish(store, tenant, start, usage_row=used(tenant, start, charged=tokens))
+    return start
 
 
 async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> BudgetSpent | None:
@@ -51,12 +51,12 @@ async def spent_at(store: Store, tenant: Tenant, now: float, **given: Any) -> Bu
 
 
 async def test_a_reservation_counts_until_it_is_settled(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, limits=limits(400))
-    assert begun.reservation is not None
-    assert begun.reservation.tokens == 400
+    start = await begin(store, tenant, limits=limits(400))
+    assert start.reservation is not None
+    assert start.reservation.tokens == 400
     assert await has_spent(store, tenant, 400)
 
-    await finish(store, tenant, begun)
+    await finish(store, tenant, start)
 
     assert await has_spent(store, tenant, 13)
 
@@ -65,10 +65,10 @@ async def test_the_history_sent_with_a_question_is_reserved_too(store: Store, te
     first = await begin(store, tenant, "q" * 300)
     await finish(store, tenant, first, "a" * 300)
 
-    begun = await begin(store, tenant, conversation_id=first.turn.conversation_id, limits=limits(50))
+    start = await begin(store, tenant, conversation_id=first.turn.conversation_id, limits=limits(50))
 
-    assert begun.reservation is not None
-    assert begun.reservation.tokens == 50 + 2 * (100 + 4)
+    assert start.reservation is not None
+    assert start.reservation.tokens == 50 + 2 * (100 + 4)
 
 
 async def test_the_budget_is_overspent_by_at_most_one_reservation(store: Store, tenant: Tenant) -> None:
@@ -79,11 +79,11 @@ async def test_the_budget_is_overspent_by_at_most_one_reservation(store: Store, 
         *(begin(store, tenant, limits=limits(100), now=NOON) for _ in range(50)), return_exceptions=True
     )
 
-    begun = [result for result in results if isinstance(result, TurnStart)]
+    start = [result for result in results if isinstance(result, TurnStart)]
     refused = [result for result in results if isinstance(result, BudgetSpent)]
-    assert (len(begun), len(refused)) == (1, 49)
+    assert (len(start), len(refused)) == (1, 49)
     assert all(result.pending for result in refused)
-    assert await store.heartbeats() == {begun[0].turn.id: RunningTurn(beat=0, is_lost=False)}
+    assert await store.heartbeats() == {start[0].turn.id: RunningTurn(beat=0, is_lost=False)}
 
 
 async def test_a_spent_budget_says_when_the_next_day_begins(store: Store, tenant: Tenant) -> None:
@@ -130,20 +130,20 @@ async def test_a_clock_that_was_far_ahead_does_not_lock_anyone_out_for_long(stor
 
 
 async def test_an_answer_over_midnight_is_settled_on_the_day_of_its_reservation(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, limits=limits(900), now=NOON)
+    start = await begin(store, tenant, limits=limits(900), now=NOON)
     await spend(store, tenant, 990, NOON + DAY)
 
-    await finish(store, tenant, begun)
+    await finish(store, tenant, start)
 
     assert await spent_at(store, tenant, NOON + DAY, tokens_per_day=990) is not None
 
 
 async def test_a_process_wrongly_taken_for_dead_settles_its_actual_usage(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, limits=limits(300))
-    await store.abandon(begun.turn.id, beat=0)
+    start = await begin(store, tenant, limits=limits(300))
+    await store.abandon(start.turn.id, beat=0)
 
-    assert await finish(store, tenant, begun)
-    assert not await finish(store, tenant, begun)
+    assert await finish(store, tenant, start)
+    assert not await finish(store, tenant, start)
 
     assert await has_spent(store, tenant, 13)
     (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), ["outcome"])
@@ -164,14 +164,14 @@ async def test_cut_discarded_and_deleted_answers_are_settled_too(store: Store, t
 
 
 async def test_an_answer_taken_for_lost_and_then_cut_is_settled_once(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, writer="mine", limits=limits(300))
+    start = await begin(store, tenant, writer="mine", limits=limits(300))
     ended = await begin(store, tenant, writer="mine", limits=limits(300))
-    await store.abandon(begun.turn.id, beat=0)
+    await store.abandon(start.turn.id, beat=0)
     await finish(store, tenant, ended, writer="mine")
 
     turns = [
         CutTurn(each.turn.id, "mine", "Half", used(tenant, each, outcome="restarting", charged=70))
-        for each in (begun, ended)
+        for each in (start, ended)
     ]
     await store.cut_turns("restarting", turns)
 
@@ -181,7 +181,7 @@ async def test_an_answer_taken_for_lost_and_then_cut_is_settled_once(store: Stor
         ("complete", 1, 13),
         ("restarting", 1, 70),
     ]
-    found = [await store.find_turn(tenant.id, each.turn.id) for each in (begun, ended)]
+    found = [await store.find_turn(tenant.id, each.turn.id) for each in (start, ended)]
     assert [(turn.answer, turn.code) for turn in found if turn] == [("Half", "restarting"), ("Hi.", None)]
 
 
@@ -213,11 +213,11 @@ async def test_concurrent_answers_are_limited_per_visitor(store: Store, tenant: 
     mine, other = limits(1, 0, visitor="a" * 32, streams=3), limits(1, 0, visitor="b" * 32, streams=3)
     results = await asyncio.gather(*(begin(store, tenant, limits=mine) for _ in range(30)), return_exceptions=True)
 
-    begun = [result for result in results if isinstance(result, TurnStart)]
-    assert len(begun) == 3
+    start = [result for result in results if isinstance(result, TurnStart)]
+    assert len(start) == 3
     assert [type(result) for result in results].count(TooManyStreams) == 27
     await begin(store, tenant, limits=other)
-    await finish(store, tenant, begun[0])
+    await finish(store, tenant, start[0])
     again = await begin(store, tenant, limits=mine)
     with pytest.raises(TooManyStreams):
         await begin(store, tenant, limits=mine)
@@ -236,5 +236,5 @@ async def test_the_history_is_limited_in_characters(store: Store, tenant: Tenant
         )
 
     for most, seen in ((60, "123"), (59, "23"), (40, "23"), (39, "3"), (19, "")):
-        begun = await begin(store, tenant, conversation_id=conversation_id, limits=TurnLimits(history_chars=most))
-        assert "".join(turn.question[0] for turn in begun.history) == seen
+        start = await begin(store, tenant, conversation_id=conversation_id, limits=TurnLimits(history_chars=most))
+        assert "".join(turn.question[0] for turn in start.history) == seen

@@ -61,9 +61,9 @@ async def test_a_call_that_waited_does_not_move_the_window(store: Store) -> None
     """
     quota = Quota("key", 2, 60)
 
-    told = [(await store.take(quota, now=now))[0] for now in (100.0, 99.9, 99.9, 159.5, 160.0)]
+    states = [(await store.take(quota, now=now))[0] for now in (100.0, 99.9, 99.9, 159.5, 160.0)]
 
-    assert told == [
+    assert states == [
         QuotaState(True, 1, 60),
         QuotaState(True, 0, 60),
         QuotaState(False, 0, 60),
@@ -88,9 +88,9 @@ async def test_taking_a_quota_reports_what_is_left(store: Store) -> None:
     """Each quota reports its remaining calls and the end of its window."""
     visitor, key = Quota("visitor", 2), Quota("key", 10)
 
-    told = [await store.take(visitor, key, now=now) for now in (1000, 1010.5, 1020)]
+    states = [await store.take(visitor, key, now=now) for now in (1000, 1010.5, 1020)]
 
-    assert told == [
+    assert states == [
         [QuotaState(True, 1, 60), QuotaState(True, 9, 60)],
         [QuotaState(True, 0, 49.5), QuotaState(True, 8, 49.5)],
         [QuotaState(False, 0, 40)],

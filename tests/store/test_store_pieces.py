@@ -22,15 +22,15 @@ pytestmark = pytest.mark.each_database
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def keep(store: Store, begun: TurnStart, *texts: str, received: int = 0) -> None:
+async def keep(store: Store, start: TurnStart, *texts: str, received: int = 0) -> None:
     position = 0
     for text_ in texts:
-        await store.checkpoint([], [Piece(begun.turn.number, position, text_, received)])
+        await store.checkpoint([], [Piece(start.turn.number, position, text_, received)])
         position += len(text_)
 
 
-async def found(store: Store, tenant: Tenant, begun: TurnStart) -> Turn:
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+async def found(store: Store, tenant: Tenant, start: TurnStart) -> Turn:
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None
     return turn
 
@@ -40,15 +40,15 @@ async def count_of_pieces(store: Store) -> int:
 
 
 async def test_a_running_turn_has_its_pieces_in_order(store: Store, tenant: Tenant) -> None:
-    begun, other = await begin(store, tenant), await begin(store, tenant)
+    start, other = await begin(store, tenant), await begin(store, tenant)
     texts = [f"{number} \U0001f600\u2028" for number in range(12)]
-    await keep(store, begun, *texts)
+    await keep(store, start, *texts)
     await keep(store, other, "other")
 
-    assert (await found(store, tenant, begun)).answer == "".join(texts)
-    (listed,) = await store.conversation(tenant.id, begun.turn.conversation_id) or []
+    assert (await found(store, tenant, start)).answer == "".join(texts)
+    (listed,) = await store.conversation(tenant.id, start.turn.conversation_id) or []
     assert (listed.answer, listed.status) == ("".join(texts), "running")
-    repeated = await begin(store, tenant, message_id=begun.turn.id)
+    repeated = await begin(store, tenant, message_id=start.turn.id)
     assert repeated.turn.answer == "".join(texts)
 
 
@@ -59,27 +59,27 @@ async def test_many_turns_are_checkpointed_in_one_statement(store: Store, tenant
 
 
 async def test_a_repeated_checkpoint_replaces_the_same_piece(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await keep(store, begun, "Once ")
-    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon", 3)])
-    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon a time", 6)])
-    assert (await found(store, tenant, begun)).answer == "Once upon a time"
+    start = await begin(store, tenant)
+    await keep(store, start, "Once ")
+    await store.checkpoint([], [Piece(start.turn.number, 5, "upon", 3)])
+    await store.checkpoint([], [Piece(start.turn.number, 5, "upon a time", 6)])
+    assert (await found(store, tenant, start)).answer == "Once upon a time"
 
 
 async def test_replaced_characters_keep_their_position_in_a_piece(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await keep(store, begun, "a\0b", "c\ud800d")
-    assert (await found(store, tenant, begun)).answer == "a\ufffdbc\ufffdd"
+    start = await begin(store, tenant)
+    await keep(store, start, "a\0b", "c\ud800d")
+    assert (await found(store, tenant, start)).answer == "a\ufffdbc\ufffdd"
 
 
 async def test_a_reader_at_another_process_gets_each_character_once(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await keep(store, begun, "Once ", "upon ")
-    first = await store.follow_turn(begun.turn.id)
-    await store.checkpoint([], [Piece(begun.turn.number, 5, "upon a ", 4)])
-    await store.checkpoint([], [Piece(begun.turn.number, 12, "time", 5)])
+    start = await begin(store, tenant)
+    await keep(store, start, "Once ", "upon ")
+    first = await store.follow_turn(start.turn.id)
+    await store.checkpoint([], [Piece(start.turn.number, 5, "upon a ", 4)])
+    await store.checkpoint([], [Piece(start.turn.number, 12, "time", 5)])
     assert first is not None
-    second = await store.follow_turn(begun.turn.id, first.piece)
+    second = await store.follow_turn(start.turn.id, first.piece)
     assert second is not None
     assert (first.position, first.text) == (0, "Once upon ")
     assert (second.position, second.text, second.piece) == (5, "upon a time", 12)
@@ -116,12 +116,12 @@ async def test_no_piece_is_added_to_an_ended_or_deleted_turn(store: Store, tenan
 async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_received(
     store: Store, tenant: Tenant
 ) -> None:
-    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
-    await keep(store, begun, "Once ", "upon ", received=30)
+    start = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
+    await keep(store, start, "Once ", "upon ", received=30)
 
-    assert await store.abandon(begun.turn.id, beat=0)
+    assert await store.abandon(start.turn.id, beat=0)
 
-    turn = await found(store, tenant, begun)
+    turn = await found(store, tenant, start)
     assert (turn.answer, turn.status, turn.code) == ("Once upon ", "error", "interrupted")
     assert await has_spent(store, tenant, 104 + 30)
     (total,) = await store.usage("shop", EPOCH, ["outcome"])
@@ -130,41 +130,41 @@ async def test_an_interrupted_turn_keeps_its_text_and_is_charged_what_was_receiv
 
 
 async def test_the_thoughts_of_an_interrupted_turn_are_charged(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
-    await store.checkpoint([], [Piece(begun.turn.number, 0, "", 700)])
-    await store.checkpoint([], [Piece(begun.turn.number, 0, "", 900)])
-    await store.abandon(begun.turn.id, beat=0)
-    assert (await found(store, tenant, begun)).answer == ""
+    start = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
+    await store.checkpoint([], [Piece(start.turn.number, 0, "", 700)])
+    await store.checkpoint([], [Piece(start.turn.number, 0, "", 900)])
+    await store.abandon(start.turn.id, beat=0)
+    assert (await found(store, tenant, start)).answer == ""
     assert await has_spent(store, tenant, 104 + 900)
 
 
 async def test_a_turn_wrongly_taken_for_dead_is_charged_its_final_usage(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
-    await keep(store, begun, "Once ", received=30)
-    await store.abandon(begun.turn.id, beat=0)
-    assert await finish(store, tenant, begun, "Once upon a time")
-    assert (await found(store, tenant, begun)).answer == "Once upon a time"
+    start = await begin(store, tenant, limits=TurnLimits(tokens=4200, answer_tokens=4096))
+    await keep(store, start, "Once ", received=30)
+    await store.abandon(start.turn.id, beat=0)
+    assert await finish(store, tenant, start, "Once upon a time")
+    assert (await found(store, tenant, start)).answer == "Once upon a time"
     assert await has_spent(store, tenant, 13)
 
 
 async def test_an_interrupted_turn_of_an_earlier_release_is_charged_its_reservation(
     store: Store, tenant: Tenant
 ) -> None:
-    begun = await begin(store, tenant, limits=TurnLimits(tokens=300))
+    start = await begin(store, tenant, limits=TurnLimits(tokens=300))
     as_then = update(messages).values(prompt_estimate=None, answer="as it kept it")
     await store._database.write(lambda db: db.execute(as_then).close())
-    await store.abandon(begun.turn.id, beat=0)
-    assert (await found(store, tenant, begun)).answer == "as it kept it"
+    await store.abandon(start.turn.id, beat=0)
+    assert (await found(store, tenant, start)).answer == "as it kept it"
     assert await has_spent(store, tenant, 300)
 
 
 async def test_an_earlier_release_can_use_the_newer_tables(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await keep(store, begun, "Half")
+    start = await begin(store, tenant)
+    await keep(store, start, "Half")
     as_then = text("UPDATE messages SET answer = 'Whole', status = 'complete'")
     await store._database.write(lambda db: db.execute(as_then).close())
-    assert (await found(store, tenant, begun)).answer == "Whole"
-    assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    assert (await found(store, tenant, start)).answer == "Whole"
+    assert await store.delete_conversation(tenant.id, start.turn.conversation_id)
     assert await count_of_pieces(store) == 0
 
 
@@ -174,8 +174,8 @@ def _begin_and_wait(url: str, tenant: Tenant, pipe: Connection) -> None:
     async def run() -> None:
         store = Store(url)
         await store.enter()
-        begun = await begin(store, tenant, writer=store.new_writer())
-        pipe.send(begun.turn.id)
+        start = await begin(store, tenant, writer=store.new_writer())
+        pipe.send(start.turn.id)
         pipe.recv()
 
     asyncio.run(run())

@@ -33,10 +33,10 @@ async def test_concurrent_questions_work_through_pgbouncer(pooled_url: str) -> N
     tenant, _, api_key = await store.add_tenant("shop")
 
     for _ in range(3):
-        begun = await asyncio.gather(*(ask(store, tenant) for _ in range(40)))
+        start = await asyncio.gather(*(ask(store, tenant) for _ in range(40)))
         access = await asyncio.gather(*(store.find_access(api_key) for _ in range(40)))
 
-    assert len({one.turn.id for one in begun}) == 40
+    assert len({one.turn.id for one in start}) == 40
     assert all(one and one.tenant == tenant for one in access)
     await store.close()
 
@@ -65,7 +65,7 @@ async def test_a_connection_to_a_primary_that_became_read_only_is_replaced(store
 
     await asyncio.gather(*(store._database.write(become_read_only) for _ in range(8)))
 
-    assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(8))))
+    assert all(start.is_new for start in await asyncio.gather(*(begin(store, tenant) for _ in range(8))))
 
 
 async def test_connections_that_the_network_dropped_are_replaced(

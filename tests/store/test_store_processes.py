@@ -85,8 +85,8 @@ def _ask(url: str, times: int, shared: list[uuid.UUID]) -> tuple[int, int]:
     """Ask questions of this process's own and some that all processes ask; how many of those began and ended here."""
 
     async def once(store: Store, tenant: Tenant, message_id: uuid.UUID) -> tuple[bool, bool]:
-        begun = await begin(store, tenant, message_id=message_id)
-        return begun.is_new, await finish(store, tenant, begun)
+        start = await begin(store, tenant, message_id=message_id)
+        return start.is_new, await finish(store, tenant, start)
 
     async def run() -> tuple[int, int]:
         store = Store(url)
@@ -94,7 +94,7 @@ def _ask(url: str, times: int, shared: list[uuid.UUID]) -> tuple[int, int]:
         results = await asyncio.gather(*(once(store, tenant, message_id) for message_id in shared))
         await asyncio.gather(*(ask(store, tenant) for _ in range(times)))
         await store.close()
-        return sum(begun for begun, _ in results), sum(ended for _, ended in results)
+        return sum(start for start, _ in results), sum(ended for _, ended in results)
 
     return asyncio.run(run())
 
@@ -141,7 +141,7 @@ async def test_concurrent_processes_neither_lose_nor_repeat_a_turn(
 
     results = await in_processes(_ask, database_url, 30, shared)
 
-    assert sum(begun for begun, _ in results) == len(shared)
+    assert sum(start for start, _ in results) == len(shared)
     assert sum(ended for _, ended in results) == len(shared)
     assert await has_spent(store, tenant, 13 * (len(shared) + 30 * PROCESSES))
 

@@ -52,9 +52,9 @@ async def test_a_replacement_without_text_restores_the_previous_answer(
 
 
 async def test_a_conversation_whose_only_question_was_withdrawn_does_not_exist(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, subject="ann")
+    start = await begin(store, tenant, subject="ann")
 
-    await store.discard_turn(begun.turn.id, used(tenant, begun))
+    await store.discard_turn(start.turn.id, used(tenant, start))
 
     assert await store.conversations(tenant.id, "ann", newest=50) == []
 
@@ -64,10 +64,10 @@ async def test_a_conversation_whose_only_question_was_withdrawn_does_not_exist(s
 
 async def test_a_regenerated_answer_replaces_the_last_one(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
-    given = {"conversation_id": first.turn.conversation_id}
-    last = await ask(store, tenant, "2", "two", **given)
+    same_conversation = {"conversation_id": first.turn.conversation_id}
+    last = await ask(store, tenant, "2", "two", **same_conversation)
 
-    again = await begin(store, tenant, "2", regenerate=True, **given)
+    again = await begin(store, tenant, "2", regenerate=True, **same_conversation)
     assert again.turn.replaces == last.turn.id
     assert [turn.answer for turn in again.history] == ["one"]
     await finish(store, tenant, again, "deux")
@@ -81,8 +81,8 @@ async def test_a_regenerated_answer_replaces_the_last_one(store: Store, tenant: 
 
 async def test_a_regenerated_answer_without_text_restores_the_previous_one(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
-    given = {"conversation_id": first.turn.conversation_id}
-    failed = await begin(store, tenant, "1", regenerate=True, **given)
+    same_conversation = {"conversation_id": first.turn.conversation_id}
+    failed = await begin(store, tenant, "1", regenerate=True, **same_conversation)
     await finish(store, tenant, failed, "", status="error", code="upstream_unreachable")
 
     turns = await store.conversation(tenant.id, first.turn.conversation_id)
@@ -90,14 +90,14 @@ async def test_a_regenerated_answer_without_text_restores_the_previous_one(store
     ended = await store.find_turn(tenant.id, failed.turn.id)
     assert ended is not None
     assert (ended.status, ended.hidden) == ("error", True)
-    assert (await begin(store, tenant, "1", regenerate=True, **given)).turn.replaces == first.turn.id
+    assert (await begin(store, tenant, "1", regenerate=True, **same_conversation)).turn.replaces == first.turn.id
 
 
 async def test_the_last_text_is_restored_after_several_failed_attempts(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant, "1", "one")
-    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
-    second = await begin(store, tenant, "1", **given)
-    third = await begin(store, tenant, "1", **given)
+    same_conversation: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    second = await begin(store, tenant, "1", **same_conversation)
+    third = await begin(store, tenant, "1", **same_conversation)
 
     await finish(store, tenant, second, "", status="cancelled")
     running = await store.conversation(tenant.id, first.turn.conversation_id)
@@ -123,11 +123,11 @@ async def test_an_interrupted_regeneration_restores_the_previous_answer_but_a_st
     store: Store, tenant: Tenant
 ) -> None:
     first = await ask(store, tenant, "1", "one")
-    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
-    broken = await begin(store, tenant, "1", **given)
+    same_conversation: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    broken = await begin(store, tenant, "1", **same_conversation)
     await finish(store, tenant, broken, "o", status="error", code="upstream_interrupted")
     after_a_break = await store.conversation(tenant.id, first.turn.conversation_id)
-    stopped = await begin(store, tenant, "1", **given)
+    stopped = await begin(store, tenant, "1", **same_conversation)
     await finish(store, tenant, stopped, "o", status="cancelled")
     after_a_stop = await store.conversation(tenant.id, first.turn.conversation_id)
 
@@ -138,25 +138,27 @@ async def test_an_interrupted_regeneration_restores_the_previous_answer_but_a_st
 async def test_only_the_turn_that_the_client_names_is_replaced(store: Store, tenant: Tenant) -> None:
     """Another tab may have asked since, and its question must not be replaced."""
     first = await ask(store, tenant, "1", "one")
-    given: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    same_conversation: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
     another_tab = await ask(store, tenant, "2", "two", conversation_id=first.turn.conversation_id)
 
     with pytest.raises(ConversationChanged):
-        await begin(store, tenant, "1", replaces=[first.turn.id], **given)
-    never_stored = await begin(store, tenant, "3", replaces=[uuid.uuid4()], **given)
+        await begin(store, tenant, "1", replaces=[first.turn.id], **same_conversation)
+    never_stored = await begin(store, tenant, "3", replaces=[uuid.uuid4()], **same_conversation)
     await finish(store, tenant, never_stored, "three")
-    meant = await begin(store, tenant, "3", replaces=[uuid.uuid4(), never_stored.turn.id], **given)
-    repeated = await begin(store, tenant, "3", message_id=meant.turn.id, replaces=[never_stored.turn.id], **given)
+    replacing = await begin(store, tenant, "3", replaces=[uuid.uuid4(), never_stored.turn.id], **same_conversation)
+    repeated = await begin(
+        store, tenant, "3", message_id=replacing.turn.id, replaces=[never_stored.turn.id], **same_conversation
+    )
 
     assert never_stored.turn.replaces is None
-    assert meant.turn.replaces == never_stored.turn.id
-    assert (repeated.is_new, repeated.turn.id) == (False, meant.turn.id)
+    assert replacing.turn.replaces == never_stored.turn.id
+    assert (repeated.is_new, repeated.turn.id) == (False, replacing.turn.id)
     turns = await store.conversation(tenant.id, first.turn.conversation_id)
-    assert [turn.id for turn in turns or []] == [first.turn.id, another_tab.turn.id, meant.turn.id]
+    assert [turn.id for turn in turns or []] == [first.turn.id, another_tab.turn.id, replacing.turn.id]
 
 
 async def test_regenerating_without_an_earlier_question_just_asks(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, "1", regenerate=True)
+    start = await begin(store, tenant, "1", regenerate=True)
 
-    assert begun.is_new
-    assert begun.turn.replaces is None
+    assert start.is_new
+    assert start.turn.replaces is None

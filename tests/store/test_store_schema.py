@@ -119,12 +119,12 @@ async def test_a_database_of_version_0_gets_the_tables(empty_database_url: str) 
 
 
 async def test_migrating_again_changes_nothing(store: Store, tenant: Tenant) -> None:
-    begun = await ask(store, tenant)
+    start = await ask(store, tenant)
 
     await store.migrate()
 
     assert await store.list_tenants() == [tenant]
-    assert await store.find_turn(tenant.id, begun.turn.id) is not None
+    assert await store.find_turn(tenant.id, start.turn.id) is not None
 
 
 async def test_an_older_database_is_upgraded_and_keeps_its_rows(
@@ -167,9 +167,9 @@ async def test_an_upgraded_database_has_the_schema_of_a_new_one(database_url: st
     assert access is not None
     assert (access.tenant.name, access.tenant.identity_claims, access.tenant.require_identity) == ("shop", [], False)
     assert await store.lists_any(["https://shop.test"])
-    begun = await ask(store, access.tenant, subject="user-1")
+    start = await ask(store, access.tenant, subject="user-1")
     listed = await store.conversations(access.tenant.id, "user-1", newest=50)
-    assert [one.id for one in listed] == [begun.turn.conversation_id]
+    assert [one.id for one in listed] == [start.turn.conversation_id]
     await store.close()
     assert await _shape(database_url) == fresh
 

@@ -17,21 +17,21 @@ SOURCES: list[Source] = [
 
 
 async def test_an_answer_keeps_its_sources_in_their_order(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    assert begun.turn.sources is None
+    start = await begin(store, tenant)
+    assert start.turn.sources is None
 
-    await finish(store, tenant, begun, sources=SOURCES)
+    await finish(store, tenant, start, sources=SOURCES)
 
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None and turn.sources == SOURCES
-    (listed,) = await store.conversation(tenant.id, begun.turn.conversation_id) or []
+    (listed,) = await store.conversation(tenant.id, start.turn.conversation_id) or []
     assert listed.sources == SOURCES
 
 
 async def test_an_answer_that_cites_nothing_has_no_sources(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await finish(store, tenant, begun)
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    start = await begin(store, tenant)
+    await finish(store, tenant, start)
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None and turn.sources is None
 
 

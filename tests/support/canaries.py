@@ -85,12 +85,12 @@ class Visit:
         except httpx.TransportError:  # the service closes connections that send too much
             response = httpx.Response(599)
         self.endings[f"{name} {response.status_code}"] += 1
-        said = [str(response.headers)]
+        written_parts = [str(response.headers)]
         if response.status_code >= 400:
-            said.append(response.text)
+            written_parts.append(response.text)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            said += re.findall("^event: error\n.*$", response.text, re.M)
-        self.heard += said
+            written_parts += re.findall("^event: error\n.*$", response.text, re.M)
+        self.heard += written_parts
         return response
 
     async def ask(self, behaviour: str, **options: Any) -> httpx.Response:
@@ -98,7 +98,7 @@ class Visit:
         return await self.send("POST", "/api/v1/chat", behaviour, json={"message": message}, **options)
 
 
-async def kept(visit: Visit) -> None:
+async def use_every_operation(visit: Visit) -> None:
     """An answer, then every operation on it."""
     response = await visit.ask("quick")
     if response.status_code != 200:
@@ -113,7 +113,7 @@ async def kept(visit: Visit) -> None:
     await visit.send("GET", f"{conversation}/{start['conversation_id']}", "deleted")
 
 
-async def left(visit: Visit) -> None:
+async def leave_during_an_answer(visit: Visit) -> None:
     """A visitor closes the page during an answer."""
     headers = {"X-API-Key": visit.service.api_key, "Origin": ORIGIN}
     message = {"message": f"endless {CANARY}"}
@@ -127,7 +127,7 @@ async def left(visit: Visit) -> None:
         visit.endings["left 599"] += 1
 
 
-async def refused(visit: Visit) -> None:
+async def cause_client_errors(visit: Visit) -> None:
     """Every client error."""
     chat = ("POST", "/api/v1/chat")
     bodies = (
@@ -159,7 +159,7 @@ async def refused(visit: Visit) -> None:
     await visit.send("GET", "/metrics", "metrics", headers={"Authorization": f"Bearer {CANARY}-wrong"})
 
 
-async def failing(visit: Visit) -> None:
+async def cause_provider_errors(visit: Visit) -> None:
     """Every provider error. Answers in between keep the circuit breaker closed."""
     headers = {"X-API-Key": visit.failing_key}
     async with visit.failing:
@@ -168,10 +168,15 @@ async def failing(visit: Visit) -> None:
             await visit.ask(fault, headers=headers)
 
 
-PATHS: tuple[Callable[[Visit], Awaitable[None]], ...] = (kept, left, refused, failing)
+PATHS: tuple[Callable[[Visit], Awaitable[None]], ...] = (
+    use_every_operation,
+    leave_during_an_answer,
+    cause_client_errors,
+    cause_provider_errors,
+)
 
 
-async def locked(visit: Visit) -> None:
+async def lock_the_database(visit: Visit) -> None:
     """The database is locked for a while."""
     with closing(sqlite3.connect(visit.service.directory / "chatbot.db", isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -187,13 +192,13 @@ async def play(visits: list[Visit], requests: int) -> None:
         async with places:
             await path(visit)
 
-    await asyncio.gather(*(locked(visit) for visit in visits))
+    await asyncio.gather(*(lock_the_database(visit) for visit in visits))
     turns = cycle([(path, visit) for path in PATHS for visit in visits])
     while sum(visit.endings.total() for visit in visits) < requests:
         await asyncio.gather(*(one(*next(turns)) for _ in range(AT_ONCE)))
 
 
-def written(visit: Visit) -> dict[str, str]:
+def everything_written(visit: Visit) -> dict[str, str]:
     """Everything that the service has written, by location."""
     found = {"errors and headers": "\n".join(visit.heard), "log": visit.service.log()}
     with closing(sqlite3.connect(visit.service.directory / "chatbot.db")) as database:
@@ -244,8 +249,8 @@ async def run(directory: Path, requests: int) -> tuple[Counter[str], list[str]]:
                         "FAILING_KEY",
                         *NO_LIMITS,
                     )
-                    failing = service.manage("tenant", "add", "failing", "--origin", "http://localhost:*", *own)
-                    visits.append(Visit(service, http, failing["api_key"]))
+                    tenant = service.manage("tenant", "add", "failing", "--origin", "http://localhost:*", *own)
+                    visits.append(Visit(service, http, tenant["api_key"]))
                 await play(visits, requests)
                 for visit in visits:
                     token = {"Authorization": f"Bearer {METRICS_TOKEN}"}
@@ -255,7 +260,7 @@ async def run(directory: Path, requests: int) -> tuple[Counter[str], list[str]]:
         found = [
             f"{canary!r} in {place} ({visit.service.environment['LOG_FORMAT']}): …{around(text, canary)}…"
             for visit in visits
-            for place, text in written(visit).items()
+            for place, text in everything_written(visit).items()
             for canary in canaries(visit)
             if canary in text
         ]

@@ -80,8 +80,8 @@ async def hand_off(client: Client, conversation_id: str, wanted: object = WANTED
     return response.status, json.loads(body) if body else None
 
 
-async def rate(client: Client, message_id: str, **given: str) -> int:
-    response, _ = await client.request("POST", f"/api/v1/messages/{message_id}/feedback", json_body=given)
+async def rate(client: Client, message_id: str, **rating: str) -> int:
+    response, _ = await client.request("POST", f"/api/v1/messages/{message_id}/feedback", json_body=rating)
     return response.status
 
 
@@ -90,7 +90,7 @@ async def outbox(client: Client) -> list[Listed]:
     return listed
 
 
-async def settled(client: Client) -> list[Listed]:
+async def outbox_when_idle(client: Client) -> list[Listed]:
     """The outbox, once nothing is due and no attempt is in progress."""
     delivering = client.state["service"].webhooks
     async with asyncio.timeout(SECONDS):
@@ -103,6 +103,6 @@ async def settled(client: Client) -> list[Listed]:
             await asyncio.sleep(0.01)
 
 
-def told(hook: respx.Route) -> list[dict[str, Any]]:
+def received(hook: respx.Route) -> list[dict[str, Any]]:
     """The messages that the webhook received, each verified as a receiver would."""
     return [Webhook(SECRET).verify(call.request.content, dict(call.request.headers)) for call in hook.calls]

@@ -57,7 +57,7 @@ def write_conversation(owned: RunningService) -> Iterator[WriteConversation]:
             rating: Rating | None = None,
         ) -> uuid.UUID:
             tenant_id, message = (await store.get_tenant(tenant)).id, uuid.uuid4()
-            begun = await store.begin_turn(tenant_id, message, conversation_id=None, question=question, writer="test")
+            start = await store.begin_turn(tenant_id, message, conversation_id=None, question=question, writer="test")
             row = UsageRow(
                 datetime.now(UTC),
                 tenant_id,
@@ -71,7 +71,7 @@ def write_conversation(owned: RunningService) -> Iterator[WriteConversation]:
             if rating:
                 comment = "It missed the point." if rating == "down" else None
                 await store.rate_turn(tenant_id, message, rating=rating, comment=comment)
-            return begun.turn.conversation_id
+            return start.turn.conversation_id
 
         yield lambda *arguments, **options: portal.call(partial(write, *arguments, **options))
         portal.call(store.close)
@@ -79,8 +79,8 @@ def write_conversation(owned: RunningService) -> Iterator[WriteConversation]:
 
 def tenant(service: RunningService, name: str) -> dict[str, Any]:
     """A tenant that a test changes or counts."""
-    made: dict[str, Any] = service.manage("tenant", "add", name, "--origin", service.origin)
-    return made
+    added: dict[str, Any] = service.manage("tenant", "add", name, "--origin", service.origin)
+    return added
 
 
 def sign_in(context: BrowserContext, service: RunningService, path: str = "/studio") -> Page:
@@ -114,10 +114,10 @@ def test_a_wrong_token_is_reported_and_the_right_one_signs_in(context: BrowserCo
 def test_a_live_tenant_is_restyled_and_its_snippet_shows_the_new_look(
     context: BrowserContext, owned: RunningService, host_pages: HostPages
 ) -> None:
-    made = tenant(owned, "alder & rye")
+    added = tenant(owned, "alder & rye")
     page = sign_in(context, owned)
     page.get_by_label("Site").select_option(label="alder & rye")
-    expect(page.get_by_role("tabpanel")).to_contain_text(f"a4_pub_…{made['api_key'][-4:]}")
+    expect(page.get_by_role("tabpanel")).to_contain_text(f"a4_pub_…{added['api_key'][-4:]}")
     page.get_by_role("button", name="Teal").click()
     page.get_by_label("Title").fill(MARKUP)
     page.get_by_label("Suggestions").fill("Is it oak?")

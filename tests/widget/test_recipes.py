@@ -120,9 +120,9 @@ def test_every_recipe_is_tested() -> None:
 def test_the_bubble_appears_on_a_page_made_with(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, tool: str
 ) -> None:
-    made = RECIPES[tool](shop)
+    snippet = RECIPES[tool](shop)
     chat = Chat(context.new_page(), shop.widget_id)
-    chat.page.goto(host_pages.add(head=made.head, body=made.body, headers=made.headers))
+    chat.page.goto(host_pages.add(head=snippet.head, body=snippet.body, headers=snippet.headers))
     expect(chat.bubble).to_be_visible()
     chat.open()
     expect(chat.host).to_have_count(1)

@@ -196,8 +196,8 @@ def test_the_snippet_reproduces_the_look_on_an_empty_page(studio: Open, host_pag
     shown = chat(site(page))
     expect(shown.get_by_role("button", name=HARD)).to_be_visible()
 
-    taken = snippet(page, form)
-    body = f'<script type="module">{taken}</script>' if form == "ES module" else taken
+    copied = snippet(page, form)
+    body = f'<script type="module">{copied}</script>' if form == "ES module" else copied
     own = page.context.new_page()
     own.goto(host_pages.add(body=body))
     window = chat(own)

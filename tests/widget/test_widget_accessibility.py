@@ -166,7 +166,7 @@ def test_axe_finds_nothing_on_a_small_screen(
     check(chat.frame)
 
 
-def test_axe_finds_nothing_where_an_answer_ended_early_nothing_is_there_yet_or_messages_are_missing(
+def test_axe_finds_nothing_in_cut_off_answers_empty_lists_or_incomplete_conversations(
     visit: Visit, provider: Provider, check: Check
 ) -> None:
     chat = visit()

@@ -147,8 +147,8 @@ def test_an_edited_question_replaces_the_last_one_and_its_answer(visit: Visit, p
     expect(chat.questions).to_have_text(["What is the capital of Norway?", "And of Sweden?"])
     expect(chat.answers).to_have_text(["Oslo.", "Stockholm."])
     expect(chat.field).to_have_value("A draft")
-    asked = [message["content"] for message in provider.asked[-1]["messages"][1:]]
-    assert asked == ["What is the capital of Norway?", "Oslo.", "And of Sweden?"]
+    messages = [message["content"] for message in provider.asked[-1]["messages"][1:]]
+    assert messages == ["What is the capital of Norway?", "Oslo.", "And of Sweden?"]
     chat.reload()
     expect(chat.questions).to_have_text(["What is the capital of Norway?", "And of Sweden?"])
     expect(chat.answers).to_have_text(["Oslo.", "Stockholm."])

@@ -49,7 +49,7 @@ def test_queued_calls_events_and_dom_events_all_arrive(visit: Visit, provider: P
 
 
 @pytest.mark.parametrize("place", ["head", "late", "defer", "config", "address"])
-def test_the_script_works_wherever_and_however_it_is_loaded(
+def test_the_script_works_however_it_is_loaded(
     context: BrowserContext, host_pages: HostPages, shop: RunningService, place: str
 ) -> None:
     tag = script_tag(shop)

@@ -12,7 +12,7 @@ pytest_plugins = ["visitor"]
 FINGERS = {"has_touch": True, "viewport": {"width": 820, "height": 1180}}
 
 # The names and texts of the live regions.
-SAID = """() => {
+LIVE_TEXT = """() => {
     const roots = [document];
     for (const root of roots) roots.push(...[...root.querySelectorAll('*')].flatMap((e) => e.shadowRoot ?? []));
     return roots.flatMap((root) => [...root.querySelectorAll('[aria-live=polite]')]).map((e) => e.textContent).join('');
@@ -34,7 +34,7 @@ CONTRAST = """([one, other]) => {
 
 
 def says(chat: Chat, text: str) -> None:
-    chat.frame.wait_for_function(f"text => ({SAID})().includes(text)", arg=text)
+    chat.frame.wait_for_function(f"text => ({LIVE_TEXT})().includes(text)", arg=text)
 
 
 def css(locator: Locator, name: str) -> str:
@@ -44,7 +44,7 @@ def css(locator: Locator, name: str) -> str:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("color", ["#ffffff", "#000000", "#ffe600", "#4f46e5", "#d0d7de", "#808080"])
-def test_what_has_the_focus_can_be_seen_with_any_colour_of_the_owner(visit: Visit, theme: str, color: str) -> None:
+def test_the_focus_is_visible_in_any_colour_that_the_owner_chooses(visit: Visit, theme: str, color: str) -> None:
     chat = visit(f"data-theme={theme} data-color={color}")
     chat.open()
     background = css(chat.window, "backgroundColor")
@@ -90,14 +90,14 @@ def test_deleting_and_its_failure_are_announced(visit: Visit, provider: Provider
     says(chat, "Conversation deleted")
 
 
-def test_what_was_said_is_gone_after_a_while(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+def test_announcements_are_cleared_after_a_while(visit: Visit, context: BrowserContext, provider: Provider) -> None:
     context.clock.install()
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "An answer.")
     says(chat, "Answer complete.")
     context.clock.fast_forward(11_000)
-    chat.frame.wait_for_function(f"() => ({SAID})() === ''")
+    chat.frame.wait_for_function(f"() => ({LIVE_TEXT})() === ''")
     expect(chat.answers).to_have_text("An answer.")
 
 
@@ -116,7 +116,7 @@ def test_questions_and_answers_have_headings_and_a_models_are_below_them(visit: 
     assert css(chat.inside.get_by_role("heading", name="You said:"), "clipPath") == "inset(50%)"
 
 
-def test_only_what_scrolls_can_have_the_focus_and_has_a_name(visit: Visit, provider: Provider) -> None:
+def test_only_scrollable_parts_are_focusable_and_named(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     row = "|" + " a cell of a table |" * 4
@@ -175,7 +175,7 @@ def test_controls_of_an_answer_are_a_group_and_edit_follows_its_question(visit: 
 
 
 @pytest.mark.parametrize("context", [FINGERS], indirect=True)
-def test_fingers_hit_copy_code(visit: Visit, provider: Provider) -> None:
+def test_the_copy_code_button_is_large_enough_for_fingers(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer("```\ncode\n```")

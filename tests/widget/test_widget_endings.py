@@ -22,9 +22,7 @@ HALF_WRITTEN = {
 
 
 @pytest.mark.parametrize("ending", ["stopped", "length", "content_filter", "failed"])
-def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
-    visit: Visit, provider: Provider, ending: str
-) -> None:
+def test_unfinished_markdown_is_tidied_when_an_answer_ends_early(visit: Visit, provider: Provider, ending: str) -> None:
     chat = visit()
     chat.open()
     for number, (markdown, text) in enumerate(HALF_WRITTEN.items()):
@@ -42,7 +40,7 @@ def test_half_written_markdown_is_tidy_where_an_answer_ends_early(
         expect(chat.answers.last).to_have_text(text, use_inner_text=True)
 
 
-def test_an_error_can_be_read_and_tried_again_where_nothing_more_can_be_fetched(
+def test_an_error_is_readable_and_can_be_retried_when_nothing_more_can_be_fetched(
     context: BrowserContext, visit: Visit, provider: Provider
 ) -> None:
     """Rarely needed texts are in a separate file."""

@@ -168,7 +168,7 @@ def test_a_rate_limit_is_reported_to_the_page(shop: RunningService, visit: Visit
 
 def test_the_window_has_its_own_text_for_every_error_a_visitor_can_meet() -> None:
     lists = re.findall(r"^ +\[?'([\w ]+)',", (WIDGET / "src/window/conversation/problems.ts").read_text(), re.MULTILINE)
-    told = set(" ".join(lists).split())
+    covered = set(" ".join(lists).split())
     by_a_program = {"bad_request", "malformed_json", "method_not_allowed", "unsupported_media_type", "message_id_taken"}
     before_it_is_read = {"request_timeout", "head_too_large"}
     elsewhere = {
@@ -179,7 +179,7 @@ def test_the_window_has_its_own_text_for_every_error_a_visitor_can_meet() -> Non
         "handoff_not_set_up",
         "not_found",
     }
-    assert every_error().keys() - told == by_a_program | before_it_is_read | elsewhere
+    assert every_error().keys() - covered == by_a_program | before_it_is_read | elsewhere
 
 
 def test_a_refused_edited_question_still_replaces_the_old_one(visit: Visit, line: Line, provider: Provider) -> None:

@@ -24,7 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> I
 
 
 @pytest.fixture
-def known(service: RunningService, provider: Provider) -> RunningService:
+def signed_shop(service: RunningService, provider: Provider) -> RunningService:
     """A tenant with signed visitors."""
     service = replace(service, model=provider.model)
     return add_tenant(service, "known", *NO_LIMITS, "--identity-secret-env", "SHOP_SECRET")
@@ -55,9 +55,9 @@ def alone(chat: Chat) -> None:
 
 
 def test_another_visitor_starts_a_new_conversation_and_cannot_see_the_old_one(
-    visit: Visit, known: RunningService, provider: Provider
+    visit: Visit, signed_shop: RunningService, provider: Provider
 ) -> None:
-    chat = visit(service=known)
+    chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
     answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
@@ -73,9 +73,9 @@ def test_another_visitor_starts_a_new_conversation_and_cannot_see_the_old_one(
 
 
 def test_the_list_of_conversations_closes_when_the_visitor_changes(
-    visit: Visit, known: RunningService, provider: Provider
+    visit: Visit, signed_shop: RunningService, provider: Provider
 ) -> None:
-    chat = visit(service=known)
+    chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice of the list"))
     answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
@@ -87,9 +87,9 @@ def test_the_list_of_conversations_closes_when_the_visitor_changes(
 
 
 def test_an_answer_in_progress_ends_when_the_visitor_changes(
-    visit: Visit, known: RunningService, provider: Provider
+    visit: Visit, signed_shop: RunningService, provider: Provider
 ) -> None:
-    chat = visit(service=known)
+    chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
     answer = provider.answer()
@@ -106,9 +106,9 @@ def test_an_answer_in_progress_ends_when_the_visitor_changes(
 
 
 def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
-    visit: Visit, known: RunningService, provider: Provider
+    visit: Visit, signed_shop: RunningService, provider: Provider
 ) -> None:
-    chat = visit(service=known)
+    chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
     answer = provider.answer()
@@ -126,9 +126,9 @@ def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
 
 @pytest.mark.parametrize("next_visitor", ["bob", ""])
 def test_a_pending_question_does_not_reappear_for_another_visitor(
-    visit: Visit, known: RunningService, provider: Provider, next_visitor: str
+    visit: Visit, signed_shop: RunningService, provider: Provider, next_visitor: str
 ) -> None:
-    theirs = visit(f'data-user-token="{token("alice")}"', service=known)
+    theirs = visit(f'data-user-token="{token("alice")}"', service=signed_shop)
     theirs.open()
     provider.answer()
     theirs.ask("Where is Alice's parcel?")
@@ -137,7 +137,7 @@ def test_a_pending_question_does_not_reappear_for_another_visitor(
     theirs.page.close()
     asked = len(provider.asked)
 
-    chat = visit(f'data-user-token="{token(next_visitor)}"' if next_visitor else "", service=known)
+    chat = visit(f'data-user-token="{token(next_visitor)}"' if next_visitor else "", service=signed_shop)
     chat.open()
     alone(chat)
     answered(chat, provider, "Where is mine?", "Here.")
@@ -146,20 +146,20 @@ def test_a_pending_question_does_not_reappear_for_another_visitor(
 
 
 def test_calls_before_the_window_has_loaded_take_effect_in_order(
-    visit: Visit, known: RunningService, provider: Provider
+    visit: Visit, signed_shop: RunningService, provider: Provider
 ) -> None:
     """As on pages whose sign-in first reports no user, and then one."""
     early = "<script>window.A4ChatWidget = [['identify', ''], ['identify', '%s']]</script>"
-    chat = visit(service=known, body=early % token("alice"))
+    chat = visit(service=signed_shop, body=early % token("alice"))
     chat.open()
     answered(chat, provider, "Where is my parcel?", "In your garage.")
-    again = visit(service=known, body=early % token("alice", name="Alice"))
+    again = visit(service=signed_shop, body=early % token("alice", name="Alice"))
     again.open()
     expect(again.questions).to_have_text("Where is my parcel?")
-    other = visit(service=known, body=early % token("bob"))
+    other = visit(service=signed_shop, body=early % token("bob"))
     other.open()
     alone(other)
     expect(other.questions).to_have_count(0)
-    back = visit(service=known, body=early.replace("''", f"'{token('carol')}'") % token("alice"))
+    back = visit(service=signed_shop, body=early.replace("''", f"'{token('carol')}'") % token("alice"))
     back.open()
     alone(back)

@@ -73,10 +73,10 @@ def _certificate(file: Path) -> Path:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     now = datetime.now(UTC)
-    made = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
     encoding = serialization.Encoding.PEM
     form, encryption = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    file.write_bytes(key.private_bytes(encoding, form, encryption) + made.public_bytes(encoding))
+    file.write_bytes(key.private_bytes(encoding, form, encryption) + certificate.public_bytes(encoding))
     return file
 
 

@@ -338,7 +338,7 @@ def test_a_text_size_of_300_percent_fits_the_window(visit: Visit) -> None:
     expect(chat.field).to_be_in_viewport()
 
 
-def test_a_long_note_at_400_percent_scrolls_by_itself(visit: Visit) -> None:
+def test_a_long_note_scrolls_at_400_percent_zoom(visit: Visit) -> None:
     note = "We keep what you write. " * 20
     chat = visit(f'data-consent=true data-privacy="{note}"')
     chat.page.set_viewport_size({"width": 320, "height": 256})

@@ -103,9 +103,9 @@ def open_in(chat: Chat, locale: str) -> dict[str, str]:
 
 
 def chunks_asked_for(page: Page) -> list[str]:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.extend(CHUNK.findall(request.url)))
-    return asked
+    requested: list[str] = []
+    page.on("request", lambda request: requested.extend(CHUNK.findall(request.url)))
+    return requested
 
 
 def left_of(chat: Chat, name: str) -> float:
@@ -279,9 +279,9 @@ def test_numbers_and_plurals_follow_the_language(visit: Visit, locale: str, numb
 )
 def test_the_pages_language_takes_precedence_over_the_browsers(visit: Visit, wish: str, locale: str) -> None:
     chat = visit(head=f"<script>document.documentElement.lang = '{wish}'</script>")
-    asked = chunks_asked_for(chat.page)
+    requested = chunks_asked_for(chat.page)
     open_in(chat, locale)
-    assert asked == ([] if locale == "en" else [locale])
+    assert requested == ([] if locale == "en" else [locale])
 
 
 def test_a_page_without_a_language_gets_the_browsers(

@@ -50,7 +50,7 @@ def test_the_pencil_leaves_the_list_of_past_conversations(visit: Visit, provider
 
 
 @pytest.mark.parametrize("context", [{"timezone_id": "Europe/London", "locale": "en-GB"}], indirect=True)
-def test_past_conversations_stand_under_their_days_with_their_times_and_the_current_one_is_marked(
+def test_past_conversations_are_grouped_by_day_and_the_current_one_is_marked(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
     context.clock.install(time="2026-03-30T13:52:00Z")
@@ -74,7 +74,7 @@ def test_past_conversations_stand_under_their_days_with_their_times_and_the_curr
     expect(current).to_have_attribute("aria-current", "true")
 
 
-def test_on_a_page_of_its_own_nothing_is_wider_than_can_be_read(visit: Visit, provider: Provider) -> None:
+def test_in_page_mode_no_line_is_too_wide_to_read(visit: Visit, provider: Provider) -> None:
     chat = visit(
         """data-mode=page data-follow-ups='["And then?"]' data-suggestions='["Where is it?"]' data-handoff="form" """
     )
@@ -104,7 +104,7 @@ def test_the_window_grows_out_of_the_bubbles_corner(visit: Visit, position: str)
     expect(chat.iframe).to_have_css("transform-origin", "400px 640px" if position == "bottom-right" else "0px 640px")
 
 
-def test_an_answer_stands_twelve_pixels_below_its_question(visit: Visit, provider: Provider) -> None:
+def test_an_answer_is_twelve_pixels_below_its_question(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -114,14 +114,14 @@ def test_an_answer_stands_twelve_pixels_below_its_question(visit: Visit, provide
 
 
 @pytest.mark.parametrize("context", [{}, PHONE], indirect=True, ids=["mouse", "fingers"])
-def test_icons_below_an_answer_begin_where_its_text_does(visit: Visit, provider: Provider) -> None:
+def test_icons_below_an_answer_are_aligned_with_its_text(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")
     assert box(chat.button("Copy").locator("svg"))[0] == box(chat.answers)[0]
 
 
-def test_type_grows_with_the_size_that_the_visitor_has_set(visit: Visit, provider: Provider) -> None:
+def test_text_grows_with_the_browsers_font_size(visit: Visit, provider: Provider) -> None:
     """As with the browser's own setting, which a test can't change."""
     chat = visit("data-suggestions='[\"Where is it?\"]'")
     chat.open()
@@ -142,7 +142,7 @@ def test_type_grows_with_the_size_that_the_visitor_has_set(visit: Visit, provide
     expect(chat.answers).to_have_css("font-size", "22.5px")
 
 
-def test_long_code_fades_where_it_goes_on(visit: Visit, provider: Provider) -> None:
+def test_long_code_fades_at_the_edge_until_scrolled_to_its_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     provider.answer(f"```\nshort\n```\n\n```\n{'long ' * 12}\n```")
@@ -160,7 +160,7 @@ def test_long_code_fades_where_it_goes_on(visit: Visit, provider: Provider) -> N
     expect(long).to_have_css("mask-image", "none")
 
 
-def test_a_failure_is_seen_where_there_is_no_room_for_the_footer(visit: Visit, provider: Provider) -> None:
+def test_a_failure_is_shown_even_on_screens_too_low_for_the_footer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.page.set_viewport_size({"width": 844, "height": 390})
     chat.bubble.click()
@@ -172,7 +172,7 @@ def test_a_failure_is_seen_where_there_is_no_room_for_the_footer(visit: Visit, p
     expect(chat.inside.locator("footer")).to_be_visible()
 
 
-def test_on_a_screen_two_hundred_pixels_high_everything_can_be_reached(visit: Visit, provider: Provider) -> None:
+def test_everything_is_reachable_on_a_screen_200_pixels_high(visit: Visit, provider: Provider) -> None:
     chat = visit('data-sound="true" data-handoff="help@shop.example"')
     chat.page.set_viewport_size({"width": 844, "height": 200})
     chat.bubble.click()
@@ -186,7 +186,7 @@ def test_on_a_screen_two_hundred_pixels_high_everything_can_be_reached(visit: Vi
     expect(chat.button("Close chat")).to_be_in_viewport(ratio=1)
 
 
-def test_the_header_of_a_narrow_screen_says_its_state_in_one_line(visit: Visit, provider: Provider) -> None:
+def test_the_header_shows_its_state_in_one_line_on_a_narrow_screen(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.page.set_viewport_size({"width": 320, "height": 568})
     chat.open()

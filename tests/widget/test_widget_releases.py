@@ -30,13 +30,13 @@ def make_next_release(directory: Path) -> list[str]:
     assert hashes
     for file in [*assets.iterdir(), *(directory / "static").glob("*.*")]:
         text = file.read_text()
-        for known in hashes:
-            text = text.replace(f"-{known}.", f"-{known[::-1]}.")
+        for old_hash in hashes:
+            text = text.replace(f"-{old_hash}.", f"-{old_hash[::-1]}.")
         file.write_text(text)
     for file in list(assets.iterdir()):
-        for known in hashes:
-            if f"-{known}." in file.name:
-                file.rename(file.with_name(file.name.replace(f"-{known}.", f"-{known[::-1]}.")))
+        for old_hash in hashes:
+            if f"-{old_hash}." in file.name:
+                file.rename(file.with_name(file.name.replace(f"-{old_hash}.", f"-{old_hash[::-1]}.")))
                 break
     return [sys.executable, str(directory / "chatbot.py")]
 

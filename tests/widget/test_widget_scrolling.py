@@ -66,7 +66,7 @@ def test_the_arrow_follows_the_answer_from_then_on(visit: Visit, provider: Provi
     expect(chat.button("Jump to latest")).to_have_count(0)
 
 
-def test_who_scrolls_to_the_end_stays_there(visit: Visit, provider: Provider) -> None:
+def test_a_visitor_who_scrolls_to_the_end_stays_there(visit: Visit, provider: Provider) -> None:
     chat = visit()
     answer = asked(chat, provider)
     chat.log.hover()
@@ -77,7 +77,7 @@ def test_who_scrolls_to_the_end_stays_there(visit: Visit, provider: Provider) ->
 
 
 @pytest.mark.parametrize("way", [200, -200])
-def test_who_scrolls_elsewhere_is_left_there_until_the_next_question(
+def test_a_visitor_who_scrolls_elsewhere_stays_there_until_the_next_question(
     visit: Visit, provider: Provider, way: int
 ) -> None:
     chat = visit()
@@ -96,7 +96,7 @@ def test_who_scrolls_elsewhere_is_left_there_until_the_next_question(
     expect(chat.button("Jump to latest")).to_have_count(0)
 
 
-def test_of_a_long_question_its_end_is_seen_with_its_answer(visit: Visit, provider: Provider) -> None:
+def test_the_end_of_a_long_question_is_visible_with_its_answer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
     answer = provider.answer()
@@ -121,7 +121,7 @@ def test_another_answer_to_the_same_question_is_read_from_its_beginning_too(visi
     assert below_the_edge(chat) == pytest.approx(12, abs=1)
 
 
-def test_a_conversation_that_is_there_again_is_shown_from_its_end(visit: Visit, provider: Provider) -> None:
+def test_a_restored_conversation_is_shown_from_its_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     asked(chat, provider).end()
     expect(chat.button("Regenerate")).to_be_attached()
