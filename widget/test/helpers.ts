@@ -55,7 +55,7 @@ export function fakeFetch() {
   let taken = 0;
   return {
     calls,
-    /** The next request, once it is made. */
+    /** The next request, once it is sent. */
     async next(): Promise<Call> {
       const call = calls[taken] ?? (await new Promise<Call>((resolve) => waiting.push(resolve)));
       taken += 1;
@@ -70,8 +70,8 @@ export const encode = (name: string, data: unknown, id?: number): string =>
 export function eventStream(signal?: AbortSignal): { response: Response; pen: Pen } {
   let controller!: ReadableStreamDefaultController<Uint8Array>;
   const body = new ReadableStream<Uint8Array>({
-    start(made) {
-      controller = made;
+    start(opened) {
+      controller = opened;
     },
   });
   signal?.addEventListener('abort', () => controller.error(new DOMException('Aborted', 'AbortError')));
@@ -93,7 +93,7 @@ export const problem = (status: number, code: string, headers: Record<string, st
     headers: { 'Content-Type': 'application/problem+json', ...headers },
   });
 
-/** What the page gives the controller: storage, events of the network and of visibility, frames. */
+/** Fakes of what the controller uses of a page: storage, network and visibility events, animation frames. */
 export function fakePage() {
   const stored = new Map<string, string>();
   const page = new EventTarget();
@@ -170,14 +170,14 @@ export const CONVERSATION = '6f1b1f0e-5a52-4a63-9f0a-000000000001';
 export const START = { conversation_id: CONVERSATION, message_id: 'any' };
 export const DONE = { status: 'complete', usage: null };
 
-/** A conversation whose first question has been answered with this text. */
+/** A chat whose first question was answered with this text. */
 export async function answered(text = 'Yes.') {
-  const made = createChat();
-  made.chat.send('Question?');
+  const harness = createChat();
+  harness.chat.send('Question?');
   const pen = (await web.next()).stream();
   pen.event('start', START);
   pen.event('message', { chunk: text }, text.length);
   pen.event('done', DONE);
-  await made.until(() => made.chat.status === 'idle');
-  return made;
+  await harness.until(() => harness.chat.status === 'idle');
+  return harness;
 }

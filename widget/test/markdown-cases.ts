@@ -9,7 +9,7 @@ export const LABELS = {
   sources: 'Sources',
 };
 
-/** What a text becomes, by what it shows. */
+/** What each text renders as, grouped by feature. */
 export const CASES: Record<string, [markdown: string, html: string][]> = {
   headings: [
     ['# One\n## Two ##\n###### Six', '<h3>One</h3><h4>Two</h4><h6>Six</h6>'],
@@ -230,7 +230,7 @@ export const CASES: Record<string, [markdown: string, html: string][]> = {
   ],
 };
 
-/** Half of each is enough to know what it will be: what shows is the begin of what will show. */
+/** Half of each is enough to recognize it, so the half already renders as the beginning of the whole. */
 export const HALF_WRITTEN = [
   'Some **bold words** here',
   'Some *words* and _others_ here',

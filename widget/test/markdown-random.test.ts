@@ -1,6 +1,6 @@
 /**
- * Random Markdown of markers, words and addresses in any order. `MARKDOWN_TEXTS=20000 npm run test -- markdown-random` tries
- * more of them, `MARKDOWN_SEED=7` others.
+ * Random Markdown: markers, words and addresses in any order. `MARKDOWN_TEXTS=20000 npm run test -- markdown-random` tries
+ * more texts, and `MARKDOWN_SEED=7` different ones.
  */
 import { describe, expect, test } from 'vitest';
 import { MOST_ELEMENTS } from '../src/window/markdown/bounds.ts';
@@ -158,8 +158,8 @@ function randomText(random: () => number, most: number): string {
 }
 
 /**
- * What needs not be shown: addresses with their titles, attributes, comments, definitions of links and the details of a citation.
- * All of it only as far as it is complete: what was half written belongs to the text.
+ * Parts that may be hidden: addresses with their titles, attributes, comments, link definitions and the details of a citation.
+ * Only complete ones: an unfinished one is text.
  */
 const HIDDEN = [
   /\0/g,
@@ -169,10 +169,10 @@ const HIDDEN = [
   /<[a-z]{1,9}\d?(?:\s+[\w:-]+=(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))+\s*\/?>/gi,
   /\[[^\]]*\]:\s+<?(?:https?:|\/)\S*(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*$/gm,
 ];
-/** Of a text that was cut off: an address or a language that was still being written, too. */
+/** In a text that was cut off, also an unfinished address or language. */
 const HALF = [/\]\(\s*<?(?:https?:|mailto:|tel:|sms:|www\.|[./#])[^\s<>]*$/g, /[`~]{3,}\s*[^\s`]*\s*$/g];
 
-/** A text with a blank wherever one of the patterns matches, also within what another match hides. */
+/** Replaces each match of the patterns with a blank, even inside another match. */
 function without(patterns: RegExp[], text: string): string {
   const left = [...text.split('')];
   for (const pattern of patterns) {

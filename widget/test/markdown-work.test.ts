@@ -16,7 +16,7 @@ const SITE = 'https://shop.example/';
 
 const parse = (text: string, done = true) => createParser(LABELS, SITE)(text, done);
 
-/** Shapes on which parsers of Markdown have been slow: what begins, what repeats, what ends. */
+/** Inputs on which Markdown parsers have been slow: a beginning, a repeated part and an end. */
 const SHAPES: [begin: string, repeated: string, end: string][] = [
   // Reported against this parser.
   ['', '~', '\u2028'],
@@ -326,6 +326,6 @@ const cells = (node: Tree): string[][] =>
 const depth = (nodes: Tree[]): number =>
   Math.max(0, ...nodes.map((node) => (typeof node === 'string' ? 0 : 1 + depth(node.nodes))));
 
-/** How many letters are shown that stand for words, hosts and addresses apart. */
+/** The number of visible letters that stand for words, hosts and addresses. */
 const letters = (nodes: Tree[]): number =>
   plain(nodes).replace(/https:\/\/x\.test|x\.test|Copy|<\/?b>|<br>|[^abcdx]/g, '').length;

@@ -3,14 +3,14 @@ import { createParser } from '../src/window/markdown/parser.ts';
 import { plain, type Tree, type TreeElement } from '../src/window/markdown/tree.ts';
 import { CASES, HALF_WRITTEN, LABELS } from './markdown-cases.ts';
 
-/** What is the same everywhere, and checked for itself. */
+/** Attributes that are the same everywhere and have their own test. */
 const COMMON = ['dir', 'target', 'rel', 'data-growing'];
 
 const SITE = 'https://shop.example/help/start';
 
 const parse = (text: string, site = ''): TreeElement[] => createParser(LABELS, site)(text, true);
 
-/** As HTML, without what is the same everywhere. A code block is a `pre` with its language. */
+/** As HTML, without those attributes. A code block is a `pre` with its language. */
 const html = (nodes: Tree[]): string =>
   nodes
     .map((node) => {
@@ -25,7 +25,7 @@ const html = (nodes: Tree[]): string =>
     })
     .join('');
 
-/** What is shown at each character of a text that grows. */
+/** What is visible after each character of a growing text. */
 function shown(text: string): TreeElement[][] {
   const update = createParser(LABELS);
   return Array.from(text, (_, index) => update(text.slice(0, index + 1), false));
@@ -235,7 +235,7 @@ describe('Markdown', () => {
   });
 });
 
-/** What is shown, without what a link adds to its text. */
+/** The visible text, without what a link adds to it. */
 const letters = (nodes: Tree[]): string => plain(nodes.map(withoutHosts)).replace(/\s+/g, '');
 
 const withoutHosts = (node: Tree): Tree =>

@@ -14,19 +14,19 @@ const STORED = [
 
 fakePageAndWeb();
 
-/** A page that is loaded anew, with this token. */
+/** A freshly loaded page with this token. */
 const load = (token = '') => createChat(() => {}, '', token);
 
 /** A conversation of this visitor with one question and its answer. */
 async function answered(token = '') {
-  const made = load(token);
-  made.chat.send('Question?');
+  const harness = load(token);
+  harness.chat.send('Question?');
   const pen = (await web.next()).stream();
   pen.event('start', START);
   pen.event('message', { chunk: 'Yes.' }, 4);
   pen.event('done', DONE);
-  await made.until(() => made.chat.status === 'idle');
-  return made;
+  await harness.until(() => harness.chat.status === 'idle');
+  return harness;
 }
 
 describe('the visitor in a token', () => {
@@ -161,7 +161,7 @@ describe('the same visitor', () => {
     const pen = call.stream();
     pen.event('start', START);
     pen.event('done', DONE);
-    await vi.waitFor(() => expect(memory.get().chats).toEqual([])); // It is in her list on the service now.
+    await vi.waitFor(() => expect(memory.get().chats).toEqual([])); // The service lists it for her now.
     expect(load(BOB).memory.get().conversationId).toBeNull();
   });
 });

@@ -1,7 +1,7 @@
 /**
- * Counts the work of code that reads texts, which no clock can do on a busy machine: each step of each regular expression, and
- * each character or entry that a built-in method looks at. A regular expression runs here as a backtracking machine like that
- * of a browser, and must find what the browser's own finds.
+ * Counts the work of code that reads text, because times vary on a busy machine: each step of each regular expression, and each
+ * character or entry that a built-in method looks at. A regular expression runs here on a backtracking engine like a browser's,
+ * and must find the same matches.
  */
 
 type Instruction =
@@ -19,7 +19,7 @@ type Program = { code: Instruction[]; anchored: boolean; groups: number };
 const nativeExec = RegExp.prototype.exec;
 const programs = new Map<string, Program>();
 let steps = 0;
-/** Not while a pattern is translated, which is this file's own work. */
+/** Off while a pattern is compiled, which is this file's own work. */
 let isCounting = false;
 
 /** Runs `work` and returns how many steps it took. */
@@ -36,7 +36,7 @@ export function countSteps(work: () => void): number {
   }
 }
 
-/** What each method looks at: copies and comparisons of memory count as one step. */
+/** The number of characters or entries that each method looks at; copying or comparing memory counts as one step. */
 const COSTS: [
   prototype: object,
   methods: Record<string, (self: never, result: unknown, ...given: never[]) => number>,
@@ -124,7 +124,7 @@ function search(
 const characterAt = (text: string, at: number, unicode: boolean): string =>
   unicode ? String.fromCodePoint(text.codePointAt(at) ?? 0).slice(0, text.length - at) : text.substring(at, at + 1);
 
-/** Where what is matched begins and ends, then its groups. */
+/** Where the match begins and ends, then the same for its groups. */
 function run(code: Instruction[], text: string, start: number, unicode: boolean, end?: number): number[] | undefined {
   const waiting: [number, number, number[]][] = [[0, start, [start]]];
   for (let thread = waiting.pop(); thread; thread = waiting.pop()) {
@@ -179,7 +179,7 @@ function programOf(pattern: RegExp): Program {
   return program;
 }
 
-/** Instructions before they have an address: jumps are relative. */
+/** Instructions with relative jumps, before they have addresses. */
 type Code = Instruction[];
 
 class Compiler {

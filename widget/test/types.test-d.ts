@@ -6,7 +6,7 @@ import type { ChatWidgetApi, ChatWidgetCall, ChatWidgetConfig, ChatWidgetEvents 
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 const same = <A, B>(_equal: Same<A, B>): void => {};
 
-// What the types promise is what the widget has.
+// The widget has everything that the types declare.
 same<keyof ChatWidgetEvents, EventName>(true);
 same<Exclude<keyof Settings, keyof ChatWidgetConfig>, never>(true);
 

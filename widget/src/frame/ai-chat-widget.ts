@@ -40,13 +40,13 @@ export class AiChatWidget extends HTMLElement implements Host {
   declare port: MessagePort;
 
   async begin(init: RawInit, port: MessagePort, page: Page, origin: string): Promise<void> {
-    const given = init.settings as Record<string, unknown>;
+    const hostSettings = init.settings as Record<string, unknown>;
     const { settings: tenant } = page;
-    const settings = { ...tenant, ...given };
+    const settings = { ...tenant, ...hostSettings };
     Object.assign(this, { init, port, page, origin, settings });
     this.attachShadow({ mode: 'open' }).append(this.bubble);
     const vars = init.vars as Record<string, unknown>;
-    vars['primary-color'] = given.color || vars['primary-color'] || tenant.color;
+    vars['primary-color'] = hostSettings.color || vars['primary-color'] || tenant.color;
     for (const name in vars) if (vars[name]) this.style.setProperty(`--a4w-${name}`, `${vars[name]}`);
 
     const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);

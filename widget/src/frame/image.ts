@@ -10,8 +10,8 @@ const LONGEST = 50_000;
  * `Cross-Origin-Resource-Policy: cross-origin`. An image that CORS refuses is therefore tried again without CORS.
  */
 export function loadImage({ init, page }: Host, name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
-  const given = init.settings as Record<string, unknown>;
-  const url = [given[name], page.settings[name]].filter(Boolean).find((address) => {
+  const hostSettings = init.settings as Record<string, unknown>;
+  const url = [hostSettings[name], page.settings[name]].filter(Boolean).find((address) => {
     const fits = /^(https:\/\/|data:image\/)/.test(`${address}`) && `${address}`.length <= LONGEST;
     if (!fits) console.warn(`A4ChatWidget: data-${name} is too long or wrong, and is left out.`);
     return fits;

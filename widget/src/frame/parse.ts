@@ -75,8 +75,8 @@ export const token = (value: unknown): string => text(value, 8000) ?? '';
 /** At most 20 facts with names of at most 64 characters; numbers and booleans become texts of at most 500. */
 export function facts(value: unknown): Record<string, string> {
   const entries = Object.entries(record(value) ?? {}).flatMap(([name, fact]): [string, string][] => {
-    const said = /^(string|number|boolean)$/.test(typeof fact) && text(`${fact}`, 500);
-    return said && name.length <= 64 ? [[name, said]] : [];
+    const asText = /^(string|number|boolean)$/.test(typeof fact) && text(`${fact}`, 500);
+    return asText && name.length <= 64 ? [[name, asText]] : [];
   });
   return Object.fromEntries(entries.slice(0, 20));
 }

@@ -58,27 +58,27 @@ export class WindowControl {
   #size: Size;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(widget: Host, init: Beginning, made: ChatWindow, tell: (name: EventName) => void) {
+  constructor(widget: Host, init: Beginning, chatWindow: ChatWindow, tell: (name: EventName) => void) {
     this.#widget = widget;
-    this.#window = made;
+    this.#window = chatWindow;
     this.#tell = tell;
     this.#init = init;
     this.#place = { ...init.view, open: false };
-    const { width, height } = made.memory.get();
+    const { width, height } = chatWindow.memory.get();
     this.#size = { width, height };
-    made.addEventListener('window-close', () => this.close(true));
-    made.addEventListener('window-expand', () => {
+    chatWindow.addEventListener('window-close', () => this.close(true));
+    chatWindow.addEventListener('window-expand', () => {
       this.#expanded = !this.#expanded;
       this.open(true);
     });
-    made.addEventListener('window-unread', (event) => {
+    chatWindow.addEventListener('window-unread', (event) => {
       const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
         .detail;
       widget.card((card) => card.show(this.#opened ? 0 : count, preview, label));
       if (count) this.#keepVisit();
     });
     this.#show(this.#place);
-    widget.shadowRoot?.append(made);
+    widget.shadowRoot?.append(chatWindow);
     if (init.mode === 'bubble') window.onpointermove = this.#onPointer;
     const receive = (data: unknown) => this.#receive(data);
     widget.port.onmessage = ({ data }) => receive(data);

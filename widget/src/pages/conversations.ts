@@ -13,6 +13,7 @@ import {
   outcomeWords,
   shortly,
 } from './conversations/words.ts';
+import { say } from './notice.ts';
 import { ask, listTenants, Refused } from './owner-api.ts';
 
 interface Figures {
@@ -44,24 +45,10 @@ interface Report {
   troubles: Trouble[];
 }
 
-/** How long a notice stays, in milliseconds. */
-const SAID = 8000;
-
 const find = <T extends HTMLElement>(selector: string) => document.querySelector(selector) as T;
 const scope = find<HTMLFormElement>('#scope');
 const filter = find<HTMLFormElement>('#filter');
 const site = find<HTMLSelectElement>('#site');
-const said = find('#said');
-
-let clearing: ReturnType<typeof setTimeout> | undefined;
-
-function say(text: string): void {
-  said.textContent = text;
-  clearTimeout(clearing);
-  clearing = setTimeout(() => {
-    said.textContent = '';
-  }, SAID);
-}
 
 const failed = (error: unknown) => say(error instanceof Refused ? error.message : `${error}`);
 
@@ -110,7 +97,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
   const outcomes = (Object.keys(GROUPS) as Group[]).map((group) =>
     series(GROUPS[group], group, (day) => count(day, group)),
   );
-  const found: [string, Chart][] = [
+  const drawings: [string, Chart][] = [
     [
       'outcomes',
       {
@@ -146,7 +133,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
     ],
   ];
   if (total.cost !== null) {
-    found.push([
+    drawings.push([
       'cost',
       {
         days: dates,
@@ -158,7 +145,7 @@ function charts({ days: each, total }: Report): [string, Chart][] {
       },
     ]);
   }
-  return found;
+  return drawings;
 }
 
 function showTroubles(troubles: readonly Trouble[]): void {
@@ -182,13 +169,13 @@ function showTroubles(troubles: readonly Trouble[]): void {
 
 // Wiring
 
-let asking = 0;
+let latestRequest = 0;
 
 async function showReport(): Promise<void> {
-  const mine = ++asking;
+  const request = ++latestRequest;
   try {
     const report = await ask<Report>(`tenants/${site.value}/report?days=${days()}`);
-    if (mine !== asking) return;
+    if (request !== latestRequest) return;
     find('#report').hidden = false;
     showFigures(report);
     const drawn = charts(report);
@@ -232,10 +219,10 @@ listen(() => {
 async function begin(): Promise<void> {
   const tenants = await listTenants();
   for (const { name, widget_id } of tenants) site.add(new Option(name, widget_id));
-  const asked = new URLSearchParams(location.search);
-  const wanted = tenants.find(({ widget_id }) => widget_id === asked.get('site'));
-  if (wanted) site.value = wanted.widget_id;
-  const period = asked.get('days');
+  const parameters = new URLSearchParams(location.search);
+  const selected = tenants.find(({ widget_id }) => widget_id === parameters.get('site'));
+  if (selected) site.value = selected.widget_id;
+  const period = parameters.get('days');
   if (period === '30' || period === '90') (scope.elements.namedItem('days') as RadioNodeList).value = period;
   if (tenants.length) return showAll();
   const note = find('#note');

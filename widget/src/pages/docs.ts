@@ -6,42 +6,42 @@ import { element, fields, inline, paragraphs, reply } from './docs/view.ts';
 const find = (selector: string) => document.querySelector(selector) as HTMLElement;
 
 function link(id: string, ...content: (Node | string)[]): HTMLElement {
-  const made = element('a', '', ...content);
-  made.href = `#${id}`;
-  return element('li', '', made);
+  const anchor = element('a', '', ...content);
+  anchor.href = `#${id}`;
+  return element('li', '', anchor);
 }
 
 const method = (name: string) => element('b', `method ${name}`, name.toUpperCase());
 
 function section(name: string, path: string, operation: Operation): HTMLElement {
-  const made = element('section', 'operation');
-  made.id = operation.operationId;
+  const part = element('section', 'operation');
+  part.id = operation.operationId;
   const title = element('h3', '', operation.summary);
   title.id = `${operation.operationId}-title`;
-  made.setAttribute('aria-labelledby', title.id);
+  part.setAttribute('aria-labelledby', title.id);
   const [success] = Object.entries(operation.responses).filter(([status]) => status.startsWith('2'));
-  made.append(title, element('p', 'route', method(name), element('code', '', path)));
-  if (success) made.append(element('p', 'about', ...inline(success[1].description)));
+  part.append(title, element('p', 'route', method(name), element('code', '', path)));
+  if (success) part.append(element('p', 'about', ...inline(success[1].description)));
   const [body] = Object.values(operation.requestBody?.content ?? {});
-  if (body) made.append(element('h4', '', 'Body'), fields(body.schema));
+  if (body) part.append(element('h4', '', 'Body'), fields(body.schema));
   const ways = (operation.security ?? []).map((way) => Object.keys(way).join(' and '));
-  if (ways.length) made.append(element('p', 'facts', `Requires ${ways.join(', or ')}.`));
-  made.append(
+  if (ways.length) part.append(element('p', 'facts', `Requires ${ways.join(', or ')}.`));
+  part.append(
     element('details', 'try', element('summary', '', 'Try it'), form(name, path, operation)),
     element('h4', '', 'Responses'),
     element('div', 'responses', ...Object.entries(operation.responses).map(([status, found]) => reply(status, found))),
   );
-  return made;
+  return part;
 }
 
 function model(name: string, schema: Schema): HTMLElement {
-  const made = element('details', 'response', element('summary', '', element('code', '', name)));
-  made.id = `model-${name}`;
+  const details = element('details', 'response', element('summary', '', element('code', '', name)));
+  details.id = `model-${name}`;
   const body = element('div', 'reply');
   if (schema.description) body.append(...paragraphs(schema.description));
   body.append(fields(schema));
-  made.append(body);
-  return made;
+  details.append(body);
+  return details;
 }
 
 async function show(): Promise<void> {

@@ -11,7 +11,7 @@ export interface Shown {
   scheme: 'light' | 'dark';
   state: State;
   /** Starts a new conversation, which shows the greeting and suggestions. */
-  anew: boolean;
+  startsOver: boolean;
   /** The message's number, so that replies to older ones are ignored. */
   turn: number;
 }
@@ -76,16 +76,16 @@ function mount(): void {
   place.replaceChildren(script);
 }
 
-function mounted({ anew, state, turn }: Shown): void {
+function mounted({ startsOver, state, turn }: Shown): void {
   isLoading = false;
   const widget = window.A4ChatWidget;
   if (widget && 'destroy' in widget) {
     widget.on('open', () => tell('open', turn));
     widget.on('close', () => tell('close', turn));
     if (state !== 'closed') {
-      if (anew || asked !== state) widget.newConversation();
+      if (startsOver || asked !== state) widget.newConversation();
       const question = QUESTIONS[state];
-      if (question && (anew || asked !== state)) widget.send(question);
+      if (question && (startsOver || asked !== state)) widget.send(question);
       asked = state;
     }
   }

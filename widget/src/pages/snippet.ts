@@ -31,13 +31,13 @@ export const attributes = ({ settings }: Look): Record<string, string> =>
   );
 
 export function scriptTag(look: Look, service: Service): string {
-  const given = Object.entries(attributes(look)).map(([name, value]) => {
+  const dataAttributes = Object.entries(attributes(look)).map(([name, value]) => {
     const attribute = `data-${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
     return UNTIL_ATTRIBUTE + (value ? `${attribute}=${quoted(value)}` : attribute);
   });
   const keys = `data-api-key=${quoted(service.apiKey)} data-widget-id=${quoted(service.widgetId)}`;
   const src = quoted(`${service.url}/widget.js`);
-  return `${style(look)}<script src=${src} async${UNTIL_ATTRIBUTE}${keys}${given.join('')}></script>`;
+  return `${style(look)}<script src=${src} async${UNTIL_ATTRIBUTE}${keys}${dataAttributes.join('')}></script>`;
 }
 
 export function configObject(look: Look, service: Service): string {
@@ -55,8 +55,10 @@ export function esModule(look: Look, service: Service): string {
 
 /** The file for `manage.py tenant set NAME --look FILE`, which only accepts hexadecimal colours. */
 export function settingsFile(look: Look, toHex: (color: string) => string): string {
-  const kept = Object.entries(look.settings).filter(([name]) => !OF_THE_PAGE.includes(name));
-  return json(Object.fromEntries(kept.map(([name, value]) => [name, name === 'color' ? toHex(`${value}`) : value])));
+  const inService = Object.entries(look.settings).filter(([name]) => !OF_THE_PAGE.includes(name));
+  return json(
+    Object.fromEntries(inService.map(([name, value]) => [name, name === 'color' ? toHex(`${value}`) : value])),
+  );
 }
 
 const json = (value: unknown) => JSON.stringify(value, null, 2);

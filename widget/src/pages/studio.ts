@@ -1,6 +1,7 @@
 /** The studio: a form for the look, its live preview, the snippets to copy, and the tenants to save it for. */
 import { LOCALES } from '../strings/locale.ts';
 import { copy } from './copy.ts';
+import { say } from './notice.ts';
 import type { FromPreview, Shown, State } from './preview.ts';
 import { attributes, type Look } from './snippet.ts';
 import { listenToTabs, output, showCode } from './studio/code.ts';
@@ -10,27 +11,14 @@ import { isLive, liveKeys, showUnsaved, startLive } from './studio/live.ts';
 import { offerPresets } from './studio/presets.ts';
 
 /** Debounce delay in milliseconds, after which the preview updates and the changes count as one undo step. */
-const REST = 300;
+const PAUSE = 300;
 /** The size of an uploaded image, in pixels: the widget shows at most 56, doubled for high-density screens. */
 const IMAGE = 112;
 const MOST_STEPS = 50;
-/** How long a notice stays, in milliseconds. */
-const SAID = 8000;
 
 const view = find<HTMLFormElement>('#view');
 const frame = find<HTMLIFrameElement>('#preview');
-const said = find('#said');
 const undo = find<HTMLButtonElement>('#undo');
-
-let clearing: ReturnType<typeof setTimeout> | undefined;
-
-function say(text: string): void {
-  said.textContent = text;
-  clearTimeout(clearing);
-  clearing = setTimeout(() => {
-    said.textContent = '';
-  }, SAID);
-}
 
 const textOf = (id: string) => {
   const { value, placeholder } = find<HTMLInputElement>(id);
@@ -52,15 +40,15 @@ function showPreview(look: Look): void {
   const { greeting = '', suggestions = [] } = look.settings;
   const before = beginning;
   beginning = JSON.stringify([greeting, suggestions]);
-  const shown: Shown = {
+  const preview: Shown = {
     attributes: attributes(look),
     vars: look.vars,
     scheme: new FormData(view).get('scheme') === 'dark' ? 'dark' : 'light',
     state: stateOf(),
-    anew: before !== '' && before !== beginning,
+    startsOver: before !== '' && before !== beginning,
     turn,
   };
-  frame.contentWindow?.postMessage(shown, location.origin);
+  frame.contentWindow?.postMessage(preview, location.origin);
 }
 
 /** The size of the frame's page in CSS pixels. It is scaled down if there is less room. */
@@ -103,7 +91,7 @@ undo.addEventListener('click', () => {
 
 // Wiring
 
-function update(rest = REST): void {
+function update(pause = PAUSE): void {
   turn++;
   checkAll();
   const look = readLook();
@@ -119,7 +107,7 @@ function update(rest = REST): void {
   timer = setTimeout(() => {
     note();
     showPreview(readLook());
-  }, rest);
+  }, pause);
 }
 
 /** Loads another look, which clears the undo history. */

@@ -30,10 +30,10 @@ const weekday = new Intl.DateTimeFormat('en', { weekday: 'short', timeZone: 'UTC
 const date = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', timeZone: 'UTC' });
 
 function svg(name: string, attributes: Record<string, string | number>, text = ''): SVGElement {
-  const made = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, `${value}`);
-  if (text) made.textContent = text;
-  return made;
+  const created = document.createElementNS(NS, name);
+  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, `${value}`);
+  if (text) created.textContent = text;
+  return created;
 }
 
 /** The smallest 1, 2 or 5 times a power of ten of which four steps reach `most`. */
@@ -85,10 +85,10 @@ function plot(chart: Chart, width: number, id: string): SVGElement {
   days.forEach((text, index) => {
     const middle = LEFT + room * (index + 0.5);
     const group = svg('g', {});
-    const told = series
+    const values = series
       .filter(({ values }) => values[index])
       .map(({ name, values }) => `${format(values[index] ?? 0)} ${name.toLowerCase()}`);
-    group.append(svg('title', {}, `${dayName(text, days.length)}: ${told.join(', ') || 'none'}`));
+    group.append(svg('title', {}, `${dayName(text, days.length)}: ${values.join(', ') || 'none'}`));
     // Full height, so that the tooltip shows anywhere above the day.
     group.append(
       svg('rect', { x: middle - room / 2, y: TOP, width: room, height: HEIGHT - TOP - BOTTOM, class: 'day' }),
@@ -124,7 +124,7 @@ function plot(chart: Chart, width: number, id: string): SVGElement {
 
 function table({ title, days, series, format }: Chart): HTMLElement {
   const details = element('details', 'numbers');
-  const made = element('table');
+  const grid = element('table');
   const caption = element('caption', 'unseen', title);
   const head = element('tr');
   for (const name of ['Day', ...series.map((each) => each.name)]) {
@@ -142,12 +142,12 @@ function table({ title, days, series, format }: Chart): HTMLElement {
   });
   const thead = element('thead');
   thead.append(head);
-  made.append(caption, thead, body);
+  grid.append(caption, thead, body);
   const scroll = element('div', 'scroll');
   scroll.tabIndex = 0;
   scroll.role = 'region';
   scroll.ariaLabel = `${title} as a table`;
-  scroll.append(made);
+  scroll.append(grid);
   const summary = element('summary', '', 'Show as table');
   details.append(summary, scroll);
   return details;

@@ -23,10 +23,10 @@ const rows = find('#rows');
 const more = find<HTMLButtonElement>('#more');
 
 let next: string | null = null;
-let wanted = '';
+let filters = '';
 let shown = 0;
 /** Numbers the requests, so that responses to older ones are ignored. */
-let asking = 0;
+let latestRequest = 0;
 
 /** The button that opens a conversation. */
 export function opener(className: string, id: string, title: string): HTMLButtonElement {
@@ -37,20 +37,22 @@ export function opener(className: string, id: string, title: string): HTMLButton
   return button;
 }
 
-function row(found: Overview): HTMLElement {
+function row(conversation: Overview): HTMLElement {
   const item = element('li');
-  const button = opener('row', found.id, found.question);
+  const button = opener('row', conversation.id, conversation.question);
   const facts = element(
     'span',
     'facts',
-    [plural(found.questions, 'question'), at(found.last), found.subject].filter(Boolean).join(' · '),
+    [plural(conversation.questions, 'question'), at(conversation.last), conversation.subject]
+      .filter(Boolean)
+      .join(' · '),
   );
   const tags = element('span', 'tags');
-  const groups = new Set(Object.keys(found.outcomes).map(groupOf));
+  const groups = new Set(Object.keys(conversation.outcomes).map(groupOf));
   groups.delete('answered');
   for (const group of groups) tags.append(element('span', `tag ${group}`, GROUPS[group]));
-  if (found.ratings.up) tags.append(element('span', 'tag up', 'Helpful'));
-  if (found.ratings.down) tags.append(element('span', 'tag down', 'Not helpful'));
+  if (conversation.ratings.up) tags.append(element('span', 'tag up', 'Helpful'));
+  if (conversation.ratings.down) tags.append(element('span', 'tag down', 'Not helpful'));
   button.append(tags, facts);
   item.append(button);
   return item;
@@ -58,34 +60,34 @@ function row(found: Overview): HTMLElement {
 
 /** The form's filters as a query string. */
 export function query(form: HTMLFormElement): string {
-  const asked = new URLSearchParams();
+  const parameters = new URLSearchParams();
   for (const [name, value] of new FormData(form)) {
-    if (name === 'outcome' && value === 'handed_off') asked.set('handed_off', 'true');
-    else if (`${value}`.trim()) asked.set(name, `${value}`.trim());
+    if (name === 'outcome' && value === 'handed_off') parameters.set('handed_off', 'true');
+    else if (`${value}`.trim()) parameters.set(name, `${value}`.trim());
   }
-  return asked.toString();
+  return parameters.toString();
 }
 
 async function load(widgetId: string): Promise<void> {
-  const mine = ++asking;
+  const request = ++latestRequest;
   const after = next ? `&after=${encodeURIComponent(next)}` : '';
-  const page = await ask<Page>(`tenants/${widgetId}/conversations?${wanted}${after}`);
-  if (mine !== asking) return;
+  const page = await ask<Page>(`tenants/${widgetId}/conversations?${filters}${after}`);
+  if (request !== latestRequest) return;
   if (!next) rows.replaceChildren();
   rows.append(...page.conversations.map(row));
   shown += page.conversations.length;
   next = page.next;
   more.hidden = next === null;
   find('#count').textContent = shown
-    ? `${plural(shown, 'conversation')}${next ? ' so far' : ''}${wanted ? ' found' : ''}`
-    : wanted
-      ? 'Nothing found. Try other words, or fewer filters.'
+    ? `${plural(shown, 'conversation')}${next ? ' so far' : ''}${filters ? ' found' : ''}`
+    : filters
+      ? 'Nothing conversation. Try other words, or fewer filters.'
       : 'No conversations yet. They appear here as soon as a visitor asks something.';
 }
 
 /** Lists a tenant's conversations, newest first. */
-export async function list(widgetId: string, asked: string): Promise<void> {
-  [next, wanted, shown] = [null, asked, 0];
+export async function list(widgetId: string, query: string): Promise<void> {
+  [next, filters, shown] = [null, query, 0];
   await load(widgetId);
 }
 

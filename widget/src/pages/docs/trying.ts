@@ -2,7 +2,7 @@
 import { example, type Operation, type Parameter, pretty, resolve } from './document.ts';
 import { element } from './view.ts';
 
-const MOST = 200_000;
+const LONGEST_OUTPUT = 200_000;
 
 const access = (id: string) => (document.getElementById(id) as HTMLInputElement).value.trim();
 
@@ -28,10 +28,10 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
   const id = operation.operationId;
   const parameters = (operation.parameters ?? []).map((each) => resolve<Parameter>(each));
   const inputs = new Map(parameters.map((each) => [each, document.createElement('input')] as const));
-  const made = element('form', 'trying');
+  const trying = element('form', 'trying');
   for (const [{ name, required }, input] of inputs) {
     input.required = !!required;
-    made.append(field(`${id}-${name}`, `${name}${required ? '' : ' (optional)'}`, input));
+    trying.append(field(`${id}-${name}`, `${name}${required ? '' : ' (optional)'}`, input));
   }
   let body: HTMLTextAreaElement | undefined;
   for (const [media, content] of Object.entries(operation.requestBody?.content ?? {})) {
@@ -39,7 +39,7 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
     body.rows = 6;
     body.className = 'source';
     body.value = sample(example(content));
-    made.append(field(`${id}-body`, `Body (${media})`, body));
+    trying.append(field(`${id}-body`, `Body (${media})`, body));
   }
   const send = element('button', 'primary', 'Send');
   send.type = 'submit';
@@ -53,22 +53,27 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
   output.role = 'region';
   output.ariaLabel = 'Response';
   output.hidden = true;
-  made.append(element('div', 'buttons', send, stop), status, output);
+  trying.append(element('div', 'buttons', send, stop), status, output);
 
   let aborting: AbortController | undefined;
   stop.addEventListener('click', () => aborting?.abort());
-  made.addEventListener('submit', async (event) => {
+  trying.addEventListener('submit', async (event) => {
     event.preventDefault();
     aborting?.abort();
-    const mine = new AbortController();
-    aborting = mine;
+    const controller = new AbortController();
+    aborting = controller;
     let target = path;
     const headers = credentials(operation);
     for (const [{ name, in: place }, { value }] of inputs) {
       if (place === 'path') target = target.replace(`{${name}}`, encodeURIComponent(value.trim()));
       else if (value.trim()) headers[name] = value.trim();
     }
-    const request: RequestInit = { method: method.toUpperCase(), headers, signal: mine.signal, cache: 'no-store' };
+    const request: RequestInit = {
+      method: method.toUpperCase(),
+      headers,
+      signal: controller.signal,
+      cache: 'no-store',
+    };
     if (body) {
       headers['Content-Type'] = 'application/json';
       request.body = body.value;
@@ -81,20 +86,20 @@ export function form(method: string, path: string, operation: Operation): HTMLEl
       status.textContent = `${response.status} ${response.statusText} · ${response.headers.get('content-type') ?? 'no body'}`;
       await show(response, output);
     } catch (error) {
-      if (!mine.signal.aborted) status.textContent = `The request failed: ${(error as Error).message}`;
-      else if (mine === aborting) status.textContent += ' · stopped';
+      if (!controller.signal.aborted) status.textContent = `The request failed: ${(error as Error).message}`;
+      else if (controller === aborting) status.textContent += ' · stopped';
     } finally {
-      if (mine === aborting) stop.hidden = true;
+      if (controller === aborting) stop.hidden = true;
     }
   });
-  return made;
+  return trying;
 }
 
 /** The example without ids of a conversation that doesn't exist, which would make a first try fail. */
 function sample(value: unknown): string {
   if (typeof value !== 'object' || value === null) return pretty(value ?? {});
-  const kept = Object.entries(value).filter(([name]) => !/_id$|^replaces$|^regenerate$/.test(name));
-  return pretty(Object.fromEntries(kept));
+  const fields = Object.entries(value).filter(([name]) => !/_id$|^replaces$|^regenerate$/.test(name));
+  return pretty(Object.fromEntries(fields));
 }
 
 async function show(response: Response, output: HTMLElement): Promise<void> {
@@ -103,7 +108,7 @@ async function show(response: Response, output: HTMLElement): Promise<void> {
   const decoder = new TextDecoder();
   for await (const chunk of response.body ?? []) {
     text += decoder.decode(chunk as Uint8Array, { stream: true });
-    if (text.length > MOST) text = text.slice(-MOST);
+    if (text.length > LONGEST_OUTPUT) text = text.slice(-LONGEST_OUTPUT);
     output.hidden = false;
     output.textContent = text;
     output.scrollTop = output.scrollHeight;

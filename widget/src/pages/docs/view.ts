@@ -6,10 +6,10 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
   className = '',
   ...content: (Node | string)[]
 ): HTMLElementTagNameMap[Name] {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
+  const created = document.createElement(name);
+  if (className) created.className = className;
+  created.append(...content);
+  return created;
 }
 
 /** Text with `code` and **strong** markup. */
@@ -41,7 +41,7 @@ const LONGEST_PATTERN = 40;
 
 function bounds(schema: Schema): string {
   const { minimum, maximum, minLength, maxLength, maxItems, pattern } = schema;
-  const said = [
+  const rules = [
     minimum === undefined ? '' : `at least ${minimum}`,
     maximum === undefined ? '' : `at most ${maximum}`,
     minLength && minLength > 1 ? `at least ${minLength} characters` : '',
@@ -49,7 +49,7 @@ function bounds(schema: Schema): string {
     maxItems === undefined ? '' : `at most ${maxItems} items`,
     pattern && pattern.length <= LONGEST_PATTERN ? `matches ${pattern}` : '',
   ];
-  return said.filter(Boolean).join(', ');
+  return rules.filter(Boolean).join(', ');
 }
 
 /** A value's type, with links to the models it refers to. */
@@ -84,11 +84,11 @@ export function fields(schema: Schema): HTMLElement {
 }
 
 /** One response of an operation: description, headers and examples. */
-export function reply(status: string, given: Reply): HTMLElement {
-  const found = resolve(given);
+export function reply(status: string, response: Reply): HTMLElement {
+  const resolved = resolve(response);
   const body = element('div', 'reply');
-  const headers = Object.keys(found.headers ?? {});
-  for (const [media, content] of Object.entries(found.content ?? {})) {
+  const headers = Object.keys(resolved.headers ?? {});
+  for (const [media, content] of Object.entries(resolved.content ?? {})) {
     const line = element('p', 'facts', element('code', '', media), ' ');
     const model = content.schema.$ref ? type(content.schema) : [];
     body.append(element('div', '', line));
@@ -100,8 +100,8 @@ export function reply(status: string, given: Reply): HTMLElement {
     if (only !== undefined) body.append(code(pretty(only), `Example of ${status}`));
   }
   if (headers.length) body.append(element('p', 'facts', `Headers: ${headers.join(', ')}`));
-  const codes = Object.keys(Object.values(found.content ?? {})[0]?.examples ?? {});
-  const short = status.startsWith('2') ? found.description : codes.join(', ') || found.description;
+  const codes = Object.keys(Object.values(resolved.content ?? {})[0]?.examples ?? {});
+  const short = status.startsWith('2') ? resolved.description : codes.join(', ') || resolved.description;
   const summary = element(
     'summary',
     '',

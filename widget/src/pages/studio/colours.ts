@@ -1,6 +1,6 @@
 /** Checks colour contrast and suggests fixes (WCAG 2.2, 1.4.3 and 1.4.11). */
 import { contrast, hex, type Rgb } from '../contrast.ts';
-import { find, form, given } from './form.ts';
+import { find, form, validValue } from './form.ts';
 
 const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
 const WHITE: Rgb = [255, 255, 255];
@@ -72,12 +72,12 @@ function show({ label, wanted, field, color, ratio }: Row): HTMLElement {
   return item;
 }
 
-const colorOf = (id: string, otherwise: string): Rgb => toRgb(given(id) || otherwise);
+const colorOf = (id: string, otherwise: string): Rgb => toRgb(validValue(id) || otherwise);
 
 /** The missing colour of a background and text pair, derived as the window does it. */
 function besides(other: string, otherwise: string): string {
-  if (!given(other)) return otherwise;
-  return contrast(toRgb(given(other)), WHITE) >= contrast(toRgb(given(other)), BLACK) ? '#fff' : '#000';
+  if (!validValue(other)) return otherwise;
+  return contrast(toRgb(validValue(other)), WHITE) >= contrast(toRgb(validValue(other)), BLACK) ? '#fff' : '#000';
 }
 
 const surface = (theme: keyof typeof THEMES) => ({
@@ -115,7 +115,7 @@ export function showContrast(): void {
   ];
   find('#contrast').replaceChildren(...rows.map(show));
   const { bg, text } = surface(themes()[0] ?? 'light');
-  const touched = given('#bg') || given('#text');
+  const touched = validValue('#bg') || validValue('#text');
   const onBackground: Row = {
     label: 'Text on the background',
     wanted: OF_TEXT,

@@ -114,7 +114,7 @@ function choose(control: HTMLSelectElement, value: string): void {
 }
 
 /** A field's value if it is valid, or ''. */
-export function given(id: string): string {
+export function validValue(id: string): string {
   const field = find<HTMLInputElement>(id);
   return field.validity.valid ? field.value.trim() : '';
 }

@@ -14,7 +14,7 @@ const day = new Intl.DateTimeFormat('en', { dateStyle: 'medium' });
 let tenant: Tenant | undefined;
 let saved = '';
 /** A key created here, kept until the page closes: the service only returns it once. */
-let madeKey = '';
+let newKey = '';
 
 export const isLive = (): boolean => tenant !== undefined;
 
@@ -27,7 +27,7 @@ const valid = (keys: readonly Key[]) => keys.filter(({ kind }) => kind === 'publ
 export function liveKeys(): { apiKey: string; widgetId: string } | undefined {
   if (!tenant) return undefined;
   const newest = valid(tenant.keys).at(-1);
-  return { apiKey: madeKey || `a4_pub_…${newest?.hint ?? ''}`, widgetId: tenant.widget_id };
+  return { apiKey: newKey || `a4_pub_…${newest?.hint ?? ''}`, widgetId: tenant.widget_id };
 }
 
 /** Shows whether there are unsaved changes. */
@@ -40,7 +40,7 @@ function showKeys(): void {
   const keys = valid(tenant.keys);
   const newest = keys.at(-1);
   const others = keys.length > 1 ? ` Other valid keys: ${keys.length - 1}.` : '';
-  find('#key-facts').textContent = madeKey
+  find('#key-facts').textContent = newKey
     ? 'This is the new key. It’s only shown once: copy the snippet before you leave this page.'
     : newest
       ? `The key …${newest.hint} was created on ${day.format(new Date(newest.created_at))}, when it was shown in full. Put it in place of a4_pub_…, or create a new one.${others}`
@@ -55,7 +55,7 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
   const failed = (error: unknown) => say(error instanceof Refused ? error.message : `${error}`);
 
   function show(next: Tenant | undefined): void {
-    if (next?.widget_id !== tenant?.widget_id) madeKey = '';
+    if (next?.widget_id !== tenant?.widget_id) newKey = '';
     tenant = next;
     document.body.classList.toggle('live', next !== undefined);
     find('#live-note').textContent = next
@@ -123,11 +123,11 @@ export async function startLive(begun: () => void, changed: () => void, say: (te
   async function makeKey(): Promise<void> {
     const grace = new FormData(dialog.querySelector('form') as HTMLFormElement).get('grace');
     try {
-      const made = await send<{ api_key: string; keys: Key[] }>('POST', 'keys', {
+      const created = await send<{ api_key: string; keys: Key[] }>('POST', 'keys', {
         grace_hours: grace === 'keep' ? null : Number(grace),
       });
-      madeKey = made.api_key;
-      if (tenant) tenant.keys = made.keys;
+      newKey = created.api_key;
+      if (tenant) tenant.keys = created.keys;
       showKeys();
       changed();
       say('New key created. It’s in the snippet.');

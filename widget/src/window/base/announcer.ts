@@ -3,8 +3,8 @@ import { plainText } from './plain-text.ts';
 /** Milliseconds between changes: screen readers notice one best some time after the last, and NVDA only after this. */
 const GAP = 250;
 const REGIONS = 3;
-/** Announced text is removed, or visitors who navigate the page would find it again. */
-const SAID = 10_000;
+/** Milliseconds until announced text is removed, or visitors who navigate the page would find it again. */
+const CLEAR_AFTER = 10_000;
 const SENTENCE = /[\s\S]*?(?:[.!?…।؟]+(?=\s)|[。！？]+|\n+)/gy;
 
 /**
@@ -17,7 +17,7 @@ export class Announcer {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #emptying: ReturnType<typeof setTimeout> | undefined;
   #turn = 0;
-  #said = 0;
+  #announced = 0;
 
   constructor() {
     for (let count = 0; count < REGIONS; count += 1) {
@@ -34,15 +34,15 @@ export class Announcer {
 
   /** Starts a new answer. */
   begin(text: string): void {
-    this.#said = 0;
+    this.#announced = 0;
     this.say(text);
   }
 
   /** Announces new complete sentences without their Markdown; at the end, also the rest. */
   follow(answer: string, isEnd: boolean): void {
-    const fresh = answer.slice(this.#said);
+    const fresh = answer.slice(this.#announced);
     const { sentences, length } = splitSentences(fresh, isEnd);
-    this.#said += length;
+    this.#announced += length;
     for (const sentence of sentences) this.say(plainText(sentence));
   }
 
@@ -63,7 +63,7 @@ export class Announcer {
     const regions = this.element.children;
     const region = regions[this.#turn % REGIONS];
     clearTimeout(this.#emptying);
-    this.#emptying = setTimeout(() => this.#empty(), SAID);
+    this.#emptying = setTimeout(() => this.#empty(), CLEAR_AFTER);
     this.#turn += 1;
     const next = regions[this.#turn % REGIONS];
     if (region) region.textContent = this.#waiting.splice(0).join(' ');

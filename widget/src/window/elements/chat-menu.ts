@@ -39,7 +39,7 @@ export interface MenuOwner {
 export function renderMenu(owner: MenuOwner) {
   const { chat, memory, strings, options, heading, person } = owner;
   const { turns, remembered } = chat;
-  const begun = turns.length > 0;
+  const hasTurns = turns.length > 0;
   const { conversationId, muted } = memory.get();
   const pick = (act: () => void, stays: boolean) => () => {
     owner.menu = false;
@@ -62,7 +62,7 @@ export function renderMenu(owner: MenuOwner) {
     ${item(true, strings.history, icons.clock, () => {
       owner.history = true;
     })}
-    ${item(begun, strings.export, icons.save, () => download(conversationText(heading, turns, strings)), true)}
+    ${item(hasTurns, strings.export, icons.save, () => download(conversationText(heading, turns, strings)), true)}
     ${item(options.settings.sound, strings.sound, icons.speaker, () => memory.set({ muted: !muted }), true, !muted)}
     ${
       person

@@ -61,7 +61,7 @@ export const styles = css`
   .primary { min-height: 44px; background: var(--a4w-primary-color); color: var(--a4w-on-primary); font-size: .875rem; font-weight: 600; }
   .primary:hover { background: var(--a4w-primary-color); opacity: .9; }
   footer { padding: 4px 16px 10px; color: var(--_muted); font-size: .75rem; text-align: center; }
-  @media (max-height: 420px) { header { padding: 0 8px; } .avatar, footer:not(.said) { display: none; } }
+  @media (max-height: 420px) { header { padding: 0 8px; } .avatar, footer:not(.notice) { display: none; } }
   @media (pointer: coarse) { :host { --_tap: 44px; } }
   @media (forced-colors: active) { .avatar, .primary { border: 1px solid; } }
 `;

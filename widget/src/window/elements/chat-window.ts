@@ -267,7 +267,7 @@ export class ChatWindow extends ChatElement {
               @edit-cancel=${this.#leaveEdit}
             ></input-area>`
       }
-      <footer class=${this.notice ? 'said' : ''} @wheel=${this.#onWheel}>${this.notice || strings.note}</footer>
+      <footer class=${this.notice ? 'notice' : ''} @wheel=${this.#onWheel}>${this.notice || strings.note}</footer>
       <div class="hidden">${this.#announcer.element}</div>
       ${edge(() => this.find('.controls button')?.focus())}
     `;

@@ -25,10 +25,10 @@ export async function rate(list: Rated, turn: Turn, rating: Rating, comment = ''
   if (!comment) list.commenting = rating === 'down' ? turn : undefined;
   const sending = send(chat, turn, rating, comment);
   list.requestUpdate();
-  const taken = await sending;
+  const isStored = await sending;
   list.requestUpdate();
-  if (taken === !!comment && list.commenting === turn) list.commenting = undefined;
-  if (comment || rating === 'up' || !taken) list.tell('notice', taken ? strings.thanks : strings.errorGeneric);
+  if (isStored === !!comment && list.commenting === turn) list.commenting = undefined;
+  if (comment || rating === 'up' || !isStored) list.tell('notice', isStored ? strings.thanks : strings.errorGeneric);
 }
 
 /** Asks what was wrong with an answer. */
