@@ -7,14 +7,13 @@ from functools import partial
 from pydantic import BaseModel
 from pydantic_core import to_json
 from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from service import errors, schema
 from service.alarm import Alarm
 from service.answers.answer import Answer
 from service.upstream.stream import Finish
-from service.web.connections import ABORT
+from service.web.connections import ABORT, AFTERWARDS
 from service.web.exchange import Exchange
 from service.web.lifespan import Service
 from service.web.openapi import transcript
@@ -42,8 +41,9 @@ class AnswerStream(EventSourceResponse):
     """An answer as events, from a position on. However it ends, the reader is removed from the answer.
 
     sse-starlette sets the headers, but events are sent here: a token costs a fraction of what an event object, a cancel
-    scope and every middleware's `send` would cost, and an open stream needs no task group. `disconnected` is done when
-    the visitor has left, and is cancelled at the end.
+    scope and every middleware's `send` would cost, and an open stream needs no task group. Our own server sends them
+    after the middleware has returned: an open stream needs no frames of it, and a token resumes none. `disconnected` is
+    done when the visitor has left, and is cancelled at the end.
     """
 
     def __init__(self, service: Service, answer: Answer, after: int, disconnected: asyncio.Task[None]) -> None:
@@ -54,38 +54,47 @@ class AnswerStream(EventSourceResponse):
         self._waiter: asyncio.Future[bool] | None = None
         self._leave = partial(service.answers.leave, answer)
         super().__init__(
-            iter(()),  # see _stream_response
+            iter(()),  # see _send_events
             headers={"Cache-Control": "no-cache, no-store"},
             send_timeout=service.settings.send_timeout,
         )
+        del self._send_lock  # of sse-starlette's own sending: 0.8 kB
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._exchange: Exchange = scope["state"]["exchange"]
+        extensions = scope.get("extensions", {})
+        self._abort = extensions.get(ABORT)
         self._gone.add_done_callback(self._on_gone)
         try:
-            # In its own task: otherwise each token would resume all the coroutines around this one.
-            await asyncio.create_task(self._stream_response(send))
-        except SendTimeoutError:
-            log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
-            abort = scope.get("extensions", {}).get(ABORT)
-            if abort is not None:
-                abort()  # closing would wait until the reader has read all buffered data
-        finally:
-            self._gone.cancel()
-            self._leave()
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        except BaseException:
+            self._end()
+            raise
+        self.raw_headers = []  # free them during a long answer
+        if AFTERWARDS in extensions:
+            extensions[AFTERWARDS] = self._stream
+        else:
+            await self._stream(self._exchange.send)
 
-    async def _stream_response(self, send: Send) -> None:
-        """Send the head, then the events of the answer, each frame with all available text, and pings in between."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+    async def _stream(self, send: Send) -> None:
+        """Send the events of the answer, each frame with all available text, and pings in between."""
         try:
             async with asyncio.timeout(None) as sending:
                 alarm = Alarm(partial(self._on_alarm, sending))  # one timer per stream, for pings and for slow readers
                 try:
-                    await self._send_events(self._exchange.send, alarm)
+                    await self._send_events(send, alarm)
                 finally:
                     alarm.stop()
         except TimeoutError:
-            raise SendTimeoutError from None
+            log.info("a reader was too slow", extra={"request_id": self._exchange.request_id})
+            if self._abort is not None:
+                self._abort()  # closing would wait until the reader has read all buffered data
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._gone.cancel()
+        self._leave()
 
     async def _send_events(self, send: Send, alarm: Alarm) -> None:
         answer, position = self._answer, self._after

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import re
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import errors
 from service.access.keys import check_preflight
 from service.store import records
-from service.web.connections import OVERLOADED, RETRY_SECONDS, TRUSTED_PROXY
+from service.web.connections import AFTERWARDS, OVERLOADED, RETRY_SECONDS, TRUSTED_PROXY
 from service.web.exchange import Exchange
 from service.web.lifespan import Service
 from service.web.problems import on_unexpected, problem
@@ -72,7 +74,11 @@ class EdgeMiddleware:
                 raise
             await on_unexpected(request, error)(scope, receive, send_with_headers)
         finally:
-            _record(request, status)
+            extensions = scope.get("extensions", {})
+            if (afterwards := extensions.get(AFTERWARDS)) is None:
+                _record(request, status)
+            else:
+                extensions[AFTERWARDS] = partial(_record_after, afterwards, request, status)
 
     def _refusal(self, request: Request) -> errors.ServiceError | None:
         if OVERLOADED in request.scope.get("extensions", {}) and _path(request) != f"{API}/health":
@@ -114,6 +120,15 @@ def _request_id(request: Request) -> str:
     given = request.headers.get("x-request-id", "")
     is_known = TRUSTED_PROXY in request.scope.get("extensions", {}) and re.fullmatch("[A-Za-z0-9_-]{8,64}", given)
     return given if is_known else uuid.uuid4().hex
+
+
+async def _record_after(
+    afterwards: Callable[[Send], Awaitable[None]], request: Request, status: int, send: Send
+) -> None:
+    try:
+        await afterwards(send)
+    finally:
+        _record(request, status)
 
 
 def _record(request: Request, status: int) -> None:

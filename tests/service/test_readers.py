@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client import Client, until
 from conftest import Serve
 from service.testing.chunks import Body, answer, delta, streamed
-from service.web.connections import ABORT
+from service.web.connections import ABORT, AFTERWARDS
 
 
 async def readers(client: Client) -> float:
@@ -20,12 +20,45 @@ async def readers(client: Client) -> float:
     return float(line.split()[1])
 
 
+async def questions(client: Client) -> int:
+    """How many requests with questions have ended, by /metrics."""
+    _, body = await client.request("GET", "/metrics", headers={"Authorization": "Bearer token"})
+    counts = [
+        line for line in body.decode().splitlines() if line.startswith("chatbot_requests_total{") and "/chat" in line
+    ]
+    return sum(int(float(line.split()[-1])) for line in counts)
+
+
 async def test_a_question_the_provider_refuses_leaves_no_reader(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=httpx.Response(401))
     async with serve(metrics_token="token") as client:
         for _ in range(3):
             assert (await client.refused())[0] == 502
         assert await readers(client) == 0
+
+
+async def test_the_middleware_returns_while_an_answer_is_sent(serve: Serve, upstream: respx.Route) -> None:
+    """Our server runs the rest of the response then, so an open stream needs none of the middleware's memory."""
+    more, returned = asyncio.Event(), asyncio.Event()
+
+    def serving(app: ASGIApp) -> ASGIApp:
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            extensions = scope["extensions"] = {AFTERWARDS: None}
+            await app(scope, receive, send)
+            if (stream := extensions[AFTERWARDS]) is not None:
+                returned.set()
+                await stream(send)
+
+        return run
+
+    upstream.mock(return_value=streamed(delta("Hello"), more, *answer(" there")))
+    async with serve(metrics_token="token") as client:
+        asking = asyncio.create_task(client.through(serving).ask("Hi"))
+        await returned.wait()
+        assert (await readers(client), await questions(client)) == (1, 0)
+        more.set()
+        assert (await asking).text == "Hello there"
+        assert (await readers(client), await questions(client)) == (0, 1)
 
 
 @pytest.mark.each_database
