@@ -37,8 +37,8 @@ class Closing:
 
 _ID = messages.c.id.type
 _TIME = messages.c.created_at.type
-_IS_IT = messages.c.id == bindparam("message", type_=_ID)
-_IS_THERE = select(messages.c.id).where(_IS_IT)
+_HAS_ID = messages.c.id == bindparam("message", type_=_ID)
+_SELECT_ID = select(messages.c.id).where(_HAS_ID)
 _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
 _WRITER = bindparam("by", type_=Text)
 _BEAT = bindparam("beat_", type_=messages.c.beat.type)
@@ -47,12 +47,12 @@ _CODE = bindparam("as_code", type_=messages.c.code.type)
 _IS_OPEN = or_(running, and_(messages.c.code == INTERRUPTED, _CODE.is_distinct_from(INTERRUPTED)))
 _TOUCHING = (
     update(conversations)
-    .where(conversations.c.id == select(messages.c.conversation_id).where(_IS_IT).scalar_subquery())
+    .where(conversations.c.id == select(messages.c.conversation_id).where(_HAS_ID).scalar_subquery())
     .values(updated_at=bindparam("at", type_=_TIME))
 )
 _CLOSE_IT = (
     update(messages)
-    .where(_IS_IT, messages.c.writer.is_not_distinct_from(_WRITER), or_(_BEAT.is_(None), messages.c.beat == _BEAT))
+    .where(_HAS_ID, messages.c.writer.is_not_distinct_from(_WRITER), or_(_BEAT.is_(None), messages.c.beat == _BEAT))
     .where(_IS_OPEN)
     .values(
         answer=bindparam("text", type_=messages.c.answer.type),
@@ -84,7 +84,7 @@ _HOLD_CONVERSATIONS = (
     .order_by(conversations.c.id)
     .with_for_update()
 )
-_REPLACED = select(messages.c.answer, messages.c.replaces).where(_IS_IT)
+_REPLACED = select(messages.c.answer, messages.c.replaces).where(_HAS_ID)
 
 
 def close_turn(db: Connection, closing: Closing) -> bool:
@@ -112,7 +112,7 @@ def close_turn(db: Connection, closing: Closing) -> bool:
     closed = _CLOSE.first(db, values)
     number, replaces, hidden = closed or (None, None, False)
     if closed is None:
-        if closing.beat is not None or db.scalar(_IS_THERE, {"message": closing.message_id}) is not None:
+        if closing.beat is not None or db.scalar(_SELECT_ID, {"message": closing.message_id}) is not None:
             return False
     elif replaces is not None and not hidden and (closing.status == "error" or not closing.answer):
         _restore_replaced(db, closing.message_id, replaces)
@@ -144,7 +144,7 @@ def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID
 
 
 _DISCARD = (
-    delete(messages).where(_IS_IT, messages.c.writer.is_not_distinct_from(_WRITER), running).returning(*COLUMNS[Turn])
+    delete(messages).where(_HAS_ID, messages.c.writer.is_not_distinct_from(_WRITER), running).returning(*COLUMNS[Turn])
 )
 _INHERIT = (
     update(messages)

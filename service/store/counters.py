@@ -40,8 +40,8 @@ COUNTER_DAYS = 2
 WAIT_SECONDS = 10
 
 _started, _used = counters.c.started, counters.c.used
-_OF = bindparam("of", type_=counters.c.scope.type)  # the counter's scope
-_IS_IT = counters.c.scope == _OF
+_SCOPE = bindparam("of", type_=counters.c.scope.type)  # the counter's scope
+_HAS_SCOPE = counters.c.scope == _SCOPE
 _WINDOW = bindparam("window", type_=Double)
 _LIMIT = bindparam("limit", type_=BigInteger)
 _TOKENS = bindparam("tokens", type_=BigInteger)
@@ -96,9 +96,9 @@ def reserving(dialect: str, after: CTE | None = None) -> Any:
     is_new = _started < today
     into = INSERTS[dialect](counters)
     insertion = (
-        into.values(scope=_OF, started=today, used=_TOKENS)
+        into.values(scope=_SCOPE, started=today, used=_TOKENS)
         if after is None
-        else into.from_select(["scope", "started", "used"], select(_OF, today, _TOKENS).select_from(after))
+        else into.from_select(["scope", "started", "used"], select(_SCOPE, today, _TOKENS).select_from(after))
     )
     return insertion.on_conflict_do_update(
         index_elements=["scope"],
@@ -108,9 +108,9 @@ def reserving(dialect: str, after: CTE | None = None) -> Any:
 
 
 _TAKE = Prepared(_taking("sqlite", 0))
-_LEFT = for_each_dialect(lambda dialect: select(_ends(dialect)).where(_IS_IT))
+_LEFT = for_each_dialect(lambda dialect: select(_ends(dialect)).where(_HAS_SCOPE))
 _SPENT = for_each_dialect(
-    lambda dialect: select(_used, (_started + DAY_SECONDS - CLOCKS[dialect]).label("left")).where(_IS_IT)
+    lambda dialect: select(_used, (_started + DAY_SECONDS - CLOCKS[dialect]).label("left")).where(_HAS_SCOPE)
 )
 _UNDER_WAY = (
     select(func.coalesce(func.sum(messages.c.reserved), 0))
@@ -123,7 +123,7 @@ _DAY = bindparam("day", type_=Double)
 def settling(dialect: str, tokens: ColumnElement[int]) -> Update:
     """Add tokens to the budget of the day on which they were reserved, or to today's if they were not reserved."""
     its_day = or_(_started == _DAY, and_(_DAY.is_(None), _started >= MIDNIGHTS[dialect]))
-    return update(counters).where(_IS_IT, its_day).values(used=_used + tokens)
+    return update(counters).where(_HAS_SCOPE, its_day).values(used=_used + tokens)
 
 
 _SETTLE = Prepared(settling("sqlite", _TOKENS))
@@ -141,14 +141,14 @@ def take(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> l
     """
     if not is_sqlite(db):
         values = take_values(db, quotas, now)
-        return taken_of(db, quotas, db.execute(_take_at_once(len(quotas)), values).one(), now) if quotas else []
-    taken: list[QuotaState] = []
+        return states_of(db, quotas, db.execute(_take_at_once(len(quotas)), values).one(), now) if quotas else []
+    states: list[QuotaState] = []
     for quota in quotas:
         row = _TAKE.first(db, take_values(db, [quota], now))
-        taken += taken_of(db, [quota], row or (None, None), now)
-        if not taken[-1].granted:
+        states += states_of(db, [quota], row or (None, None), now)
+        if not states[-1].granted:
             break
-    return taken
+    return states
 
 
 def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = None) -> dict[str, Any]:
@@ -159,18 +159,20 @@ def take_values(db: Connection, quotas: Sequence[Quota], now: float | None = Non
     return values
 
 
-def taken_of(db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None) -> list[QuotaState]:
+def states_of(
+    db: Connection, quotas: Sequence[Quota], row: Sequence[Any], now: float | None = None
+) -> list[QuotaState]:
     """The quotas taken, from the columns of `takings`."""
-    taken: list[QuotaState] = []
+    states: list[QuotaState] = []
     for quota, used, ends in zip(quotas, row[::2], row[1::2], strict=False):
         if used is not None and used <= quota.limit:
-            taken.append(QuotaState(True, quota.limit - used, _within(ends, quota.window)))
+            states.append(QuotaState(True, quota.limit - used, _within(ends, quota.window)))
             continue
         left = db.scalar(
             _LEFT[db.dialect.name], {"of": quota.scope, "window": quota.window, **monotonic_values(db, now)}
         )
-        return [*taken, QuotaState(False, 0, _within(quota.window if left is None else left, quota.window))]
-    return taken
+        return [*states, QuotaState(False, 0, _within(quota.window if left is None else left, quota.window))]
+    return states
 
 
 def _within(seconds: float, window: float) -> float:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.store.conversations import find_turn, touch
-from service.store.counters import budget_spent, reserve_values, reserving, take, take_values, taken_of, takings
+from service.store.counters import budget_spent, reserve_values, reserving, states_of, take, take_values, takings
 from service.store.dialects import hold, is_sqlite
 from service.store.prepared import Prepared
 from service.store.records import (
@@ -63,15 +63,15 @@ class NewTurn:
 
 
 _ID = messages.c.id.type
-_IS_IT = messages.c.id == bindparam("message", type_=_ID)
-_IS_THERE = exists().where(_IS_IT)
-_WHETHER_IT_IS_THERE = Prepared(select(_IS_THERE))
+_HAS_ID = messages.c.id == bindparam("message", type_=_ID)
+_EXISTS = exists().where(_HAS_ID)
+_SELECT_EXISTS = Prepared(select(_EXISTS))
 _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_=_ID)
 _IS_VISIBLE = messages.c.hidden.is_(False)
 _NEWEST_FIRST = messages.c.number.desc()
 
 _LAST = select(messages.c.id).where(_OF_CONVERSATION, _IS_VISIBLE).order_by(_NEWEST_FIRST).limit(1)
-_ANY_MEANT = (
+_ANY_REPLACEABLE = (
     select(messages.c.id)
     .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
     .limit(1)
@@ -82,7 +82,7 @@ _HISTORY = Prepared(
     .order_by(_NEWEST_FIRST)
     .limit(bindparam("most", type_=messages.c.reserved.type))
 )
-_SHOW = update(messages).where(_IS_IT).values(hidden=bindparam("is_hidden", type_=messages.c.hidden.type))
+_SHOW = update(messages).where(_HAS_ID).values(hidden=bindparam("is_hidden", type_=messages.c.hidden.type))
 _STREAMS = Prepared(
     select(func.count())
     .select_from(messages)
@@ -113,7 +113,7 @@ _RESERVE = Prepared(reserving("sqlite"))
 def _all_steps(quotas: int) -> Select[Any]:
     """Take so many quotas, insert the turn, open its conversation, and reserve its tokens: each step only if the one
     before it was done. The row has what was taken, the day, and the turn's number."""
-    taken = takings(quotas, unless=_IS_THERE)
+    taken = takings(quotas, unless=_EXISTS)
     source = select(*_TURN.values())
     if taken:
         source = source.where(taken[-1].granted)
@@ -153,7 +153,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
     if new.conversation_id is not None:
         touch(db, new.tenant_id, new.conversation_id, new.subject, new.at)
         if new.regenerate:
-            if _is_there(db, new):
+            if _exists(db, new):
                 return [], _repeated(db, new)
             replaced = _replaced(db, new.conversation_id, new.replaces)
         history = _history(db, new.conversation_id, limits, without=replaced)
@@ -163,11 +163,11 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
     # Rows that all visitors of a tenant share come last: they are locked from here to the commit.
     insert_turn = _insert_in_steps if is_sqlite(db) else _insert_at_once
     values = _values(db, new, replaced, tokens)
-    taken, number, day = insert_turn(db, new, values)
-    if taken and not taken[-1].granted:
-        return taken, None
+    quota_states, number, day = insert_turn(db, new, values)
+    if quota_states and not quota_states[-1].granted:
+        return quota_states, None
     if number is None:
-        return taken, _repeated(db, new)
+        return quota_states, _repeated(db, new)
     if replaced is not None:
         show(db, replaced, hidden=True)
     if limits.visitor is not None and limits.streams:
@@ -175,7 +175,7 @@ def begin_turn(db: Connection, new: NewTurn) -> tuple[list[QuotaState], TurnStar
             raise TooManyStreams("The visitor reads as many answers as one may at a time.")
     if day is None:
         raise budget_spent(db, new.tenant_id, tokens, limits.tokens_per_day, new.now)
-    return taken, TurnStart(
+    return quota_states, TurnStart(
         _turn(number, values), history, is_new=True, reservation=Reservation(tokens, round(day / DAY_SECONDS))
     )
 
@@ -208,35 +208,35 @@ Inserted = tuple[list[QuotaState], int | None, float | None]  # the state of the
 
 def _insert_in_steps(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
     """SQLite: one statement per step, each if the previous one succeeded. Statements are cheap with a single writer."""
-    taken: list[QuotaState] = []
+    quota_states: list[QuotaState] = []
     if new.quotas:
-        if _is_there(db, new):
+        if _exists(db, new):
             return [], None, None
-        taken = take(db, new.quotas)
-        if not taken[-1].granted:
-            return taken, None, None
+        quota_states = take(db, new.quotas)
+        if not quota_states[-1].granted:
+            return quota_states, None, None
     number = _INSERT.scalar(db, values)
     if number is None:
-        return taken, None, None
+        return quota_states, None, None
     if values["opens"]:
         _OPEN.execute(db, values)
-    return taken, number, _RESERVE.scalar(db, values)
+    return quota_states, number, _RESERVE.scalar(db, values)
 
 
 def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Inserted:
     """PostgreSQL: the same steps in one statement, and so one round trip."""
     row = db.execute(_all_steps(len(new.quotas)), take_values(db, new.quotas) | values).one()
     day, number = row[-2:]
-    if number is None and _is_there(db, new):
+    if number is None and _exists(db, new):
         return [], None, None
-    return taken_of(db, new.quotas, row), number, day
+    return states_of(db, new.quotas, row), number, day
 
 
 def _turn(number: int, values: dict[str, Any]) -> Turn:
     """The inserted turn, without reading it."""
-    known: dict[str, Any] = {column.name: values.get(f"new_{column.name}") for column in COLUMNS[Turn]}
-    known |= {name: storable(known[name]) for name in ("question", "model") if known[name] is not None}
-    return Turn(**known | {"number": number, "answer": "", "beat": 0, "hidden": False})
+    columns: dict[str, Any] = {column.name: values.get(f"new_{column.name}") for column in COLUMNS[Turn]}
+    columns |= {name: storable(columns[name]) for name in ("question", "model") if columns[name] is not None}
+    return Turn(**columns | {"number": number, "answer": "", "beat": 0, "hidden": False})
 
 
 def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> bool:
@@ -244,8 +244,8 @@ def is_repeat(turn: Turn, conversation_id: uuid.UUID | None, question: str) -> b
     return turn.question == storable(question) and conversation_id in (None, turn.conversation_id)
 
 
-def _is_there(db: Connection, new: NewTurn) -> bool:
-    return bool(_WHETHER_IT_IS_THERE.scalar(db, {"message": new.message_id}))
+def _exists(db: Connection, new: NewTurn) -> bool:
+    return bool(_SELECT_EXISTS.scalar(db, {"message": new.message_id}))
 
 
 def _repeated(db: Connection, new: NewTurn) -> TurnStart:
@@ -256,15 +256,15 @@ def _repeated(db: Connection, new: NewTurn) -> TurnStart:
     return TurnStart(turn, [], is_new=False)
 
 
-def _replaced(db: Connection, conversation_id: uuid.UUID, meant: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
-    """The conversation's last visible turn, if it is one of `meant` or any will do.
+def _replaced(db: Connection, conversation_id: uuid.UUID, replaceable: Sequence[uuid.UUID] | None) -> uuid.UUID | None:
+    """The conversation's last visible turn, if it is one of `replaceable` or any will do.
 
-    Raises ConversationChanged if one of `meant` exists but is not the last.
+    Raises ConversationChanged if one of `replaceable` exists but is not the last.
     """
     last = db.scalar(_LAST, {"conversation": conversation_id})
-    if meant is None or last is None or last in meant:
+    if replaceable is None or last is None or last in replaceable:
         return last
-    if db.scalar(_ANY_MEANT, {"conversation": conversation_id, "meant": list(meant)}) is not None:
+    if db.scalar(_ANY_REPLACEABLE, {"conversation": conversation_id, "meant": list(replaceable)}) is not None:
         raise ConversationChanged("The last turn of the conversation is another one by now.")
     return None
 

@@ -46,25 +46,25 @@ class HandoffRequest(schema.Incoming):
     )
 
     email: Annotated[str, AfterValidator(_email)] = Field(
-        description="Where the answer is to go.",
+        description="Where the person should reply.",
         max_length=MAX_EMAIL_CHARS,
         examples=["ada@example.com"],
         json_schema_extra={"pattern": EMAIL},
     )
     note: Annotated[schema.Words, Field(max_length=MAX_NOTE_CHARS)] | None = Field(
-        default=None, description="What the visitor adds."
+        default=None, description="An optional note from the visitor."
     )
     consent: Annotated[Literal[True], BeforeValidator(_agreed)] = Field(
-        description="That the visitor agrees to the conversation, the address and the note being sent to the owner."
+        description="The visitor agrees that the conversation, the address and the note are sent to the site's owner."
     )
 
 
 @operation(
     "POST",
     "handOffConversation",
-    "Hand a conversation to a person",
-    "The tenant's webhook will be told: the conversation so far, the address and the note. Sent again, the same is not "
-    "told again.",
+    "Hand off a conversation to a person",
+    "The conversation, the address and the note will be sent to the tenant's webhook. Repeating the same request does "
+    "not send them again.",
     errors=(
         *errors.AUTHENTICATION,
         *errors.BODY,

@@ -1,5 +1,5 @@
-"""The OpenAPI 3.1 document, made from what each endpoint declares beside itself (`@operation`) and from the models in
-`schema.py`, which hold the examples."""
+"""The OpenAPI 3.1 document, generated from each endpoint's `@operation` and from the models in `schema.py`, with their
+examples."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,31 +17,34 @@ from service import errors, schema
 from service.errors import ServiceError
 
 DESCRIPTION = """\
-A question goes in; the answer comes back as it is written, as Server-Sent Events.
+Send a question; the answer streams back as Server-Sent Events while it is being written.
 
-**Key.** What belongs to a tenant needs its key in `X-API-Key`. A public key (`a4_pub_…`) stands in the page; its guards
-are the origins, the limits and the budget. A secret key (`a4_sec_…`) is for servers and refused from browsers.
+**Key.** Every request for a tenant needs its key in `X-API-Key`. A public key (`a4_pub_…`) is part of the web page and
+is protected by the allowed origins, the limits and the budget. A secret key (`a4_sec_…`) is for servers; requests with
+one from a browser are refused.
 
-**Origin.** Browsers send `Origin` by themselves, but for a GET within one origin, which has `Sec-Fetch-Site` instead.
-It must be one of the tenant's; a call without either needs a secret key. The service's own, which all widgets have,
-counts only with the proof in the page of a widget of the key's tenant, `X-Widget-Proof`: so that what you try out here
-needs the service's origin on the tenant's list.
+**Origin.** Browsers add `Origin` themselves, except to a same-origin GET, which has `Sec-Fetch-Site` instead. The
+origin must be one that the tenant lists; a request without either header needs a secret key. The service's own origin,
+which all widgets share, is only accepted with the `X-Widget-Proof` from the page of one of the tenant's widgets. To try
+requests on this page, the tenant must therefore list the service's own origin.
 `Access-Control-Allow-Origin`, `Access-Control-Expose-Headers` and `Vary` let a tenant's page read the response.
-`OPTIONS` answers the preflight: 204, or 403 for an origin that no tenant lists.
+`OPTIONS` answers preflight requests: 204, or 403 for an origin that no tenant lists.
 
-**Visitor.** `X-User-Token` may bear a JWT that the tenant's backend has signed (HS256 or EdDSA, `sub` and `exp` at most
-a day ahead). Conversations then belong to its `sub`, on every device; a tenant can require one. A token that is sent
-must be valid.
+**Visitor.** `X-User-Token` can have a JWT signed by the tenant's backend (HS256 or EdDSA, with `sub`, and `exp` at most
+a day ahead). Conversations then belong to its `sub`, on every device. A tenant can require a token, and an invalid one
+is always refused.
 
-**Limits.** `RateLimit-Policy` and `RateLimit` tell what a visitor and a key may ask and what is left. Every 429 and 503
-has `Retry-After`, exact to the second; a 502 has one where it is known. The model and all that shapes its answer are
-the tenant's settings: a request that names one is refused.
+**Limits.** `RateLimit-Policy` and `RateLimit` report the limits of the visitor and the key, and what is left of them.
+Every 429 and 503 has an exact `Retry-After`; a 502 has one if it is known. The model and everything else that shapes
+its answer are settings of the tenant: a request that contains one is refused.
 
-**Errors.** What fails before the answer begins is `application/problem+json` (RFC 9457): `code` is stable, `detail` is
-for people. Later the event `error` tells it. `X-Request-ID`, on every response, finds either in the service's log.
-Any path may answer 400, 431 and 500; an unknown one answers 404, a method that it does not support 405 with `Allow`.
+**Errors.** An error before the answer begins is `application/problem+json` (RFC 9457) with a stable `code` and a
+human-readable `detail`. An error after that is an `error` event. Every response has an `X-Request-ID`, which
+identifies the request in the service's log. Any path may respond with 400, 431 or 500; an unknown one with 404; an
+unsupported method with 405 and `Allow`.
 
-**Everywhere.** Every `GET` has a `HEAD`. Every response has `X-Content-Type-Options: nosniff` and a `Referrer-Policy`.
+**All responses.** Every `GET` also works as `HEAD`. Every response has `X-Content-Type-Options: nosniff` and a
+`Referrer-Policy`.
 """
 
 JSON, PLAIN, STREAM = "application/json", "text/plain", "text/event-stream"
@@ -58,31 +61,36 @@ SECONDS: JsonSchemaValue = {"type": "integer", "minimum": 0}
 
 # By name: location, schema, example, description.
 PARAMETERS: dict[str, tuple[str, JsonSchemaValue, str, str]] = {
-    "conversation_id": ("path", ID, schema.CONVERSATION_ID, "As the event `start` told it."),
-    "message_id": ("path", ID, schema.MESSAGE_ID, "As the event `start` told it."),
+    "conversation_id": ("path", ID, schema.CONVERSATION_ID, "From the `start` event."),
+    "message_id": ("path", ID, schema.MESSAGE_ID, "From the `start` event."),
     "Last-Event-ID": (
         "header",
         POSITION,
         "11",
-        "With a `message_id` that was sent before: the `id:` of the last `message` that arrived. The answer goes on "
-        "after it; one that was deleted meanwhile is `message_not_found`.",
+        "When resuming with a known `message_id`: the `id:` of the last `message` received. The answer continues after "
+        "it; if it was deleted meanwhile, the error is `message_not_found`.",
     ),
 }
 # By name: schema, example, description.
 HEADERS: dict[str, tuple[JsonSchemaValue, str | int, str]] = {
-    "X-Request-ID": (TEXT, schema.REQUEST_ID, "Names the request in the log; a proxy's is kept."),
-    "Cache-Control": (TEXT, "no-cache, no-store", "Who may keep the response, and for how long."),
-    "X-Accel-Buffering": ({"const": "no"}, "no", "Has nginx pass on each event at once."),
-    "Retry-After": (SECONDS, 20, "Seconds after which trying again makes sense."),
+    "X-Request-ID": (TEXT, schema.REQUEST_ID, "Identifies the request in the log. A trusted proxy can set it."),
+    "Cache-Control": (TEXT, "no-cache, no-store", "How the response may be cached."),
+    "X-Accel-Buffering": ({"const": "no"}, "no", "Turns off nginx's buffering, so that each event arrives at once."),
+    "Retry-After": (SECONDS, 20, "Seconds to wait before trying again."),
     "RateLimit-Policy": (
         TEXT,
         '"visitor";q=1200;w=60, "key";q=6000;w=60',
-        "The limits of the tenant that count here (draft-ietf-httpapi-ratelimit-headers): `q` in `w` seconds, of "
-        "requests or of the unit `qu`. `visitor` and `key` count questions, `streams` answers at a time, `day` tokens.",
+        "The limits that apply to this request (draft-ietf-httpapi-ratelimit-headers): `q` per `w` seconds, in "
+        "requests or in the unit `qu`. `visitor` and `key` count questions, `streams` concurrent answers, `day` "
+        "tokens.",
     ),
-    "RateLimit": (TEXT, '"visitor";r=1199;t=60, "key";r=5870;t=12', "What is left of each: `r` for `t` seconds."),
-    "WWW-Authenticate": (TEXT, "ApiKey", "What is missing."),
-    "Allow": (TEXT, "GET, HEAD", "The methods that the path has."),
+    "RateLimit": (
+        TEXT,
+        '"visitor";r=1199;t=60, "key";r=5870;t=12',
+        "What is left of each limit: `r` for the next `t` seconds.",
+    ),
+    "WWW-Authenticate": (TEXT, "ApiKey", "The missing or invalid credential."),
+    "Allow": (TEXT, "GET, HEAD", "The methods that the path supports."),
 }
 LIMITED = ("RateLimit-Policy", "RateLimit")  # omitted if a tenant has no limits
 HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After", *LIMITED], 503: ["Retry-After"]}

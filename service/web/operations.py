@@ -17,8 +17,8 @@ from service.web.requests import json_response, service_of
 @operation(
     "GET",
     "health",
-    "Is the process alive?",
-    "It is. No dependency was checked.",
+    "Check whether the process is alive",
+    "The process is alive. No dependency was checked.",
     tag="Operation",
     content=schema.Health,
 )
@@ -30,8 +30,8 @@ async def health(request: Request) -> Response:
 @operation(
     "GET",
     "ready",
-    "Can it serve?",
-    "Its database answers and it is not shutting down.",
+    "Check whether the process can serve",
+    "The database answers, and the process is not shutting down.",
     tag="Operation",
     content=schema.Ready,
     errors=(*errors.DATABASE, errors.Restarting),
@@ -53,8 +53,8 @@ async def ready(request: Request) -> Response:
 @operation(
     "GET",
     "metrics",
-    "Metrics for Prometheus",
-    "Text format 0.0.4. While METRICS_TOKEN is not set, no token is right.",
+    "Read the Prometheus metrics",
+    "Metrics in text format 0.0.4. Without METRICS_TOKEN in the settings, every token is refused.",
     tag="Operation",
     content=PLAIN,
     examples={"metrics": "chatbot_open_answers 3.0\n"},

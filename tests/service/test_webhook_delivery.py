@@ -363,8 +363,8 @@ def test_the_operator_can_list_retry_and_test(
     def doctor() -> str:
         manage.main(["doctor", "--no-provider", "--json"])
         checks = json.loads(capsys.readouterr().out)["checks"]
-        (told,) = (check["text"] for check in checks if check["name"] == "webhook")
-        return str(told)
+        (text,) = (check["text"] for check in checks if check["name"] == "webhook")
+        return str(text)
 
     monkeypatch.setenv("DATABASE_URL", database_url)
     named = ("--webhook-url-env", "SHOP_HOOK", "--webhook-secret-env", "SHOP_HOOK_SECRET")
@@ -376,9 +376,9 @@ def test_the_operator_can_list_retry_and_test(
         async with open_store(database_url) as store:
             tenant = await store.get_tenant("shop")
             for _ in range(2):
-                begun = await ask(store, tenant)
+                start = await ask(store, tenant)
                 handoff = Handoff("ada@example.com", "Words.", Quota("handoff", 10))
-                assert await store.outbox.hand_off(tenant.id, begun.turn.conversation_id, handoff)
+                assert await store.outbox.hand_off(tenant.id, start.turn.conversation_id, handoff)
             event = await store.outbox.take_due([], datetime.now(UTC), datetime.now(UTC))
             assert event is not None
             await store.outbox.failed(event, "HTTP 500", datetime.now(UTC), again=False)

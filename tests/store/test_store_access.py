@@ -206,14 +206,14 @@ async def test_a_listed_origin_is_found_with_an_index(database_url: str) -> None
 async def test_a_removed_tenant_leaves_nothing_behind(store: Store, tenant: Tenant) -> None:
     _, widget, api_key = await store.add_tenant("gone")
     gone = await store.get_tenant("gone")
-    begun = await begin(store, gone)
+    start = await begin(store, gone)
     await store.record([used(gone)])
 
     await store.remove_tenant("gone")
 
     assert await store.find_access(api_key) is None
     assert await store.find_widget(widget.id) is None
-    assert await store.conversation(gone.id, begun.turn.conversation_id) is None
+    assert await store.conversation(gone.id, start.turn.conversation_id) is None
     assert await store.list_tenants() == [tenant]
     again, _, _ = await store.add_tenant("gone")
     assert again.id != gone.id

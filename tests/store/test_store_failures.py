@@ -171,28 +171,28 @@ async def test_a_full_sqlite_file_is_unavailable_and_keeps_its_data(tmp_path: Pa
     event.listen(engine, "connect", lambda connection, _: connection.cursor().execute("PRAGMA max_page_count=60"))
     await store.migrate()
     tenant, _, _ = await store.add_tenant("shop")
-    begun = await begin(store, tenant)
+    start = await begin(store, tenant)
 
     with pytest.raises(StoreUnavailable, match="full"):
-        await finish(store, tenant, begun, "x" * 1_000_000)
+        await finish(store, tenant, start, "x" * 1_000_000)
 
-    assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
+    assert await store.conversation(tenant.id, start.turn.conversation_id) == [start.turn]
     assert await has_spent(store, tenant, 0)
-    assert await finish(store, tenant, begun, "short")
+    assert await finish(store, tenant, start, "short")
     await store.close()
 
 
 @asynccontextmanager
 async def _busy_writer(store: Store) -> AsyncIterator[None]:
     """Other writes wait, and are committed together at the end."""
-    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    loop, start, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     def wait(db: Connection) -> None:
-        loop.call_soon_threadsafe(begun.set)
+        loop.call_soon_threadsafe(start.set)
         go_on.wait()
 
     waiting = asyncio.create_task(store._database.write(wait))
-    await begun.wait()
+    await start.wait()
     yield
     await asyncio.sleep(0)  # the tasks that were made call the store
     go_on.set()
@@ -207,7 +207,7 @@ async def test_pending_writes_share_one_transaction(store: Store, tenant: Tenant
     async with _busy_writer(store):
         asking = [asyncio.create_task(begin(store, tenant)) for _ in range(20)]
 
-    assert all(begun.is_new for begun in await asyncio.gather(*asking))
+    assert all(start.is_new for start in await asyncio.gather(*asking))
     assert len(commits) == 2
 
 
@@ -314,7 +314,7 @@ async def test_cancelled_calls_leak_no_connections(store: Store, tenant: Tenant)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert all(begun.is_new for begun in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
+    assert all(start.is_new for start in await asyncio.gather(*(begin(store, tenant) for _ in range(20))))
     assert connections_in_use(store) == 0
 
 
@@ -361,11 +361,11 @@ async def test_a_number_too_large_for_the_database_is_a_store_error(store: Store
 
 async def test_no_error_shows_a_visitors_words(store: Store, tenant: Tenant) -> None:
     """Not even if the driver rejects the statement that contains them."""
-    begun = await begin(store, tenant)
+    start = await begin(store, tenant)
     no_number: Any = object()
 
     with pytest.raises(StoreError) as caught:
-        await finish(store, tenant, begun, "canary", usage_row=replace(used(tenant), prompt_tokens=no_number))
+        await finish(store, tenant, start, "canary", usage_row=replace(used(tenant), prompt_tokens=no_number))
 
     assert isinstance(caught.value.__cause__, DBAPIError | sqlite3.Error)
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"

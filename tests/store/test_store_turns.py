@@ -42,22 +42,22 @@ HARD_TEXTS = [
 async def test_a_first_question_starts_a_conversation(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
 
-    begun = await begin(store, tenant, "Hello?", message_id=message_id, model="small")
+    start = await begin(store, tenant, "Hello?", message_id=message_id, model="small")
 
-    assert begun.is_new
-    assert begun.history == []
-    assert (begun.turn.id, begun.turn.question, begun.turn.answer) == (message_id, "Hello?", "")
-    assert (begun.turn.status, begun.turn.model, begun.turn.hidden) == ("running", "small", False)
-    assert begun.turn.created_at.utcoffset() == timedelta()
-    assert await store.conversation(tenant.id, begun.turn.conversation_id) == [begun.turn]
+    assert start.is_new
+    assert start.history == []
+    assert (start.turn.id, start.turn.question, start.turn.answer) == (message_id, "Hello?", "")
+    assert (start.turn.status, start.turn.model, start.turn.hidden) == ("running", "small", False)
+    assert start.turn.created_at.utcoffset() == timedelta()
+    assert await store.conversation(tenant.id, start.turn.conversation_id) == [start.turn]
 
 
 async def test_a_finished_turn_keeps_its_answer_and_tokens(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
+    start = await begin(store, tenant)
 
-    assert await finish(store, tenant, begun, "Hi.", status="length")
+    assert await finish(store, tenant, start, "Hi.", status="length")
 
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None
     assert (turn.answer, turn.status, turn.code) == ("Hi.", "length", None)
     assert (turn.prompt_tokens, turn.completion_tokens) == (9, 4)
@@ -66,12 +66,12 @@ async def test_a_finished_turn_keeps_its_answer_and_tokens(store: Store, tenant:
 
 
 async def test_a_turn_ends_only_once(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    assert await finish(store, tenant, begun, "first")
+    start = await begin(store, tenant)
+    assert await finish(store, tenant, start, "first")
 
-    assert not await finish(store, tenant, begun, "second", status="error", code="late")
+    assert not await finish(store, tenant, start, "second", status="error", code="late")
 
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None
     assert (turn.answer, turn.status) == ("first", "complete")
     assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
@@ -79,12 +79,12 @@ async def test_a_turn_ends_only_once(store: Store, tenant: Tenant) -> None:
 
 
 async def test_of_concurrent_endings_only_one_is_stored(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
+    start = await begin(store, tenant)
 
-    endings = await asyncio.gather(*(finish(store, tenant, begun, f"answer {n}") for n in range(20)))
+    endings = await asyncio.gather(*(finish(store, tenant, start, f"answer {n}") for n in range(20)))
 
     assert endings.count(True) == 1
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
     assert turn is not None
     assert turn.answer == f"answer {endings.index(True)}"
     assert await has_spent(store, tenant, 13)
@@ -96,11 +96,11 @@ async def test_the_history_has_the_newest_answered_turns_oldest_first(store: Sto
     for number, answer in enumerate(["two", "", "four", "five"], start=2):
         await ask(store, tenant, str(number), answer, conversation_id=conversation_id)
 
-    begun = await begin(store, tenant, "6", conversation_id=conversation_id)
+    start = await begin(store, tenant, "6", conversation_id=conversation_id)
     short = await begin(store, tenant, "7", conversation_id=conversation_id, limits=TurnLimits(history_turns=2))
     none = await begin(store, tenant, "8", conversation_id=conversation_id, limits=TurnLimits(history_turns=0))
 
-    assert [turn.answer for turn in begun.history] == ["one", "two", "four", "five"]
+    assert [turn.answer for turn in start.history] == ["one", "two", "four", "five"]
     assert [turn.answer for turn in short.history] == ["four", "five"]
     assert none.history == []
 
@@ -133,10 +133,10 @@ async def test_a_long_conversation_returns_its_newest_turns(store: Store, tenant
 
 @pytest.mark.parametrize("text", HARD_TEXTS, ids=range(len(HARD_TEXTS)))
 async def test_any_text_is_stored_unchanged(store: Store, tenant: Tenant, text: str) -> None:
-    begun = await ask(store, tenant, text, text)
-    assert await store.rate_turn(tenant.id, begun.turn.id, rating="down", comment=text)
+    start = await ask(store, tenant, text, text)
+    assert await store.rate_turn(tenant.id, start.turn.id, rating="down", comment=text)
 
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
 
     assert turn is not None
     assert (turn.question, turn.answer, turn.comment) == (text, text, text)
@@ -144,8 +144,8 @@ async def test_any_text_is_stored_unchanged(store: Store, tenant: Tenant, text: 
 
 async def test_characters_that_the_database_cannot_hold_are_replaced(store: Store, tenant: Tenant) -> None:
     message_id = uuid.uuid4()
-    begun = await begin(store, tenant, "a\0b\ud800c", message_id=message_id)
-    await finish(store, tenant, begun, "x\0y\udfffz")
+    start = await begin(store, tenant, "a\0b\ud800c", message_id=message_id)
+    await finish(store, tenant, start, "x\0y\udfffz")
 
     turn = await store.find_turn(tenant.id, message_id)
     assert turn is not None
@@ -157,15 +157,15 @@ async def test_characters_that_the_database_cannot_hold_are_replaced(store: Stor
 
 
 async def test_a_repeated_request_returns_the_existing_turn(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant, "Hello?")
-    running = await begin(store, tenant, "Hello?", message_id=begun.turn.id)
-    await finish(store, tenant, begun, "Hi.")
-    given: dict[str, Any] = {"message_id": begun.turn.id, "conversation_id": begun.turn.conversation_id}
-    ended = await begin(store, tenant, "Hello?", **given)
+    start = await begin(store, tenant, "Hello?")
+    running = await begin(store, tenant, "Hello?", message_id=start.turn.id)
+    await finish(store, tenant, start, "Hi.")
+    fields: dict[str, Any] = {"message_id": start.turn.id, "conversation_id": start.turn.conversation_id}
+    ended = await begin(store, tenant, "Hello?", **fields)
 
-    assert (running.is_new, running.turn) == (False, begun.turn)
+    assert (running.is_new, running.turn) == (False, start.turn)
     assert (ended.is_new, ended.turn.answer, ended.turn.status) == (False, "Hi.", "complete")
-    assert len(await store.conversation(tenant.id, begun.turn.conversation_id) or []) == 1
+    assert len(await store.conversation(tenant.id, start.turn.conversation_id) or []) == 1
 
 
 async def test_of_many_identical_concurrent_requests_one_begins(store: Store, tenant: Tenant) -> None:
@@ -182,13 +182,13 @@ async def test_of_many_identical_concurrent_requests_one_begins(store: Store, te
 
 async def test_of_many_identical_requests_in_a_conversation_one_begins(store: Store, tenant: Tenant) -> None:
     first = await ask(store, tenant)
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "message_id": uuid.uuid4(),
         "conversation_id": first.turn.conversation_id,
         "regenerate": True,
     }
 
-    results = await asyncio.gather(*(begin(store, tenant, **given) for _ in range(20)))
+    results = await asyncio.gather(*(begin(store, tenant, **fields) for _ in range(20)))
 
     assert [result.is_new for result in results].count(True) == 1
     assert {result.turn.replaces for result in results} == {first.turn.id}
@@ -220,12 +220,12 @@ async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Ten
     statements: list[str] = []
     await on_each_statement(store, statements.append)
 
-    begun = await ask(store, tenant, "1", limits=TurnLimits(visitor="a", streams=3))
-    conversation_id = begun.turn.conversation_id
-    again = await begin(store, tenant, "1", conversation_id=conversation_id, replaces=[begun.turn.id], regenerate=True)
+    start = await ask(store, tenant, "1", limits=TurnLimits(visitor="a", streams=3))
+    conversation_id = start.turn.conversation_id
+    again = await begin(store, tenant, "1", conversation_id=conversation_id, replaces=[start.turn.id], regenerate=True)
     await store.find_turn(tenant.id, again.turn.id, "alice")
     await store.cut_turns("restarting", [CutTurn(again.turn.id, None, "", used(tenant, again))])
-    await store.rate_turn(tenant.id, begun.turn.id, rating="up")
+    await store.rate_turn(tenant.id, start.turn.id, rating="up")
     await store.conversation(tenant.id, conversation_id)
     await store.conversations(tenant.id, "alice", newest=50)
     await store.delete_conversation(tenant.id, conversation_id)
@@ -245,8 +245,8 @@ async def test_no_visitors_request_scans_a_whole_table(store: Store, tenant: Ten
 
 async def test_a_tenant_cannot_see_another_tenants_turns(store: Store, tenant: Tenant) -> None:
     other, _, _ = await store.add_tenant("other")
-    begun = await ask(store, tenant, "secret", "secret")
-    turn = begun.turn
+    start = await ask(store, tenant, "secret", "secret")
+    turn = start.turn
 
     assert await store.conversation(other.id, turn.conversation_id) is None
     assert await store.find_turn(other.id, turn.id) is None
@@ -269,11 +269,11 @@ async def test_only_an_existing_conversation_can_be_continued(store: Store, tena
 
 
 async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) -> None:
-    begun = await ask(store, tenant)
-    assert await store.rate_turn(tenant.id, begun.turn.id, rating="down", comment="wrong")
-    assert await store.rate_turn(tenant.id, begun.turn.id, rating="up")
+    start = await ask(store, tenant)
+    assert await store.rate_turn(tenant.id, start.turn.id, rating="down", comment="wrong")
+    assert await store.rate_turn(tenant.id, start.turn.id, rating="up")
 
-    turn = await store.find_turn(tenant.id, begun.turn.id)
+    turn = await store.find_turn(tenant.id, start.turn.id)
 
     assert turn is not None
     assert (turn.rating, turn.comment) == ("up", None)
@@ -284,32 +284,32 @@ async def test_a_rating_replaces_an_earlier_one(store: Store, tenant: Tenant) ->
 
 
 async def test_a_deleted_conversation_is_gone_but_its_usage_stays(store: Store, tenant: Tenant) -> None:
-    begun = await ask(store, tenant)
+    start = await ask(store, tenant)
 
-    assert await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    assert await store.delete_conversation(tenant.id, start.turn.conversation_id)
 
-    assert not await store.delete_conversation(tenant.id, begun.turn.conversation_id)
-    assert await store.conversation(tenant.id, begun.turn.conversation_id) is None
-    assert await store.find_turn(tenant.id, begun.turn.id) is None
+    assert not await store.delete_conversation(tenant.id, start.turn.conversation_id)
+    assert await store.conversation(tenant.id, start.turn.conversation_id) is None
+    assert await store.find_turn(tenant.id, start.turn.id) is None
     assert [total.requests for total in await store.usage("shop", EPOCH)] == [1]
 
 
 async def test_an_answer_whose_conversation_was_deleted_is_still_charged(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
-    await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    start = await begin(store, tenant)
+    await store.delete_conversation(tenant.id, start.turn.conversation_id)
 
-    assert not await finish(store, tenant, begun)
+    assert not await finish(store, tenant, start)
 
-    assert await store.conversation(tenant.id, begun.turn.conversation_id) is None
+    assert await store.conversation(tenant.id, start.turn.conversation_id) is None
     assert await has_spent(store, tenant, 13)
 
 
 async def test_an_answer_whose_tenant_was_removed_is_a_conflict(store: Store, tenant: Tenant) -> None:
-    begun = await begin(store, tenant)
+    start = await begin(store, tenant)
     await store.remove_tenant("shop")
 
     with pytest.raises(Conflict):
-        await finish(store, tenant, begun)
+        await finish(store, tenant, start)
     with pytest.raises(Conflict):
         await begin(store, tenant)
 

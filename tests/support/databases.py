@@ -157,17 +157,17 @@ async def begin(store: Store, tenant: Tenant, question: str = "Hello?", **given:
     return await store.begin_turn(tenant.id, question=question, **values)
 
 
-async def finish(store: Store, tenant: Tenant, begun: TurnStart, answer: str = "Hi.", **given: Any) -> bool:
+async def finish(store: Store, tenant: Tenant, start: TurnStart, answer: str = "Hi.", **given: Any) -> bool:
     """End a turn, as complete unless `status` and `code` are given."""
-    values = {"status": "complete", "code": None, "usage_row": used(tenant, begun)} | given
-    return await store.finish_turn(begun.turn.id, answer, **values)
+    values = {"status": "complete", "code": None, "usage_row": used(tenant, start)} | given
+    return await store.finish_turn(start.turn.id, answer, **values)
 
 
 async def ask(store: Store, tenant: Tenant, question: str = "Hello?", answer: str = "Hi.", **given: Any) -> TurnStart:
     """A complete turn."""
-    begun = await begin(store, tenant, question, **given)
-    assert await finish(store, tenant, begun, answer)
-    return begun
+    start = await begin(store, tenant, question, **given)
+    assert await finish(store, tenant, start, answer)
+    return start
 
 
 async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
@@ -177,14 +177,14 @@ async def has_spent(store: Store, tenant: Tenant, tokens: int) -> bool:
 
 async def _is_spent(store: Store, tenant: Tenant, tokens_per_day: int) -> bool:
     try:
-        begun = await begin(store, tenant, limits=TurnLimits(tokens_per_day=tokens_per_day))
+        start = await begin(store, tenant, limits=TurnLimits(tokens_per_day=tokens_per_day))
     except BudgetSpent:
         return True
-    await store.delete_conversation(tenant.id, begun.turn.conversation_id)
+    await store.delete_conversation(tenant.id, start.turn.conversation_id)
     return False
 
 
-def used(tenant: Tenant, begun: TurnStart | None = None, **given: Any) -> UsageRow:
+def used(tenant: Tenant, start: TurnStart | None = None, **given: Any) -> UsageRow:
     """The usage of a complete answer: 9 and 4 tokens."""
     values: dict[str, Any] = {
         "at": datetime.now(UTC),
@@ -193,9 +193,9 @@ def used(tenant: Tenant, begun: TurnStart | None = None, **given: Any) -> UsageR
         "completion_tokens": 4,
     } | given
     values.setdefault("charged", (values["prompt_tokens"] or 0) + (values["completion_tokens"] or 0))
-    if begun is not None:
-        values |= {"reservation": begun.reservation}
-        values |= {"conversation_id": begun.turn.conversation_id, "message_id": begun.turn.id}
+    if start is not None:
+        values |= {"reservation": start.reservation}
+        values |= {"conversation_id": start.turn.conversation_id, "message_id": start.turn.id}
     return UsageRow(tenant_id=tenant.id, **values)
 
 

@@ -42,7 +42,7 @@ def test_the_documentations_requests_use_the_prefix(context: BrowserContext, pre
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{prefixed.url}/docs")
-    health = page.get_by_role("region", name="Is the process alive?")
+    health = page.get_by_role("region", name="Check whether the process is alive")
     health.get_by_text("Try it").click()
     health.get_by_role("button", name="Send").click()
     expect(health.get_by_role("region", name="Response", exact=True)).to_contain_text('"ok"')
