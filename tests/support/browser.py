@@ -120,8 +120,24 @@ class Chat:
         return frame
 
 
+def answer_in_progress(chat: Chat, provider: "Provider", question: str, text: str) -> "ProviderAnswer":
+    """Ask the first question of a conversation, and wait until the beginning of its answer is visible."""
+    answer = provider.answer()
+    chat.ask(question)
+    answer.say(text)
+    expect(chat.answers).to_have_text(text.strip())
+    return answer
+
+
+def ask_and_wait(chat: Chat, provider: "Provider", question: str, answer: str) -> None:
+    """Ask a question and wait until its answer, which may have Markdown, is complete."""
+    provider.answer(answer)
+    chat.ask(question)
+    expect(chat.button("Regenerate")).to_be_visible()
+
+
 def answered(chat: Chat, provider: "Provider", question: str, answer: str) -> None:
-    """Ask a question and wait for the whole answer."""
+    """Ask a question and wait for the whole answer, which is plain text."""
     provider.answer(answer)
     chat.ask(question)
     expect(chat.answers.last).to_have_text(answer)

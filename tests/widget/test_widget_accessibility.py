@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import BrowserContext, Frame, expect
 
-from browser import WIDGET, Provider, Visit
+from browser import WIDGET, Provider, Visit, answer_in_progress
 from required import skip_unless_required
 from service.testing.chunks import data
 
@@ -77,10 +77,7 @@ def test_axe_finds_nothing_in_any_state(visit: Visit, provider: Provider, check:
     check(chat.frame)
     check(chat.page.main_frame)
 
-    answer = provider.answer()
-    chat.ask("A question?")
-    answer.say("An answer that")
-    expect(chat.answers).to_have_text("An answer that")
+    answer = answer_in_progress(chat, provider, "A question?", "An answer that")
     check(chat.frame)
     answer.say(" is complete.")
     answer.end()
@@ -231,10 +228,7 @@ def test_reduced_motion_is_respected(visit: Visit, context: BrowserContext, prov
     chat = visit()
     chat.page.emulate_media(reduced_motion="reduce")
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("Calm")
-    expect(chat.answers).to_have_text("Calm")
+    answer_in_progress(chat, provider, "Hello?", "Calm")
     assert chat.frame.evaluate("document.getAnimations().length") == 0
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_visible()

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from browser import Chat, Provider, Visit, answered
+from browser import Chat, Provider, Visit, answered, ask_and_wait
 
 pytest_plugins = ["visitor"]
 
@@ -104,10 +104,8 @@ def test_announcements_are_cleared_after_a_while(visit: Visit, context: BrowserC
 def test_questions_and_answers_have_headings_and_a_models_are_below_them(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answered_with = "# Shipping\n\nText.\n\n## To Norway\n\nText.\n\n###### Small\n\nUnderlined\n===\n\nText."
-    provider.answer(answered_with)
-    chat.ask("Well?")
-    expect(chat.button("Regenerate")).to_be_visible()
+    markdown = "# Shipping\n\nText.\n\n## To Norway\n\nText.\n\n###### Small\n\nUnderlined\n===\n\nText."
+    ask_and_wait(chat, provider, "Well?", markdown)
     heading = chat.inside.get_by_role("heading")
     expect(heading).to_have_text(["Chat", "You said:", "Answer:", "Shipping", "To Norway", "Small", "Underlined"])
     for level, name in [(1, "Chat"), (2, "You said:"), (2, "Answer:"), (3, "Shipping"), (4, "To Norway"), (6, "Small")]:
@@ -121,11 +119,12 @@ def test_only_scrollable_parts_are_focusable_and_named(visit: Visit, provider: P
     chat.open()
     row = "|" + " a cell of a table |" * 4
     rule = "|" + " --- |" * 4
-    provider.answer(
-        f"| a | b |\n| - | - |\n| 1 | 2 |\n\nText.\n\n{row}\n{rule}\n{row}\n\n```\nx\n```\n\n```\n{'x' * 60}\n```"
+    ask_and_wait(
+        chat,
+        provider,
+        "Tables and code?",
+        f"| a | b |\n| - | - |\n| 1 | 2 |\n\nText.\n\n{row}\n{rule}\n{row}\n\n```\nx\n```\n\n```\n{'x' * 60}\n```",
     )
-    chat.ask("Tables and code?")
-    expect(chat.button("Regenerate")).to_be_visible()
     small, large = chat.answers.locator(".table").all()
     short, long = chat.answers.locator("pre").all()
     for part, name in ((large, "Table"), (long, "Code")):
@@ -144,9 +143,7 @@ def test_only_scrollable_parts_are_focusable_and_named(visit: Visit, provider: P
 def test_tasks_say_whether_they_are_done(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    provider.answer("- [x] Packed\n- [ ] Sent\n\n1. [X] Paid")
-    chat.ask("What is done?")
-    expect(chat.button("Regenerate")).to_be_visible()
+    ask_and_wait(chat, provider, "What is done?", "- [x] Packed\n- [ ] Sent\n\n1. [X] Paid")
     items = chat.answers.get_by_role("listitem")
     expect(items).to_have_text(["Packed", "Sent", "Paid"])
     states = [
@@ -178,9 +175,7 @@ def test_controls_of_an_answer_are_a_group_and_edit_follows_its_question(visit: 
 def test_the_copy_code_button_is_large_enough_for_fingers(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    provider.answer("```\ncode\n```")
-    chat.ask("Code?")
-    expect(chat.button("Regenerate")).to_be_visible()
+    ask_and_wait(chat, provider, "Code?", "```\ncode\n```")
     box = chat.button("Copy code").bounding_box()
     assert box and box["height"] >= 44 and box["width"] >= 44
 

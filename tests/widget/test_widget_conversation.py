@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import BrowserContext, Route, expect
 
-from browser import Chat, Provider, Visit, add_tenant
+from browser import Chat, Provider, Visit, add_tenant, answer_in_progress
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -14,10 +14,7 @@ def test_a_visitor_asks_stops_closes_reloads_and_finds_the_conversation(visit: V
     chat = visit()
     chat.open()
 
-    answer = provider.answer()
-    chat.ask("Do you ship to Norway?")
-    answer.say("Yes,")
-    expect(chat.answers).to_have_text("Yes,")
+    answer = answer_in_progress(chat, provider, "Do you ship to Norway?", "Yes,")
     answer.say(" we")
     expect(chat.answers).to_have_text("Yes, we")
     answer.say(" do.")
@@ -76,10 +73,7 @@ def test_the_second_question_is_sent_with_the_first(visit: Visit, provider: Prov
 def test_a_question_typed_during_an_answer_stays_a_draft_until_it_ends(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("First?")
-    answer.say("One")
-    expect(chat.answers).to_have_text("One")
+    answer = answer_in_progress(chat, provider, "First?", "One")
     chat.field.fill("Second?")
     chat.field.press("Enter")
     expect(chat.field).to_have_value("Second?")
@@ -114,10 +108,7 @@ def test_a_double_click_sends_or_stops_once(visit: Visit, provider: Provider) ->
 def test_a_queued_question_is_visible_at_the_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    first = provider.answer()
-    chat.ask("First?")
-    first.say("One")
-    expect(chat.answers).to_have_text("One")
+    first = answer_in_progress(chat, provider, "First?", "One")
     chat.page.evaluate("A4ChatWidget.send('Second?'); A4ChatWidget.send('Third?')")
     expect(chat.questions).to_have_text(["First?", "Second?", "Third?"])
     expect(chat.questions.last).to_be_in_viewport()
@@ -155,10 +146,7 @@ def test_a_question_is_visible_while_the_conversation_loads(visit: Visit, provid
 def test_closing_and_opening_keeps_the_answer_going_and_the_draft(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("Hi")
-    expect(chat.answers).to_have_text("Hi")
+    answer = answer_in_progress(chat, provider, "Hello?", "Hi")
     chat.field.fill("A draft")
     chat.button("Close chat").click()
     expect(chat.window).to_be_hidden()
@@ -172,10 +160,7 @@ def test_closing_and_opening_keeps_the_answer_going_and_the_draft(visit: Visit, 
 def test_a_page_reloaded_during_an_answer_ends_with_the_whole_of_it(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("Tell me everything")
-    answer.say("The beginning")
-    expect(chat.answers).to_have_text("The beginning")
+    answer = answer_in_progress(chat, provider, "Tell me everything", "The beginning")
     chat.page.reload()
     answer.say(", the middle")
     expect(chat.answers).to_have_text("The beginning, the middle")

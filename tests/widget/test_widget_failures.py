@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, Line, Provider, Visit, add_tenant
+from browser import Chat, Line, Provider, Visit, add_tenant, answer_in_progress
 from processes import RunningService, free_port, restarted, running_service
 
 pytest_plugins = ["visitor"]
@@ -30,10 +30,7 @@ def test_a_provider_refusal_is_reported_in_plain_words_and_can_be_retried(visit:
 def test_an_interrupted_answer_keeps_its_text_until_it_is_retried(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("Half an ans")
-    expect(chat.answers).to_have_text("Half an ans")
+    answer = answer_in_progress(chat, provider, "Hello?", "Half an ans")
     answer.fail()
     expect(chat.log).to_contain_text("The answer was interrupted.")
     expect(chat.answers).to_have_text("Half an ans")
@@ -104,10 +101,7 @@ def test_a_rate_limit_counts_down_to_when_trying_again_makes_sense(
 def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("One ")
-    expect(chat.answers).to_have_text("One")
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     line.cut()
     expect(chat.window).to_contain_text("Reconnecting…")
     answer.say("two ")
@@ -123,10 +117,7 @@ def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(visit: Visit, li
 def test_a_network_outage_loses_nothing(context: BrowserContext, visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("One ")
-    expect(chat.answers).to_have_text("One")
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     context.set_offline(True)
     expect(chat.window).to_contain_text("Reconnecting…")
     answer.say("two ")
@@ -141,10 +132,7 @@ def test_a_network_outage_loses_nothing(context: BrowserContext, visit: Visit, p
 def test_stop_works_while_the_connection_is_down(visit: Visit, line: Line, provider: Provider) -> None:
     chat = visit(url=line.url)
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("One ")
-    expect(chat.answers).to_have_text("One")
+    answer_in_progress(chat, provider, "Hello?", "One ")
     line.cut()
     expect(chat.window).to_contain_text("Reconnecting…")
     chat.button("Stop").click()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from browser import Chat, HostPages, Provider, Visit, add_tenant, answer_in_progress, script_tag
 from processes import RunningService
 from service.widget_settings import WidgetSettings
 
@@ -236,10 +236,7 @@ def test_facts_in_a_reactive_object_are_sent(visit: Visit, provider: Provider) -
 def test_a_page_that_replaces_its_body_keeps_the_window_and_its_answer(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("Before")
-    expect(chat.answers).to_have_text("Before")
+    answer = answer_in_progress(chat, provider, "Hello?", "Before")
     chat.page.evaluate("document.body = document.createElement('body')")
     answer.say(" and after.")
     answer.end()

@@ -8,7 +8,7 @@ import jwt
 import pytest
 from playwright.sync_api import expect
 
-from browser import Chat, Provider, Providers, Visit, add_tenant
+from browser import Chat, Provider, Providers, Visit, add_tenant, answer_in_progress
 from processes import NO_LIMITS, RunningService, running_service
 
 pytest_plugins = ["visitor"]
@@ -92,10 +92,7 @@ def test_an_answer_in_progress_ends_when_the_visitor_changes(
     chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
-    answer = provider.answer()
-    chat.ask("Where is Alice's parcel?")
-    answer.say("In Alice's ")
-    expect(chat.answers).to_have_text("In Alice's")
+    answer = answer_in_progress(chat, provider, "Where is Alice's parcel?", "In Alice's ")
     identify(chat, token("bob"))
     alone(chat)
     answered(chat, provider, "Where is mine?", "Here.")
@@ -111,10 +108,7 @@ def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
     chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
-    answer = provider.answer()
-    chat.ask("Where is my parcel?")
-    answer.say("In your ")
-    expect(chat.answers).to_have_text("In your")
+    answer = answer_in_progress(chat, provider, "Where is my parcel?", "In your ")
     chat.page.evaluate("window.before = A4ChatWidget")
     identify(chat, token("alice", name="Alice"))
     answer.say("garage.")

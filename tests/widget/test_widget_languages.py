@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from browser import PATIENCE, VISITOR, WIDGET, Chat, HostPages, Provider, script_tag
+from browser import PATIENCE, VISITOR, WIDGET, Chat, HostPages, Provider, ask_and_wait, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -192,9 +192,7 @@ def test_tenant_texts_fit_the_narrowest_screen(visit: Visit, provider: Provider)
     assert chat.frame.evaluate(CRAMPED) == []
 
     agree.click()
-    provider.answer(word)
-    chat.ask(word)
-    expect(chat.button("Regenerate")).to_be_visible()
+    ask_and_wait(chat, provider, word, word)
     assert chat.frame.evaluate(CRAMPED) == []
 
 

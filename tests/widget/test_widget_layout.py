@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from browser import Provider, Visit, answered
+from browser import Provider, Visit, answered, ask_and_wait
 
 pytest_plugins = ["visitor"]
 
@@ -145,9 +145,7 @@ def test_text_grows_with_the_browsers_font_size(visit: Visit, provider: Provider
 def test_long_code_fades_at_the_edge_until_scrolled_to_its_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    provider.answer(f"```\nshort\n```\n\n```\n{'long ' * 12}\n```")
-    chat.ask("Code?")
-    expect(chat.button("Regenerate")).to_be_visible()
+    ask_and_wait(chat, provider, "Code?", f"```\nshort\n```\n\n```\n{'long ' * 12}\n```")
     short, long = chat.answers.locator("pre").all()
     expect(short).to_have_css("mask-image", "none")
     expect(long).to_have_css("mask-image", re.compile("^linear-gradient"))

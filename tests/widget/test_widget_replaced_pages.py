@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from browser import Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from browser import Chat, HostPages, Provider, Visit, add_tenant, answer_in_progress, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -88,10 +88,7 @@ def test_the_window_and_its_answer_come_back_on_a_page_that(visit: Visit, provid
     chat = visit(body=BUTTON)
     chat.open()
     chat.page.evaluate("window.ready = 0; A4ChatWidget.on('ready', () => { ready += 1 })")
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("Before")
-    expect(chat.answers).to_have_text("Before")
+    answer = answer_in_progress(chat, provider, "Hello?", "Before")
     change(chat, script)
     expect(chat.answers).to_contain_text("Before")
     answer.say(" and after.")

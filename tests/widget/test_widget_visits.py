@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from browser import Chat, HostPages, Provider, ProviderAnswer, Visit, fetch_the_window, script_tag
+from browser import Chat, HostPages, Provider, ProviderAnswer, Visit, answer_in_progress, fetch_the_window, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -12,10 +12,7 @@ REDUCED_MOTION = "no-preference"
 
 
 def ask_and_begin_to_answer(chat: Chat, provider: Provider) -> ProviderAnswer:
-    answer = provider.answer()
-    chat.ask("Hello?")
-    answer.say("One ")
-    expect(chat.answers).to_have_text("One")
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     return answer
 
 
