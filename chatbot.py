@@ -138,7 +138,7 @@ async def _find_or_begin(request: Request, caller: Caller, question: schema.Chat
         try:
             if after:
                 raise errors.MessageUnknown("the answer to resume was deleted")
-            stack.enter_context(service.answers.room())
+            stack.enter_context(service.answers.reserved_slot())
             endpoint = service.endpoint_of(caller.tenant)
             service.upstream.circuits.of(endpoint).check()
         except errors.ServiceError:

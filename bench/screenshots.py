@@ -210,7 +210,7 @@ STATES: dict[str, tuple[State, str]] = {
 
 
 def shoot(browser: Browser, name: str, url: str, widget_id: str, provider: Provider, out: Path) -> None:
-    """One state at all sizes: set up anew for each, then switched to dark and right-to-left."""
+    """One state at all sizes: set up again for each, then switched to dark and right-to-left."""
     make, _ = STATES[name]
     for width, height in SIZES:
         provider.reset()

@@ -27,7 +27,7 @@ log = logging.getLogger("chatbot")
 
 
 class Answers:
-    """The answers that this process writes or follows: at most `max_streams` written at a time.
+    """The answers that this process writes, at most `max_streams` at a time, or follows.
 
     `resume_seconds`: how long an answer continues without a reader.
     """
@@ -49,12 +49,12 @@ class Answers:
         return len(self._writings)
 
     @contextmanager
-    def room(self) -> Iterator[None]:
+    def reserved_slot(self) -> Iterator[None]:
         """Reserve a slot for an answer that is about to start. Raises Restarting or Overloaded if there is none."""
         if self.draining:
             raise Restarting("draining", retry_after=1)
         if len(self._writings) + self._starting >= self._max_streams:
-            raise Overloaded(f"{self._max_streams} answers are under way", retry_after=2)
+            raise Overloaded(f"{self._max_streams} answers are in progress", retry_after=2)
         self._starting += 1
         self._none_starting.clear()
         try:

@@ -227,7 +227,7 @@ probe = Table(
 )
 
 # The bill outlives the conversation, so only the tenant is a foreign key here; a request with an unknown key has none.
-# A row stands for one request, or, where many were refused at once or the days are past, for the sum of several.
+# A row is one request, or the sum of several: of many refused at once, or of past days.
 usage = Table(
     "usage",
     metadata,

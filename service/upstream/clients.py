@@ -28,7 +28,7 @@ class Upstream:
 
     settings: Settings
     transport: httpx.AsyncBaseTransport
-    fresh_transport: httpx.AsyncBaseTransport  # every request of it has a connection of its own
+    fresh_transport: httpx.AsyncBaseTransport  # it opens a new connection for every request
     mounts: Mapping[str, httpx.AsyncBaseTransport]  # in place of the network, by base URL
     timeouts: Mapping[str, float | None]
     circuits: Circuits

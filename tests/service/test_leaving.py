@@ -105,7 +105,7 @@ async def test_disconnected_readers_leave_nothing_behind(serve: Serve, full: boo
 async def test_readers_who_leave_during_the_upstream_connect_leak_no_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """httpcore issue 1093: a request that is cancelled while it connects keeps its place in the pool for good."""
+    """httpcore issue 1093: a request that is cancelled while it connects occupies its place in the pool forever."""
     with local_upstream() as local:
         async with serve(resume_seconds=0, max_streams=5, openai_base_url=local.url("quick")) as client:
             connected = client.hold_connections(monkeypatch)
@@ -417,7 +417,7 @@ def test_the_uvicorn_command_serves_and_stops_too(tmp_path: Path) -> None:
 
 
 def test_the_modules_app_is_created_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vars(chatbot), "app", None)  # so that what is made here is forgotten at the end
+    monkeypatch.setitem(vars(chatbot), "app", None)  # so that changes made here are undone at the end
     del chatbot.app
     assert chatbot.app is chatbot.app
 

@@ -41,12 +41,12 @@ async def readiness(client: Client) -> tuple[int, str | None]:
 async def test_a_database_file_that_cannot_be_written_is_not_ready_and_the_log_says_why(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is in its place already can still be written over, as on a disk that is full."""
+    """Existing blocks can still be overwritten, as on a full disk."""
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve() as client:
         assert await readiness(client) == (200, None)
         engine = client.state["service"].store._database.engine
-        most_pages = 1  # which SQLite takes for as many as there are
+        most_pages = 1  # SQLite caps it at the actual number
 
         def limit_pages(connection: Connection) -> None:
             connection.exec_driver_sql(f"PRAGMA max_page_count={most_pages}")

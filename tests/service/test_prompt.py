@@ -25,7 +25,7 @@ def sent(upstream: respx.Route) -> list[dict[str, str]]:
 
 
 async def test_no_text_of_a_visitor_or_page_reaches_the_system_message(serve: Serve, upstream: respx.Route) -> None:
-    """A random course of questions, edits, regenerated answers and page facts, each with words of its own."""
+    """A random sequence of questions, edits, regenerated answers and page facts, each with unique words."""
     pick = random.Random(11)
     words: list[str] = []
 

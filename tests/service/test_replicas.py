@@ -237,7 +237,7 @@ async def test_turns_of_a_dead_process_are_closed_even_without_readers(serve: Se
 
 
 async def test_a_withdrawn_question_can_be_asked_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The visitor left while the upstream was being connected; the same request begins anew."""
+    """The visitor left while the upstream was being connected; the same request starts over."""
     with local_upstream() as local:
         async with serve(openai_base_url=local.url("quick")) as client:
             connected, message_id = await client.leave_while_connecting(monkeypatch)

@@ -23,7 +23,7 @@ from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
 
-HANGS_SECONDS = 60  # what takes so long would wait for ever
+HANGS_SECONDS = 60  # anything slower counts as hanging
 
 
 @pytest.fixture(autouse=True)
@@ -301,7 +301,7 @@ async def test_a_restarted_server_is_used_again_at_once(database_url: str, store
 
 
 def connections_in_use(store: Store) -> int:
-    """Of a server's pool. A file has two connections, each its thread's for good."""
+    """The used connections of a server's pool. A file always has two, one per thread."""
     pool = store._database.engine.pool
     return pool.checkedout() if isinstance(pool, QueuePool) else 0
 

@@ -189,7 +189,7 @@ ROWS_OF_VERSION_1 = (
 
 
 async def test_a_database_of_version_1_is_upgraded_with_its_rows_and_todays_budget(empty_database_url: str) -> None:
-    """What the first releases wrote is there afterwards, and what they spent today is spent."""
+    """Rows of the first releases are kept, and so is what they spent of today's budget."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     one, two = uuid.uuid4(), uuid.uuid4()
     known = {"today": today.date(), "yesterday": (today - timedelta(days=1)).date(), "midnight": today.timestamp()}

@@ -65,7 +65,7 @@ def test_tenant_texts_keep_their_own_writing_direction(
     )
     for words in (chat.inside.get_by_role("heading", name=title), chat.inside.get_by_text(text)):
         expect(words).to_have_css("direction", theirs)
-    # It stands where the window begins, and is cut off where it itself ends.
+    # It begins at the start of the window, and is truncated at its own end.
     assert chat.inside.get_by_role("heading", name=title).evaluate(
         """(heading) => {
             const text = document.createRange();

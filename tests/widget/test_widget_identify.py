@@ -1,4 +1,4 @@
-"""A conversation belongs to one visitor: `identify` with another visitor's token leaves it for good."""
+"""A conversation belongs to one visitor: `identify` with another visitor's token hides it."""
 
 import time
 from collections.abc import Iterator
