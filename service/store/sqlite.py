@@ -21,7 +21,7 @@ from service.store import deadlines
 from service.store.dialects import file_of
 from service.store.meter import Meter
 
-MOST_TOGETHER = 100  # calls in one transaction, so that the first does not wait too long
+MOST_CALLS = 100  # calls in one transaction, so that the first does not wait too long
 
 Result = TypeVar("Result")
 
@@ -73,20 +73,20 @@ class Job(Generic[Result]):
             self._phase = "open" if self._phase == "sealed" else self._phase
 
     def resolve(self, result: Result) -> None:
-        self._tell(self._outcome.set_result, result)
+        self._set_from_worker(self._outcome.set_result, result)
 
     def fail(self, error: Exception) -> None:
-        self._tell(self._outcome.set_exception, error)
+        self._set_from_worker(self._outcome.set_exception, error)
 
-    def _tell(self, tell: Callable[[Any], None], value: object) -> None:
+    def _set_from_worker(self, set_outcome: Callable[[Any], None], value: object) -> None:
         with suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(self._unless_done, tell, value)
+            self._loop.call_soon_threadsafe(self._set_unless_done, set_outcome, value)
 
-    # In the loop's
+    # In the event loop's thread
 
-    def _unless_done(self, tell: Callable[[Any], None], value: object) -> None:
+    def _set_unless_done(self, set_outcome: Callable[[Any], None], value: object) -> None:
         if not self._outcome.done():
-            tell(value)
+            set_outcome(value)
 
     def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.Handle:
         return self._loop.call_later(seconds, call) if seconds > 0 else self._loop.call_soon(call)
@@ -103,7 +103,7 @@ class Job(Generic[Result]):
             self._loop.call_later(deadlines.COMMIT, self._time_out)
 
     def _time_out(self) -> None:
-        self._unless_done(self._outcome.set_exception, TimeoutError())
+        self._set_unless_done(self._outcome.set_exception, TimeoutError())
 
 
 class _Worker:
@@ -140,7 +140,7 @@ class _Worker:
             jobs = [following]
             following = None
             with suppress(Empty):
-                while (following := queue.get_nowait()) is not None and _go_together(jobs, following):
+                while (following := queue.get_nowait()) is not None and _may_share_transaction(jobs, following):
                     jobs.append(following)
                     following = None
                 if following is None:
@@ -205,12 +205,13 @@ class _Writer(_Worker):
 
     def _do(self, jobs: list[Job[Any]]) -> None:
         db = self._connection()
-        # At once: a transaction that reads first and then writes is refused when another wrote. Raises where another
-        # process holds the lock for too long. An event of SQLAlchemy's would do it, too, and slow down each statement.
+        # IMMEDIATE, because a transaction that reads before it writes is refused if another process has written since.
+        # Raises if another process holds the lock for too long. A SQLAlchemy event could do this too, but would slow
+        # down every statement.
         file_of(db).execute("BEGIN IMMEDIATE")
         try:
             with db.begin():
-                tell = [self._run_one(db, job) for job in jobs if job.is_wanted]
+                callbacks = [self._run_one(db, job) for job in jobs if job.is_wanted]
         except Exception:
             if len(jobs) == 1:
                 raise
@@ -219,9 +220,9 @@ class _Writer(_Worker):
                 job.reopen()
                 self._attempt([job])
         else:
-            self._meter.committed(len(tell))
-            for each in tell:
-                each()
+            self._meter.committed(len(callbacks))
+            for callback in callbacks:
+                callback()
 
     def _run_one(self, db: Connection, job: Job[Any]) -> Callable[[], None]:
         """Run one call. Returns the callback for after the commit."""
@@ -267,9 +268,9 @@ class SqliteFile:
         await self._reader.close()
 
 
-def _go_together(jobs: list[Job[Any]], following: Job[Any]) -> bool:
-    """Whether a call may share a transaction: a slow one must not delay the others' commit."""
-    return len(jobs) < MOST_TOGETHER and not jobs[0].patient and not following.patient
+def _may_share_transaction(jobs: list[Job[Any]], following: Job[Any]) -> bool:
+    """Whether a call may share the transaction: a patient one may be slow, and would delay the others' commit."""
+    return len(jobs) < MOST_CALLS and not jobs[0].patient and not following.patient
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -285,8 +286,8 @@ def _open(path: Path) -> sqlite3.Connection:
     file = sqlite3.connect(path, timeout=deadlines.BUSY, isolation_level=None)
     try:
         file.execute("PRAGMA foreign_keys=ON")
-        # Safe with WAL, and no wait for the disk at each commit; a power cut may undo the last moments, never half of
-        # one.
+        # Safe with WAL, without waiting for the disk at each commit. A power cut may undo the last transactions, but
+        # leaves none half done.
         file.execute("PRAGMA synchronous=NORMAL")
         file.execute("PRAGMA cache_size=-512")  # KiB per connection; the system's page cache has the rest
     except sqlite3.Error:

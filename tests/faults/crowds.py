@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from faults.machine import MIB, Replica, house, until
+from faults.machine import MIB, Replica, deploy, until
 from faults.play import Play, fault, many
 from faults.readers import Pulse, fetch
 
@@ -65,7 +65,7 @@ async def others_served(play: Play, replica: Replica, what: str) -> AsyncIterato
 )
 async def pipelined_requests(play: Play) -> None:
     count = play.count(30, 3)
-    async with house(play.directory, NOWHERE, play.deadlines) as here:
+    async with deploy(play.directory, NOWHERE, play.deadlines) as here:
         await fetch(here.url, "/api/v1/health", {})
         for name, request in AHEAD.items():
             async with others_served(play, here.first, f"{count} send {name} ahead"):
@@ -95,7 +95,7 @@ async def half_open_connections(play: Play) -> None:
     count = play.count(3000, 100)
     seconds = 2 if play.short else 5
     settings = play.deadlines | {"HEAD_TIMEOUT": str(seconds), "BODY_TIMEOUT": str(seconds)}
-    async with house(play.directory, NOWHERE, settings) as here:
+    async with deploy(play.directory, NOWHERE, settings) as here:
         for name, sent in HALF_OPEN.items():
             async with others_served(play, here.first, f"{count} send {name}"):
                 began = time.monotonic()
@@ -116,7 +116,7 @@ async def _until_closed(replica: Replica, sent: bytes) -> None:
 @fault("junk-with-many-tenants", "5,000 tenants, 1,000 junk requests: as cheap as with one tenant, within 50 MiB")
 async def junk_with_many_tenants(play: Play) -> None:
     tenants, requests = play.count(5000, 50), play.count(1000, 40)
-    async with house(play.directory, NOWHERE, play.deadlines) as here:
+    async with deploy(play.directory, NOWHERE, play.deadlines) as here:
         origin = {"Origin": "https://nobody.test"}
         junk = [
             ("/api/v1/conversations", origin | {"X-API-Key": "a4_pub_" + "x" * 32}),

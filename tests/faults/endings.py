@@ -13,7 +13,7 @@ from itertools import cycle
 from pathlib import Path
 
 from faults.faulty import FaultyUpstream, faulty_upstream, words
-from faults.machine import LONG_DEADLINES, House, NotAllowed, house, until
+from faults.machine import LONG_DEADLINES, Deployment, NotAllowed, deploy, until
 from faults.play import Play, fault, many
 from faults.readers import Reply, ask, fetch, follow
 
@@ -36,7 +36,7 @@ async def sigterm_mid_stream(play: Play) -> None:
     grace = 2.0 if play.short else 3.0
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), LONG_DEADLINES | {"DRAIN_SECONDS": str(grace)}) as here,
+        deploy(play.directory, upstream.url(), LONG_DEADLINES | {"DRAIN_SECONDS": str(grace)}) as here,
     ):
         reading: set[int] = set()
 
@@ -81,13 +81,13 @@ async def sigkill_mid_stream(play: Play) -> None:
     count = play.count(100, 10)
     settings = LONG_DEADLINES | (HURRY if play.short else {})
     async with faulty_upstream() as upstream:
-        both = house(play.subdirectory("two"), upstream.url(), settings, replicas=2)
-        alone = house(play.subdirectory("one"), upstream.url(), settings)
+        both = deploy(play.subdirectory("two"), upstream.url(), settings, replicas=2)
+        alone = deploy(play.subdirectory("one"), upstream.url(), settings)
         async with both as two, alone as one:
             await asyncio.gather(_kill(play, two, count, "other replica"), _kill(play, one, count, "next start"))
 
 
-async def _kill(play: Play, here: House, count: int, closer: str) -> None:
+async def _kill(play: Play, here: Deployment, count: int, closer: str) -> None:
     victim = here.first
     reading: set[int] = set()
 
@@ -133,7 +133,7 @@ async def _kill(play: Play, here: House, count: int, closer: str) -> None:
 async def db_locked(play: Play) -> None:
     count, locked_seconds = play.count(500, 20), 0.8 if play.short else 30.0
     limit = 10
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         limited = await here.add_tenant("limited", rate_per_minute=limit)
         words_count = 30
         pause = locked_seconds / words_count / 2
@@ -211,7 +211,7 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
     gone_seconds = 0.6 if play.short else 12.0
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
+        deploy(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
     ):
         length = 30
         under_way = [
@@ -267,7 +267,7 @@ async def disk_full(play: Play) -> None:
         url = f"sqlite:///{database}"
         async with (
             faulty_upstream() as upstream,
-            house(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
+            deploy(play.directory, upstream.url(), LONG_DEADLINES, database_url=url) as here,
         ):
             reply: list[Reply] = []
             corruptions, slowest = 0, 0.0
@@ -291,7 +291,7 @@ async def disk_full(play: Play) -> None:
             play.require(stored >= complete, f"{complete - stored} answers are not stored")
 
 
-async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path, run: int) -> list[Reply]:
+async def _fill_while_asking(here: Deployment, upstream: FaultyUpstream, filler: Path, run: int) -> list[Reply]:
     """Ask while the disk fills up and when it is full, then free the space."""
     long = "q" * 3000
 
@@ -310,7 +310,7 @@ async def _fill_while_asking(here: House, upstream: FaultyUpstream, filler: Path
     return reply
 
 
-async def _answers_again(here: House) -> bool:
+async def _answers_again(here: Deployment) -> bool:
     async def answers() -> bool:
         return (await ask(here.url, here.key, "quick back")).ending == "complete"
 

@@ -227,7 +227,7 @@ SYN_SENT = "02"
 
 
 @dataclass
-class House:
+class Deployment:
     """Service processes on one database, with one tenant."""
 
     database_url: str
@@ -248,7 +248,7 @@ class House:
     @property
     def store(self) -> Store:
         if self._store is None:
-            raise RuntimeError("the house is not open")
+            raise RuntimeError("the deployment is not started")
         return self._store
 
     def urls(self) -> list[str]:
@@ -290,9 +290,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def deploy(
     directory: Path, upstream_url: str, settings: Mapping[str, str], *, replicas: int = 1, database_url: str = ""
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Deployment]:
     """Start `replicas` processes with these variables, by default on a new SQLite file."""
     database_url = database_url or f"sqlite:///{directory}/chatbot.db"
     environment = {
@@ -309,7 +309,7 @@ async def house(
     processes = [
         Replica(directory, environment | {"PORT": str(free_port())}, f"replica{number}") for number in range(replicas)
     ]
-    open_house = House(database_url, processes)
+    open_house = Deployment(database_url, processes)
     open_house._store = Store(database_url)
     open_house._database = Database(database_url)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faults.faulty import FaultyUpstream
-from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, House, Postgres, Replica, Unmeasurable, Weight
+from faults.machine import MEASURED_DEADLINES, MIB, SHORT_DEADLINES, Deployment, Postgres, Replica, Unmeasurable, Weight
 from faults.readers import Reply, ask
 from service.upstream.clients import KEEPALIVE_CONNECTIONS
 
@@ -80,16 +80,16 @@ class Play:
             self.require(not unclean, f"{unclean} of {len(reply)} errors were not clean")
 
     @asynccontextmanager
-    async def back_to_start(self, house: House, upstream: FaultyUpstream) -> AsyncIterator[None]:
+    async def back_to_start(self, deployment: Deployment, upstream: FaultyUpstream) -> AsyncIterator[None]:
         """Fail unless every process's memory, sockets and tasks return to their level after a first answer."""
         before = []
-        for replica in house.replicas:
-            await ask(replica.url, house.key, "quick warm-up")
-            await house.until_idle()
+        for replica in deployment.replicas:
+            await ask(replica.url, deployment.key, "quick warm-up")
+            await deployment.until_idle()
             before.append(await replica.weigh(upstream.port))
         yield
-        self.require(await house.until_idle(), "answers are still open")
-        for replica, start in zip(house.replicas, before, strict=True):
+        self.require(await deployment.until_idle(), "answers are still open")
+        for replica, start in zip(deployment.replicas, before, strict=True):
             if replica.process.poll() is None:
                 await self._require_back(replica, start, upstream.port)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.faulty import FaultyUpstream, faulty_upstream, words
-from faults.machine import LONG_DEADLINES, House, Unmeasurable, house, until
+from faults.machine import LONG_DEADLINES, Deployment, Unmeasurable, deploy, until
 from faults.play import Play, fault, many
 from faults.proxy import Cut, cutting_proxy
 from faults.readers import Followed, Reply, ask, follow
@@ -47,7 +47,7 @@ async def _cut_and_resume(play: Play, count: int, *, replicas: int, database_url
     chance = random.Random(3)
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=database_url) as here,
+        deploy(play.directory, upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=database_url) as here,
         play.back_to_start(here, upstream),
     ):
         warmed_up = upstream.calls
@@ -72,7 +72,7 @@ async def _cut_and_resume(play: Play, count: int, *, replicas: int, database_url
         play.require(turns == {"complete": count + replicas}, f"turns {turns}")
 
 
-def _in_turn(here: House, number: int) -> Iterator[str]:
+def _in_turn(here: Deployment, number: int) -> Iterator[str]:
     urls = here.urls()
     return cycle(urls[number % len(urls) :] + urls[: number % len(urls)])
 
@@ -98,7 +98,7 @@ async def same_request_twice(play: Play) -> None:
     count = play.count(200, 10)
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), LONG_DEADLINES, replicas=2) as here,
+        deploy(play.directory, upstream.url(), LONG_DEADLINES, replicas=2) as here,
     ):
         text = words(10)
 
@@ -120,7 +120,7 @@ async def rolling_restart(play: Play) -> None:
     settings = LONG_DEADLINES | {"DRAIN_SECONDS": "10"}
     async with (
         faulty_upstream() as upstream,
-        house(play.directory, upstream.url(), settings, replicas=2) as here,
+        deploy(play.directory, upstream.url(), settings, replicas=2) as here,
     ):
         length, pause = (10, 0.02) if play.short else (40, 0.05)
         followed: list[Followed] = []
@@ -167,7 +167,7 @@ async def two_replicas_limit(play: Play) -> None:
     sizes = (2,) if play.short else (1, 2, 3, 5)
     runs, limit = play.count(10, 2), 20
 
-    async def accepted(here: House, size: int, run: int) -> int:
+    async def accepted(here: Deployment, size: int, run: int) -> int:
         key = await here.add_tenant(f"limited-{size}-{run}", rate_per_minute=limit)
         reply = await _ask_at_once(here, key, 3 * limit, size)
         _allow(reply, {"complete", "rate_limited"})
@@ -186,7 +186,7 @@ async def budget_edge(play: Play) -> None:
     sizes = (2,) if play.short else (1, 2, 3, 5)
     runs, budget, cap = play.count(10, 2), 2000, 500
 
-    async def held(here: House, upstream: FaultyUpstream, size: int, run: int) -> tuple[int, int]:
+    async def held(here: Deployment, upstream: FaultyUpstream, size: int, run: int) -> tuple[int, int]:
         """How many of 50 questions begin, and the budget reserved then. No answer ends before all have a response."""
         name = f"edge-{size}-{run}"
         key = await here.add_tenant(name, tokens_per_day=budget, max_answer_tokens=cap)
@@ -215,19 +215,21 @@ async def budget_edge(play: Play) -> None:
         play.require(budget <= reserved < budget + one, f"{name}: {reserved} of {budget} reserved, {one} each")
 
 
-async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[str, House, FaultyUpstream]]:
+async def _on_each_database(play: Play, replicas: int) -> AsyncIterator[tuple[str, Deployment, FaultyUpstream]]:
     databases = {"sqlite": ""}
     if not play.short:
         databases["postgresql"] = play.postgres_url("limit")
     for name, url in databases.items():
         async with (
             faulty_upstream() as upstream,
-            house(play.subdirectory(name), upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=url) as here,
+            deploy(
+                play.subdirectory(name), upstream.url(), LONG_DEADLINES, replicas=replicas, database_url=url
+            ) as here,
         ):
             yield name, here, upstream
 
 
-async def _ask_at_once(here: House, key: str, count: int, size: int, question: str = "quick") -> list[Reply]:
+async def _ask_at_once(here: Deployment, key: str, count: int, size: int, question: str = "quick") -> list[Reply]:
     urls = here.urls()[:size]
     return await many(count, count, lambda number: ask(urls[number % size], key, f"{question} {number}"))
 

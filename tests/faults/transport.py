@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 
 from faults.faulty import BOMB_BYTES, FIVE_TEXT, TINY_EVENTS, FaultyUpstream, bomb, faulty_upstream
-from faults.machine import LONG_DEADLINES, MIB, House, Unmeasurable, house, silent_address, until
+from faults.machine import LONG_DEADLINES, MIB, Deployment, Unmeasurable, deploy, silent_address, until
 from faults.play import Play, fault, many
 from faults.readers import Pulse, Reply, ask
 
@@ -31,7 +31,7 @@ async def connect_refused(play: Play) -> None:
         port = bound.getsockname()[1]
         # Without the circuit breaker, so that every request tries to connect; `circuit` tests the breaker.
         settings = play.deadlines | {"FAULTS_HURRY": "service.upstream.circuit.FAILURES_TO_OPEN=1000000"}
-        async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
+        async with deploy(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
             reply = await many(play.count(200, 20), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(reply, UPSTREAM_ERRORS)
             _require_within(play, reply, 2)
@@ -44,7 +44,7 @@ async def connect_blackhole(play: Play) -> None:
     with silent_address() as silent:
         port = silent.getsockname()[1]
         settings = play.deadlines | {"CONNECT_TIMEOUT": str(limit)}
-        async with house(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
+        async with deploy(play.directory, f"http://127.0.0.1:{port}/v1", settings) as here:
             reply = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(reply, UPSTREAM_ERRORS)
             _require_within(play, reply, limit + 0.5)
@@ -55,7 +55,7 @@ async def connect_blackhole(play: Play) -> None:
 async def dns_fails(play: Play) -> None:
     # Longer than DNS allows: it fails like an unknown name, without a query to the network.
     label = "no-such-upstream-" + "x" * 40
-    async with house(play.directory, f"http://{'.'.join([label] * 5)}/v1", LONG_DEADLINES) as here:
+    async with deploy(play.directory, f"http://{'.'.join([label] * 5)}/v1", LONG_DEADLINES) as here:
         reply = await many(play.count(20, 5), 20, lambda n: ask(here.url, here.key, f"Hello {n}"))
         play.require_endings(reply, UPSTREAM_ERRORS)
         named = sum("no-such-upstream" in one.everything_said for one in reply)
@@ -67,7 +67,7 @@ async def dns_fails(play: Play) -> None:
 async def tls_bad_cert(play: Play) -> None:
     async with (
         faulty_upstream(_self_signed(play.directory)) as upstream,
-        house(play.directory, upstream.url("quick"), LONG_DEADLINES) as here,
+        deploy(play.directory, upstream.url("quick"), LONG_DEADLINES) as here,
     ):
         reply = await many(play.count(10, 3), 10, lambda n: ask(here.url, here.key, f"Hello {n}"))
         play.require_endings(reply, UPSTREAM_ERRORS)
@@ -149,7 +149,7 @@ async def _all_end(
 ) -> list[Reply]:
     """All questions end in time with one clean error, keep their text, are recorded as such, and leave no socket."""
     chosen = {**play.deadlines, **(settings or {})}
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), chosen) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), chosen) as here:
         async with play.back_to_start(here, upstream):
             reply = await many(
                 len(questions), at_once, lambda n: ask(here.url, here.key, questions[n], seconds=seconds + PLENTY)
@@ -171,14 +171,14 @@ def _require_within(play: Play, reply: list[Reply], seconds: float) -> None:
     play.require_in_time(slowest, seconds, "the slowest")
 
 
-async def _require_recorded(play: Play, here: House, reply: list[Reply]) -> None:
+async def _require_recorded(play: Play, here: Deployment, reply: list[Reply]) -> None:
     """The tables match the endings that visitors received, apart from the warm-up."""
     expected = Counter(one.ending for one in reply) + Counter(complete=len(here.replicas))
     play.require(await here.audited() == expected, f"told {dict(expected)}, recorded {await here.audited()}")
     play.require(await here.turns() == expected, f"told {dict(expected)}, turns {await here.turns()}")
 
 
-async def _require_idle(play: Play, here: House, upstream_port: int) -> None:
+async def _require_idle(play: Play, here: Deployment, upstream_port: int) -> None:
     """No answer and no socket to that upstream is open."""
     play.require(await here.until_idle(), "answers are still open")
     await until(lambda: not here.first.sockets()[str(upstream_port)])
@@ -193,7 +193,7 @@ async def _require_idle(play: Play, here: House, upstream_port: int) -> None:
 @fault("endless-text", "10/10 stopped at the longest answer; upstream closed < 1 s later; RSS growth < 20 MiB")
 async def endless_text(play: Play) -> None:
     settings = LONG_DEADLINES | {"MAX_ANSWER_CHARS": "50000" if play.short else "200000"}
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
         before = here.first.memory()
         here.first.forget_peak()
@@ -217,7 +217,7 @@ async def endless_text(play: Play) -> None:
         _require_growth(play, here, before, 20)
 
 
-def _require_growth(play: Play, here: House, before: int, mib: int) -> None:
+def _require_growth(play: Play, here: Deployment, before: int, mib: int) -> None:
     """Limit the growth from `before` to the process's peak memory since `forget_peak`."""
     growth = here.first.peak_memory() - before
     play.measure(f"RSS {growth / MIB:+.1f} MiB at the peak")
@@ -249,7 +249,7 @@ async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
     """An oversized answer ends with an error and its upstream is closed. Measures the effect on other answers."""
     settings = play.deadlines | {"ANSWER_TIMEOUT": "30"}
     directory = play.subdirectory(question.replace(" ", "-"))
-    async with faulty_upstream() as upstream, house(directory, upstream.url(), settings) as here:
+    async with faulty_upstream() as upstream, deploy(directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
         before = here.first.memory()
         here.first.forget_peak()
@@ -274,7 +274,7 @@ async def _one_flood(play: Play, question: str, mib: int) -> Pulse:
 async def rst_mid_stream(play: Play) -> None:
     questions = [f"rst-mid-stream {n}" for n in range(play.count(200, 20))]
 
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Reply:
             """The reset comes once the reader has the text: an earlier one could overtake it."""
@@ -315,7 +315,7 @@ async def content_length_short(play: Play) -> None:
 @fault("close-delimited-http10", "200/200: complete only with a finish_reason")
 async def close_delimited_http10(play: Play) -> None:
     count = play.count(200, 20)
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         for variant, expected in (("with", "complete"), ("without", "upstream_interrupted")):
             questions = [f"close-delimited-http10 {variant} {n}" for n in range(count // 2)]
             reply = await asyncio.gather(*(ask(here.url, here.key, question) for question in questions))
@@ -326,7 +326,7 @@ async def close_delimited_http10(play: Play) -> None:
 
 @fault("gzip-stream", "10/10 decoded and relayed at once")
 async def gzip_stream(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
 
         async def one(number: int) -> Reply:
             """The upstream continues only after the reader has the first piece."""
@@ -342,7 +342,7 @@ async def gzip_stream(play: Play) -> None:
 async def br_zstd(play: Play) -> None:
     codings = ["br", "zstd", "deflate", "compress", "gzip, br"]
     count = play.count(10, 5)
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply = await many(count, 10, lambda n: ask(here.url, here.key, f"br-zstd {codings[n % 5]} {n}"))
         play.require_endings(reply, UPSTREAM_ERRORS)
         play.require(not any(one.text for one in reply), "something was relayed")
@@ -355,7 +355,7 @@ async def flood_of_1xx(play: Play) -> None:
 
 @fault("huge-headers", "10/10 errors")
 async def huge_headers(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply = await many(play.count(10, 5), 10, lambda n: ask(here.url, here.key, f"huge-headers {n}"))
         play.require_endings(reply, UPSTREAM_ERRORS)
 
@@ -369,7 +369,7 @@ async def duplicate_headers(play: Play) -> None:
 
 async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
     """Each question gets a complete answer or one clean error, and the process keeps running."""
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply = await many(len(questions), 10, lambda n: ask(here.url, here.key, questions[n]))
         play.require_endings(reply, UPSTREAM_ERRORS | {"complete"}, clean=False)
         for one in reply:
@@ -382,7 +382,7 @@ async def _all_orderly(play: Play, questions: list[str], text: str) -> None:
 
 @fault("keepalive-race", "1,000 requests, 0 visitor errors; each is answered by one call")
 async def keepalive_race(play: Play) -> None:
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), LONG_DEADLINES) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), LONG_DEADLINES) as here:
         reply: list[Reply] = []
         for turn in range(ceil(play.count(1000, 33) / 11)):
             # Ten concurrent questions leave ten idle connections, none of which is usable for the next question.
@@ -395,7 +395,7 @@ async def keepalive_race(play: Play) -> None:
         play.require({one.text for one in reply} == {"Quick answer"}, "the text is another")
 
 
-async def _ask_together(here: House, upstream: FaultyUpstream, group: str, count: int) -> list[Reply]:
+async def _ask_together(here: Deployment, upstream: FaultyUpstream, group: str, count: int) -> list[Reply]:
     """Ask questions concurrently, each on its own upstream connection."""
     asking = [asyncio.create_task(ask(here.url, here.key, f"{group} {n}")) for n in range(count)]
     await until(lambda: upstream.answering == count or any(task.done() for task in asking))
@@ -411,7 +411,7 @@ async def circuit(play: Play) -> None:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/quick/v1"
         hurry = {"FAULTS_HURRY": "service.upstream.circuit.OPEN_SECONDS=1.5"} if play.short else {}
-        async with house(play.directory, url, LONG_DEADLINES | hurry) as here:
+        async with deploy(play.directory, url, LONG_DEADLINES | hurry) as here:
             count = play.count(100, 10)
             first = await many(30, 30, lambda n: ask(here.url, here.key, f"Hello {n}"))
             play.require_endings(first, UPSTREAM_ERRORS)

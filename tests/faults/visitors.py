@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from faults.faulty import faulty_upstream
-from faults.machine import LONG_DEADLINES, MIB, Replica, house, silent_address, until
+from faults.machine import LONG_DEADLINES, MIB, Replica, deploy, silent_address, until
 from faults.play import SPARE_TASKS, WORN_IN_BYTES, Play, fault, many
 from faults.readers import Reply, ask, read_slowly
 
@@ -17,7 +17,7 @@ async def client_drops_during_connect(play: Play) -> None:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
         settings = play.deadlines | {"CONNECT_TIMEOUT": "4"}
-        async with house(play.directory, url, settings) as here:
+        async with deploy(play.directory, url, settings) as here:
             dropped = asked = 0
 
             async def leave(until_dropped: int) -> None:
@@ -69,7 +69,7 @@ async def _leave_while_connecting(replica: Replica, key: str, port: int, count: 
 async def client_drops_mid_stream(play: Play) -> None:
     count = play.count(1000, 60)
     settings = LONG_DEADLINES | {"RESUME_SECONDS": "0"}
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), settings) as here:
         async with play.back_to_start(here, upstream):
             left_at: dict[int, float] = {}
 
@@ -94,7 +94,7 @@ async def slow_reader(play: Play) -> None:
     count = play.count(200, 20)
     question = "flood 8000 0.05 20" if play.short else "flood 4000 0.4 35"  # more than all buffers hold
     settings = LONG_DEADLINES | {"SEND_TIMEOUT": play.deadlines["SEND_TIMEOUT"]}
-    async with faulty_upstream() as upstream, house(play.directory, upstream.url(), settings) as here:
+    async with faulty_upstream() as upstream, deploy(play.directory, upstream.url(), settings) as here:
         await ask(here.url, here.key, "quick warm-up")
         before = here.first.memory()
         here.first.forget_peak()
@@ -135,7 +135,7 @@ async def comes_back_while_connecting(play: Play) -> None:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
         patient = {"CONNECT_TIMEOUT": "10", "ANSWER_TIMEOUT": "30"}
-        async with house(play.directory, url, play.deadlines | patient) as here:
+        async with deploy(play.directory, url, play.deadlines | patient) as here:
             ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(count)]
 
             def visit(number: int) -> asyncio.Task[Reply]:

@@ -42,11 +42,11 @@ class Reader:
 
     def read(self) -> None:
         headers = self.headers() | ({"Last-Event-ID": str(self.after)} if self.after else {})
-        asked = {"message": "A story", "message_id": self.message_id}
+        question = {"message": "A story", "message_id": self.message_id}
         decoder = EventStreamDecoder()
         try:
             with httpx.stream(
-                "POST", f"{self.url}/api/v1/chat", json=asked, headers=headers, timeout=SECONDS
+                "POST", f"{self.url}/api/v1/chat", json=question, headers=headers, timeout=SECONDS
             ) as response:
                 for piece in response.iter_raw():
                     for event in decoder.feed(piece):
@@ -93,7 +93,7 @@ def reading(reader: Reader) -> Iterator[Reader]:
         thread.join(SECONDS)
 
 
-async def _until_kept(database_url: str, message_id: str, characters: int) -> str:
+async def _until_stored(database_url: str, message_id: str, characters: int) -> str:
     store = Store(database_url)
     tenant = await store.get_tenant("shop")
     async with asyncio.timeout(SECONDS):
@@ -105,13 +105,13 @@ async def _until_kept(database_url: str, message_id: str, characters: int) -> st
             await asyncio.sleep(0.05)
 
 
-def until_kept(database_url: str, reader: Reader, characters: int = 1) -> str:
+def until_stored(database_url: str, reader: Reader, characters: int = 1) -> str:
     """Wait until the database has this much of an answer. Returns the stored text."""
-    return asyncio.run(_until_kept(database_url, reader.message_id, characters))
+    return asyncio.run(_until_stored(database_url, reader.message_id, characters))
 
 
 @contextmanager
-def a_service(directory: Path, database_url: str, upstream: str) -> Iterator[RunningService]:
+def service_on(directory: Path, database_url: str, upstream: str) -> Iterator[RunningService]:
     settings = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "sk-upstream"}
     with running_service(directory, **settings) as running:
         yield running
@@ -122,20 +122,20 @@ def is_of_words(text: str) -> bool:
 
 
 def test_a_killed_service_closes_its_turns_when_it_restarts(database_url: str, tmp_path: Path) -> None:
-    with local_upstream() as upstream, a_service(tmp_path, database_url, upstream.url("endless")) as service:
+    with local_upstream() as upstream, service_on(tmp_path, database_url, upstream.url("endless")) as service:
         with reading(Reader(service.url, service.api_key)) as reader:
-            kept = until_kept(database_url, reader, 100)
-            assert reader.has(len(kept))
+            stored_text = until_stored(database_url, reader, 100)
+            assert reader.has(len(stored_text))
             service.kill()
         assert reader.ending()[0] == "broken"
         with restarted(service) as url:
             data = reader.stored(url)
             assert (data["status"], data["code"]) == ("error", "interrupted")
-            assert data["content"].startswith(kept)
+            assert data["content"].startswith(stored_text)
             assert is_of_words(data["content"])
             # Nothing is left running that would hold a visitor's stream or the budget.
             charged = service.manage("usage", "shop")["total"]["charged"]
-            assert len(kept) / 5 <= charged < 1000, "what was received, not all that was reserved"
+            assert len(stored_text) / 5 <= charged < 1000, "what was received, not all that was reserved"
             with reading(Reader(url, service.api_key, reader.message_id, after=10)) as again:
                 assert again.ending()[1]["code"] == "interrupted"
             assert again.text == data["content"][10:]
@@ -145,20 +145,20 @@ def test_a_reader_resumes_at_another_process_and_learns_of_the_interruption(data
     """Its own answers continue, however often the other process restarts."""
     with (
         local_upstream() as upstream,
-        a_service(tmp_path, database_url, upstream.url("endless")) as service,
+        service_on(tmp_path, database_url, upstream.url("endless")) as service,
         restarted(service) as other,
         reading(Reader(other, service.api_key)) as own,
     ):
         with reading(Reader(service.url, service.api_key)) as reader:
-            kept = until_kept(database_url, reader, 50)
-            assert reader.has(len(kept))
+            stored_text = until_stored(database_url, reader, 50)
+            assert reader.has(len(stored_text))
             service.kill()
-        position = len(kept) // 2
+        position = len(stored_text) // 2
         with reading(Reader(other, service.api_key, reader.message_id, after=position)) as resumed:
             name, data = resumed.ending()
         assert (name, data["code"]) == ("error", "interrupted")
-        assert kept[:position] + resumed.text == resumed.stored(other)["content"]
-        assert resumed.stored(other)["content"].startswith(kept)
+        assert stored_text[:position] + resumed.text == resumed.stored(other)["content"]
+        assert resumed.stored(other)["content"].startswith(stored_text)
 
         with restarted(service) as url:
             assert own.stored(url)["status"] == "running"

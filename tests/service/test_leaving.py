@@ -64,12 +64,12 @@ async def test_a_reader_who_leaves_is_noticed_even_if_every_loop_iteration_bring
 ) -> None:
     tokens = itertools.count()
 
-    async def in_each_turn() -> AsyncIterator[bytes]:
+    async def token_per_iteration() -> AsyncIterator[bytes]:
         while next(tokens) < 5_000:
             yield delta("word ")
             await asyncio.sleep(0)
 
-    upstream.mock(return_value=httpx.Response(200, content=in_each_turn()))
+    upstream.mock(return_value=httpx.Response(200, content=token_per_iteration()))
     async with serve(resume_seconds=0) as client:
         async with client.stream("POST", "/api/v1/chat", json_body={"message": "Go on"}) as response:
             await anext(response.events())

@@ -7,7 +7,7 @@ from browser import Chat, Provider, ProviderAnswer, Visit, answered
 
 pytest_plugins = ["visitor"]
 
-LEFT = "({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight"
+BELOW = "({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight"
 TOP = "log => log.scrollTop"
 
 
@@ -27,7 +27,7 @@ def below_the_edge(chat: Chat) -> float:
     return question["y"] - log["y"]
 
 
-def asked(chat: Chat, provider: Provider) -> ProviderAnswer:
+def ask_with_long_answer(chat: Chat, provider: Provider) -> ProviderAnswer:
     """A second question, with an answer longer than the window."""
     chat.open()
     answered(chat, provider, "One?", "1")
@@ -41,7 +41,7 @@ def asked(chat: Chat, provider: Provider) -> ProviderAnswer:
 
 def test_a_long_answer_stops_scrolling_once_its_question_is_at_the_top(visit: Visit, provider: Provider) -> None:
     chat = visit()
-    answer = asked(chat, provider)
+    answer = ask_with_long_answer(chat, provider)
     latest = chat.button("Jump to latest")
     expect(latest).to_be_visible()
     assert below_the_edge(chat) == pytest.approx(12, abs=1)
@@ -58,22 +58,22 @@ def test_a_long_answer_stops_scrolling_once_its_question_is_at_the_top(visit: Vi
 
 def test_the_arrow_follows_the_answer_from_then_on(visit: Visit, provider: Provider) -> None:
     chat = visit()
-    answer = asked(chat, provider)
+    answer = ask_with_long_answer(chat, provider)
     chat.button("Jump to latest").click()
     expect(chat.button("Jump to latest")).to_have_count(0)
     grow(chat, answer, 60, 120)
-    assert chat.log.evaluate(LEFT) <= 1
+    assert chat.log.evaluate(BELOW) <= 1
     expect(chat.button("Jump to latest")).to_have_count(0)
 
 
 def test_a_visitor_who_scrolls_to_the_end_stays_there(visit: Visit, provider: Provider) -> None:
     chat = visit()
-    answer = asked(chat, provider)
+    answer = ask_with_long_answer(chat, provider)
     chat.log.hover()
     chat.page.mouse.wheel(0, 10_000)
     expect(chat.button("Jump to latest")).to_have_count(0)
     grow(chat, answer, 60, 120)
-    assert chat.log.evaluate(LEFT) <= 1
+    assert chat.log.evaluate(BELOW) <= 1
 
 
 @pytest.mark.parametrize("way", [200, -200])
@@ -81,7 +81,7 @@ def test_a_visitor_who_scrolls_elsewhere_stays_there_until_the_next_question(
     visit: Visit, provider: Provider, way: int
 ) -> None:
     chat = visit()
-    answer = asked(chat, provider)
+    answer = ask_with_long_answer(chat, provider)
     before = chat.log.evaluate(TOP)
     chat.log.focus()
     chat.log.evaluate("(log, way) => log.scrollBy(0, way)", way)
@@ -111,7 +111,7 @@ def test_the_end_of_a_long_question_is_visible_with_its_answer(visit: Visit, pro
 
 def test_another_answer_to_the_same_question_is_read_from_its_beginning_too(visit: Visit, provider: Provider) -> None:
     chat = visit()
-    answer = asked(chat, provider)
+    answer = ask_with_long_answer(chat, provider)
     answer.end()
     chat.button("Jump to latest").click()
     again = provider.answer()
@@ -123,7 +123,7 @@ def test_another_answer_to_the_same_question_is_read_from_its_beginning_too(visi
 
 def test_a_restored_conversation_is_shown_from_its_end(visit: Visit, provider: Provider) -> None:
     chat = visit()
-    asked(chat, provider).end()
+    ask_with_long_answer(chat, provider).end()
     expect(chat.button("Regenerate")).to_be_attached()
     chat.reload()
     expect(chat.button("Regenerate")).to_be_in_viewport()
@@ -134,5 +134,5 @@ def test_a_long_welcome_has_no_arrow(visit: Visit) -> None:
     chat = visit(f'data-greeting="{"Welcome to our shop. " * 45}"')
     chat.page.set_viewport_size({"width": 400, "height": 500})
     chat.open()
-    assert chat.log.evaluate(LEFT) > 24
+    assert chat.log.evaluate(BELOW) > 24
     expect(chat.button("Jump to latest")).to_have_count(0)
