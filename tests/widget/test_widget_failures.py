@@ -214,6 +214,23 @@ def test_a_badge_that_fails_to_load_does_not_affect_the_next_one(
     assert [line for line in chat.console if line.startswith("uncaught")] == []
 
 
+def test_an_answer_behind_a_closed_window_is_counted_even_without_words_for_it(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
+    context.route("**/assets/history-*", lambda route: route.abort())
+    chat = visit()
+    chat.open()
+    answer = provider.answer()
+    chat.ask("Hello?")
+    expect(chat.button("Stop")).to_be_visible()
+    chat.button("Close chat").click()
+    expect(chat.window).to_be_hidden()
+    answer.say("Hi.")
+    answer.end()
+    expect(chat.button("Hi.")).to_be_visible()
+    expect(chat.bubble).to_have_accessible_name("Open chat (1)")
+
+
 def test_loading_earlier_messages_can_be_retried(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

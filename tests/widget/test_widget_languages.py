@@ -16,7 +16,7 @@ Visit = Callable[..., Chat]
 
 STRINGS = WIDGET / "src" / "strings"
 FROM_RIGHT = ("ar", "fa", "he")
-HELPERS = ("bubble", "duration", "en-rare", "index", "locale")
+HELPERS = ("bubble", "duration", "en-rare", "fill", "index", "locale")
 LOCALES = sorted(path.stem for path in STRINGS.glob("*.ts") if path.stem not in HELPERS)
 CHUNK = re.compile(r"/assets/(\w\w(?:-\w\w)?)-[\w-]+\.js$")
 

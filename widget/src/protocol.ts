@@ -130,6 +130,15 @@ export type EventName = (typeof EVENTS)[number];
 /** `message`: id, text. `answer`: id, text, status. `error`: id, code. `limit`: code. `feedback`: id, rating, comment. */
 export type EventDetail = Record<string, string>;
 
+/** Undefined for what is no JSON. */
+export function parseJson(source: string): unknown {
+  try {
+    return JSON.parse(source);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The value as a record, or undefined; never throws. */
 export const record = (value: unknown): Record<string, unknown> | undefined =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;

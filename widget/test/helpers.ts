@@ -144,17 +144,14 @@ export function createChat(keep: (value: string) => void = () => {}, kept = '', 
   const emitted: Emitted[] = [];
   const texts: string[] = [];
   const updates: (() => void)[] = [];
-  const host = {
-    requestUpdate: () => {
-      for (const update of updates.splice(0)) update();
-    },
-  };
   const memory = new ChatMemory('wgt_1', { kept, keep }, personOf(token));
   const chat = new ChatController(
-    host,
     new ChatService({ apiKey: 'a4_pub_test', proof: 'first', pageOrigin: 'https://shop.example' }, token),
     memory,
     {
+      onChange: () => {
+        for (const update of updates.splice(0)) update();
+      },
       onText: (turn: Turn) => texts.push(turn.answer),
       onEvent: (name, detail) => emitted.push({ name, detail }),
     },

@@ -24,7 +24,7 @@ export interface Host extends HTMLElement {
   /** Loads the window, and creates it if it has a use. */
   control(use?: (window: { open(focus: boolean): void }) => void): void;
   /** The badge and the card beside the bubble, loaded when they are first shown. */
-  card(use: (card: { show(count: number, preview: string, label: string): void }) => void): void;
+  card(use: (card: { show(count: number, preview: string, label: string | undefined): void }) => void): void;
   /** Has the loader show the bubble, with room for the card beside it. */
   showBubble(focus?: boolean, width?: string, height?: number): void;
   /** The styles of a box in the corner of the host page. */

@@ -6,6 +6,7 @@ import {
   type Mode,
   oneOf,
   type Place,
+  parseJson,
   record,
   type Settings,
   type Theme,
@@ -128,13 +129,6 @@ const flag = (value: unknown) =>
   typeof value === 'boolean' || typeof value === 'string' ? `${value}` !== 'false' : undefined;
 
 function list(value: unknown): string[] | undefined {
-  let entries = value;
-  if (typeof value === 'string') {
-    try {
-      entries = JSON.parse(value);
-    } catch {
-      return undefined;
-    }
-  }
+  const entries = typeof value === 'string' ? parseJson(value) : value;
   return Array.isArray(entries) ? entries.filter((entry) => text(entry, 200)).slice(0, 6) : undefined;
 }

@@ -72,8 +72,9 @@ export class WindowControl {
       this.open(true);
     });
     chatWindow.addEventListener('window-unread', (event) => {
-      const { count, preview, label } = (event as CustomEvent<{ count: number; preview: string; label: string }>)
-        .detail;
+      const { count, preview, label } = (
+        event as CustomEvent<{ count: number; preview: string; label: string | undefined }>
+      ).detail;
       widget.card((card) => card.show(this.#opened ? 0 : count, preview, label));
       if (count) this.#keepVisit();
     });

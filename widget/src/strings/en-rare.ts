@@ -2,6 +2,7 @@
 const rare = {
   paused: 'Paused · {time}',
   retryIn: 'Try again in {time}',
+  unread: 'one:{count} new message|{count} new messages',
   history: 'Past conversations',
   forgotten: 'Conversation deleted',
   forgetFailed: 'Couldn’t delete this conversation. Please try again.',

@@ -31,7 +31,6 @@ const en = {
   you: 'You said:',
   assistant: 'Answer:',
   answered: 'Answer complete.',
-  unread: 'one:{count} new message|{count} new messages',
   latest: 'Jump to latest',
   copy: 'Copy',
   copied: 'Copied',

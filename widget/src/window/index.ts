@@ -12,7 +12,6 @@ import type { WindowOptions } from './base/options.ts';
 import { ChatWindow } from './elements/chat-window.ts';
 import './elements/input-area.ts';
 import './elements/message-list.ts';
-import './elements/typing-indicator.ts';
 
 export async function createWindow(
   options: WindowOptions,

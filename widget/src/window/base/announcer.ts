@@ -74,11 +74,7 @@ export class Announcer {
 
 /** The sentences in a text, and their length; an unfinished one waits unless the text has ended. */
 export function splitSentences(text: string, isEnd: boolean): { sentences: string[]; length: number } {
-  const found: string[] = text.match(SENTENCE) ?? [];
-  let length = found.reduce((sum, sentence) => sum + sentence.length, 0);
-  if (isEnd && length < text.length) {
-    found.push(text.slice(length));
-    length = text.length;
-  }
+  const found: string[] = (isEnd ? `${text}\n` : text).match(SENTENCE) ?? [];
+  const { length } = isEnd ? text : found.join('');
   return { sentences: found.map((sentence) => sentence.trim()).filter(Boolean), length };
 }

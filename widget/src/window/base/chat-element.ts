@@ -27,8 +27,6 @@ export abstract class ChatElement extends HTMLElement {
     this.requestUpdate();
   }
 
-  disconnectedCallback(): void {}
-
   /** Resolves when all changes so far have been rendered. */
   get updateComplete(): Promise<void> {
     return Promise.resolve(this.#update);

@@ -1,6 +1,6 @@
 /** Two soft notes. Browsers allow sound only after the visitor has interacted with the page, and some never do. */
 export function chime(): void {
-  if (!window.AudioContext) return;
+  if (!window.AudioContext || !navigator.userActivation?.hasBeenActive) return;
   const audio = new AudioContext();
   const volume = audio.createGain();
   const tone = audio.createOscillator();

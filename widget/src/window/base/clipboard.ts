@@ -1,5 +1,16 @@
-/** Copies a text. Returns false if the browser refuses. */
-export async function copyText(text: string): Promise<boolean> {
+/** Copies a text, and fires `notice` with what to announce. Returns false if the browser refuses. */
+export async function copyText(
+  text: string,
+  from: Element,
+  strings: Record<'copied' | 'copyFailed', string>,
+): Promise<boolean> {
+  const isCopied = await copy(text);
+  const detail = isCopied ? strings.copied : strings.copyFailed;
+  from.dispatchEvent(new CustomEvent('notice', { detail, bubbles: true, composed: true }));
+  return isCopied;
+}
+
+async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -16,7 +16,6 @@ export const shared = css`
     flex: none; width: 20px; fill: none; stroke: currentColor; stroke-width: 1.8;
     stroke-linecap: round; stroke-linejoin: round;
   }
-  .back:dir(rtl) svg { scale: -1 1; }
   .icon { flex: none; width: var(--_hit); height: var(--_hit); border-radius: 10px; color: var(--_muted); }
   .icon:hover { background: var(--_secondary); color: var(--_text); }
   .pill {

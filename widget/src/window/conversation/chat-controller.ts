@@ -4,17 +4,14 @@ import type { ChatMemory } from './chat-memory.ts';
 import { type ChatService, ServiceError } from './chat-service.ts';
 import { personOf } from './identity.ts';
 import { backoff, pause } from './pause.ts';
-import { chain, createTurn, type Turn, type TurnStatus, toTurns } from './turn.ts';
+import { chain, createTurn, NO_PROBLEM, type Turn, type TurnStatus } from './turn.ts';
 import { uuid } from './uuid.ts';
 
 export type ChatStatus = 'idle' | 'restoring' | 'sending' | 'streaming' | 'reconnecting' | 'stopping';
 
 /** The callbacks of the conversation's view. */
-export interface Host {
-  requestUpdate(): void;
-}
-
 export interface ChatObserver {
+  onChange(): void;
   /** An answer has grown; at most once per frame. */
   onText(turn: Turn): void;
   onEvent(name: EventName, detail: EventDetail): void;
@@ -30,7 +27,6 @@ const PENDING_AGE = 600_000;
 
 /** Owns the conversation. A call superseded by a stop or a new conversation can no longer change anything. */
 export class ChatController {
-  readonly #host: Host;
   readonly service: ChatService;
   readonly memory: ChatMemory;
   readonly observer: ChatObserver;
@@ -41,13 +37,11 @@ export class ChatController {
   waiting: string[] = [];
   restoreFailed = false;
 
-  #call = 0;
   #abort = new AbortController();
   #stopping: ReturnType<typeof setTimeout> | undefined;
   #frame = 0;
 
-  constructor(host: Host, service: ChatService, memory: ChatMemory, observer: ChatObserver) {
-    this.#host = host;
+  constructor(service: ChatService, memory: ChatMemory, observer: ChatObserver) {
     this.service = service;
     this.memory = memory;
     this.observer = observer;
@@ -72,7 +66,7 @@ export class ChatController {
     if (!question) return;
     if (this.status !== 'idle') {
       this.waiting.push(question);
-      this.#host.requestUpdate();
+      this.observer.onChange();
       return;
     }
     this.#ask(question, this.turns, []);
@@ -96,9 +90,9 @@ export class ChatController {
   stop(): void {
     const turn = this.last;
     if (turn?.status !== 'running' || this.status === 'stopping') return;
-    const call = this.#call;
+    const { signal } = this.#abort;
     const end = () => {
-      if (call !== this.#call) return;
+      if (signal.aborted) return;
       this.#begin();
       this.#end(turn, 'cancelled');
     };
@@ -168,18 +162,18 @@ export class ChatController {
   async restore(): Promise<void> {
     const { conversationId, pending } = this.memory.get();
     if (!conversationId && !pending) return;
-    const { call, signal } = this.#begin();
+    const signal = this.#begin();
     this.restoreFailed = false;
     this.#set('restoring');
     try {
-      if (conversationId) this.turns = toTurns(await this.service.conversation(conversationId, signal));
+      if (conversationId) this.turns = await this.service.conversation(conversationId, signal);
     } catch (error) {
-      if (call !== this.#call) return;
+      if (signal.aborted) return;
       if (error instanceof ServiceError && error.status === 404 && conversationId) this.memory.drop(conversationId);
       else this.restoreFailed = true;
       if (error instanceof ServiceError) this.observer.onEvent('error', { code: error.code });
     }
-    if (call !== this.#call) return;
+    if (signal.aborted) return;
     this.#set('idle');
     if (this.restoreFailed) return this.#next();
 
@@ -203,9 +197,8 @@ export class ChatController {
   }
 
   async #run(turn: Turn): Promise<void> {
-    const { call, signal } = this.#begin();
-    const superseded = () => call !== this.#call;
-    Object.assign(turn, { status: 'running', code: '', detail: '', reference: '', retryAt: 0 } satisfies Partial<Turn>);
+    const signal = this.#begin();
+    Object.assign(turn, NO_PROBLEM, { status: 'running' } satisfies Partial<Turn>);
     this.memory.set({
       pending: { messageId: turn.id, message: turn.question, replaces: turn.replaces, at: Date.now() },
     });
@@ -215,14 +208,14 @@ export class ChatController {
     let attempt = 0;
     for (;;) {
       try {
-        for await (const event of this.service.ask(this.#question(turn), turn.position, signal)) {
-          if (superseded()) return;
+        for await (const event of this.service.ask(turn, this.memory.get().conversationId, signal)) {
+          if (signal.aborted) return;
           lostAt = undefined;
           attempt = 0;
           if (this.#take(turn, event)) return;
         }
       } catch (error) {
-        if (superseded()) return;
+        if (signal.aborted) return;
         if (error instanceof ServiceError) {
           if (error.code === 'conversation_not_found' && this.remembered) {
             this.memory.drop(this.memory.get().conversationId ?? '');
@@ -233,7 +226,7 @@ export class ChatController {
           if (error.code === 'conversation_changed' && turn.replaces.length) {
             turn.replaces = [];
             await this.#readAgain(turn, signal);
-            if (superseded()) return;
+            if (signal.aborted) return;
             continue;
           }
           // A restarting service responds like this while a lost answer is being resumed: try again.
@@ -243,7 +236,7 @@ export class ChatController {
           }
         }
       }
-      if (superseded()) return;
+      if (signal.aborted) return;
       // The stream ended without its last event, or never began: the same call again returns the rest.
       // Time without a network does not count.
       if (!navigator.onLine) lostAt = undefined;
@@ -255,23 +248,18 @@ export class ChatController {
       if (this.status !== 'stopping') this.#set('reconnecting');
       await pause(backoff(attempt), signal);
       attempt += 1;
-      if (superseded()) return;
+      if (signal.aborted) return;
     }
   }
 
   /** Reloads the conversation, with a turn at its end that is yet to be asked. */
   async #readAgain(turn: Turn, signal: AbortSignal): Promise<void> {
     const { conversationId } = this.memory.get();
-    const messages = await this.service.conversation(conversationId ?? '', signal).catch(() => undefined);
-    if (!messages || signal.aborted) return; // The view is incomplete, but the question is still asked.
+    const turns = await this.service.conversation(conversationId ?? '', signal).catch(() => undefined);
+    if (!turns || signal.aborted) return; // The view is incomplete, but the question is still asked.
     turn.before = undefined;
-    this.turns = [...toTurns(messages), turn];
+    this.turns = [...turns, turn];
     this.#set('sending');
-  }
-
-  #question(turn: Turn) {
-    const { conversationId } = this.memory.get();
-    return { message: turn.question, conversationId, messageId: turn.id, replaces: turn.replaces };
   }
 
   /** True when the event was the last one. */
@@ -336,17 +324,16 @@ export class ChatController {
     if (question) this.send(question);
   }
 
-  /** Supersedes the current call. */
-  #begin(): { call: number; signal: AbortSignal } {
+  /** Supersedes the current call, whose signal is then aborted. Returns the signal of the new one. */
+  #begin(): AbortSignal {
     clearTimeout(this.#stopping);
     this.#abort.abort();
     this.#abort = new AbortController();
-    this.#call += 1;
-    return { call: this.#call, signal: this.#abort.signal };
+    return this.#abort.signal;
   }
 
   #set(status: ChatStatus): void {
     this.status = status;
-    this.#host.requestUpdate();
+    this.observer.onChange();
   }
 }

@@ -1,7 +1,8 @@
-import { record, text } from '../../protocol.ts';
+import { oneOf, parseJson, record, text } from '../../protocol.ts';
 import type { Source } from '../markdown/index.ts';
 
-export type Ending = 'complete' | 'length' | 'filtered' | 'cancelled';
+export const ENDINGS = ['complete', 'length', 'filtered', 'cancelled'] as const;
+export type Ending = (typeof ENDINGS)[number];
 
 /** The events of an answer. */
 export type ChatEvent =
@@ -65,7 +66,7 @@ export function parseEvent(message: RawEvent): ChatEvent | undefined {
     case 'sources':
       return { type: 'sources', sources: parseSources(data?.sources) };
     case 'done':
-      return { type: 'done', status: parseEnding(data?.status) };
+      return { type: 'done', status: oneOf(data?.status, ENDINGS) ?? 'complete' };
     case 'error':
       return {
         type: 'error',
@@ -84,17 +85,6 @@ export const parseSources = (value: unknown): Source[] =>
     const from = record(entry);
     return { title: text(from?.title, 500) ?? '', url: text(from?.url, 4000) ?? '' };
   });
-
-export const parseEnding = (status: unknown): Ending =>
-  status === 'length' || status === 'filtered' || status === 'cancelled' ? status : 'complete';
-
-export function parseJson(source: string): unknown {
-  try {
-    return JSON.parse(source);
-  } catch {
-    return undefined;
-  }
-}
 
 /** A wait in seconds, from zero to a day. */
 export const seconds = (value: unknown): number => Math.min(Math.max(Math.ceil(Number(value)) || 0, 0), 86_400);

@@ -1,5 +1,4 @@
-import { MAX_KEPT, record, text } from '../../protocol.ts';
-import { parseJson } from './chat-events.ts';
+import { MAX_KEPT, parseJson, record, text } from '../../protocol.ts';
 import { UNKNOWN } from './identity.ts';
 
 /** A question whose answer has not ended yet. */

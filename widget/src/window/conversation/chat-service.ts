@@ -1,30 +1,6 @@
-import { record, text } from '../../protocol.ts';
-import type { Source } from '../markdown/index.ts';
-import { type ChatEvent, parseJson, parseSources, readEvents, seconds } from './chat-events.ts';
-
-export interface Question {
-  message: string;
-  conversationId: string | null;
-  messageId: string;
-  /** The ids of the turns that it replaces, if they exist; none for an additional turn. */
-  replaces: string[];
-}
-
-export type Rating = 'up' | 'down';
-export type StoredStatus = 'running' | 'complete' | 'length' | 'filtered' | 'cancelled' | 'error';
-
-/** One entry of a conversation, as stored by the service. */
-export interface StoredMessage {
-  messageId: string;
-  role: 'user' | 'assistant';
-  content: string;
-  status: StoredStatus;
-  code: string;
-  rating: Rating | '';
-  sources: Source[];
-  /** In milliseconds; NaN if unknown. */
-  at: number;
-}
+import { parseJson, record, text } from '../../protocol.ts';
+import { type ChatEvent, readEvents, seconds } from './chat-events.ts';
+import { type Turn, toTurns } from './turn.ts';
 
 /** The credentials of the chat: the tenant's key, this page's proof, and the origin of the page around it. */
 export interface Standing {
@@ -48,8 +24,6 @@ export class ServiceError extends Error {
   }
 }
 
-const STATUSES: readonly StoredStatus[] = ['running', 'complete', 'length', 'filtered', 'cancelled', 'error'];
-
 /** A client for the service's API. Its URLs are relative to this page. */
 export class ChatService {
   readonly #standing: Standing;
@@ -68,19 +42,21 @@ export class ChatService {
     this.context = context;
   }
 
-  async *ask(question: Question, after: string | undefined, signal: AbortSignal): AsyncGenerator<ChatEvent> {
+  /** Asks a turn's question, or resumes its answer. */
+  async *ask(turn: Turn, conversationId: string | null, signal: AbortSignal): AsyncGenerator<ChatEvent> {
+    const { id, question, position, replaces } = turn;
     const response = await this.request('chat', {
       method: 'POST',
       headers: {
         Accept: 'text/event-stream',
-        ...(after !== undefined && { 'Last-Event-ID': after }),
+        ...(position !== undefined && { 'Last-Event-ID': position }),
       },
       body: JSON.stringify({
-        message: question.message,
-        conversation_id: question.conversationId,
-        message_id: question.messageId,
-        regenerate: question.replaces.length > 0,
-        ...(question.replaces.length && { replaces: question.replaces }),
+        message: question,
+        conversation_id: conversationId,
+        message_id: id,
+        regenerate: replaces.length > 0,
+        ...(replaces.length && { replaces }),
         ...(Object.keys(this.context).length && { context: this.context }),
       }),
       signal,
@@ -92,14 +68,18 @@ export class ChatService {
     await this.request(`messages/${encodeURIComponent(messageId)}/stop`, { method: 'POST', keepalive: true });
   }
 
-  async conversation(id: string, signal: AbortSignal): Promise<StoredMessage[]> {
-    const response = await this.request(`conversations/${encodeURIComponent(id)}`, { signal });
-    const messages = record(parseJson(await response.text()))?.messages;
-    return Array.isArray(messages) ? messages.flatMap((message) => parseMessage(message) ?? []) : [];
+  async conversation(id: string, signal: AbortSignal): Promise<Turn[]> {
+    return toTurns((await this.read(`conversations/${encodeURIComponent(id)}`, { signal }))?.messages);
+  }
+
+  /** Calls a route and reads the object that it returns. */
+  async read(path: string, init: RequestInit = {}): Promise<Record<string, unknown> | undefined> {
+    const response = await this.request(path, init);
+    return record(parseJson(await response.text()));
   }
 
   /** Calls a route under api/v1/. Throws ServiceError. */
-  async request(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+  async request(path: string, init: RequestInit): Promise<Response> {
     const { apiKey, pageOrigin } = this.#standing;
     const headers = {
       ...init.headers,
@@ -129,21 +109,4 @@ export class ChatService {
   #keepProof(response: Response): void {
     this.#proof = response.headers.get('X-Widget-Proof') ?? this.#proof;
   }
-}
-
-function parseMessage(value: unknown): StoredMessage | undefined {
-  const from = record(value);
-  const messageId = text(from?.message_id, 200);
-  const role = from?.role;
-  if (!messageId || (role !== 'user' && role !== 'assistant') || typeof from?.content !== 'string') return undefined;
-  return {
-    messageId,
-    role,
-    content: from.content,
-    status: STATUSES.find((status) => status === from.status) ?? 'complete',
-    code: text(from.code, 100) ?? '',
-    rating: from.rating === 'up' || from.rating === 'down' ? from.rating : '',
-    sources: parseSources(from.sources),
-    at: Date.parse(String(from.created_at)),
-  };
 }

@@ -1,5 +1,4 @@
-import { record } from '../../protocol.ts';
-import { parseJson } from './chat-events.ts';
+import { parseJson, record } from '../../protocol.ts';
 
 /** The person of an unreadable token, which may be anyone. */
 export const UNKNOWN = '?';

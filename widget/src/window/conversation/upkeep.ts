@@ -1,16 +1,13 @@
 /** Occasional actions on conversations: list, delete and rate. */
-import { record } from '../../protocol.ts';
 import type { ChatController } from './chat-controller.ts';
-import { parseJson } from './chat-events.ts';
 import { type Chat, parseChats } from './chat-memory.ts';
-import { type Rating, ServiceError } from './chat-service.ts';
-import type { Turn } from './turn.ts';
+import { ServiceError } from './chat-service.ts';
+import type { Rating, Turn } from './turn.ts';
 
 /** The visitor's conversations, newest first: the service's list for an identified visitor, otherwise this browser's. */
 export async function chats({ service, memory }: ChatController): Promise<Chat[]> {
   if (!service.userToken) return memory.get().chats;
-  const response = await service.request('conversations', {});
-  return parseChats(record(parseJson(await response.text()))?.conversations, 'updated_at');
+  return parseChats((await service.read('conversations'))?.conversations, 'updated_at');
 }
 
 /** Deletes a conversation here and from the service. Returns false if that failed, and then keeps it. */

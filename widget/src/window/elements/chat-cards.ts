@@ -1,22 +1,13 @@
-/** Rarely needed cards: confirmations, hints and ways out of errors. */
+/** Rarely needed cards: hints and ways out of errors. */
 import { html, nothing } from 'lit/html.js';
 import { duration } from '../../strings/duration.ts';
-import { fill, type Strings } from '../../strings/index.ts';
+import { fill } from '../../strings/fill.ts';
+import type { Strings } from '../../strings/index.ts';
+import { copyText } from '../base/clipboard.ts';
 import { pen, retry } from '../base/icons.ts';
 import * as icons from '../base/rare-icons.ts';
 import { personUrl } from '../conversation/person.ts';
 import type { Turn } from '../conversation/turn.ts';
-
-/** Asks whether to delete a conversation; `title` names one from the list. */
-export const renderDelete = (strings: Strings, title: string, yes: () => void, no: () => void) => html`
-  <div class="card" role="alertdialog" aria-labelledby="ask" aria-describedby="undone">
-    <b id="ask">${title ? `${fill(strings.historyDelete, { title })}?` : strings.forgetConfirm}</b>
-    <p id="undone">${strings.forgetNote}</p>
-    <div>
-      <button class="pill danger" @click=${yes}>${strings.forgetYes}</button>
-      <button class="pill asking" @click=${no}>${strings.forgetNo}</button>
-    </div>
-  </div>`;
 
 /** Shown above the field while the last question is being edited. */
 export const renderEditing = (
@@ -42,6 +33,9 @@ export const renderContinue = (list: Helped, busy: boolean) => {
 export const renderWait = (strings: Strings, { retryAt }: Turn) =>
   html`<button class="pill" disabled>${retry}${fill(strings.retryIn, { time: duration(Math.ceil((retryAt - Date.now()) / 1000)) })}</button>`;
 
+/** How many answers have arrived while the window was closed. */
+export const unreadText = (count: number, strings: Strings): string => fill(strings.unread, { count });
+
 /** What the header says meanwhile; `wait` in seconds. */
 export const pausedText = (wait: number, strings: Strings): string => fill(strings.paused, { time: duration(wait) });
 
@@ -53,12 +47,11 @@ export const renderCount = (
   ${fill(left < 0 ? strings.charactersOver : strings.charactersLeft, { count: Math.abs(left) })}</div>`;
 
 /** Of the list of messages. */
-interface Helped {
+interface Helped extends HTMLElement {
   strings: Strings;
   /** How to reach a person: an address, 'form', or nothing. */
   person: string | undefined;
   tell(name: string, detail?: unknown): void;
-  copyText(text: string): unknown;
 }
 
 /** Shown below an error: how to reach a person, if possible, and the reference for the service's log. */
@@ -66,7 +59,7 @@ export const renderHelp = (list: Helped, { reference }: Turn) => html`
   ${list.person ? renderPerson(list.person, list.strings.handoff, 'pill', () => list.tell('person')) : nothing}
   ${
     reference
-      ? html`<button class="reference" title=${list.strings.copy} @click=${() => list.copyText(reference)}>${fill(list.strings.reference, { id: reference })}</button>`
+      ? html`<button class="reference" title=${list.strings.copy} @click=${() => copyText(reference, list, list.strings)}>${fill(list.strings.reference, { id: reference })}</button>`
       : nothing
   }`;
 

@@ -3,6 +3,7 @@ import { css } from '../base/chat-element.ts';
 export const styles = css`
   :host { flex: 1; min-height: 0; padding: 8px; overflow-y: auto; overscroll-behavior: var(--_over); scrollbar-width: thin; animation: rise .2s; }
   .bar, p, section { max-width: 720px; margin-inline: auto; }
+  .back:dir(rtl) svg { scale: -1 1; }
   .bar, li { display: flex; align-items: center; gap: 4px; }
   h2, h3 { margin: 0; font-size: .9375rem; font-weight: 600; }
   h3 { padding: 16px 12px 4px; color: var(--_muted); font-size: .8125rem; font-weight: 500; }

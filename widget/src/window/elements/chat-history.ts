@@ -1,5 +1,6 @@
 import { html, nothing } from 'lit/html.js';
-import { fill, type Strings } from '../../strings/index.ts';
+import { fill } from '../../strings/fill.ts';
+import type { Strings } from '../../strings/index.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
 import { dayName, isSameDay, timeOf } from '../base/dates.ts';
 import { iconButton } from '../base/icon-button.ts';
@@ -19,7 +20,7 @@ import { styles } from './chat-history.styles.ts';
 export class ChatHistory extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = ['strings', 'chats', 'problem'];
+  static override properties = ['chats', 'problem'];
 
   declare chat: ChatController;
   declare strings: Strings;

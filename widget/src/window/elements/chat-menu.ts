@@ -1,4 +1,5 @@
 import { html, nothing } from 'lit/html.js';
+import { fill } from '../../strings/fill.ts';
 import { language, type Strings } from '../../strings/index.ts';
 import { check } from '../base/icons.ts';
 import type { WindowOptions } from '../base/options.ts';
@@ -10,7 +11,7 @@ import { endText } from '../conversation/end-text.ts';
 import { problemText } from '../conversation/problems.ts';
 import type { Turn } from '../conversation/turn.ts';
 import { forget as forgetChat } from '../conversation/upkeep.ts';
-import { renderDelete, renderPerson } from './chat-cards.ts';
+import { renderPerson } from './chat-cards.ts';
 import type { ChatHistory } from './chat-history.ts';
 
 /** The interface of the window. */
@@ -92,14 +93,19 @@ export const renderHistory = (owner: MenuOwner) => html`<chat-history
     owner.back();
   }}></chat-history>`;
 
-/** Asks whether to delete a conversation. */
-export const renderForget = (owner: MenuOwner) =>
-  renderDelete(
-    owner.strings,
-    `${owner.forgetting?.title}`,
-    () => forget(owner),
-    () => owner.back(),
-  );
+/** Asks whether to delete a conversation: this one, or one from the list by its title. */
+export const renderForget = (owner: MenuOwner) => {
+  const { strings, forgetting } = owner;
+  const title = forgetting?.title;
+  return html`<div class="card" role="alertdialog" aria-labelledby="ask" aria-describedby="undone">
+    <b id="ask">${title ? `${fill(strings.historyDelete, { title })}?` : strings.forgetConfirm}</b>
+    <p id="undone">${strings.forgetNote}</p>
+    <div>
+      <button class="pill danger" @click=${() => forget(owner)}>${strings.forgetYes}</button>
+      <button class="pill asking" @click=${() => owner.back()}>${strings.forgetNo}</button>
+    </div>
+  </div>`;
+};
 
 async function forget(owner: MenuOwner): Promise<void> {
   const id = owner.forgetting?.id;

@@ -45,14 +45,17 @@ export const styles = css`
   .avatar { width: 38px; height: 38px; border-radius: 12px; }
   .who { flex: 1; min-width: 0; }
   h1 {
-    width: fit-content; margin: 0; font-size: .9375rem; font-weight: 650; line-height: 1.3;
-    max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+    width: fit-content; max-width: 100%; margin: 0; font-size: .9375rem; font-weight: 650; line-height: 1.3;
   }
-  .status { overflow: hidden; color: var(--_muted); font-size: .8125rem; line-height: 1.4; text-overflow: ellipsis; white-space: nowrap; }
-  .status::before { content: ''; display: inline-block; margin-inline-end: 6px; width: 7px; height: 7px; border-radius: 50%; background: #17a35b; }
-  .status:is([data-status='reconnecting'], [data-status='down'])::before { background: #d98a00; }
-  .status[data-status='offline']::before { background: var(--_muted); }
-  .status:not([data-status='idle'], [data-status='offline'], [data-status='down'])::before { animation: breathe .9s infinite alternate ease-in-out; }
+  .status { color: var(--_muted); font-size: .8125rem; line-height: 1.4; }
+  h1, .status { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  .status::before {
+    content: ''; display: inline-block; margin-inline-end: 6px; width: 7px; height: 7px; border-radius: 50%; background: #17a35b;
+    animation: breathe .9s infinite alternate ease-in-out;
+  }
+  :is([data-status='idle'], [data-status='offline'], [data-status='down'])::before { animation: none; }
+  :is([data-status='reconnecting'], [data-status='down'])::before { background: #d98a00; }
+  [data-status='offline']::before { background: var(--_muted); }
   .controls { position: relative; display: flex; }
   .more svg { stroke-width: 3; }
   message-list { overflow: hidden; flex: 1; }

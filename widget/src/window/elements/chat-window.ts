@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit/html.js';
 import type { EventDetail, EventName, View } from '../../protocol.ts';
-import { fill, type Strings } from '../../strings/index.ts';
+import type { Strings } from '../../strings/index.ts';
 import { Announcer } from '../base/announcer.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
 import { iconButton } from '../base/icon-button.ts';
@@ -71,7 +71,8 @@ export class ChatWindow extends ChatElement {
     this.strings = strings;
     this.memory = new ChatMemory(options.widgetId, options, personOf(options.userToken));
     this.service = new ChatService(options, options.userToken, options.context);
-    this.chat = new ChatController(this, this.service, this.memory, {
+    this.chat = new ChatController(this.service, this.memory, {
+      onChange: () => this.requestUpdate(),
       onText: (turn) => {
         this.#list?.grow(turn);
         this.#announcer.follow(turn.answer, false);
@@ -100,7 +101,7 @@ export class ChatWindow extends ChatElement {
     void this.chat.restore();
   }
 
-  override disconnectedCallback(): void {
+  disconnectedCallback(): void {
     this.chat.leave();
     this.#listening?.abort();
     clearTimeout(this.#countdown);
@@ -124,7 +125,7 @@ export class ChatWindow extends ChatElement {
     this.toggleAttribute('full', view.full);
     this.setAttribute('mode', view.mode);
     this.setAttribute('theme', view.dark ? 'dark' : 'light');
-    if (view.open && this.#unread) this.#tellUnread(0, '');
+    if (view.open && this.#unread) void this.#tellUnread(0);
     if (opens) this.#restoreDraft();
   }
 
@@ -159,7 +160,7 @@ export class ChatWindow extends ChatElement {
     this.notice = this.#waiting = '';
     this.find('dialog')?.remove();
     this.#announcer.stop();
-    this.#tellUnread(0, '');
+    void this.#tellUnread(0);
     this.#restoreDraft();
   }
 
@@ -309,15 +310,15 @@ export class ChatWindow extends ChatElement {
 
   /** Handles the end of an answer, successful or not. */
   #arrived(answer: string): void {
-    if (!this.view.open) this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
-    if (this.options.settings.sound && !this.memory.get().muted && navigator.userActivation?.hasBeenActive)
-      void loadRare().then(() => rare?.chime());
+    if (!this.view.open) void this.#tellUnread(this.#unread + 1, plainText(answer).slice(0, MAX_PREVIEW));
+    if (this.options.settings.sound && !this.memory.get().muted) void loadRare().then(() => rare?.chime());
   }
 
-  #tellUnread(count: number, preview: string): void {
+  async #tellUnread(count: number, preview = ''): Promise<void> {
     this.#unread = count;
-    const label = count ? fill(this.strings.unread, { count }) : '';
-    this.tell('window-unread', { count, preview, label });
+    if (count) await loadRare();
+    const label = rare?.unreadText(count, this.strings);
+    if (count === this.#unread) this.tell('window-unread', { count, preview, label });
   }
 
   /** Shows and announces a notice. */

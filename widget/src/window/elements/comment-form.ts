@@ -3,8 +3,7 @@ import type { Strings } from '../../strings/index.ts';
 import { iconButton } from '../base/icon-button.ts';
 import * as icons from '../base/icons.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
-import type { Rating } from '../conversation/chat-service.ts';
-import type { Turn } from '../conversation/turn.ts';
+import type { Rating, Turn } from '../conversation/turn.ts';
 import { rate as send } from '../conversation/upkeep.ts';
 
 /** The longest comment that the service accepts, in characters. */
@@ -42,6 +41,6 @@ export const renderComment = (list: Rated, turn: Turn) => {
   };
   return html`<form class="comment" @submit=${submit}>
     <input maxlength=${MAX_COMMENT} placeholder=${strings.comment} aria-label=${strings.comment} autocomplete="off">
-    ${iconButton(strings.commentSend, icons.send, submit)}
+    ${iconButton(strings.commentSend, icons.arrow, submit)}
   </form>`;
 };

@@ -22,7 +22,8 @@ const NEAR = 200;
 export class InputArea extends ChatElement {
   static override styles = [shared, styles];
 
-  static override properties = ['strings', 'placeholder', 'busy', 'editing', 'length'];
+  // The window sets `strings` with each of its renders, and everything else with it.
+  static override properties = ['strings', 'length'];
 
   declare strings: Strings;
   declare placeholder: string;
@@ -71,7 +72,7 @@ export class InputArea extends ChatElement {
           aria-label=${placeholder} aria-describedby="count" @input=${this.#onInput} @keydown=${this.#onKey}></textarea>
         ${iconButton(
           busy ? strings.stop : strings.send,
-          busy ? icons.stop : icons.send,
+          busy ? icons.stop : icons.arrow,
           this.#onPress,
           busy ? 'send stop' : 'send',
           { disabled: !busy && (!length || left < 0) },

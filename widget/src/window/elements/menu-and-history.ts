@@ -16,6 +16,7 @@ export {
   renderHelp,
   renderNotRestored,
   renderWait,
+  unreadText,
 } from './chat-cards.ts';
 
 import './chat-history.ts';

@@ -7,7 +7,7 @@ export const styles = css`
     overscroll-behavior: var(--_over); scrollbar-width: thin; scrollbar-color: var(--_border) transparent;
   }
   .scroll > * { width: 100%; max-width: 720px; margin-inline: auto; }
-  .turn, .answer { display: flex; flex-direction: column; gap: 8px; }
+  .turn, .answer, .welcome, .hello, .chips { display: flex; flex-direction: column; gap: 8px; }
   .turn { gap: 12px; }
   /* Messages far from the end aren't rendered until they are scrolled into view. */
   .turn:nth-last-child(n + 12) { content-visibility: auto; contain-intrinsic-size: auto 200px; }
@@ -41,8 +41,8 @@ export const styles = css`
   .notice {
     display: flex; flex-wrap: wrap; align-items: center; gap: 8px 12px; color: var(--_muted); font-size: .875rem;
   }
-  .welcome { display: flex; flex: 1; flex-direction: column; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
-  .hello { display: flex; flex: 1; flex-direction: column; align-items: center; justify-content: center; gap: 20px; text-align: center; }
+  .welcome { flex: 1; gap: 16px; animation: rise .3s cubic-bezier(.2, .8, .2, 1); }
+  .hello { flex: 1; align-items: center; justify-content: center; gap: 20px; text-align: center; }
   .mark {
     width: 56px; height: 56px; border-radius: 18px;
     box-shadow: 0 8px 24px -6px color-mix(in srgb, var(--a4w-primary-color) 55%, transparent);
@@ -50,7 +50,6 @@ export const styles = css`
   .mark svg { width: 28px; }
   .greeting { max-width: 15em; margin: 0; font-size: 1.375rem; font-weight: 650; line-height: 1.3; text-wrap: balance; white-space: pre-line; }
   .long { max-width: 22em; font-size: 1rem; font-weight: 450; line-height: 1.55; }
-  .chips { display: flex; flex-direction: column; gap: 8px; }
   .chips .pill { min-height: 44px; padding: 9px 14px; border-radius: 14px; font-size: .875rem; line-height: 1.4; }
   .chips .pill:hover { border-color: color-mix(in srgb, var(--_text) 30%, var(--_border)); }
   .welcome .pill { justify-content: flex-start; }
@@ -62,9 +61,9 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
-  typing-indicator { display: flex; gap: 5px; align-items: center; height: 24px; }
+  .typing { display: flex; gap: 5px; align-items: center; height: 24px; }
   /* Once part of the answer is visible. */
-  :not(:empty) + typing-indicator { display: none; }
+  :not(:empty) + .typing { display: none; }
   i { width: 7px; height: 7px; border-radius: 50%; background: var(--_muted); animation: bounce 1.2s infinite ease-in-out; }
   i:nth-child(2) { animation-delay: .15s; }
   i:nth-child(3) { animation-delay: .3s; }

@@ -3,15 +3,14 @@ import type { Strings } from '../../strings/index.ts';
 import type { AnswerText } from './answer-text.ts';
 import './answer-text.ts';
 import { ChatElement, register } from '../base/chat-element.ts';
-import { copyText as toClipboard } from '../base/clipboard.ts';
+import { copyText } from '../base/clipboard.ts';
 import { dayName, isSameDay, timeOf } from '../base/dates.ts';
 import { iconButton } from '../base/icon-button.ts';
 import * as icons from '../base/icons.ts';
 import { shared } from '../base/shared.styles.ts';
 import type { ChatController } from '../conversation/chat-controller.ts';
-import type { Rating } from '../conversation/chat-service.ts';
 import { endText } from '../conversation/end-text.ts';
-import type { Turn } from '../conversation/turn.ts';
+import type { Rating, Turn } from '../conversation/turn.ts';
 import { markdownStyles } from '../markdown/index.ts';
 import { styles } from './message-list.styles.ts';
 import { loadRare, rare, rarely } from './rare.ts';
@@ -22,6 +21,9 @@ const NEAR = 24;
 const EDGE = 12;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
+/** Three dots until an answer's first words arrive. Screen readers get an announcement instead. */
+const TYPING = html`<div class="typing" aria-hidden="true"><i></i><i></i><i></i></div>`;
+
 /**
  * The conversation. It follows its end while the visitor is there, and otherwise never scrolls.
  *
@@ -33,21 +35,8 @@ const HEADLINE = 80;
 export class MessageList extends ChatElement {
   static override styles = [shared, markdownStyles, styles];
 
-  static override properties = [
-    'chat',
-    'strings',
-    'site',
-    'greeting',
-    'privacy',
-    'suggestions',
-    'followUps',
-    'avatar',
-    'editing',
-    'copied',
-    'commenting',
-    'person',
-    'more',
-  ];
+  // The window sets `chat` with each of its renders, and everything else with it.
+  static override properties = ['chat', 'copied', 'commenting', 'more'];
 
   declare chat: ChatController;
   declare strings: Strings;
@@ -80,11 +69,6 @@ export class MessageList extends ChatElement {
   #drawn: string[] = [];
   #copiedFor: ReturnType<typeof setTimeout> | undefined;
   readonly #resized = new ResizeObserver(() => this.#keepUp());
-
-  override disconnectedCallback(): void {
-    clearTimeout(this.#copiedFor);
-    this.#resized.disconnect();
-  }
 
   get #scroller(): HTMLElement | null {
     return this.find('.scroll');
@@ -123,7 +107,7 @@ export class MessageList extends ChatElement {
         ${turns.length ? turns.map(this.#renderTurn) : this.#renderEmpty()}
         ${waiting.map((question) => this.#renderQuestion(question))}
       </div>
-      ${this.more ? iconButton(strings.latest, icons.down, this.#toEnd, 'latest') : nothing}
+      ${this.more ? iconButton(strings.latest, icons.arrow, this.#toEnd, 'latest over') : nothing}
     `;
   }
 
@@ -182,7 +166,7 @@ export class MessageList extends ChatElement {
           <answer-text class="text" ?hidden=${!live && !turn.answer} .strings=${strings} .site=${this.site} .markdown=${[turn.answer, live ? 'growing' : turn.status === 'complete' ? 'whole' : 'cut', turn.sources]}>${
             live
               ? turn.position || navigator.onLine
-                ? html`<typing-indicator></typing-indicator>`
+                ? TYPING
                 : html`<div class="notice">${strings.offlineWait}</div>`
               : nothing
           }</answer-text>
@@ -278,15 +262,8 @@ export class MessageList extends ChatElement {
     this.chat.retry();
   }
 
-  /** Copies a text and reports whether that worked. */
-  async copyText(text: string): Promise<boolean> {
-    const copied = await toClipboard(text);
-    this.tell('notice', copied ? this.strings.copied : this.strings.copyFailed);
-    return copied;
-  }
-
   async #copy(turn: Turn): Promise<void> {
-    if (!(await this.copyText(turn.answer))) return;
+    if (!(await copyText(turn.answer, this, this.strings))) return;
     this.copied = turn;
     clearTimeout(this.#copiedFor);
     this.#copiedFor = setTimeout(() => {

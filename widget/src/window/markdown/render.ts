@@ -47,10 +47,8 @@ export function createMarkdown(root: HTMLElement | ShadowRoot, strings: Markdown
   container.addEventListener('click', async ({ target }) => {
     const button = target instanceof HTMLButtonElement && target;
     if (!button) return;
-    const isCopied = await copyText(button.parentElement?.nextSibling?.textContent ?? '');
-    const detail = isCopied ? strings.copied : strings.copyFailed;
-    container.dispatchEvent(new CustomEvent('notice', { detail, bubbles: true, composed: true }));
-    if (!isCopied) return;
+    const code = button.parentElement?.nextSibling?.textContent ?? '';
+    if (!(await copyText(code, container, strings))) return;
     button.textContent = strings.copied;
     setTimeout(() => {
       button.textContent = strings.copyCode;
