@@ -14,7 +14,7 @@ from databases import database_kind as database_kind
 from databases import database_url as database_url
 from databases import empty_database_url as empty_database_url
 from databases import extend_deadlines
-from databases import postgresql_template as postgresql_template
+from databases import postgresql_databases as postgresql_databases
 from databases import sqlite_template as sqlite_template
 from processes import RunningService, running_service
 from service.settings import Settings

@@ -1,7 +1,6 @@
 """Fresh databases on SQLite, and also on PostgreSQL for tests marked `each_database`.
 
-TEST_POSTGRES_URL names the server, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres; each test creates
-its own database there and drops it.
+TEST_POSTGRES_URL names the server, such as postgresql+asyncpg://postgres@127.0.0.1:15432/postgres.
 """
 
 import asyncio
@@ -10,10 +9,10 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
@@ -26,6 +25,7 @@ from service.store.dialects import file_of
 from service.store.records import BudgetSpent, Quota, Tenant, TurnLimits, TurnStart, UsageRow
 from service.store.store import Store
 
+T = TypeVar("T")
 PATIENCE_SECONDS = 60
 AROUND_STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT", "--")
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
@@ -57,12 +57,11 @@ def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database with empty tables."""
-    template = request.getfixturevalue(f"{database_kind}_template")
     if database_kind == "sqlite":
-        copy = shutil.copy(template, tmp_path / "test.db")
+        copy = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
         yield f"sqlite:///{copy}"
     else:
-        with _postgresql_database(template) as url:
+        with request.getfixturevalue("postgresql_databases").empty() as url:
             yield url
 
 
@@ -73,11 +72,87 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# Everything that a test could change in a database, except the rows of its tables.
+STRUCTURE = """
+    WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+    SELECT string_agg(line, ';' ORDER BY line) FROM (
+        SELECT concat_ws(' ', relname, relkind, relacl) FROM tables
+        UNION ALL
+        SELECT concat_ws(' ', relname, attname, atttypid, attnotnull, atthasdef) FROM pg_attribute
+        JOIN tables ON tables.oid = attrelid
+        UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT schema_version::text FROM schema_version
+        UNION ALL SELECT schema_steps::text FROM schema_steps
+    ) AS lines (line)
+"""
+END_OTHER_CONNECTIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+EMPTY_TABLES = """
+    DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY' FROM pg_tables
+        WHERE schemaname = 'public' AND tablename NOT IN ('schema_version', 'schema_steps')
+    ); END $$
+"""
+
+
+class PostgresqlDatabases:
+    """Databases with empty tables. To empty one again is quicker than to create one."""
+
+    def __init__(self, template: str) -> None:
+        self._template = str(make_url(template).database)
+        self._structure = _run(_structure(template))
+        self._stack = ExitStack()
+        self._free: list[str] = []
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """The URL of one, which the next test gets unless this one changes its structure."""
+        url = self._free.pop() if self._free else self._stack.enter_context(_postgresql_database(self._template))
+        yield url
+        if _run(_empty(url, self._structure)):
+            self._free.append(url)
+
+    def drop(self) -> None:
+        self._stack.close()
+
+
 @pytest.fixture(scope="session")
-def postgresql_template() -> Iterator[str]:
-    with _postgresql_database("template1") as url:
-        _run(_migrate(url))
-        yield str(make_url(url).database)
+def postgresql_databases() -> Iterator[PostgresqlDatabases]:
+    with _postgresql_database("template1") as template:
+        _run(_migrate(template))
+        databases = PostgresqlDatabases(template)
+        yield databases
+        databases.drop()
+
+
+async def _structure(url: str) -> str:
+    connection = await connect_postgres(make_url(url))
+    try:
+        return str(await connection.fetchval(STRUCTURE))
+    finally:
+        await connection.close()
+
+
+async def _empty(url: str, structure: str) -> bool:
+    """Empty the tables, unless the database has another structure."""
+    try:
+        connection = await connect_postgres(make_url(url))
+    except asyncpg.PostgresError:
+        return False
+    try:
+        await connection.execute(END_OTHER_CONNECTIONS)
+        if await connection.fetchval(STRUCTURE) != structure:
+            return False
+        await connection.execute(EMPTY_TABLES)
+        return True
+    except asyncpg.PostgresError:
+        return False
+    finally:
+        await connection.close()
 
 
 @contextmanager
@@ -119,10 +194,10 @@ def on_postgres(statement: str) -> None:
     _run(_execute(make_url(POSTGRES), statement))
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run in a separate thread, so that the test's event loop is not affected."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result()
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _execute(url: URL, statement: str) -> None:
