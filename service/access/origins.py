@@ -157,14 +157,14 @@ def _parse_wildcard(text: str, host: str) -> str:
     parent = _parse_host(text, host.removeprefix(ANY_LABEL))
     if "." not in parent or IPV4.fullmatch(parent):
         raise _refused(text, "has a wildcard for all of a top-level domain or for addresses: name a domain of yours")
-    if _is_anybodys(parent):
+    if _is_public_suffix(parent):
         raise _refused(
             text, f"has a wildcard for everyone's sites: anyone can get a name under {parent}. Name a domain of yours"
         )
     return f"{ANY_LABEL}{parent}"
 
 
-def _is_anybodys(domain: str) -> bool:
+def _is_public_suffix(domain: str) -> bool:
     """Whether anyone can register names one level below, according to the Public Suffix List (publicsuffix.org).
 
     The list comes with the pinned package; nothing is downloaded. Some rules cover all names below a domain that is not

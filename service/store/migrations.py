@@ -82,7 +82,7 @@ def _add_identity(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-def _keep_accounts(connection: Connection) -> Part:
+def _add_accounting(connection: Connection) -> Part:
     """Add reservations, visitors and refusals to the usage, and model settings to tenants.
 
     An unauthenticated request has no tenant. SQLite cannot drop a NOT NULL, so the table is rebuilt.
@@ -103,7 +103,7 @@ def _keep_accounts(connection: Connection) -> Part:
     for table, columns in added.items():
         for column in columns:
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
-    _make_days_one_counter(connection)
+    _merge_daily_counters(connection)
     return part
 
 
@@ -134,7 +134,7 @@ _usage_of_version_3 = Table(
     Column("requests", Integer, nullable=False, server_default="1"),
     Column("summed", Boolean, nullable=False, server_default=false()),
 )
-_USAGE_BEFORE = "usage_before_version_3"
+_OLD_USAGE = "usage_before_version_3"
 _INDEX_OF_PRESUMED_LOST = "CREATE INDEX IF NOT EXISTS usage_supposed ON {} (message_id) WHERE outcome = 'interrupted'"
 _COPIED = [column.name for column in _usage_of_version_3.c][:16]  # those of version 2
 
@@ -145,8 +145,8 @@ def _rebuild_usage(connection: Connection) -> Part:
     Meanwhile, an older release keeps writing to the old table.
     """
     new = _usage_of_version_3
-    if inspect(connection).has_table(_USAGE_BEFORE):
-        return _drop_usage_before(connection)
+    if inspect(connection).has_table(_OLD_USAGE):
+        return _drop_old_usage(connection)
     if not inspect(connection).has_table(new.name):
         new.create(connection)
         connection.exec_driver_sql("DROP INDEX usage_tenant_at")  # the new index needs its name
@@ -166,7 +166,7 @@ def _rebuild_usage(connection: Connection) -> Part:
         f"DELETE FROM {new.name} WHERE outcome = 'interrupted'"
         f" AND NOT EXISTS (SELECT 1 FROM usage WHERE usage.id = {new.name}.id)"
     )
-    connection.exec_driver_sql(f"ALTER TABLE usage RENAME TO {_USAGE_BEFORE}" if is_sqlite else "DROP TABLE usage")
+    connection.exec_driver_sql(f"ALTER TABLE usage RENAME TO {_OLD_USAGE}" if is_sqlite else "DROP TABLE usage")
     connection.exec_driver_sql(f"ALTER TABLE {new.name} RENAME TO usage")
     if not is_sqlite:
         connection.exec_driver_sql(f"ALTER SEQUENCE {new.name}_id_seq RENAME TO usage_id_seq")
@@ -178,12 +178,12 @@ def _rebuild_usage(connection: Connection) -> Part:
     return Part(copied, 0.7 if is_sqlite else 1)
 
 
-def _drop_usage_before(connection: Connection) -> Part:
+def _drop_old_usage(connection: Connection) -> Part:
     """Delete most rows before dropping the table, because SQLite scans a table that it drops."""
-    some = f"SELECT id FROM {_USAGE_BEFORE} ORDER BY id LIMIT {BATCH}"
-    if connection.exec_driver_sql(f"DELETE FROM {_USAGE_BEFORE} WHERE id IN ({some})").rowcount == BATCH:
+    some = f"SELECT id FROM {_OLD_USAGE} ORDER BY id LIMIT {BATCH}"
+    if connection.exec_driver_sql(f"DELETE FROM {_OLD_USAGE} WHERE id IN ({some})").rowcount == BATCH:
         return Part(0, 0.9)
-    connection.exec_driver_sql(f"DROP TABLE {_USAGE_BEFORE}")
+    connection.exec_driver_sql(f"DROP TABLE {_OLD_USAGE}")
     return Part(0, 1)
 
 
@@ -195,7 +195,7 @@ def _copy_usage(connection: Connection, which: str) -> int:
     ).rowcount
 
 
-def _make_days_one_counter(connection: Connection) -> None:
+def _merge_daily_counters(connection: Connection) -> None:
     """Replace the counters per day, `tokens:ID:DATE`, with one per tenant that knows its day."""
     days = connection.execute(
         select(counters).where(counters.c.scope.like("tokens:%:%")).order_by(counters.c.started.desc())
@@ -206,12 +206,12 @@ def _make_days_one_counter(connection: Connection) -> None:
         connection.execute(insert(counters).values(scope=scope, started=day.started, used=day.used))
 
 
-def _add_index_of_presumed_lost_usage(connection: Connection) -> None:
+def _index_presumed_lost_usage(connection: Connection) -> None:
     """Add an index for the usage that each ending answer looks up."""
     connection.exec_driver_sql(_INDEX_OF_PRESUMED_LOST.format("usage"))
 
 
-def _add_index_of_origins(connection: Connection) -> None:
+def _add_origins(connection: Connection) -> None:
     """Add an index of origins, so that a lookup does not read every tenant."""
     connection.exec_driver_sql(
         "CREATE TABLE origins (origin TEXT NOT NULL, tenant_id INTEGER NOT NULL REFERENCES tenants (id)"
@@ -222,7 +222,7 @@ def _add_index_of_origins(connection: Connection) -> None:
         index_origins(connection, tenant.id, tenant.origins)
 
 
-def _keep_pieces(connection: Connection) -> None:
+def _add_pieces(connection: Connection) -> None:
     """Add the text of running turns, the estimates of their prompts, and the table of readiness checks."""
     is_sqlite = connection.dialect.name == "sqlite"
     number, binary = ("INTEGER", "BLOB") if is_sqlite else ("BIGINT", "BYTEA")
@@ -239,13 +239,13 @@ def _add_overlay(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN upstream JSON")
 
 
-def _keep_sources(connection: Connection) -> None:
+def _add_sources(connection: Connection) -> None:
     """Add the sources of answers, and `tell_upstream` to tenants."""
     connection.exec_driver_sql("ALTER TABLE messages ADD COLUMN sources JSON")
     connection.exec_driver_sql("ALTER TABLE tenants ADD COLUMN tell_upstream BOOLEAN NOT NULL DEFAULT FALSE")
 
 
-def _keep_steps(connection: Connection) -> None:
+def _add_steps(connection: Connection) -> None:
     """Record additive migrations in a separate table, so that the version that older releases check stays the same."""
     moment = UtcDateTime().compile(connection.dialect)
     connection.exec_driver_sql(
@@ -273,7 +273,7 @@ def _add_outbox(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _share_files(connection: Connection) -> None:
+def _add_shared_files(connection: Connection) -> None:
     """Add the files that replicas of other releases may need."""
     moment = UtcDateTime().compile(connection.dialect)
     binary = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
@@ -288,15 +288,15 @@ def _share_files(connection: Connection) -> None:
 # `tenants` after the tables that refer to it, the order in which writers lock them.
 UPGRADES: list[Step] = [
     _add_identity,
-    _keep_accounts,
-    _add_index_of_presumed_lost_usage,
-    _add_index_of_origins,
-    _keep_pieces,
+    _add_accounting,
+    _index_presumed_lost_usage,
+    _add_origins,
+    _add_pieces,
     _add_overlay,
-    _keep_sources,
-    _keep_steps,
+    _add_sources,
+    _add_steps,
     _add_outbox,
-    _share_files,
+    _add_shared_files,
 ]
 
 

@@ -82,7 +82,7 @@ def handoffs_of(db: Connection, conversation_id: uuid.UUID) -> list[HandedOff]:
     its = and_(outbox.c.conversation_id == conversation_id, outbox.c.kind == "handoff")
     query = select(outbox.c.created_at, outbox.c.state, outbox.c.data).where(its).order_by(outbox.c.created_at)
 
-    def told(data: dict[str, Any] | None, name: str) -> str | None:
+    def field(data: dict[str, Any] | None, name: str) -> str | None:
         return data.get(name) if data else None
 
-    return [HandedOff(at, state, told(data, "email"), told(data, "note")) for at, state, data in db.execute(query)]
+    return [HandedOff(at, state, field(data, "email"), field(data, "note")) for at, state, data in db.execute(query)]

@@ -84,7 +84,7 @@ class PostgresServer:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self.engine, "checkout", self._require_working)
         event.listen(self.engine, "checkin", _note_use)
-        event.listen(self.engine, "handle_error", self._give_up_the_dead)
+        event.listen(self.engine, "handle_error", self._close_dead_connections)
 
     @property
     def engine(self) -> Engine:
@@ -167,7 +167,7 @@ class PostgresServer:
         connection.terminate()
         raise DisconnectionError("The server has closed the connection.")
 
-    def _give_up_the_dead(self, context: ExceptionContext) -> None:
+    def _close_dead_connections(self, context: ExceptionContext) -> None:
         """Make SQLAlchemy drop a connection after an error that it does not recognize as a connection error."""
         if str(getattr(context.original_exception, "sqlstate", "")).startswith(DISCONNECTED):
             context.is_disconnect = True

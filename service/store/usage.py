@@ -60,8 +60,8 @@ _KNOWN_TENANTS = select(tenants.c.id).where(
 )
 
 
-_BOOKED = defaults(usage) | {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
-_BOOK = Prepared(insert(usage).values(_BOOKED).inline())
+_USAGE_VALUES = defaults(usage) | {name: bindparam(f"booked_{name}", type_=usage.c[name].type) for name in _KEPT}
+_INSERT_USAGE = Prepared(insert(usage).values(_USAGE_VALUES).inline())
 _RETRACT = Prepared(_RETRACTING)
 _DROP_PIECES = Prepared(drop_pieces)
 
@@ -74,7 +74,7 @@ def _settle_at_once() -> Select[Any]:
     return select(literal(1)).add_cte(
         retracted,
         drop_pieces.cte("dropped"),
-        insert(usage).values(_BOOKED).cte("booked"),
+        insert(usage).values(_USAGE_VALUES).cte("booked"),
         settling("postgresql", due).cte("settled"),
     )
 
@@ -99,7 +99,7 @@ def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
         reserved = charged
     if ended is not None:
         _DROP_PIECES.execute(db, {"ended": ended})
-    _BOOK.execute(db, booked)
+    _INSERT_USAGE.execute(db, booked)
     settle_budget(db, row, reserved)
 
 

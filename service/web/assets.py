@@ -39,7 +39,7 @@ class Asset:
                 return self.compressed[coding], coding
         return self.body, None
 
-    def is_named_in(self, if_none_match: str) -> bool:
+    def matches(self, if_none_match: str) -> bool:
         """Whether the client already has this, according to the header (RFC 9110, section 13.1.2)."""
         return if_none_match.strip() == "*" or self.etag in (item.strip() for item in if_none_match.split(","))
 

@@ -44,12 +44,12 @@ class Gauges:
     async def run(self) -> None:
         """Sample every five seconds until cancelled; file system calls run in a thread, because a disk may hang."""
         while True:
-            self.look()
+            self.update()
             await self._check_readiness()
             await asyncio.to_thread(self._ask_system)
             await asyncio.sleep(SECONDS)
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Set the gauges that need no system call."""
         self._metrics.loop_lag.set(self._lag.worst)
         self._metrics.open_circuits.set(self._circuits.open_ones)

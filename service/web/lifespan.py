@@ -118,24 +118,24 @@ async def run_service(settings: Settings) -> AsyncIterator[Service]:
             await answers.close_lost()
             await store.forget_lost_processes()
         closing = asyncio.Event()
-        hearing = asyncio.create_task(_hear_of_exit(service))
+        watching = asyncio.create_task(_watch_for_exit(service))
         draining = asyncio.create_task(_drain_on_shutdown(service))
-        keeping = asyncio.create_task(answers.run(closing))
+        running_answers = asyncio.create_task(answers.run(closing))
         sweeping = asyncio.create_task(_sweep(service, closing))
-        telling = asyncio.create_task(service.webhooks.run(closing))
-        booking = asyncio.create_task(service.ledger.run(closing))
+        delivering = asyncio.create_task(service.webhooks.run(closing))
+        recording_usage = asyncio.create_task(service.ledger.run(closing))
         measuring = [asyncio.create_task(lag.run()), asyncio.create_task(service.gauges.run())]
         try:
             yield service
         finally:
-            hearing.cancel()
+            watching.cancel()
             draining.cancel()
             for task in measuring:
                 task.cancel()
             if not service.drained.is_set():
                 await answers.drain(0)
             closing.set()
-            await asyncio.wait([hearing, draining, keeping, sweeping, telling, booking, *measuring])
+            await asyncio.wait([watching, draining, running_answers, sweeping, delivering, recording_usage, *measuring])
 
 
 async def _demonstration(store: Store, settings: Settings) -> Demonstration | None:
@@ -159,7 +159,7 @@ def _log_own_origins(settings: Settings) -> None:
         )
 
 
-async def _hear_of_exit(service: Service) -> None:
+async def _watch_for_exit(service: Service) -> None:
     """Detect the shutdown of another server, which does not notify the application: sse-starlette notices it."""
     await EventSourceResponse._listen_for_exit_signal()
     service.shutdown.set()

@@ -68,7 +68,7 @@ async def metrics(request: Request) -> Response:
     is_right = token is not None and hmac.compare_digest(sent.strip().encode(), token.get_secret_value().encode())
     if scheme.lower() != "bearer" or not is_right:
         raise errors.MetricsTokenWrong("no token, or a wrong one")
-    service_of(request).gauges.look()
+    service_of(request).gauges.update()
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -156,7 +156,7 @@ def file_response(request: Request, name: str, cache_control: str) -> Response:
 def asset_response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
     """The asset, compressed if the browser accepts that, or 304 if it already has this version."""
     headers["ETag"] = asset.etag
-    if asset.is_named_in(request.headers.get("if-none-match", "")):
+    if asset.matches(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     body, coding = asset.encoded_for(request.headers.get("accept-encoding", ""))
     if coding:

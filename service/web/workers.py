@@ -17,7 +17,7 @@ from uvicorn.supervisors import multiprocess
 from service.metrics import DIRECTORY
 
 HEALTH_SECONDS = 60  # long enough for a worker to start on a busy machine
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 
 Serve = Callable[[list[socket]], uvicorn.Server]
 
@@ -79,7 +79,7 @@ class Supervisor(multiprocess.Multiprocess):
     def join_all(self) -> None:
         while any(process.process.is_alive() for process in self.processes):
             self.handle_signals()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
 
     @property
     def has_failed(self) -> bool:

@@ -13,7 +13,7 @@ import httpx
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
-WHOLE_SECONDS = 20  # from the name's resolution to the response's headers
+TOTAL_SECONDS = 20  # from the name's resolution to the response's headers
 MOST_CONNECTIONS = 100
 NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -106,7 +106,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> str | None:
     """
     request.extensions["timeout"] = client.timeout.as_dict()
     try:
-        async with asyncio.timeout(WHOLE_SECONDS):
+        async with asyncio.timeout(TOTAL_SECONDS):
             response = await client.send(request, stream=True, follow_redirects=False)
             await response.aclose()
     except TimeoutError:

@@ -18,7 +18,7 @@ owner_routes = [
     Route(f"{OWNER_API}/tenants", tenants.list_tenants),
     Route(TENANT, tenants.read_tenant),
     Route(f"{TENANT}/look", tenants.set_look, methods=["PUT"]),
-    Route(f"{TENANT}/keys", tenants.make_key, methods=["POST"]),
+    Route(f"{TENANT}/keys", tenants.create_key, methods=["POST"]),
     Route(f"{TENANT}/report", report.report),
     Route(f"{TENANT}/conversations", transcripts.find),
     Route(CONVERSATION, transcripts.transcript, methods=["GET", "DELETE"]),

@@ -55,13 +55,13 @@ class Look(schema.Incoming):
     settings: WidgetSettings
 
 
-class NewKey(schema.Incoming):
+class KeyRequest(schema.Incoming):
     """A request for a new public key. The tenant's others expire after `grace_hours`, or never if it is None."""
 
     grace_hours: int | None = None
 
 
-class MadeKey(BaseModel):
+class CreatedKey(BaseModel):
     """A new key, which is shown only once."""
 
     api_key: str
@@ -97,10 +97,10 @@ async def set_look(request: Request) -> Response:
 
 
 @owner_api
-async def make_key(request: Request) -> Response:
+async def create_key(request: Request) -> Response:
     """Create a public key, as `key add` and `key rotate` do, and return it this once."""
     tenant, _ = await tenant_of(request)
-    grace = (await read_body(request, NewKey)).grace_hours
+    grace = (await read_body(request, KeyRequest)).grace_hours
     store = service_of(request).store
     if grace is None:
         _, api_key = await store.add_key(tenant.name)
@@ -108,7 +108,7 @@ async def make_key(request: Request) -> Response:
         _, api_key = await store.rotate_keys(tenant.name, grace=timedelta(hours=grace))
     else:
         raise errors.ValidationFailed([("grace_hours", f"must be 0 to {MAX_GRACE_HOURS}")])
-    return json_response(MadeKey(api_key=api_key, keys=_valid(await store.list_keys(tenant.name))))
+    return json_response(CreatedKey(api_key=api_key, keys=_valid(await store.list_keys(tenant.name))))
 
 
 async def tenant_of(request: Request) -> tuple[Tenant, Widget]:

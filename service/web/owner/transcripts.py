@@ -62,7 +62,7 @@ class TurnFacts(BaseModel):
     finished_at: datetime | None
 
 
-class HandedOffFacts(BaseModel):
+class HandoffFacts(BaseModel):
     """A handoff of a conversation; the visitor's address and note are stored until it is delivered."""
 
     at: datetime
@@ -76,7 +76,7 @@ class Transcript(BaseModel):
 
     id: str
     overview: OverviewFacts
-    handoffs: list[HandedOffFacts]
+    handoffs: list[HandoffFacts]
     turns: list[TurnFacts]
     next: int | None
 
@@ -134,7 +134,7 @@ async def transcript(request: Request) -> Response:
         Transcript(
             id=str(conversation_id),
             overview=_overview(overview),
-            handoffs=[HandedOffFacts(at=h.at, state=h.state, email=h.email, note=h.note) for h in handoffs],
+            handoffs=[HandoffFacts(at=h.at, state=h.state, email=h.email, note=h.note) for h in handoffs],
             turns=[_turn(turn) for turn in shown],
             next=shown[-1].number if more else None,
         )
