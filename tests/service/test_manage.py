@@ -137,7 +137,6 @@ def test_an_unusable_database_is_reported_without_its_password(
     assert "canary" not in line
 
 
-@pytest.mark.each_database
 def test_manage_py_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "PYTHONIOENCODING": "utf-8"}
 

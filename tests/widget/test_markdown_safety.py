@@ -167,37 +167,42 @@ def show(page: Page, markdown: str, *, done: bool = True) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("markdown", "text", "address"),
-    [
-        ("[our shop](https://evil.test/a)", "our shop evil.test", "https://evil.test/a"),
-        ("[https://bank.test](https://evil.test)", "https://bank.test evil.test", "https://evil.test/"),
-        ("[bank.test](https://bank.test.evil.test)", "bank.test bank.test.evil.test", "https://bank.test.evil.test/"),
-        ("[bank.test@evil.test](https://evil.test)", "bank.test@evil.test evil.test", "https://evil.test/"),
-        ("[bаnk.test](https://bаnk.test)", "bаnk.test xn--bnk-6cd.test", "https://xn--bnk-6cd.test/"),
-        ("[\u202etset.knab](https://evil.test)", "\u202etset.knab evil.test", "https://evil.test/"),
-        ("[bank.test/a](https://bank.test/b)", "bank.test/a", "https://bank.test/b"),
-        ("[write](mailto:a@evil.test)", "write a@evil.test", "mailto:a@evil.test"),
-        ("https:evil.test https:/evil.test", "https:evil.test https:/evil.test", None),
-        ("[x](https:\\\\evil.test)", "x evil.test", "https://evil.test/"),
-        ("[x](https://bank.test@evil.test)", "x", None),
-        ("[x](//evil.test)", "x evil.test", "https://evil.test/"),
-        ("[x](tel:1)", "x 1", "tel:1"),
-        ("[x](sms:+1?body=Hi)", "x +1", "sms:+1?body=Hi"),
-        ("[x](tel:*%2306%23)", "x", None),
-        ("[x](/a?b#c)", "x", "https://shop.test/a?b#c"),
-        ("[bank.test](b)", "bank.test", "https://shop.test/a/b"),
-        ("[x](\\\\\\\\evil.test)", "x evil.test", "https://evil.test/"),
-        ("[x](javascript&colon;alert(1))", "x", "https://shop.test/a/javascript&colon;alert(1)"),
-        ("[x](javascript&#58;alert(1))", "x", None),
-    ],
-)
-def test_a_link_shows_its_host(page: Page, markdown: str, text: str, address: str | None) -> None:
-    show(page, markdown)
-    expect(page.locator("article p")).to_have_text(text)
-    expect(page.locator("article a")).to_have_count(1 if address else 0)
-    if address:
-        expect(page.locator("article a")).to_have_attribute("href", address)
+LINKS = [
+    ("[our shop](https://evil.test/a)", "our shop evil.test", "https://evil.test/a"),
+    ("[https://bank.test](https://evil.test)", "https://bank.test evil.test", "https://evil.test/"),
+    ("[bank.test](https://bank.test.evil.test)", "bank.test bank.test.evil.test", "https://bank.test.evil.test/"),
+    ("[bank.test@evil.test](https://evil.test)", "bank.test@evil.test evil.test", "https://evil.test/"),
+    ("[bаnk.test](https://bаnk.test)", "bаnk.test xn--bnk-6cd.test", "https://xn--bnk-6cd.test/"),
+    ("[\u202etset.knab](https://evil.test)", "\u202etset.knab evil.test", "https://evil.test/"),
+    ("[bank.test/a](https://bank.test/b)", "bank.test/a", "https://bank.test/b"),
+    ("[write](mailto:a@evil.test)", "write a@evil.test", "mailto:a@evil.test"),
+    ("https:evil.test https:/evil.test", "https:evil.test https:/evil.test", None),
+    ("[x](https:\\\\evil.test)", "x evil.test", "https://evil.test/"),
+    ("[x](https://bank.test@evil.test)", "x", None),
+    ("[x](//evil.test)", "x evil.test", "https://evil.test/"),
+    ("[x](tel:1)", "x 1", "tel:1"),
+    ("[x](sms:+1?body=Hi)", "x +1", "sms:+1?body=Hi"),
+    ("[x](tel:*%2306%23)", "x", None),
+    ("[x](/a?b#c)", "x", "https://shop.test/a?b#c"),
+    ("[bank.test](b)", "bank.test", "https://shop.test/a/b"),
+    ("[x](\\\\\\\\evil.test)", "x evil.test", "https://evil.test/"),
+    ("[x](javascript&colon;alert(1))", "x", "https://shop.test/a/javascript&colon;alert(1)"),
+    ("[x](javascript&#58;alert(1))", "x", None),
+]
+
+
+def test_a_link_shows_its_host(page: Page) -> None:
+    for markdown, text, address in LINKS:
+        shown, addresses = page.evaluate(
+            """(markdown) => {
+                const { update, element } = answer();
+                update(markdown, true);
+                const links = [...element.querySelectorAll('a')].map((link) => link.getAttribute('href'));
+                return [element.querySelector('p').textContent, links];
+            }""",
+            markdown,
+        )
+        assert (" ".join(shown.split()), addresses) == (text, [address] if address else []), markdown
 
 
 def test_an_image_becomes_a_link_with_its_host_and_loads_nothing(page: Page) -> None:
