@@ -152,12 +152,12 @@ async def test_a_reader_who_returns_while_a_question_is_being_withdrawn_gets_an_
             await dropping.wait()
             was_withdrawn, came_back = answers.was_withdrawn, asyncio.Event()
 
-            async def told(message_id: uuid.UUID) -> bool:
+            async def withdrawn_later(message_id: uuid.UUID) -> bool:
                 came_back.set()
                 dropped: bool = await was_withdrawn(message_id)
                 return dropped
 
-            monkeypatch.setattr(answers, "was_withdrawn", told)
+            monkeypatch.setattr(answers, "was_withdrawn", withdrawn_later)
             back = asyncio.create_task(client.ask("Hi", message_id=message_id))
             await came_back.wait()
             go_on.set()

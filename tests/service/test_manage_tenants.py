@@ -140,17 +140,17 @@ def test_any_website_is_allowed_only_with_an_explicit_flag(run: Run) -> None:
 
 
 def test_the_upstream_learns_who_is_asking_only_with_an_explicit_flag(run: Run) -> None:
-    def is_told() -> object:
+    def upstream_learns_ids() -> object:
         return json.loads(run("tenant", "show", "shop", "--json"))["tell_upstream"]
 
     run(*ADD)
-    assert is_told() is False
+    assert upstream_learns_ids() is False
     run("tenant", "set", "shop", "--tell-upstream")
-    assert is_told() is True
+    assert upstream_learns_ids() is True
     run("tenant", "set", "shop", "--title", "Shop")
-    assert is_told() is True
+    assert upstream_learns_ids() is True
     run("tenant", "set", "shop", "--no-tell-upstream")
-    assert is_told() is False
+    assert upstream_learns_ids() is False
 
 
 def test_user_tokens_are_verified_with_one_method_at_a_time(run: Run, tmp_path: Path) -> None:

@@ -29,19 +29,19 @@ async def test_no_text_of_a_visitor_or_page_reaches_the_system_message(serve: Se
     pick = random.Random(11)
     words: list[str] = []
 
-    def nasty() -> str:
+    def random_text() -> str:
         words.append(f"canary-{len(words)}")
         return f"{words[-1]} {pick.choice(NASTY)} {pick.choice(NASTY)}"
 
-    upstream.mock(side_effect=lambda request: streamed(*answer(nasty())))
+    upstream.mock(side_effect=lambda request: streamed(*answer(random_text())))
     async with serve(tenant={"system_prompt": PROMPT}) as client:
-        conversation_id, question = None, nasty()
+        conversation_id, question = None, random_text()
         for _ in range(60):
             fields: dict[str, Any] = {"regenerate": conversation_id is not None and pick.random() < 0.4}
             if not fields["regenerate"] or pick.random() < 0.5:
-                question = nasty()
+                question = random_text()
             if pick.random() < 0.6:
-                fields["context"] = {nasty()[:64]: nasty() for _ in range(pick.randint(1, 5))}
+                fields["context"] = {random_text()[:64]: random_text() for _ in range(pick.randint(1, 5))}
             if conversation_id is None or pick.random() < 0.1:
                 conversation_id, fields["regenerate"] = None, False
             asked = await client.ask(question, conversation_id=conversation_id, **fields)

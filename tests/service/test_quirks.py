@@ -27,7 +27,7 @@ def extra_forbidden(field: str) -> httpx.Response:
     )
 
 
-def taught(upstream: respx.Route, refuse: Callable[[Body], httpx.Response | None]) -> list[Body]:
+def answer_unless_refused(upstream: respx.Route, refuse: Callable[[Body], httpx.Response | None]) -> list[Body]:
     """An endpoint that answers everything that `refuse` accepts. Returns the received requests."""
     requests: list[Body] = []
 
@@ -77,7 +77,7 @@ async def test_a_refused_field_is_left_out_or_renamed_and_remembered(
     gone: str,
     there: Body,
 ) -> None:
-    requests = taught(upstream, refuse)
+    requests = answer_unless_refused(upstream, refuse)
     async with serve(tenant={"temperature": 0.3}) as client:
         assert (await client.ask("Hi")).text == "Hello"
         assert [gone in body for body in requests] == [True, False]
@@ -95,14 +95,14 @@ async def test_several_refused_fields_are_left_out_one_by_one(client: Client, up
             return extra_forbidden("stream_options")
         return extra_forbidden("max_tokens") if "max_tokens" in body else None
 
-    requests = taught(upstream, refuse)
+    requests = answer_unless_refused(upstream, refuse)
     assert (await client.ask("Hi")).text == "Hello"
     assert requests[-1].keys() == {"model", "messages", "stream", "max_completion_tokens"}
     assert len(requests) == 3
 
 
 async def test_another_model_of_the_same_endpoint_starts_afresh(serve: Serve, upstream: respx.Route) -> None:
-    requests = taught(
+    requests = answer_unless_refused(
         upstream,
         lambda body: extra_forbidden("stream_options") if "stream_options" in body and body["model"] == "old" else None,
     )
@@ -121,7 +121,7 @@ async def test_an_answer_limit_refused_under_both_names_is_not_left_out(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The budget relies on it."""
-    requests = taught(
+    requests = answer_unless_refused(
         upstream, lambda body: extra_forbidden("max_tokens" if "max_tokens" in body else "max_completion_tokens")
     )
     status, problem, _ = await client.refused()
@@ -155,7 +155,7 @@ async def test_an_answer_limit_refused_under_both_names_is_not_left_out(
 async def test_an_answer_limit_that_is_too_large_is_lowered(
     client: Client, upstream: respx.Route, message: str, bound: int
 ) -> None:
-    requests = taught(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
+    requests = answer_unless_refused(upstream, lambda body: refused(message) if body["max_tokens"] > bound else None)
     assert (await client.ask("Hi")).text == "Hello"
     assert (await client.ask("Hi")).text == "Hello"
     assert [body["max_tokens"] for body in requests] == [4096, bound, bound]
@@ -173,7 +173,9 @@ async def test_an_answer_limit_that_is_too_large_is_lowered(
 async def test_without_a_system_role_the_system_prompt_goes_into_the_first_message(
     serve: Serve, upstream: respx.Route, message: str
 ) -> None:
-    requests = taught(upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None)
+    requests = answer_unless_refused(
+        upstream, lambda body: refused(message) if body["messages"][0]["role"] == "system" else None
+    )
     async with serve(tenant={"system_prompt": "Sell shirts."}) as client:
         first = await client.ask("Hi")
         await client.ask("Blue ones?", conversation_id=first.events[0].data["conversation_id"])
@@ -189,14 +191,14 @@ async def test_without_a_system_prompt_no_system_message_is_sent(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYSTEM_PROMPT", "")
-    requests = taught(upstream, lambda body: None)
+    requests = answer_unless_refused(upstream, lambda body: None)
     async with serve() as client:
         await client.ask("Hi")
     assert requests[0]["messages"] == [{"role": "user", "content": "Hi"}]
 
 
 async def test_a_change_that_did_not_help_is_not_remembered(client: Client, upstream: respx.Route) -> None:
-    requests = taught(
+    requests = answer_unless_refused(
         upstream, lambda body: refused("temperature, stream_options: whatever") if len(requests) < 3 else None
     )
     await client.refused()
@@ -205,7 +207,7 @@ async def test_a_change_that_did_not_help_is_not_remembered(client: Client, upst
 
 
 async def test_a_refusal_that_names_no_field_of_ours_is_final(client: Client, upstream: respx.Route) -> None:
-    requests = taught(upstream, lambda body: refused("Invalid 'top_p'"))
+    requests = answer_unless_refused(upstream, lambda body: refused("Invalid 'top_p'"))
     assert (await client.refused())[1]["code"] == "upstream_failed"
     assert len(requests) == 1
 
@@ -233,9 +235,9 @@ def longer_than(messages: int) -> Callable[[Body], httpx.Response | None]:
 async def test_a_prompt_that_is_too_long_is_retried_with_less_history(
     client: Client, upstream: respx.Route, caplog: pytest.LogCaptureFixture, takes: int, sent: list[int]
 ) -> None:
-    taught(upstream, lambda body: None)
+    answer_unless_refused(upstream, lambda body: None)
     conversation_id = await conversation_of(client, 5)
-    requests = taught(upstream, longer_than(takes))
+    requests = answer_unless_refused(upstream, longer_than(takes))
     assert (await client.ask("And now?", conversation_id=conversation_id)).last.data["status"] == "complete"
     assert [len(body["messages"]) for body in requests] == sent
     assert requests[-1]["messages"][-1] == {"role": "user", "content": "And now?"}
@@ -281,10 +283,10 @@ async def test_a_long_conversation_with_a_small_context_never_gets_stuck(client:
 async def test_a_question_that_is_too_long_by_itself_has_its_own_code_and_costs_nothing(
     serve: Serve, upstream: respx.Route
 ) -> None:
-    taught(upstream, lambda body: None)
+    answer_unless_refused(upstream, lambda body: None)
     async with serve(tenant={"tokens_per_day": 20_000}) as client:
         conversation_id = await conversation_of(client, 1)
-        requests = taught(upstream, longer_than(0))
+        requests = answer_unless_refused(upstream, longer_than(0))
         for _ in range(10):  # with what each reserves, five would spend the budget
             body = {"message": "Long", "conversation_id": conversation_id}
             status, problem, _ = await client.refused(json_body=body)

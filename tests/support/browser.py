@@ -144,7 +144,7 @@ def answered(chat: Chat, provider: "Provider", question: str, answer: str) -> No
     expect(chat.button("Send message")).to_be_attached()
 
 
-def heard(chat: Chat, *names: str) -> None:
+def record_events(chat: Chat, *names: str) -> None:
     """Make the page collect the details of events in `heard`."""
     chat.page.evaluate(
         """(names) => {

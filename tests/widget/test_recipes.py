@@ -27,7 +27,7 @@ def snippet_of(heading: str, language: str, service: RunningService) -> str:
 
 
 @dataclass
-class Made:
+class BuiltPage:
     """A page that a tool makes around a snippet."""
 
     body: str
@@ -35,9 +35,9 @@ class Made:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def wordpress(service: RunningService) -> Made:
+def wordpress(service: RunningService) -> BuiltPage:
     """A theme that resets everything, the blocks' duotone filters, jQuery's ready queue, and the admin bar's margin."""
-    return Made(
+    return BuiltPage(
         head="<style id='global-styles-inline-css'>:where(.is-layout-flex){gap:.5em} html{margin-top:32px!important}"
         " iframe,embed{max-width:100%!important;height:auto!important} *{box-sizing:border-box}</style>"
         "<script>window._wpemojiSettings={};</script>",
@@ -47,9 +47,9 @@ def wordpress(service: RunningService) -> Made:
     )
 
 
-def shopify(service: RunningService) -> Made:
+def shopify(service: RunningService) -> BuiltPage:
     """A theme with sections, a sticky drawer above everything, and the policy that shops are served with."""
-    return Made(
+    return BuiltPage(
         head="<style>.drawer{position:fixed;inset:0;visibility:hidden;z-index:999999} "
         ":root{font-size:62.5%} iframe{border:3px solid red}</style><script>window.Shopify={}</script>",
         body='<div class="drawer"></div><div id="shopify-section-header" class="shopify-section"></div>'
@@ -58,19 +58,19 @@ def shopify(service: RunningService) -> Made:
     )
 
 
-def webflow(service: RunningService) -> Made:
+def webflow(service: RunningService) -> BuiltPage:
     """Its classes on the root element are set by a script, and `w-mod-js` comes before everything."""
-    return Made(
+    return BuiltPage(
         head='<script>!function(o,c){c.documentElement.className+=" w-mod-js"}(window,document);</script>'
         "<style>.w-mod-js *{opacity:1} body>*{display:block!important}</style>",
         body=f'<section class="w-container">A site</section>{snippet_of("Webflow", "html", service)}',
     )
 
 
-def tag_manager(service: RunningService) -> Made:
+def tag_manager(service: RunningService) -> BuiltPage:
     """It writes the tag's markup into the page later; each script becomes a new element with few attributes."""
     markup = json.dumps(snippet_of("Google Tag Manager", "html", service)).replace("</", "<\\/")
-    return Made(
+    return BuiltPage(
         body="<script>addEventListener('load', () => setTimeout(() => {"
         f"const made = document.createElement('div'); made.innerHTML = {markup};"
         "for (const given of made.querySelectorAll('script')) { const script = document.createElement('script');"
@@ -80,13 +80,13 @@ def tag_manager(service: RunningService) -> Made:
     )
 
 
-def next_js(service: RunningService) -> Made:
+def next_js(service: RunningService) -> BuiltPage:
     """next/script makes the element once the page is interactive, with the component's properties as attributes."""
     tag = re.search(r"<Script (.*?)/>", snippet_of("Next.js", "tsx", service), re.DOTALL)
     assert tag
     properties = dict(re.findall(r'([\w-]+)="([^"]*)"', tag[1]))
     assert properties.pop("strategy") == "afterInteractive"
-    return Made(
+    return BuiltPage(
         head="<style>#__next{isolation:isolate}</style>",
         body='<div id="__next"><p>Rendered</p></div><script>self.__next_f=[]; requestAnimationFrame(() => {'
         f"const script = document.createElement('script'), properties = {json.dumps(properties)};"
@@ -96,10 +96,10 @@ def next_js(service: RunningService) -> Made:
     )
 
 
-def strict_policy(service: RunningService) -> Made:
+def strict_policy(service: RunningService) -> BuiltPage:
     heading = "A strict Content-Security-Policy"
     name, _, value = snippet_of(heading, "http", service).strip().partition(": ")
-    return Made(body=snippet_of(heading, "html", service), headers={name: value})
+    return BuiltPage(body=snippet_of(heading, "html", service), headers={name: value})
 
 
 RECIPES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, Provider, Visit, answered, heard, stored
+from browser import Chat, Provider, Visit, answered, record_events, stored
 from processes import running_service
 from service.testing.chunks import data
 
@@ -222,7 +222,7 @@ def test_a_new_conversation_keeps_the_draft_but_not_the_question_being_edited(vi
 def test_an_answer_can_be_rated_with_a_comment(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    heard(chat, "feedback")
+    record_events(chat, "feedback")
     answered(chat, provider, "Hello?", "What?")
     with chat.page.expect_response("**/feedback") as rated:
         chat.button("Not helpful").click()

@@ -8,7 +8,7 @@ import jwt
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import WIDGET, Line, Provider, Visit, add_tenant, answered, heard
+from browser import WIDGET, Line, Provider, Visit, add_tenant, answered, record_events
 from processes import RunningService, running_service
 from service.errors import every_error
 
@@ -158,7 +158,7 @@ def test_a_question_asked_offline_waits_visibly_and_is_sent_automatically(
 def test_a_rate_limit_is_reported_to_the_page(shop: RunningService, visit: Visit, provider: Provider) -> None:
     chat = visit(service=add_tenant(shop, "limits", "--visitor-rate-per-minute", "1"))
     chat.open()
-    heard(chat, "limit")
+    record_events(chat, "limit")
     answered(chat, provider, "Once?", "Once.")
     chat.ask("Twice?")
     expect(chat.button(re.compile(r"^Try again in \d:\d\d$"))).to_be_disabled()
@@ -205,7 +205,7 @@ def test_a_refused_edited_question_still_replaces_the_old_one(visit: Visit, line
 def test_an_expired_token_is_shown_and_reported_to_the_page(visit: Visit) -> None:
     chat = visit()
     chat.open()
-    heard(chat, "error")
+    record_events(chat, "error")
     problem = (
         '{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Expired.","code":"user_token_expired"}'
     )

@@ -23,19 +23,19 @@ PERSON = "Talk to a person"
 
 
 @pytest.fixture(scope="module")
-def told() -> queue.Queue[dict[str, Any]]:
+def received() -> queue.Queue[dict[str, Any]]:
     """The messages that the webhook received."""
     return queue.Queue()
 
 
 @pytest.fixture(scope="module")
-def hooked(told: queue.Queue[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def hooked(received: queue.Queue[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service in demonstration mode whose tenant has a local webhook."""
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.put(Webhook(SECRET).verify(body, dict(self.headers)))
+            received.put(Webhook(SECRET).verify(body, dict(self.headers)))
             self.send_response(204)
             self.end_headers()
 
@@ -50,7 +50,7 @@ def hooked(told: queue.Queue[dict[str, Any]], tmp_path_factory: pytest.TempPathF
 
 
 def test_a_conversation_can_be_handed_off(
-    visit: Visit, hooked: RunningService, told: queue.Queue[dict[str, Any]], check: Check
+    visit: Visit, hooked: RunningService, received: queue.Queue[dict[str, Any]], check: Check
 ) -> None:
     chat = visit("data-theme=dark data-privacy-url=https://shop.example/privacy", service=hooked)
     chat.open()
@@ -94,7 +94,7 @@ def test_a_conversation_can_be_handed_off(
     form.get_by_role("button", name="Back to the chat").press("Enter")
     expect(chat.button("More")).to_be_focused()
 
-    data = told.get(timeout=PATIENCE / 1000)["data"]
+    data = received.get(timeout=PATIENCE / 1000)["data"]
     assert (data["email"], data["note"], data["consent"]) == ("ada@example.com", "By Friday, please.", True)
     assert [turn["question"] for turn in data["turns"]] == ["Where is my parcel?"]
     assert chat.console == []

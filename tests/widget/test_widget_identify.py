@@ -39,14 +39,14 @@ def identify(chat: Chat, *tokens: str) -> None:
     chat.page.evaluate("(tokens) => { for (const token of tokens) A4ChatWidget.identify(token) }", tokens)
 
 
-def answered(chat: Chat, provider: Provider, question: str, answer: str) -> None:
+def ask_until_complete(chat: Chat, provider: Provider, question: str, answer: str) -> None:
     provider.answer(answer)
     chat.ask(question)
     expect(chat.answers.last).to_have_text(answer)
     expect(chat.button("Regenerate")).to_be_visible()
 
 
-def alone(chat: Chat) -> None:
+def expect_no_content(chat: Chat) -> None:
     """Assert that the window has no visitor's content."""
     expect(chat.questions).to_have_count(0)
     expect(chat.answers).to_have_count(0)
@@ -60,11 +60,11 @@ def test_another_visitor_starts_a_new_conversation_and_cannot_see_the_old_one(
     chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice"))
-    answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
+    ask_until_complete(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
     chat.field.fill("And Alice's letter")
     identify(chat, token("alice"), token("bob"))
-    alone(chat)
-    answered(chat, provider, "Where is mine?", "Here.")
+    expect_no_content(chat)
+    ask_until_complete(chat, provider, "Where is mine?", "Here.")
     assert [message["content"] for message in provider.asked[-1]["messages"][1:]] == ["Where is mine?"]
     expect(chat.questions).to_have_count(1)
     chat.choose("Past conversations")
@@ -78,12 +78,12 @@ def test_the_list_of_conversations_closes_when_the_visitor_changes(
     chat = visit(service=signed_shop)
     chat.open()
     identify(chat, token("alice of the list"))
-    answered(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
+    ask_until_complete(chat, provider, "Where is Alice's parcel?", "In Alice's garage.")
     chat.choose("Past conversations")
     expect(chat.inside.get_by_role("listitem")).to_have_count(1)
     identify(chat, token("bob of the list"))
     expect(chat.inside.get_by_role("listitem")).to_have_count(0)
-    alone(chat)
+    expect_no_content(chat)
 
 
 def test_an_answer_in_progress_ends_when_the_visitor_changes(
@@ -94,8 +94,8 @@ def test_an_answer_in_progress_ends_when_the_visitor_changes(
     identify(chat, token("alice"))
     answer = answer_in_progress(chat, provider, "Where is Alice's parcel?", "In Alice's ")
     identify(chat, token("bob"))
-    alone(chat)
-    answered(chat, provider, "Where is mine?", "Here.")
+    expect_no_content(chat)
+    ask_until_complete(chat, provider, "Where is mine?", "Here.")
     answer.say("garage.")
     answer.end()
     expect(chat.questions).to_have_count(1)
@@ -114,7 +114,7 @@ def test_a_fresh_token_of_the_same_visitor_keeps_the_window_as_it_is(
     answer.say("garage.")
     answer.end()
     expect(chat.answers).to_have_text("In your garage.")
-    answered(chat, provider, "And the letter?", "There, too.")
+    ask_until_complete(chat, provider, "And the letter?", "There, too.")
     expect(chat.questions).to_have_count(2)
 
 
@@ -133,8 +133,8 @@ def test_a_pending_question_does_not_reappear_for_another_visitor(
 
     chat = visit(f'data-user-token="{token(next_visitor)}"' if next_visitor else "", service=signed_shop)
     chat.open()
-    alone(chat)
-    answered(chat, provider, "Where is mine?", "Here.")
+    expect_no_content(chat)
+    ask_until_complete(chat, provider, "Where is mine?", "Here.")
     expect(chat.questions).to_have_count(1)
     assert len(provider.asked) == asked + 1
 
@@ -146,14 +146,14 @@ def test_calls_before_the_window_has_loaded_take_effect_in_order(
     early = "<script>window.A4ChatWidget = [['identify', ''], ['identify', '%s']]</script>"
     chat = visit(service=signed_shop, body=early % token("alice"))
     chat.open()
-    answered(chat, provider, "Where is my parcel?", "In your garage.")
+    ask_until_complete(chat, provider, "Where is my parcel?", "In your garage.")
     again = visit(service=signed_shop, body=early % token("alice", name="Alice"))
     again.open()
     expect(again.questions).to_have_text("Where is my parcel?")
     other = visit(service=signed_shop, body=early % token("bob"))
     other.open()
-    alone(other)
+    expect_no_content(other)
     expect(other.questions).to_have_count(0)
     back = visit(service=signed_shop, body=early.replace("''", f"'{token('carol')}'") % token("alice"))
     back.open()
-    alone(back)
+    expect_no_content(back)

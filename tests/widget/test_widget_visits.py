@@ -4,16 +4,11 @@ import re
 
 from playwright.sync_api import expect
 
-from browser import Chat, HostPages, Provider, ProviderAnswer, Visit, answer_in_progress, fetch_the_window, script_tag
+from browser import HostPages, Provider, Visit, answer_in_progress, fetch_the_window, script_tag
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
 REDUCED_MOTION = "no-preference"
-
-
-def ask_and_begin_to_answer(chat: Chat, provider: Provider) -> ProviderAnswer:
-    answer = answer_in_progress(chat, provider, "Hello?", "One ")
-    return answer
 
 
 def test_an_open_window_and_its_answer_continue_on_the_next_page(
@@ -21,7 +16,7 @@ def test_an_open_window_and_its_answer_continue_on_the_next_page(
 ) -> None:
     chat = visit()
     chat.open()
-    answer = ask_and_begin_to_answer(chat, provider)
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     chat.page.goto(host_pages.add(body=script_tag(shop)))
     expect(chat.window).to_be_visible()
     expect(chat.answers).to_have_text("One")
@@ -39,7 +34,7 @@ def test_on_a_phone_the_next_page_is_not_covered_and_a_badge_announces_the_answe
     chat = visit("data-open")
     chat.page.set_viewport_size({"width": 390, "height": 800})
     expect(chat.window).to_be_visible()
-    answer = ask_and_begin_to_answer(chat, provider)
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     with chat.page.expect_request("**/api/v1/chat"):
         chat.page.goto(host_pages.add(body=script_tag(shop, "data-open")))
     answer.say("two.")
@@ -55,7 +50,7 @@ def test_an_answer_continues_behind_a_window_closed_on_the_previous_page(
 ) -> None:
     chat = visit()
     chat.open()
-    answer = ask_and_begin_to_answer(chat, provider)
+    answer = answer_in_progress(chat, provider, "Hello?", "One ")
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_focused()
     with chat.page.expect_request("**/api/v1/chat"):
