@@ -86,6 +86,7 @@ class World:
     scheme: str
     port: int  # of the sites
     chat_port: int
+    has_partitions: bool  # storage is kept apart for each site
     tenants: dict[str, RunningService] = field(default_factory=dict)
     providers: dict[str, Provider] = field(default_factory=dict)  # each tenant's own
 
@@ -123,17 +124,22 @@ class World:
         return found
 
 
-@pytest.fixture(scope="module", params=["http", "https", "https with shared storage"])
+WORLDS = ("http with shared storage", "https with partitioned storage")
+EVERY_WORLD = (*WORLDS, "https with shared storage")
+
+
+@pytest.fixture(scope="module", params=WORLDS)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, providers: Providers
 ) -> Iterator[World]:
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         skip_unless_required(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
-    scheme, _, shared = request.param.partition(" ")
+    scheme, storage = request.param.split(" with ")
     arguments = [*ARGUMENTS, "--host-resolver-rules=MAP *.test 127.0.0.1", "--ignore-certificate-errors"]
-    if shared:
-        arguments.append("--disable-features=ThirdPartyStoragePartitioning")
+    has_partitions = storage == "partitioned storage"
+    if has_partitions:
+        arguments.append("--disable-features=PaintHolding")  # replaces Playwright's list, which disables partitioning
     directory, pages = tmp_path_factory.mktemp("tenants"), HostPages()
     with ExitStack() as stack:
         pages_port = stack.enter_context(serving(pages.handler()))
@@ -152,7 +158,7 @@ def world(
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         stack.callback(browser.close)
-        world = World(browser, service, pages, scheme, site_port, chat_port)
+        world = World(browser, service, pages, scheme, site_port, chat_port, has_partitions)
         for name, hosts in OWN_PAGES.items():
             provider = world.providers[name] = stack.enter_context(providers.provider())
             origins = [option for host in hosts for option in ("--origin", world.origin(host))] or ["--any-origin"]
@@ -217,14 +223,19 @@ def own_pages(world: World) -> list[tuple[str, str]]:
     return places + ([("victim", CHAT)] if world.scheme == "https" else [])
 
 
+@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
 def test_each_tenants_chat_works_on_its_own_pages_and_usage_names_them(world: World, context: BrowserContext) -> None:
+    visits = Counter[tuple[str, str]]()
     for tenant, host in own_pages(world):
+        site = host.partition(".")[2] if world.has_partitions else ""
+        visits[tenant, site] += 1
         chat = world.visit(context, host, tenant)
         assert chat.page.evaluate("isSecureContext") is (world.scheme == "https")
         chat.open()
         world.providers[tenant].answer(f"To {host}.")
         chat.ask("Hello?")
-        expect(chat.answers.last).to_have_text(f"To {host}.")  # one site's pages share their conversation
+        expect(chat.answers.last).to_have_text(f"To {host}.")
+        expect(chat.answers).to_have_count(visits[tenant, site])  # pages that share storage share their conversation
         expect(chat.button("Copy").last).to_be_visible()
         chat.reload()
         expect(chat.answers.last).to_have_text(f"To {host}.")
@@ -306,6 +317,7 @@ FORGERY = """<script>
 </script>"""
 
 
+@pytest.mark.parametrize("world", EVERY_WORLD, indirect=True)
 @pytest.mark.parametrize("host", [EVIL_CROSS_SITE, EVIL_SAME_SITE])
 def test_no_message_can_turn_a_widgets_page_into_another_tenants(
     world: World, context: BrowserContext, host: str
