@@ -46,7 +46,7 @@ async def show(store: Store, name: str | None, everything: bool, as_json: bool) 
 @with_store
 async def retry(store: Store, name: str, event: uuid.UUID | None, everything: bool) -> None:
     count = await store.outbox.retry(name, event, datetime.now(UTC))
-    print(f"{count} events are due now; the service will deliver them.")
+    print(f"Events due now: {count}. The service will deliver them.")
 
 
 @webhooks.command("test", help="send an event of type `test` now, and report the result")
@@ -83,7 +83,7 @@ async def webhook_findings(store: Store) -> list[Finding]:
             findings.append(fix("webhook", f"{tenant.name}: {error}"))
             continue
         if failed:
-            text = f"{len(failed)} events failed for good, the latest with: {failed[0].problem}"
+            text = f"deliveries that failed for good: {len(failed)}, the latest with: {failed[0].problem}"
             findings.append(fix("webhook", f"{tenant.name}: {text}; `manage.py webhook retry` tries again"))
         else:
             findings.append(ok("webhook", f"{tenant.name}: set up, with no failed deliveries"))

@@ -392,7 +392,7 @@ def test_the_operator_can_list_retry_and_test(
         "failed": (1, "HTTP 500"),
     }
     assert not any(word in run("webhook", "list", "shop") for word in ("ada@", "Words"))
-    assert "1 events failed for good, the latest with: HTTP 500" in doctor()
+    assert "deliveries that failed for good: 1, the latest with: HTTP 500" in doctor()
     assert "1 events" in run("webhook", "retry", "shop", "--id", f"msg_{events['failed'].id.hex}")
     assert "2 events" in run("webhook", "retry", "shop", "--all")
     assert [each["state"] for each in json.loads(run("webhook", "list", "--json"))] == ["pending", "pending"]

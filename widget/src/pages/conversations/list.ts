@@ -81,7 +81,7 @@ async function load(widgetId: string): Promise<void> {
   find('#count').textContent = shown
     ? `${plural(shown, 'conversation')}${next ? ' so far' : ''}${filters ? ' found' : ''}`
     : filters
-      ? 'Nothing conversation. Try other words, or fewer filters.'
+      ? 'Nothing found. Try other words, or fewer filters.'
       : 'No conversations yet. They appear here as soon as a visitor asks something.';
 }
 
