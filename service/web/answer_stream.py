@@ -46,7 +46,7 @@ class AnswerStream(EventSourceResponse):
     done when the visitor has left, and is cancelled at the end.
     """
 
-    def __init__(self, service: Service, answer: Answer, after: int, disconnected: asyncio.Task[None]) -> None:
+    def __init__(self, service: Service, answer: Answer, after: int, disconnected: asyncio.Future[None]) -> None:
         self._answer = answer
         self._after = after
         self._gone = disconnected
@@ -125,7 +125,7 @@ class AnswerStream(EventSourceResponse):
         else:
             self._wake()
 
-    def _on_gone(self, _: asyncio.Task[None]) -> None:
+    def _on_gone(self, _: asyncio.Future[None]) -> None:
         self._wake()
 
     def _wake(self) -> None:

@@ -25,6 +25,7 @@ from service.errors import BadRequest, HeadTooLarge, Overloaded, RequestTimeout,
 
 # Extensions of an ASGI scope:
 ABORT = "chatbot.abort"  # call it to cut the connection
+DISCONNECTION = "chatbot.disconnection"  # call it for a future that is done once the connection is lost
 AFTERWARDS = "chatbot.afterwards"  # set it to a function of `send`, to be run once the application has returned
 TRUSTED_PROXY = "chatbot.trusted_proxy"  # the request came from one of FORWARDED_ALLOW_IPS
 OVERLOADED = "chatbot.overloaded"  # more connections are open than are served
@@ -141,17 +142,8 @@ class Connection(HttpToolsProtocol):
 
     # With these beside uvicorn's, its attributes would be too many for Python to share their names' table: 1.3 kB each.
     __slots__ = (
-        *(
-            "_answering",
-            "_connections",
-            "_deadline",
-            "_deadlines",
-            "_extensions",
-            "_head_bytes",
-            "_unparsed",
-            "_in_body",
-        ),
-        *("_is_overloaded", "_unread_bytes", "_unsent", "_unsent_since"),
+        *("_answering", "_connections", "_deadline", "_deadlines", "_disconnection", "_extensions", "_head_bytes"),
+        *("_in_body", "_is_overloaded", "_unparsed", "_unread_bytes", "_unsent", "_unsent_since"),
     )
 
     transport: asyncio.Transport
@@ -167,6 +159,7 @@ class Connection(HttpToolsProtocol):
         self._extensions: dict[str, Any] = {}
         self._is_overloaded = False
         self._answering: RequestResponseCycle | None = None  # the last request whose response has begun
+        self._disconnection: asyncio.Future[None] | None = None  # for that request
         self._unparsed = b""  # received but not parsed yet
         self._head_bytes = 0  # parsed since the last complete head, piece of a body, or request
         self._in_body = False
@@ -180,6 +173,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, self._parse_received)
         self._extensions[ABORT] = transport.abort
+        self._extensions[DISCONNECTION] = self._watch
         if self.client and self._connections.is_trusted_proxy(self.client[0]):
             self._extensions[TRUSTED_PROXY] = True
         self._wait(self._deadlines.head)
@@ -194,6 +188,8 @@ class Connection(HttpToolsProtocol):
         self.flow = FlowControl(self.transport)  # without a reference cycle, the connection is freed at once
         self._extensions.clear()
         self._connections.drop(self)
+        if self._disconnection is not None and not self._disconnection.done():
+            self._disconnection.set_result(None)
         if (cycle := self._answering) is not None and not cycle.response_complete:
             cycle.disconnected = True  # uvicorn tells only the newest request
             cycle.message_event.set()
@@ -339,6 +335,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         if not self.pipeline and not self._in_body:
             self._wait(self._deadlines.idle)
+
+    def _watch(self) -> asyncio.Future[None]:
+        self._disconnection = self.loop.create_future()
+        return self._disconnection
 
     # Deadlines
 

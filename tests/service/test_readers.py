@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client import Client, until
 from conftest import Serve
 from service.testing.chunks import Body, answer, delta, streamed
-from service.web.connections import ABORT, AFTERWARDS
+from service.web.connections import ABORT, AFTERWARDS, DISCONNECTION
 
 
 async def readers(client: Client) -> float:
@@ -59,6 +59,34 @@ async def test_the_middleware_returns_while_an_answer_is_sent(serve: Serve, upst
         more.set()
         assert (await asking).text == "Hello there"
         assert (await readers(client), await questions(client)) == (0, 1)
+
+
+async def test_a_server_may_tell_by_a_future_that_the_visitor_has_left(serve: Serve, upstream: respx.Route) -> None:
+    """It then needs no task that waits for the disconnect."""
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def serving(app: ASGIApp) -> ASGIApp:
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["extensions"] = {DISCONNECTION: lambda: left}
+            await app(scope, receive, send)
+
+        return run
+
+    asked = asyncio.Event()
+
+    def never_ends(_: httpx.Request) -> httpx.Response:
+        asked.set()
+        return streamed(delta("Hello"), asyncio.Event())
+
+    upstream.mock(side_effect=never_ends)
+    async with serve(resume_seconds=0, metrics_token="token") as client:
+        asking = asyncio.create_task(client.through(serving).ask("Hi"))
+        await asked.wait()
+        assert await readers(client) == 1
+        left.set_result(None)
+        assert "done" not in (await asking).names
+        assert await readers(client) == 0
+        await client.until_idle()
 
 
 @pytest.mark.each_database
