@@ -393,8 +393,8 @@ def test_the_operator_can_list_retry_and_test(
     }
     assert not any(word in run("webhook", "list", "shop") for word in ("ada@", "Words"))
     assert "deliveries that failed for good: 1, the latest with: HTTP 500" in doctor()
-    assert "1 events" in run("webhook", "retry", "shop", "--id", f"msg_{events['failed'].id.hex}")
-    assert "2 events" in run("webhook", "retry", "shop", "--all")
+    assert "due now: 1." in run("webhook", "retry", "shop", "--id", f"msg_{events['failed'].id.hex}")
+    assert "due now: 2." in run("webhook", "retry", "shop", "--all")
     assert [each["state"] for each in json.loads(run("webhook", "list", "--json"))] == ["pending", "pending"]
     assert "no tenant" in run("webhook", "list", "other", code=1)
 
