@@ -349,7 +349,7 @@ def test_the_doctor_finds_nothing_wrong_behind_this_file(proxy: Proxy) -> None:
 
     faults = found(SSL_CERT_FILE=str(proxy.certificate))
     assert faults.keys() == {"tls", "public url"}
-    assert "ends in 0 days" in faults["tls"]
+    assert "expires in 0 days" in faults["tls"]
     faults = found()
     assert faults.keys() == {"tls"}
     assert "is not trusted" in faults["tls"]
