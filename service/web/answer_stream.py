@@ -61,9 +61,9 @@ class AnswerStream(EventSourceResponse):
         del self._send_lock  # of sse-starlette's own sending: 0.8 kB
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._exchange: Exchange = scope["state"]["exchange"]
-        extensions = scope.get("extensions", {})
-        self._abort = extensions.get(ABORT)
+        state = scope["state"]
+        self._exchange: Exchange = state["exchange"]
+        self._abort = scope.get("extensions", {}).get(ABORT)
         self._gone.add_done_callback(self._on_gone)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -71,8 +71,8 @@ class AnswerStream(EventSourceResponse):
             self._end()
             raise
         self.raw_headers = []  # free them during a long answer
-        if AFTERWARDS in extensions:
-            extensions[AFTERWARDS] = self._stream
+        if AFTERWARDS in state:
+            state[AFTERWARDS] = self._stream
         else:
             await self._stream(self._exchange.send)
 

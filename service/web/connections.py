@@ -26,9 +26,10 @@ from service.errors import BadRequest, HeadTooLarge, Overloaded, RequestTimeout,
 # Extensions of an ASGI scope:
 ABORT = "chatbot.abort"  # call it to cut the connection
 DISCONNECTION = "chatbot.disconnection"  # call it for a future that is done once the connection is lost
-AFTERWARDS = "chatbot.afterwards"  # set it to a function of `send`, to be run once the application has returned
 TRUSTED_PROXY = "chatbot.trusted_proxy"  # the request came from one of FORWARDED_ALLOW_IPS
 OVERLOADED = "chatbot.overloaded"  # more connections are open than are served
+# In its state, which only this request has: set it to a function of `send`, to be run once the application has returned
+AFTERWARDS = "afterwards"
 
 MAX_HEAD_BYTES = 65_536
 MAX_UNREAD_BYTES = 1_048_576  # of a body after its response, or of line breaks before a request
@@ -97,9 +98,9 @@ class Connections:
 
         However many clients pipeline, all others wait for only one of them.
         """
-        self._ahead[connection] = None
-        if len(self._ahead) == 1:
+        if not self._ahead:
             asyncio.get_running_loop().call_soon(self._give_turn)
+        self._ahead[connection] = None
 
     def _give_turn(self) -> None:
         connection = next(iter(self._ahead))
@@ -143,7 +144,7 @@ class Connection(HttpToolsProtocol):
     # With these beside uvicorn's, its attributes would be too many for Python to share their names' table: 1.3 kB each.
     __slots__ = (
         *("_answering", "_connections", "_deadline", "_deadlines", "_disconnection", "_extensions", "_head_bytes"),
-        *("_in_body", "_is_overloaded", "_unparsed", "_unread_bytes", "_unsent", "_unsent_since"),
+        *("_in_body", "_in_request", "_is_overloaded", "_unparsed", "_unread_bytes", "_unsent", "_unsent_since"),
     )
 
     transport: asyncio.Transport
@@ -162,6 +163,7 @@ class Connection(HttpToolsProtocol):
         self._disconnection: asyncio.Future[None] | None = None  # for that request
         self._unparsed = b""  # received but not parsed yet
         self._head_bytes = 0  # parsed since the last complete head, piece of a body, or request
+        self._in_request = False  # whether the parser has received a part of a request, but not its end
         self._in_body = False
         self._unread_bytes = 0
         self._unsent: float = math.inf  # bytes, at the last check of a slow peer
@@ -209,7 +211,7 @@ class Connection(HttpToolsProtocol):
         """Parse buffered data as far as allowed, at most one piece per turn of the loop, so that others can run."""
         unparsed, start = self._unparsed, 0
         while start < min(len(unparsed), PIECE_BYTES) and not self._must_wait():
-            if not self._in_body and not self._head_bytes:
+            if not self._in_request:
                 begin = len(unparsed) - len(unparsed[start:].lstrip(b"\r\n"))  # RFC 9112, section 2.2
                 self._read_away(begin - start)
                 start = begin
@@ -287,6 +289,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_request = True
         self.scope["extensions"] = self._extensions
         self._wait(self._deadlines.head)
 
@@ -309,7 +312,7 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._head_bytes = 0
-        self._in_body = False
+        self._in_request = self._in_body = False
         super().on_message_complete()
         if self._is_answered():
             self._wait(self._deadlines.idle)
@@ -321,7 +324,6 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        self._extensions[AFTERWARDS] = None
         super()._start_asgi_task(cycle, partial(_run, app))
 
     def on_response_complete(self) -> None:
@@ -397,8 +399,10 @@ async def _run(app: Any, scope: Any, receive: Any, send: Any) -> None:
 
     An open stream then needs no frames of the middleware around it, which would be a quarter of its memory.
     """
+    state = scope["state"]
+    state[AFTERWARDS] = None
     await app(scope, receive, send)
-    if (afterwards := scope["extensions"].pop(AFTERWARDS, None)) is not None:
+    if (afterwards := state.pop(AFTERWARDS)) is not None:
         await afterwards(send)
 
 

@@ -74,11 +74,11 @@ class EdgeMiddleware:
                 raise
             await on_unexpected(request, error)(scope, receive, send_with_headers)
         finally:
-            extensions = scope.get("extensions", {})
-            if (afterwards := extensions.get(AFTERWARDS)) is None:
+            state = scope["state"]
+            if (afterwards := state.get(AFTERWARDS)) is None:
                 _record(request, status)
             else:
-                extensions[AFTERWARDS] = partial(_record_after, afterwards, request, status)
+                state[AFTERWARDS] = partial(_record_after, afterwards, request, status)
 
     def _refusal(self, request: Request) -> errors.ServiceError | None:
         if OVERLOADED in request.scope.get("extensions", {}) and _path(request) != f"{API}/health":

@@ -164,6 +164,17 @@ def test_pipelined_requests_are_all_answered_in_order(patient: RunningService) -
         received = read_until(connection, lambda received: received.count(b"HTTP/1.1 ") == len(paths))
         sending.join()
     assert statuses(received) == [status for _, status in paths]
+    assert "ERROR" not in patient.log()
+
+
+def test_a_head_that_is_cut_behind_a_body_is_one_head(patient: RunningService) -> None:
+    """Its last line break may come later. It is not an empty line between requests, and the body is not a request."""
+    head = b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    with connect(patient, head % 1 + b"a" + (head % len(HEALTH))[:-2]) as connection:
+        received = read_until(connection, lambda received: b"not_found" in received)
+        connection.sendall(b"\r\n" + HEALTH + HEALTH)
+        received += read_until(connection, lambda received: len(statuses(received)) == 2)
+    assert statuses(received) == [404, 404, 200]
 
 
 def test_an_answer_ends_with_its_connection_even_if_a_request_is_pipelined_behind_it(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ async def test_the_middleware_returns_while_an_answer_is_sent(serve: Serve, upst
 
     def serving(app: ASGIApp) -> ASGIApp:
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
-            extensions = scope["extensions"] = {AFTERWARDS: None}
+            scope["state"][AFTERWARDS] = None
             await app(scope, receive, send)
-            if (stream := extensions[AFTERWARDS]) is not None:
+            if (stream := scope["state"][AFTERWARDS]) is not None:
                 returned.set()
                 await stream(send)
 
