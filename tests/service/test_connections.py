@@ -3,9 +3,7 @@
 import json
 import re
 import resource
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -392,45 +390,6 @@ def test_a_request_id_counts_only_from_a_trusted_proxy(tmp_path: Path, proxies: 
         insane = response_to(service, given.replace(b"chosen", b"chosen=1"))
         assert b"chosen" not in insane
         assert ("chosen-by-the-visitor" in service.log()) is is_kept
-
-
-# Listening and shutdown
-
-
-def test_one_setting_listens_on_all_addresses_of_both_families(tmp_path: Path) -> None:
-    with running_service(tmp_path, HOST="::") as service:
-        port = urlsplit(service.url).port
-        for host in ("127.0.0.1", "::1"):
-            with socket.create_connection((host, port), timeout=60) as connection:
-                connection.sendall(HEALTH)
-                assert statuses(read_until(connection, lambda received: b'"ok"' in received)) == [200]
-
-
-def test_an_address_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        environment = {"PORT": str(taken.getsockname()[1]), "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/a.db"}
-        command = [sys.executable, str(ROOT / "chatbot.py")]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    made_its_tables, *failure = done.stderr.splitlines()
-    assert "migrated" in made_its_tables
-    [line] = failure
-    assert re.fullmatch(r"chatbot: HOST, PORT: cannot listen on 127.0.0.1, port \d+: Address already in use", line)
-
-
-def test_the_port_stays_open_after_sigterm_but_not_after_ctrl_c(tmp_path: Path) -> None:
-    with running_service(tmp_path / "1", SHUTDOWN_DELAY="300") as service:
-        service.process.send_signal(signal.SIGTERM)
-        while statuses(response_to(service, HEALTH.replace(b"health", b"ready"))) != [503]:
-            assert service.process.poll() is None
-        received = response_to(service, HEALTH)
-        assert statuses(received) == [200]
-        assert b"connection: close" in received.lower()  # so that a proxy takes another one for what comes next
-        service.process.send_signal(signal.SIGTERM)  # the second signal
-        service.process.wait(60)
-    with running_service(tmp_path / "2", SHUTDOWN_DELAY="300") as service:
-        service.process.send_signal(signal.SIGINT)
-        service.process.wait(60)
 
 
 # uvicorn
