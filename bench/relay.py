@@ -42,21 +42,17 @@ def main() -> int:
         try:
             setting = Setting(directory, f"http://127.0.0.1:{load.port}/v1", cores.server)
             for name in options.only or TARGETS:
-                try:
-                    running[name] = _started(name, setting, load)
-                except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-                    if name == "service":
-                        raise
-                    print(f"{name} is left out: {error}", file=sys.stderr)
+                _start(running, name, setting, load)
             results = Results([target.name for target in running.values()])
             names = list(running)
             for number in range(options.rounds or (1 if options.quick else 5)):
                 first = number % len(names)
                 for mode, name in product(chosen, names[first:] + names[:first]):
-                    if mode.is_fresh:
-                        running[name].stop()
-                        running[name] = _started(name, setting, load)
-                    _measure(load, running[name], mode, results)
+                    if mode.is_fresh and name in running:
+                        running.pop(name).stop()
+                        _start(running, name, setting, load)
+                    if name in running:
+                        _measure(load, running[name], mode, results)
         finally:
             for target in running.values():
                 target.stop()
@@ -70,6 +66,16 @@ def main() -> int:
     for fault in results.faults:
         print(f"FAULT: {fault}", file=sys.stderr)
     return 1 if results.faults else 0
+
+
+def _start(running: dict[str, Target], name: str, setting: Setting, load: Load) -> None:
+    """Start a relay. One that fails is left out from then on, except this service."""
+    try:
+        running[name] = _started(name, setting, load)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        if name == "service":
+            raise
+        print(f"{name} is left out: {error}", file=sys.stderr)
 
 
 def _started(name: str, setting: Setting, load: Load) -> Target:
