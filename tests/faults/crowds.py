@@ -2,6 +2,7 @@
 requests, and refused requests, with many tenants."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,13 +13,14 @@ from faults.play import Play, fault, many
 from faults.readers import Pulse, fetch
 
 NOWHERE = "http://127.0.0.1:9/v1"  # the upstream is never used
-SENT_BYTES = 29 * MIB
+SENT_BYTES = 29 * MIB  # whose responses, of 10 MiB or more, are more than the sockets' buffers may hold
+RECEIVE_BUFFER_BYTES = 65_536
 GROWN_BYTES = 50 * MIB
 HEALTH_SECONDS = 0.1
 AHEAD = {
     "GET": b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
     "POST": b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
-    "chunks": b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 500 + b"0\r\n\r\n",
+    "chunks": b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 200 + b"0\r\n\r\n",
     "line breaks": b"\r\n" * 1000,
 }
 HALF_OPEN = {
@@ -79,6 +81,7 @@ async def pipelined_requests(play: Play) -> None:
 async def _send_ahead(replica: Replica, request: bytes) -> int:
     """Send requests without reading until the service accepts no more for two seconds. Returns the bytes accepted."""
     reader, writer = await asyncio.open_connection("127.0.0.1", replica.port, limit=1)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     piece, taken = request * max(1, 65_536 // len(request)), 0
     with suppress(OSError, TimeoutError):
         while taken < SENT_BYTES:

@@ -1,9 +1,11 @@
 """The rate limits of visitors and keys, their responses, and the limits of concurrent answers."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import respx
@@ -21,8 +23,10 @@ def _every_question_is_answered(upstream: respx.Route) -> None:
 
 
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets SQLite's clock for limits to this many seconds."""
-    return lambda seconds: monkeypatch.setattr("service.store.database.time.monotonic", lambda: seconds)
+    """Sets SQLite's clock for limits to this many seconds, and no other clock of the process."""
+    return lambda seconds: monkeypatch.setattr(
+        "service.store.dialects.time", SimpleNamespace(monotonic=lambda: seconds, time=time.time)
+    )
 
 
 async def test_retry_after_is_exact_to_the_second(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
