@@ -36,6 +36,11 @@ class Alarm:
             self._handle.cancel()
             self._handle = None
 
+    def close(self) -> None:
+        """Stop for good, and let go of what it rings, which may refer back to this alarm."""
+        self.stop()
+        self._ring = lambda: None
+
     def _start(self, due: float) -> None:
         if self._handle is not None:
             self._handle.cancel()

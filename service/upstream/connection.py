@@ -169,6 +169,8 @@ class Connection(asyncio.Protocol):
 
     def rest(self, seconds: float | None) -> None:
         """Become idle, for at most this many seconds."""
+        if self._reader is not None:
+            self._reader.close()
         self._reader = None
         self._takes_turns = False
         self._alarm.set(seconds)
@@ -227,13 +229,17 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         failure: httpx.TransportError = httpx.ReadError(str(error) or "the connection is closed")
-        if error is None and self._reader is not None:
+        if error is None and self._error is None and self._reader is not None:
             try:
                 self._reader.feed_eof()
             except httpx.RemoteProtocolError as incomplete:
-                failure = incomplete
+                failure = incomplete.with_traceback(None)
         self._fail(failure)
         self.lost.set_result(None)
+        # Without reference cycles, such as a traceback's, the connection is freed at once.
+        self._alarm.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 @contextmanager

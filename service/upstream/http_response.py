@@ -59,6 +59,10 @@ class ResponseReader:
             raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
         self.phase = "ended"
 
+    def close(self) -> None:
+        """Nothing more is received. Frees the parser, which refers back to this reader."""
+        self._parser = None  # type: ignore[assignment]
+
     def take(self) -> bytes:
         """The next piece of the body, at most MAX_PIECE_BYTES; empty if none has arrived."""
         pieces = self._pieces
