@@ -6,6 +6,7 @@ Pending writes share one transaction and one commit.
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,7 @@ from service.store import deadlines
 from service.store.dialects import file_of
 from service.store.meter import Meter
 
+PAUSE = 0.0003  # seconds, before the writer tries again to begin
 MOST_CALLS = 100  # calls in one transaction, so that the first does not wait too long
 
 Result = TypeVar("Result")
@@ -167,9 +169,12 @@ class _Worker:
             if _identity(self._path) == self._file:
                 return self._db
             self._disconnect()
-        self._db = self._engine.connect()
+        self._db = self._connect()
         self._file = _identity(self._path)
         return self._db
+
+    def _connect(self) -> Connection:
+        return self._engine.connect()
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
@@ -203,12 +208,17 @@ class _Writer(_Worker):
         super().__init__(engine, path, name)
         self._meter = meter
 
+    def _connect(self) -> Connection:
+        db = super()._connect()
+        if file_of(db).execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            # Only `_begin` has to wait then. SQLite would sleep for 1 to 100 ms between its tries: two processes that
+            # write all the time would write less than one.
+            file_of(db).execute("PRAGMA busy_timeout=0")
+        return db
+
     def _do(self, jobs: list[Job[Any]]) -> None:
         db = self._connection()
-        # IMMEDIATE, because a transaction that reads before it writes is refused if another process has written since.
-        # Raises if another process holds the lock for too long. A SQLAlchemy event could do this too, but would slow
-        # down every statement.
-        file_of(db).execute("BEGIN IMMEDIATE")
+        _begin(file_of(db))  # a SQLAlchemy event could do this too, but would slow down every statement
         try:
             with db.begin():
                 callbacks = [self._run_one(db, job) for job in jobs if job.is_wanted]
@@ -271,6 +281,22 @@ class SqliteFile:
 def _may_share_transaction(jobs: list[Job[Any]], following: Job[Any]) -> bool:
     """Whether a call may share the transaction: a patient one may be slow, and would delay the others' commit."""
     return len(jobs) < MOST_CALLS and not jobs[0].patient and not following.patient
+
+
+def _begin(file: sqlite3.Connection) -> None:
+    """Begin a transaction. Raises sqlite3.OperationalError if another process holds the lock for too long.
+
+    It is IMMEDIATE, because one that reads before it writes is refused if another process has written since.
+    """
+    give_up = time.monotonic() + deadlines.BUSY
+    while True:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(PAUSE)
 
 
 def _identity(path: Path) -> tuple[int, int]:

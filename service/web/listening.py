@@ -13,7 +13,7 @@ from service.web.connections import Connection, Connections
 BACKLOG = 2048
 # Of a connection, held by the system: as much may be received at once, and wait here. The default is up to 6 MiB.
 RECEIVE_BUFFER_BYTES = 65_536
-ACCEPTED_AT_ONCE = 8  # before open connections get their turn
+ACCEPTED_AT_ONCE = 8  # before open connections get their turn; by one of several workers only one, to leave others some
 PAUSE_SECONDS = 0.5
 
 MOST_FILES = 1_048_576
@@ -108,9 +108,10 @@ def url_of(bound: socket.socket) -> str:
 class Listener:
     """Accepts connections, including a few beyond the limit; the rest wait in the system's queue."""
 
-    def __init__(self, sockets: list[socket.socket], connections: Connections) -> None:
+    def __init__(self, sockets: list[socket.socket], connections: Connections, workers: int) -> None:
         self._sockets = sockets
         self._connections = connections
+        self._accepted_at_once = ACCEPTED_AT_ONCE if workers == 1 else 1
         self._opening: set[asyncio.Task[None]] = set()
         self._is_accepting = False
         self._is_closed = False
@@ -145,7 +146,7 @@ class Listener:
             asyncio.get_running_loop().remove_reader(listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
+        for _ in range(self._accepted_at_once):
             if len(self._connections.open) + len(self._opening) >= self._connections.most + REFUSALS:
                 self._pause()
                 return

@@ -35,14 +35,14 @@ class Server(uvicorn.Server):
         sockets: list[socket],
         connections: Connections,
         find_service: Callable[[], Service | None],
-        shutdown_delay: float,
+        settings: Settings,
     ) -> None:
         super().__init__(config)
         self._sockets = sockets
         self._connections = connections
-        self._listener = Listener(sockets, connections)
+        self._listener = Listener(sockets, connections, settings.workers)
         self._find_service = find_service
-        self._shutdown_delay = shutdown_delay
+        self._shutdown_delay = settings.shutdown_delay
         self._tasks: list[asyncio.Task[None]] = []
 
     def run(self, sockets: list[socket] | None = None) -> None:
@@ -112,4 +112,4 @@ def make_server(
         proxy_headers=False,  # `ForwardedHeaders` reads them
         timeout_graceful_shutdown=2,
     )
-    return Server(config, sockets, connections, find_service, settings.shutdown_delay)
+    return Server(config, sockets, connections, find_service, settings)
