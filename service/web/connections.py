@@ -16,12 +16,12 @@ from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service import schema
 from service.errors import BadRequest, HeadTooLarge, Overloaded, RequestTimeout, ServiceError
+from service.web.flow_control import Flow, Pipeline
 
 # Extensions of an ASGI scope:
 ABORT = "chatbot.abort"  # call it to cut the connection
@@ -125,37 +125,6 @@ class Connections:
                 log.info("connections timed out", extra={"connections": closed})
 
 
-class _Flow(FlowControl):
-    """uvicorn's flow control, but reading continues only after earlier data has been parsed."""
-
-    def __init__(self, transport: asyncio.Transport, parse_received: Callable[[], None]) -> None:
-        self._transport = transport
-        self.read_paused = self.write_paused = False
-        self._parse_received = parse_received
-
-    def resume_reading(self) -> None:
-        if self.read_paused:
-            super().resume_reading()
-            self._parse_received()
-
-    def pause_writing(self) -> None:
-        self._is_writable_event = asyncio.Event()  # only now: it takes 0.8 kB
-        self.write_paused = True
-
-    def close(self) -> None:
-        """Let writers go on, and let go of the connection, which refers back to this."""
-        self.resume_writing()
-        self.read_paused = False
-        self._parse_received = lambda: None
-
-
-class _Pipeline(list[tuple[RequestResponseCycle, Any]]):
-    """Where uvicorn puts pipelined requests: one at most, so a deque would waste 0.7 kB of each connection."""
-
-    def appendleft(self, request: tuple[RequestResponseCycle, Any]) -> None:
-        self.insert(0, request)
-
-
 class Connection(HttpToolsProtocol):
     """One connection, whose requests are answered one after another."""
 
@@ -166,14 +135,14 @@ class Connection(HttpToolsProtocol):
     )
 
     transport: asyncio.Transport
-    flow: _Flow
+    flow: Flow
 
     def __init__(
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], connections: Connections
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.parser = _parser(self)
-        self.pipeline = _Pipeline()  # type: ignore[assignment]
+        self.pipeline = Pipeline()  # type: ignore[assignment]
         self._connections = connections
         self._deadlines = connections.deadlines
         self._deadline = math.inf
@@ -193,7 +162,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self._parse_received)
+        self.flow = Flow(transport, self._parse_received)
         self._extensions[ABORT] = transport.abort
         self._extensions[DISCONNECTION] = self._watch
         if self.client and self._connections.is_trusted_proxy(self.client[0]):
