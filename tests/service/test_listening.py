@@ -1,17 +1,25 @@
-"""Where the service listens, and for how long."""
+"""Where the service listens, for how long, and how many connections it accepts at once."""
 
+import asyncio
 import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
+import chatbot
 from preloaded import ROOT
 from processes import running_service
+from service.settings import Settings
+from service.web.listening import ACCEPTED_AT_ONCE, bind
+from service.web.server import make_server
+from wire import open_sockets
 
 HEALTH = "/api/v1/health"
 
@@ -48,3 +56,30 @@ def test_the_port_stays_open_after_sigterm_but_not_after_ctrl_c(tmp_path: Path) 
     with running_service(tmp_path / "2", SHUTDOWN_DELAY="300") as service:
         service.process.send_signal(signal.SIGINT)
         service.process.wait(60)
+
+
+@pytest.mark.parametrize(("workers", "at_once"), [(1, ACCEPTED_AT_ONCE), (2, 1)])
+async def test_one_of_several_workers_leaves_new_connections_to_the_others(
+    database_url: str, workers: int, at_once: int
+) -> None:
+    """In each turn of its loop, it accepts one of those that wait. A process without others accepts several."""
+    waiting = 3 * ACCEPTED_AT_ONCE
+    settings = Settings(database_url=database_url, public_url="https://chat.test", workers=workers)
+    app = chatbot.create_app(settings)
+    (listening,) = bind("127.0.0.1", 0)
+    listening.listen(waiting)
+    with ExitStack() as stack:
+        for _ in range(waiting):
+            stack.enter_context(socket.create_connection(listening.getsockname()))
+        server = make_server(app, settings, [listening], lambda: getattr(app.state, "service", None))
+        serving = asyncio.create_task(server.serve())
+        counts = [open_sockets()]
+        try:
+            async with asyncio.timeout(30):
+                while counts[-1] < counts[0] + waiting:
+                    await asyncio.sleep(0)  # one turn
+                    counts.append(open_sockets())
+        finally:
+            server.should_exit = True
+            await serving
+    assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) == at_once
