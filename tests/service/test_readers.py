@@ -1,16 +1,20 @@
 """Readers are no longer counted once their question is refused or cut off, or they stop reading."""
 
 import asyncio
+import uuid
 
 import httpx
 import pytest
 import respx
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from client import Client, until
+from client import Client
 from conftest import Serve
 from service.testing.chunks import Body, answer, delta, streamed
 from service.web.connections import ABORT, AFTERWARDS, DISCONNECTION
+
+CLOGGED_SECONDS = 5  # if the service waited for as long
 
 
 async def readers(client: Client) -> float:
@@ -89,6 +93,31 @@ async def test_a_server_may_tell_by_a_future_that_the_visitor_has_left(serve: Se
         await client.until_idle()
 
 
+async def test_a_reader_who_cannot_get_the_responses_head_leaves_nothing_open(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    body = Body([delta("Hello"), asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(200, stream=body))
+
+    def cut(app: ASGIApp) -> ASGIApp:
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            async def fail(_: Message) -> None:
+                raise OSError
+
+            with pytest.raises(OSError):
+                await app(scope, receive, fail)
+            await PlainTextResponse("cut off")(scope, receive, send)
+
+        return run
+
+    async with serve(resume_seconds=0, metrics_token="token") as client:
+        _, received = await client.through(cut).request("POST", "/api/v1/chat", json_body={"message": "Hi"})
+        assert received == b"cut off"
+        assert await readers(client) == 0
+        await client.until_idle()
+        assert body.closed.is_set()
+
+
 @pytest.mark.each_database
 async def test_a_request_cut_off_before_its_answer_begins_frees_the_visitors_slot(
     serve: Serve, upstream: respx.Route
@@ -124,31 +153,41 @@ async def test_a_request_cut_off_before_its_answer_begins_frees_the_visitors_slo
         assert (await client.ask("Hi")).text == "Hello"
 
 
+@pytest.mark.parametrize("at_the_end", [False, True])
 async def test_a_reader_that_stops_reading_is_cut_off_and_the_answer_ends(
-    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture, at_the_end: bool
 ) -> None:
+    """During an answer, or at the last frame, which has all of an answer that was stored."""
     caplog.set_level("INFO", "chatbot")
-    body = Body([delta("Much "), asyncio.Event()])
-    upstream.mock(return_value=httpx.Response(200, stream=body))
+    half = Body([delta("Much "), asyncio.Event()])
     aborted = asyncio.Event()
 
     def clogging(app: ASGIApp) -> ASGIApp:
         async def clog(scope: Scope, receive: Receive, send: Send) -> None:
             async def take_the_head(message: Message) -> None:
                 if message.get("body"):
-                    await asyncio.Event().wait()
+                    await asyncio.sleep(CLOGGED_SECONDS)
                 await send(message)
 
             await app({**scope, "extensions": {ABORT: aborted.set}}, receive, take_the_head)
 
         return clog
 
-    async with serve(resume_seconds=0, send_timeout=0.05, metrics_token="token") as client:
-        async with client.through(clogging).stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+    question = {"message": "Hi", "message_id": str(uuid.uuid4())}
+    async with serve(
+        resume_seconds=0, send_timeout=0.05, text_timeout=CLOGGED_SECONDS, metrics_token="token"
+    ) as client:
+        if at_the_end:
+            upstream.mock(return_value=streamed(*answer("Much ")))
+            await client.ask(**question)
+            await client.until_idle()
+        else:
+            upstream.mock(return_value=httpx.Response(200, stream=half))
+        async with client.through(clogging).stream("POST", "/api/v1/chat", json_body=question) as response:
             assert response.status == 200
-            await until(aborted.is_set)
             assert await response.body() == b""
-        await until(body.closed.is_set)
+        assert aborted.is_set()
         await client.until_idle()
+        assert half.closed.is_set() or at_the_end
         assert await readers(client) == 0
     assert "a reader was too slow" in [record.getMessage() for record in caplog.records]
