@@ -322,7 +322,7 @@ async def test_an_answer_that_times_out_while_connecting_ends_once_connected(
 async def test_a_silent_answer_is_kept_alive_by_pings(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(return_value=streamed(asyncio.Event()))
     async with (
-        serve(ping_seconds=0.01) as client,
+        serve(ping_seconds=0.01, first_text_timeout=10) as client,
         client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response,
     ):
         chunks = response.chunks()
@@ -349,7 +349,7 @@ async def test_the_stream_begins_before_a_slow_upstream_has_sent_its_status(
 
     upstream.mock(side_effect=decide)
     async with (
-        serve(ping_seconds=0.01) as client,
+        serve(ping_seconds=0.01, connect_timeout=1, first_text_timeout=10) as client,
         client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response,
     ):
         assert response.status == 200
