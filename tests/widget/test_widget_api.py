@@ -200,6 +200,10 @@ def test_destroyed_widgets_leak_no_memory(visit: Visit, shop: RunningService, fu
         for (let time = 0; time < times; time += 1) {
             const chat = mount({ apiKey, widgetId });
             await new Promise((resolve) => chat.on('ready', resolve));
+            if (time < 5) {  // the page is watched while the window is open
+                chat.open();
+                await new Promise((resolve) => chat.on('open', resolve));
+            }
             chat.destroy();
         }
     }"""
