@@ -179,7 +179,7 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_the_answer_ends(
     ) as client:
         if at_the_end:
             upstream.mock(return_value=streamed(*answer("Much ")))
-            await client.ask(**question)
+            await client.ask("Hi", message_id=question["message_id"])
             await client.until_idle()
         else:
             upstream.mock(return_value=httpx.Response(200, stream=half))
