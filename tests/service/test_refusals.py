@@ -1,5 +1,7 @@
 """The meaning of an endpoint's error, in every format that providers use."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +10,9 @@ import pytest
 import respx
 
 from client import Client
-from service.testing.chunks import answer, streamed
+from conftest import Serve
+from service.testing.chunks import Body, answer, streamed
+from service.upstream.responses import MAX_ERROR_BODY_BYTES
 
 CANARY = "canary-of-the-provider"
 
@@ -118,6 +122,36 @@ async def test_rate_limits_and_overloads_have_a_retry_after(
     got, problem, response_headers = await client.refused()
     assert (got, problem["code"], response_headers["retry-after"]) == (503, code, wait)
     assert upstream.call_count == (3 if wait == "5" else 1)
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body without an end."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.sent += 1000
+            yield b"x" * 1000
+            await asyncio.sleep(0)
+
+
+async def test_only_the_beginning_of_a_refusal_is_read(client: Client, upstream: respx.Route) -> None:
+    body = Endless()
+    upstream.mock(return_value=httpx.Response(401, stream=body))
+    status, problem, _ = await client.refused()
+    assert (status, problem["code"]) == (502, "upstream_failed")
+    assert body.sent <= MAX_ERROR_BODY_BYTES + 1000
+
+
+async def test_a_refusal_whose_body_does_not_arrive_counts_by_its_status(serve: Serve, upstream: respx.Route) -> None:
+    body = Body([b"{", asyncio.Event()])
+    upstream.mock(return_value=httpx.Response(401, stream=body))
+    async with serve(connect_timeout=1, first_text_timeout=10) as client:
+        status, problem, _ = await client.refused()
+    assert (status, problem.get("cause")) == (502, "key_refused")
+    assert body.closed.is_set()
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
