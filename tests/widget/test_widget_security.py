@@ -1,5 +1,7 @@
 """The widget withstands hostile answers, pages and frames."""
 
+import re
+
 from playwright.sync_api import BrowserContext, Dialog, expect
 
 from browser import HostPages, Provider, Visit, add_tenant, stored
@@ -200,6 +202,36 @@ def test_forged_messages_from_five_frames_change_nothing(
     expect(chat.window).to_have_accessible_name("Chat")
     expect(chat.questions).to_have_count(0)
     assert provider.asked == []
+
+
+START = """<script>
+    function start(target, name) {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = ({ data }) => { if (data.name === 'ready') top.document.title = `started by ${name}` };
+        const view = { open: false, small: false, dark: false, rtl: false, top: 0, height: 0 };
+        const init = { type: 'a4:init', apiKey: 'any', settings: {}, view, vars: {}, kept: '' };
+        target.postMessage(init, '*', [port2]);
+    }
+</script>"""
+
+
+def test_only_the_page_around_the_widgets_own_page_can_start_it(
+    context: BrowserContext, host_pages: HostPages, shop: RunningService
+) -> None:
+    """Not even another frame of that page, with the same listed origin."""
+    framed = f'<iframe src="{shop.url}/widget.html?id={shop.widget_id}"></iframe>'
+    beside = host_pages.add(body=f"{START}<script>start(parent[0], 'a frame beside it')</script>")
+    page = context.new_page()
+    page.goto(host_pages.add(body=START + framed))
+    page.evaluate(
+        """(src) => new Promise((onload) => {
+            document.body.append(Object.assign(document.createElement('iframe'), { src, onload }));
+        })""",
+        beside,
+    )
+    page.evaluate("start(frames[0], 'the page')")
+    expect(page).to_have_title(re.compile("^started"))
+    assert page.title() == "started by the page"
 
 
 def test_a_listed_page_inside_an_unlisted_one_gets_no_widget(
