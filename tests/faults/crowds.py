@@ -66,7 +66,7 @@ async def others_served(play: Play, replica: Replica, what: str) -> AsyncIterato
     "pipelined-requests", "30 connections that send 29 MB ahead and never read: within 50 MiB, health < 100 ms at p99"
 )
 async def pipelined_requests(play: Play) -> None:
-    count = play.count(30, 3)
+    count = play.count(30, 1)
     async with deploy(play.directory, NOWHERE, play.deadlines) as here:
         await fetch(here.url, "/api/v1/health", {})
         for name, request in AHEAD.items():

@@ -86,7 +86,8 @@ async def test_a_question_costs_four_round_trips_to_postgresql_before_the_upstre
 ) -> None:
     """One for the key; the transaction's beginning, its only statement and its end; two statements after the answer.
 
-    The next question of a conversation finds the conversation and its history, too.
+    The next question of a conversation finds the conversation and its history, too. The least of three counts: what the
+    service's tasks ask at its start may come between.
     """
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with (
@@ -95,13 +96,16 @@ async def test_a_question_costs_four_round_trips_to_postgresql_before_the_upstre
     ):
         await ask(client, await ask(client))  # the statements are prepared once
 
-        wire.round_trips = 0
-        conversation_id = await ask(client)
-        first = wire.round_trips
-        wire.round_trips = 0
-        await ask(client, conversation_id)
+        first, following = [], []
+        for _ in range(3):
+            wire.round_trips = 0
+            conversation_id = await ask(client)
+            first.append(wire.round_trips)
+            wire.round_trips = 0
+            await ask(client, conversation_id)
+            following.append(wire.round_trips)
 
-        assert (first, wire.round_trips) == (8, 10)
+        assert (min(first), min(following)) == (8, 10)
 
 
 async def test_a_question_is_one_transaction_before_the_upstream_and_one_after(
