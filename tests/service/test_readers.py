@@ -118,6 +118,19 @@ async def test_a_reader_who_cannot_get_the_responses_head_leaves_nothing_open(
         assert body.closed.is_set()
 
 
+async def test_a_reader_who_leaves_a_silent_answer_is_gone_at_once(serve: Serve, upstream: respx.Route) -> None:
+    """Neither at the next ping nor with the next text, which here only comes afterwards."""
+    more = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("Hello"), more, *answer(" there")))
+    async with serve(ping_seconds=300, text_timeout=10) as client:
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+            assert (await anext(response.events())).name == "start"
+            await response.leave()
+        more.set()
+        await client.until_idle()
+        assert await client.usage("outcome") == {"complete": 1}
+
+
 @pytest.mark.each_database
 async def test_a_request_cut_off_before_its_answer_begins_frees_the_visitors_slot(
     serve: Serve, upstream: respx.Route
