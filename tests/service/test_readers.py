@@ -9,7 +9,7 @@ import respx
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from client import Client
+from client import Client, until
 from conftest import Serve
 from service.testing.chunks import Body, answer, delta, streamed
 from service.web.connections import ABORT, AFTERWARDS, DISCONNECTION
@@ -129,6 +129,24 @@ async def test_a_reader_who_leaves_a_silent_answer_is_gone_at_once(serve: Serve,
         more.set()
         await client.until_idle()
         assert await client.usage("outcome") == {"complete": 1}
+
+
+async def test_an_answer_goes_on_once_its_reader_has_returned(serve: Serve, upstream: respx.Route) -> None:
+    """Longer than it goes on without one: until another answer, which lost its reader later, has been stopped."""
+    more = asyncio.Event()
+    upstream.mock(
+        side_effect=[streamed(delta("Hello"), more, *answer(" there")), streamed(delta("Bye"), asyncio.Event())]
+    )
+    question = {"message": "Hi", "message_id": str(uuid.uuid4())}
+    async with serve(resume_seconds=2) as client:
+        async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
+            assert (await anext(response.events())).name == "start"
+        async with client.stream("POST", "/api/v1/chat", json_body=question) as response:
+            await client.ask_and_leave()
+            await until(lambda: len(client.state["service"].answers) < 2)
+            more.set()
+            received = await response.answer()
+    assert (received.text, received.last.data["status"]) == ("Hello there", "complete")
 
 
 @pytest.mark.each_database
