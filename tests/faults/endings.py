@@ -219,20 +219,23 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
             for n in range(play.count(20, 4))
         ]
         play.require(await until(lambda: upstream.answering == len(under_way)), "they did not begin")
-        await asyncio.to_thread(take_away)
-        upstream.gate("held").set()
-        stopped = time.monotonic()
         calls = upstream.calls
         reply: list[Reply] = []
         statuses: Counter[int] = Counter()
+        await asyncio.to_thread(take_away)
+        stopped = time.monotonic()
 
         async def visit() -> None:
-            while time.monotonic() < stopped + gone_seconds:
+            while not reply or time.monotonic() < stopped + gone_seconds:
                 reply.append(await ask(here.url, here.key, "quick"))
                 statuses[(await fetch(here.url, "/api/v1/ready"))[0]] += 1
 
-        await asyncio.gather(*(visit() for _ in range(10)))
-        read = await asyncio.gather(*under_way)
+        try:
+            upstream.gate("held").set()
+            await asyncio.gather(*(visit() for _ in range(10)))
+            read = await asyncio.gather(*under_way)
+        finally:
+            await asyncio.to_thread(bring_back)  # other faults use the same server
         play.require_endings(reply, UNAVAILABLE)
         slowest = max(one.seconds for one in reply)
         play.measure(f"/ready {dict(statuses)}, slowest {slowest:.1f} s")
@@ -242,7 +245,6 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
         whole = sum(one.text == words(length) and one.ending == "complete" for one in read)
         play.measure(f"{whole} of {len(read)} answers under way reached their readers")
         play.require(whole == len(read), f"only {whole} of {len(read)} answers under way reached their readers")
-        await asyncio.to_thread(bring_back)
         started = time.monotonic()
 
         recovered = await _answers_again(here) and await until(lambda: _is(here.url, "/api/v1/ready", 200))
