@@ -301,3 +301,11 @@ def test_a_language_that_cannot_be_loaded_falls_back_to_english(visit: Visit, ta
     chat.button(bubble_label("ar")).click()
     expect(chat.inside.get_by_role("textbox", name=words("en")["placeholder"])).to_be_focused()
     assert chat.frame.evaluate("[document.documentElement.lang, document.documentElement.dir]") == ["en", "ltr"]
+
+
+def test_a_bubble_whose_language_cannot_be_loaded_is_in_english(visit: Visit, tab: Page) -> None:
+    tab.route("**/assets/language-*", lambda route: route.abort())
+    chat = visit('data-locale="ar"')
+    expect(chat.button(bubble_label("en"))).to_be_visible()
+    chat.button(bubble_label("en")).click()
+    expect(chat.inside.get_by_role("textbox", name=words("en")["placeholder"])).to_be_focused()
