@@ -176,6 +176,25 @@ async def test_the_result_of_an_attempt_whose_lease_has_expired_is_ignored(
     assert (event.state, event.attempts, len(attempts)) == ("delivered", 2, 2)
 
 
+async def test_a_webhook_that_does_not_answer_in_time_is_tried_again(
+    serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt ends before its lease does, so that no other process takes the event meanwhile."""
+    assert sending.TOTAL_SECONDS < delivery.LEASE_SECONDS
+    monkeypatch.setattr(sending, "TOTAL_SECONDS", 0.05)
+
+    async def too_late(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(5)
+        return httpx.Response(204)
+
+    hook.mock(side_effect=too_late)
+    async with serve(tenant=HOOKED) as client:
+        started = await hold_conversation(client)
+        await hand_off(client, started["conversation_id"])
+        (event,) = await outbox_when_idle(client)
+    assert (event.state, event.problem) == ("pending", "no response in time")
+
+
 class Receiver:
     """A receiver on a real socket, and the ids that it received."""
 
