@@ -419,6 +419,7 @@ def _response(error: ServiceError) -> bytes:
         "Content-Type: application/problem+json",
         f"Content-Length: {len(problem)}",
         f"X-Request-ID: {request_id}",
+        "X-Content-Type-Options: nosniff",
         "Connection: close",
     ]
     if error.retry_after is not None:

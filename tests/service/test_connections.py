@@ -216,7 +216,9 @@ def test_a_malformed_request_gets_a_problem_and_never_inside_another_response(pa
     with connect(patient, HEALTH + b"\0\0\0") as connection:
         received = read_all(connection)
     assert statuses(received) == [200, 400]
-    assert json.loads(received.rpartition(b"\r\n\r\n")[2])["code"] == "bad_request"
+    head, _, problem = received.rpartition(b"\r\n\r\n")
+    assert json.loads(problem)["code"] == "bad_request"
+    assert head.endswith(b"\r\nX-Content-Type-Options: nosniff\r\nConnection: close")
 
 
 def test_an_unread_body_is_drained_up_to_a_limit(patient: RunningService) -> None:
