@@ -22,7 +22,7 @@ from service.store import deadlines
 from service.store.dialects import file_of
 from service.store.meter import Meter
 
-PAUSE = 0.0003  # seconds, before the writer tries again to begin
+RETRY_SECONDS = 0.0003  # before the writer tries again to begin a transaction
 MOST_CALLS = 100  # calls in one transaction, so that the first does not wait too long
 
 Result = TypeVar("Result")
@@ -296,7 +296,7 @@ def _begin(file: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
 
 
 def _identity(path: Path) -> tuple[int, int]:

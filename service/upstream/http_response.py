@@ -60,7 +60,7 @@ class ResponseReader:
         self.phase = "ended"
 
     def close(self) -> None:
-        """Nothing more is received. Frees the parser, which refers back to this reader."""
+        """Free the parser, which refers back to this reader. Nothing can be fed afterwards."""
         self._parser = None  # type: ignore[assignment]
 
     def take(self) -> bytes:

@@ -31,10 +31,10 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
     app = chatbot.create_app(settings)
     server = make_server(app, settings, [listening], lambda: getattr(app.state, "service", None))
     task = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
     fields = f"Host: a\r\nX-API-Key: {key}\r\nOrigin: {ORIGIN}\r\nContent-Type: application/json"
     head = f"POST /api/v1/chat HTTP/1.1\r\n{fields}\r\nContent-Length: {len(QUESTION)}\r\n\r\n"
     try:
+        await until(lambda: server.started)
         yield listening.getsockname()[1], head.encode() + QUESTION
     finally:
         server.should_exit = True
