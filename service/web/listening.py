@@ -13,9 +13,7 @@ from service.web.connections import Connection, Connections
 BACKLOG = 2048
 # Of a connection, held by the system: as much may be received at once, and wait here. The default is up to 6 MiB.
 RECEIVE_BUFFER_BYTES = 65_536
-ACCEPTED_AT_ONCE = (
-    8  # before open connections get their turn; one of several workers accepts only one, so others get some
-)
+ACCEPTED_AT_ONCE = 8  # before open connections get their turn; 1 for each of several workers, which share them
 PAUSE_SECONDS = 0.5
 
 MOST_FILES = 1_048_576
