@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         failure: httpx.TransportError = httpx.ReadError(str(error) or "the connection is closed")
-        if error is None and self._error is None and self._reader is not None:
+        if error is None and self._reader is not None:
             try:
                 self._reader.feed_eof()
             except httpx.RemoteProtocolError as incomplete:

@@ -185,7 +185,6 @@ class Connection(HttpToolsProtocol):
         self.flow.close()
         self.pipeline.clear()
         self._extensions.clear()
-        self.cycle = self._answering = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         self._unparsed = self._unparsed + data if self._unparsed else data
