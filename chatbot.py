@@ -324,8 +324,7 @@ def main() -> int:
 
 def _server(settings: Settings, sockets: list[socket]) -> Server:
     configure_logging(settings.log_format)  # again, because a worker is a new process
-    app = create_app(settings)
-    return make_server(app, settings, sockets, lambda: getattr(app.state, "service", None))
+    return make_server(create_app(settings), settings, sockets)
 
 
 async def _make_tables(settings: Settings) -> None:

@@ -166,8 +166,7 @@ def running_chat(*, tenant: Mapping[str, Any] | None = None, origin: str = ORIGI
         }
         chosen = GivenSettings(**(defaults | settings))
         added: Future[tuple[str, str]] = Future()
-        app = create_app(chosen)
-        server = make_server(app, chosen, sockets, lambda: getattr(app.state, "service", None))
+        server = make_server(create_app(chosen), chosen, sockets)
 
         async def serve() -> None:
             try:

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
 from service.settings import Settings
 from service.web.connections import Connection, Connections, Deadlines
@@ -91,11 +92,9 @@ class Server(uvicorn.Server):
         leave()
 
 
-def make_server(
-    app: Callable[..., Any], settings: Settings, sockets: list[socket], find_service: Callable[[], Service | None]
-) -> Server:
-    """A server for an ASGI app on bound sockets. `find_service` returns the service of its lifespan, once started."""
-    proxied = ForwardedHeaders(app, settings.forwarded_allow_ips)
+def make_server(app: Starlette, settings: Settings, sockets: list[socket]) -> Server:
+    """A server for the application on bound sockets."""
+    proxied = ForwardedHeaders(app, settings.forwarded_allow_ips)  # type: ignore[arg-type]  # uvicorn has its own types
     connections = Connections(
         Deadlines(settings.head_timeout, settings.body_timeout, settings.keep_alive_timeout, settings.send_timeout),
         most_connections(raise_file_limit(), settings.max_streams),
@@ -112,4 +111,4 @@ def make_server(
         proxy_headers=False,  # `ForwardedHeaders` reads them
         timeout_graceful_shutdown=2,
     )
-    return Server(config, sockets, connections, find_service, settings)
+    return Server(config, sockets, connections, lambda: getattr(app.state, "service", None), settings)

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 from pydantic import SecretStr
 
-import chatbot
 from client import until
 from conftest import ORIGIN
+from processes import serving_here
 from service.settings import Settings
 from service.store.store import open_store
 from service.web.listening import bind
-from service.web.server import make_server
 from upstreams import local_upstream
 
 QUESTION = json.dumps({"message": "Hi"}).encode()
@@ -27,18 +26,12 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[int, bytes]]:
     """The service's own server in this process, and a request that asks a question."""
     async with open_store(settings.database_url) as store:
         _, _, key = await store.add_tenant("shop", origins=[ORIGIN], rate_per_minute=0, visitor_rate_per_minute=0)
-    (listening,) = bind("127.0.0.1", 0)
-    app = chatbot.create_app(settings)
-    server = make_server(app, settings, [listening], lambda: getattr(app.state, "service", None))
-    task = asyncio.create_task(server.serve())
     fields = f"Host: a\r\nX-API-Key: {key}\r\nOrigin: {ORIGIN}\r\nContent-Type: application/json"
     head = f"POST /api/v1/chat HTTP/1.1\r\n{fields}\r\nContent-Length: {len(QUESTION)}\r\n\r\n"
-    try:
+    (listening,) = bind("127.0.0.1", 0)
+    async with serving_here(settings, listening) as server:
         await until(lambda: server.started)
         yield listening.getsockname()[1], head.encode() + QUESTION
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextmanager

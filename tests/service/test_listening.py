@@ -13,12 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-import chatbot
 from preloaded import ROOT
-from processes import running_service
+from processes import running_service, serving_here
 from service.settings import Settings
 from service.web.listening import ACCEPTED_AT_ONCE, bind
-from service.web.server import make_server
 from wire import open_sockets
 
 HEALTH = "/api/v1/health"
@@ -65,21 +63,14 @@ async def test_one_of_several_workers_leaves_new_connections_to_the_others(
     """In each turn of its loop, it accepts one of those that wait. A process without others accepts several."""
     waiting = 3 * ACCEPTED_AT_ONCE
     settings = Settings(database_url=database_url, public_url="https://chat.test", workers=workers)
-    app = chatbot.create_app(settings)
     (listening,) = bind("127.0.0.1", 0)
     listening.listen(waiting)
     with ExitStack() as stack:
         for _ in range(waiting):
             stack.enter_context(socket.create_connection(listening.getsockname()))
-        server = make_server(app, settings, [listening], lambda: getattr(app.state, "service", None))
-        serving = asyncio.create_task(server.serve())
-        counts = [open_sockets()]
-        try:
-            async with asyncio.timeout(30):
-                while counts[-1] < counts[0] + waiting:
-                    await asyncio.sleep(0)  # one turn
-                    counts.append(open_sockets())
-        finally:
-            server.should_exit = True
-            await serving
+        async with serving_here(settings, listening), asyncio.timeout(30):
+            counts = [open_sockets()]
+            while counts[-1] < counts[0] + waiting:
+                await asyncio.sleep(0)  # one turn
+                counts.append(open_sockets())
     assert max(after - before for before, after in zip(counts, counts[1:], strict=False)) == at_once

@@ -1,5 +1,6 @@
-"""A real service: `python chatbot.py` in its own process."""
+"""A real service: `python chatbot.py` in its own process, or its server in this one."""
 
+import asyncio
 import json
 import os
 import random
@@ -9,13 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import chatbot
 from preloaded import CHATBOT, MANAGE, ROOT, Program, run_program
+from service.settings import Settings
+from service.web.server import Server, make_server
 
 NO_LIMITS = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "0", "--tokens-per-day", "0"]
 # uvicorn's own command line, which serves the application without the service's server.
@@ -96,6 +100,18 @@ def running_under_uvicorn(directory: Path) -> Iterator[RunningService]:
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{directory}/chatbot.db"}
     with _process(directory, environment, UVICORN) as (process, url):
         yield RunningService(process, url, directory, environment)
+
+
+@asynccontextmanager
+async def serving_here(settings: Settings, listening: socket.socket) -> AsyncIterator[Server]:
+    """The service's own server in this process, on a bound socket. It starts with the loop's next turn."""
+    server = make_server(chatbot.create_app(settings), settings, [listening])
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await serving
 
 
 @contextmanager
