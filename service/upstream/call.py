@@ -142,9 +142,11 @@ class Call:
         self.circuit.enter()
         try:
             return await self._run()
-        except ServiceError:
+        except ServiceError as error:
             if self.stopped and not self.sent:
                 raise asyncio.CancelledError from None
+            if isinstance(error, Busy):
+                error.retry_after = error.retry_after or BUSY_SECONDS
             raise
         finally:
             self._task = None  # nothing left to stop
@@ -242,8 +244,6 @@ class Call:
         wait = _backoff(tries_left) if error.retry_after is None else error.retry_after
         if tries_left and wait <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):
             return wait
-        if isinstance(error, Busy):
-            error.retry_after = error.retry_after or BUSY_SECONDS
         raise error
 
     def _adapt(self, refusal: Refusal) -> bool:

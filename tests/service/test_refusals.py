@@ -11,7 +11,7 @@ import respx
 
 from client import Client
 from conftest import Serve
-from service.testing.chunks import Body, answer, streamed
+from service.testing.chunks import Body, answer, data, streamed
 from service.upstream.responses import MAX_ERROR_BODY_BYTES
 
 CANARY = "canary-of-the-provider"
@@ -122,6 +122,19 @@ async def test_rate_limits_and_overloads_have_a_retry_after(
     got, problem, response_headers = await client.refused()
     assert (got, problem["code"], response_headers["retry-after"]) == (503, code, wait)
     assert upstream.call_count == (3 if wait == "5" else 1)
+
+
+@pytest.mark.parametrize(("text", "wait"), [("Rate limit reached", 5), ("Rate limit reached. Retry in 7.5s", 8)])
+async def test_a_rate_limit_reported_with_status_200_has_a_retry_after(
+    client: Client, upstream: respx.Route, text: str, wait: int
+) -> None:
+    """As JSON, it is a refusal; as the first event of a stream, the answer's only event."""
+    upstream.mock(return_value=httpx.Response(200, json=nested(text)))
+    status, problem, headers = await client.refused()
+    assert (status, problem["code"], headers["retry-after"]) == (503, "busy", str(wait))
+    upstream.mock(return_value=streamed(data(nested(text))))
+    last = (await client.ask("Hi")).last
+    assert (last.name, last.data["code"], last.data["retry_after"]) == ("error", "busy", wait)
 
 
 class Endless(httpx.AsyncByteStream):
