@@ -283,6 +283,10 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = self._extensions
         self._wait(self._deadlines.head)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # otherwise it is a trailer, which is ignored (RFC 9110, section 6.5.1)
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # see _decline_upgrade

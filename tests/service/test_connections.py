@@ -408,6 +408,7 @@ async def test_the_uvicorn_internals_that_are_used_exist() -> None:
         "_start_asgi_task",
         "on_response_complete",
         "on_message_begin",
+        "on_header",
         "on_headers_complete",
         "on_message_complete",
     }

@@ -207,6 +207,30 @@ def test_trailers_beyond_the_limit_are_refused(target: Target) -> None:
     assert_head_too_large(received)
 
 
+@pytest.mark.parametrize("name", ["X-API-Key", "Origin", "X-Widget-Proof", "X-User-Token", "Last-Event-ID", "Host"])
+def test_trailers_do_not_become_headers(target: Target, name: str) -> None:
+    received = target.send(chunked(target, target.service.api_key, trailer=f"{name}: evil"))
+    assert received.startswith(b"HTTP/1.1 200 "), received[:500]
+    assert received.count(b"event: done") == 1
+
+
+def test_a_trailer_does_not_change_the_visitors_address(target: Target) -> None:
+    limits = ["--rate-per-minute", "0", "--visitor-rate-per-minute", "1"]
+    strict = target.service.manage("tenant", "add", "strict", "--origin", ALLOWED, *limits)["api_key"]
+    proxied = ("X-Forwarded-For", "203.0.113.9")
+    first = target.send(chunked(target, strict, proxied, trailer="X-Other: 1"))
+    second = target.send(chunked(target, strict, proxied, trailer="X-Forwarded-For: 198.51.100.1"))
+    assert first.startswith(b"HTTP/1.1 200 "), first[:500]
+    assert second.startswith(b"HTTP/1.1 429 "), second[:500]
+
+
+def chunked(target: Target, key: str, *more: tuple[str, str], trailer: str) -> bytes:
+    """A good question in one chunk, with a trailer."""
+    headers = [*target.good_headers(key), *more, ("Transfer-Encoding", "chunked")]
+    body = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(CONTROL), CONTROL, trailer.encode())
+    return target.request("POST", "/api/v1/chat", headers, body)
+
+
 def assert_head_too_large(received: bytes) -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 "), received[:500]
