@@ -224,6 +224,13 @@ def test_a_trailer_does_not_change_the_visitors_address(target: Target) -> None:
     assert second.startswith(b"HTTP/1.1 429 "), second[:500]
 
 
+@pytest.mark.parametrize(("digits", "status"), [("0" * 5000, 200), ("0" * 5000 + "9" * 15, 413)])
+def test_a_length_counts_by_its_value_however_many_zeros_it_has(target: Target, digits: str, status: int) -> None:
+    request = target.request("GET", "/api/v1/health", [("Content-Length", digits)], b"")
+    assert target.send(request).startswith(b"HTTP/1.1 %d " % status)
+    assert "ERROR" not in target.service.log()
+
+
 def chunked(target: Target, key: str, *more: tuple[str, str], trailer: str) -> bytes:
     """A good question in one chunk, with a trailer."""
     headers = [*target.good_headers(key), *more, ("Transfer-Encoding", "chunked")]
