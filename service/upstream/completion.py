@@ -15,6 +15,7 @@ from service.upstream.citations import Citations
 from service.upstream.event_stream import Event, EventStreamDecoder
 from service.upstream.finish_reasons import for_the_log, is_reason, meaning_of
 from service.upstream.refusals import Refusal
+from service.upstream.strays import HEARTBEATS, NO_CHUNK, may_be_error
 from service.upstream.stream import Finish, Hidden, Part, Sources
 from service.upstream.template import Template
 from service.upstream.thoughts import UNOPENED, LeadingThoughts
@@ -25,9 +26,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_BLANK_BYTES = 1000  # before a body's type is known; with more, it is taken for an event stream
 UNOPENED_BYTES = UNOPENED.encode()
 SURROGATE = re.compile("[\ud800-\udfff]")
-# Events that only keep the connection alive, and data that cannot be part of a chunk: `ping`, `[HEARTBEAT]`.
-HEARTBEATS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-NO_CHUNK = re.compile(r'(?!\[DONE)[^{}"]{1,100}')
 # Fields of a delta that were not written by the model.
 LABELS = frozenset(
     {
@@ -69,6 +67,8 @@ class ChatDecoder:
         self._half = ""  # the first half of a surrogate pair that the next delta completes
         self._messages: str | None = ""  # the text so far, in case messages repeat it; see `_read_message`
         self._has_deltas = False  # with the text
+        self._stray = ""  # the data of the last event that may be an unknown error, after `_stray_at` steps
+        self._stray_at = -1
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """The parts that end within `data`."""
@@ -92,6 +92,7 @@ class ChatDecoder:
             yield from self._read(self._events.flush())
         if self._thoughts is not None:
             has_ended = self.done or (self.finish_reason is not None and (whole or self.is_certain))
+            has_ended = has_ended and not self._ends_astray
             text, no_thoughts = self._thoughts.close(complete=has_ended and self._status() == "complete")
             if no_thoughts:
                 self.thinks_first = False
@@ -114,6 +115,8 @@ class ChatDecoder:
     def finish(self) -> Finish:
         """How the answer ended. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
         reason = self.finish_reason
+        if self._ends_astray:
+            raise self._error(self._stray)
         if reason is None:
             if not (self.done and self.has_text):
                 raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
@@ -128,6 +131,11 @@ class ChatDecoder:
             status = "filtered"
         unknown = for_the_log(reason) if meaning_of(reason) == "unknown" else None
         return Finish(status, self.usage, unknown)
+
+    @property
+    def _ends_astray(self) -> bool:
+        """Whether the answer has no finish_reason, and its last event may be an error in an unknown form."""
+        return self.finish_reason is None and self._stray_at == self.steps
 
     def _status(self) -> Ending | None:
         """The meaning of the finish_reason; None for an error."""
@@ -203,9 +211,11 @@ class ChatDecoder:
             if event == "error":
                 raise self._error(data) from None
             if event in HEARTBEATS or NO_CHUNK.fullmatch(data):
+                self._note_stray(data, data, event)
                 return ""
             raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
         if not isinstance(chunk, dict):
+            self._note_stray(data, chunk, event)
             return ""
         self._read_usage(chunk.get("usage"))
         if chunk.get("error") or chunk.get("object") == "error" or event == "error":
@@ -213,11 +223,18 @@ class ChatDecoder:
         if "citations" in chunk or "search_results" in chunk:
             self._note_sources(self._cited().read_lists(chunk))
         text = ""
+        if not chunk.get("choices"):
+            self._note_stray(data, chunk, event)
         for choice in _objects(chunk.get("choices")):
             text += self._read_choice(choice)
         if text and event == "message":
             self._template.learn(data, chunk)
         return text
+
+    def _note_stray(self, data: str, value: Any, event: str) -> None:
+        """Note an event without choices: it may be an error, unless more of the answer follows."""
+        if may_be_error(value, event):
+            self._stray, self._stray_at = data, self.steps
 
     def _error(self, error: str) -> ServiceError:
         """The error for an error object instead of a chunk; at the beginning, it is a refusal."""

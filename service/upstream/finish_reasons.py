@@ -28,7 +28,7 @@ _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ),
     ("error", re.compile("rate_limit|time_limit|timeout|timed_out|insufficient|network")),
     ("length", re.compile("length|limit|max_|maxtoken|maximum|out_of_tokens|context|truncat|incomplete|too_long")),
-    ("error", re.compile("error|fail|abort|cancel|interrupt|overload|disconnect|unavailable|malformed")),
+    ("error", re.compile("error|fail|exception|abort|cancel|interrupt|overload|disconnect|unavailable|malformed")),
 )
 
 

@@ -139,8 +139,7 @@ async def test_an_invalid_response_is_refused_before_the_stream_and_costs_nothin
 def test_an_error_inside_a_200_response_is_classified_as_such(
     error: dict[str, Any], meaning: type[ServiceError]
 ) -> None:
-    bodies = [json.dumps(error).encode()] + ([data(error)] if "detail" not in error else [])
-    for body in bodies:
+    for body in (json.dumps(error).encode(), data(error)):
         assert type(decode([body])[1]) is meaning
 
 
@@ -148,6 +147,93 @@ def test_any_error_after_some_text_is_an_interruption() -> None:
     limit = data({"error": {"message": "Rate limit exceeded", "code": 429}})
     text, ending = decode([delta("Half"), limit])
     assert (text, type(ending)) == ("Half", UpstreamInterrupted)
+
+
+# Errors in a form that is not known
+
+UNKNOWN_ERRORS = [
+    data({"text": "**NETWORK ERROR DUE TO HIGH TRAFFIC.**", "error_code": 50004}),  # FastChat
+    data({"error_code": 336501, "error_msg": "rate limit"}),
+    data({"code": 500, "message": "boom"}),
+    data({"detail": "Internal Server Error"}),
+    data({"success": False, "errors": [{"code": 7009}]}),
+    data({"choices": None, "base_resp": {"status_code": 1000, "status_msg": "unknown error"}}),
+    data({"choices": [], "usage": {"total_tokens": 0}, "base_resp": {"status_code": 1008}}),
+    data({"type": "error", "message": "boom"}),
+    data({"type": ["error"]}),
+    data({"choices": [], "status": "error", "message": "boom"}),
+    data({"choices": [], "success": False}),
+    b"event: failed\ndata: {}\n\n",
+    b"event: exception\ndata: null\n\n",
+    b"data: Internal Server Error\n\n",
+    b"data: [ERROR] CUDA out of memory\n\n",
+    b'data: "Internal Server Error"\n\n',
+    b'data: ["boom"]\n\n',
+]
+
+
+@pytest.mark.parametrize("error", UNKNOWN_ERRORS)
+def test_an_answer_that_ends_with_an_unknown_error_is_not_complete(error: bytes) -> None:
+    """Without a finish_reason, `[DONE]` only says that the stream has ended."""
+    text, ending = decode([delta("Half"), error, DONE])
+    assert (text, type(ending)) == ("Half", UpstreamInterrupted)
+    text, ending = decode([delta("<think>Hm"), error, DONE])
+    assert (text, type(ending)) == ("", UpstreamInterrupted)
+
+
+@pytest.mark.parametrize("error", UNKNOWN_ERRORS)
+def test_an_event_of_unknown_meaning_does_no_harm_to_an_answer_that_goes_on_or_has_a_finish_reason(
+    error: bytes,
+) -> None:
+    assert decode([error, delta("Hello"), error, delta(" there"), DONE]) == ("Hello there", Finish("complete"))
+    assert decode([delta("Hello"), error, delta(finish_reason="stop"), DONE]) == ("Hello", Finish("complete"))
+    assert decode([delta("Hello", "stop"), error, DONE]) == ("Hello", Finish("complete"))
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (b"data: Internal Server Error\n\n", UpstreamFailed),
+        (data({"error_code": 18, "error_msg": "Rate limit reached"}), Busy),
+        (data({"choices": [], "base_resp": {"status_msg": "insufficient balance"}}), OutOfCredit),
+    ],
+)
+def test_an_unknown_error_in_place_of_an_answer_is_classified(error: bytes, meaning: type[ServiceError]) -> None:
+    for pieces in ([error, DONE], [error]):
+        assert type(decode(pieces)[1]) is meaning
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        data({"choices": [], "usage": {"prompt_tokens": 9}}),
+        data({"choices": [], "object": "chat.completion.chunk", "timings": {"predicted_ms": 7}}),
+        data({"id": "", "object": "", "choices": [], "prompt_filter_results": [{"content_filter_results": {}}]}),
+        data({"id": "", "object": "", "prompt_annotations": [{"prompt_index": 0}]}),
+        data({"x_groq": {"id": "req_1"}}),
+        data({"citations": ["https://a.test"], "status": "completed"}),
+        data({"choices": [], "code": 0, "message": "", "success": True, "base_resp": {"status_code": 0}}),
+        data({"choices": []}),
+        data({"type": "ping", "message": "still here"}),
+        b"event: ping\ndata: still here\n\n",
+        b"data: {}\n\n",
+        b"data: []\n\n",
+        b"data: OPENROUTER PROCESSING\n\n",
+        b"data: [HEARTBEAT]\n\n",
+        b"data: : keep-alive\n\n",
+        b"data: 2026-11-30T09:00:00Z\n\n",
+        b": OPENROUTER PROCESSING\n\n",
+    ],
+)
+def test_an_event_that_is_known_to_be_harmless_may_end_an_answer(event: bytes) -> None:
+    assert decode([delta("Hello"), event, DONE]) == ("Hello", Finish("complete"))
+
+
+async def test_an_unknown_error_is_reported_to_the_visitor(client: Client, upstream: respx.Route) -> None:
+    failed = data({"text": "**NETWORK ERROR DUE TO HIGH TRAFFIC.**", "error_code": 50004})
+    upstream.mock(return_value=streamed(delta("Half"), failed, DONE))
+    got = await client.ask("Hi")
+    assert (got.text, got.last.name, got.last.data["code"]) == ("Half", "error", "upstream_interrupted")
 
 
 # Content types
