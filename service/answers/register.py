@@ -175,7 +175,7 @@ class Answers:
         unfinished = [writing for writing in self._writings.values() if writing.cut is None]
         for writing in unfinished:
             writing.cut = Restarting("the service was shut down", retry_after=1)
-            writing.call.stop()
+            writing.call.stop_at_once()
         self._elsewhere.end_all(Restarting("the service was shut down", retry_after=1))
         await _ended(self._tasks(), pace.LAST_WRITES_SECONDS)
         cut = [writing for writing in unfinished if isinstance(writing.answer.ending, Restarting)]

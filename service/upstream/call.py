@@ -108,6 +108,12 @@ class Call:
             if self._task is not None and self.phase != "connecting":
                 self._task.cancel()
 
+    def stop_at_once(self) -> None:
+        """End the call even while connecting. The pool may lose the slot, so this is for the end of the process."""
+        self.stop()
+        if self._task is not None and self.phase == "connecting":
+            self._task.cancel()
+
     def resume(self) -> bool:
         """Undo a `stop`, for a reader who returns. Returns whether it was in time, while still connecting."""
         if self.phase != "connecting":
