@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -156,6 +157,8 @@ class Call:
             raise
         finally:
             self._task = None  # nothing left to stop
+            with suppress(ServiceError):  # its text is too long; how the call ended is known already
+                self._receive(self.decoder.close(whole=False))
             if not self.stopped:
                 self.circuit.count(outage=self._is_outage)
 
@@ -336,7 +339,8 @@ class Call:
             self._refuse_unless_accepted()
             raise
         self._accept()
-        self.known.keep_thinks_first(self.endpoint, self.question.model, self.decoder.thinks_first)
+        complete = finish.status == "complete"
+        self.known.keep_thinks_first(self.endpoint, self.question.model, self.decoder.thinks_first, complete=complete)
         return finish
 
     def _accept(self) -> None:

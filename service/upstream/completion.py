@@ -91,16 +91,16 @@ class ChatDecoder:
                 yield from self._read_document(self._document.decode("utf-8", "replace"))
             yield from self._read(self._events.flush())
         if self._thoughts is not None:
+            thoughts, self._thoughts = self._thoughts, None
             has_ended = self.done or (self.finish_reason is not None and (whole or self.is_certain))
-            has_ended = has_ended and not self._ends_astray
-            text, no_thoughts = self._thoughts.close(complete=has_ended and self._status() == "complete")
+            is_complete = has_ended and not self._ends_astray and self._status() == "complete"
+            text, no_thoughts = thoughts.close(complete=is_complete)
             if no_thoughts:
-                self.thinks_first = False
+                self.thinks_first = self.thinks_first and not is_complete
                 yield Hidden(-Size.of(no_thoughts))
             if text:
                 self.has_text = True
                 yield text
-            self._thoughts = None
 
     @property
     def ended(self) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,11 @@ NO_SYSTEM = re.compile(
     r"system\W{0,3} (role|message|prompt|instruction)|roles?\b.{0,60}\bsystem\b|only user and assistant roles"
     r"|roles must alternate|developer instruction"
 )
+
+
+# Answers in a row that end thoughts without having begun them, until a model that has answered without is believed to
+# think first: visitors can ask for the tag.
+PROOFS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,8 @@ class KnownQuirks:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Endpoint, str], Quirks] = {}
-        self._thinking_first: set[tuple[Endpoint, str]] = set()
+        self._answered_plainly: set[tuple[Endpoint, str]] = set()
+        self._unopened: Counter[tuple[Endpoint, str]] = Counter()  # answers in a row with thoughts' end alone
 
     def of(self, endpoint: Endpoint, model: str) -> Quirks:
         known = self._known.get((endpoint, model))
@@ -103,19 +110,27 @@ class KnownQuirks:
 
     def thinks_first(self, endpoint: Endpoint, model: str) -> bool:
         """Whether answers begin with thoughts without an opening tag."""
-        return (endpoint, model) in self._thinking_first
+        key = endpoint, model
+        return self._unopened[key] >= (PROOFS if key in self._answered_plainly else 1)
 
-    def keep_thinks_first(self, endpoint: Endpoint, model: str, does: bool) -> None:
-        """Remember whether an answer did. The first one's thoughts were shown, because only their end reveals them."""
-        if does and not self.thinks_first(endpoint, model):
-            log.warning(
-                "the model's thoughts come as text without <think>: they are hidden from the next answer on; let the "
-                "server separate them, as with vLLM's --reasoning-parser",
-                extra={"endpoint": endpoint.host, "model": model},
-            )
-            self._thinking_first.add((endpoint, model))
-        elif not does:
-            self._thinking_first.discard((endpoint, model))
+    def keep_thinks_first(self, endpoint: Endpoint, model: str, does: bool, *, complete: bool) -> None:
+        """Remember whether an answer did. The first one's thoughts were shown, because only their end reveals them.
+
+        One that is not complete may have ended in its thoughts.
+        """
+        key = endpoint, model
+        if does:
+            knew = self.thinks_first(endpoint, model)
+            self._unopened[key] += 1
+            if self.thinks_first(endpoint, model) and not knew:
+                log.warning(
+                    "the model's thoughts come as text without <think>: they are hidden from the next answer on; let "
+                    "the server separate them, as with vLLM's --reasoning-parser",
+                    extra={"endpoint": endpoint.host, "model": model},
+                )
+        elif complete:
+            self._answered_plainly.add(key)
+            self._unopened.pop(key, None)
 
     def keep(self, endpoint: Endpoint, model: str, quirks: Quirks) -> None:
         """Remember quirks that worked, and log changes."""

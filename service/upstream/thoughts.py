@@ -37,6 +37,7 @@ class LeadingThoughts:
         self.over = False  # the answer itself has begun: everything else is text
         self._start = ""  # white space, and the possible beginning of a tag
         self._closing = TAGS[UNSENT_OPENING] if opened else None  # the closing tag of the current thoughts
+        self._is_guess = opened  # nothing but the past says that the current thoughts are some
         self._tail = ""  # the end of the text read so far, in which the closing tag may have begun
         self._held = [""]  # the current thoughts with their tag, as written
         self._held_chars = 0
@@ -65,14 +66,16 @@ class LeadingThoughts:
     def close(self, *, complete: bool) -> tuple[str, str]:
         """End the answer. Returns buffered text that turned out to be the answer, and the thoughts.
 
-        If an answer is complete, thoughts without an end are the answer.
+        If an answer is complete, thoughts without an end are the answer; those without a beginning are in any case.
         """
         self.over = True
         if self._closing is None:
             return self._begin(), ""
-        if not complete or self._held_chars > MAX_HELD_CHARS:
+        held = "".join(self._held)
+        is_answer = complete or (self._is_guess and not held.lstrip().lower().startswith(tuple(TAGS)))
+        if not is_answer or self._held_chars > MAX_HELD_CHARS:
             return "", ""
-        return "".join(self._held), "".join(self._held[1:])
+        return held, "".join(self._held[1:])
 
     def _open(self) -> int:
         """The position where the thoughts begin, after their tag; 0 if there are none yet."""
@@ -107,7 +110,7 @@ class LeadingThoughts:
             if self._held_chars <= MAX_HELD_CHARS:
                 self._held.append(text)
             return text, ""
-        self._closing = None
+        self._closing, self._is_guess = None, False
         self._blocks += 1
         rest = looked_at[closed.end() :]
         return text[: len(text) - len(rest)], rest

@@ -7,13 +7,14 @@ import httpx
 import pytest
 import respx
 
-from client import Client
+from client import Client, until
 from conftest import Serve
 from decoding import every_byte, hidden_of, parts_of, text_of
 from service.errors import EmptyAnswer
-from service.testing.chunks import DONE, Body, answer, delta, streamed
+from service.testing.chunks import DONE, Body, answer, data, delta, streamed
 from service.tokens import estimate_tokens
 from service.upstream.charge import Size
+from service.upstream.quirks import PROOFS
 from service.upstream.stream import Finish
 from service.upstream.thoughts import MAX_HELD_CHARS
 
@@ -162,6 +163,111 @@ async def test_a_model_may_stop_thinking_first(client: Client, upstream: respx.R
         assert (await anext(events)).data == {"chunk": "You're "}
         resume.set()
         assert [event.name async for event in events] == ["message", "done"]
+
+
+MENTION = answer("The closing tag is ", "</think>", ".")
+
+
+async def streams_at_once(client: Client, upstream: respx.Route) -> bool:
+    """Whether the next answer's text is shown before its end."""
+    rest = asyncio.Event()
+    upstream.mock(return_value=streamed(delta("You're "), rest, *answer("welcome.")))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Thanks"}) as response:
+        await until(lambda: any(each.call.decoder.steps for each in client.state["service"].answers._writings.values()))
+        (writing,) = client.state["service"].answers._writings.values()
+        shown_early: bool = writing.answer.length > 0
+        rest.set()
+        assert (await response.answer()).text == "You're welcome."
+    return shown_early
+
+
+async def test_a_visitor_who_has_the_tag_mentioned_does_not_delay_the_answers_of_others(
+    client: Client, upstream: respx.Route
+) -> None:
+    """Once the model has given a complete answer without the tag, a few answers with it prove nothing."""
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    await client.ask("Hi")
+    for _ in range(PROOFS - 1):
+        upstream.mock(return_value=streamed(*MENTION))
+        assert (await client.ask("What ends a thought?")).text == "The closing tag is </think>."
+    assert await streams_at_once(client, upstream)
+    upstream.mock(return_value=streamed(*MENTION))
+    await client.ask("What ends a thought?")
+    assert await streams_at_once(client, upstream)
+
+
+async def test_a_model_that_begins_to_think_first_is_recognized_after_several_answers(
+    client: Client, upstream: respx.Route
+) -> None:
+    """Such as another model under the same name. An answer that was cut off says nothing about that."""
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    await client.ask("Hi")
+    for _ in range(PROOFS):
+        upstream.mock(return_value=streamed(*answer("Hm.", "</think>", "Four.")))
+        assert (await client.ask("2 + 2?")).text == "Hm.</think>Four."
+        upstream.mock(return_value=streamed(*answer("Hm", finish_reason="length")))
+        await client.ask("2 + 2?")
+    upstream.mock(return_value=streamed(*answer("Hm.", "</think>", "Four.")))
+    assert (await client.ask("2 + 2?")).text == "Four."
+
+
+@pytest.mark.parametrize(
+    ("ending", "last"),
+    [
+        pytest.param([delta(finish_reason="length"), DONE], "length", id="length"),
+        pytest.param([delta(finish_reason="content_filter"), DONE], "filtered", id="filtered"),
+        pytest.param([httpx.ReadError("reset")], "upstream_interrupted", id="broken"),
+        pytest.param([], "upstream_interrupted", id="without a finish_reason"),
+        pytest.param([data({"detail": "boom"}), DONE], "upstream_interrupted", id="unknown error"),
+        pytest.param([data({"error": "boom"})], "upstream_interrupted", id="error"),
+        pytest.param([b"data: {\n\n"], "invalid_answer", id="no JSON"),
+    ],
+)
+async def test_text_that_was_taken_for_thoughts_is_shown_if_the_answer_ends_early(
+    client: Client, upstream: respx.Route, ending: list[bytes | Exception], last: str
+) -> None:
+    upstream.mock(return_value=streamed(*MENTION))
+    await client.ask("What ends a thought?")
+    upstream.mock(return_value=streamed(delta("Once upon "), delta("a time"), *ending))
+    got = await client.ask("Tell me a story")
+    assert (got.text, got.last.data.get("status", got.last.data.get("code"))) == ("Once upon a time", last)
+
+
+async def test_thoughts_in_tags_stay_hidden_though_the_model_was_taken_for_one_without(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(return_value=streamed(*MENTION))
+    await client.ask("What ends a thought?")
+    upstream.mock(return_value=streamed(*answer("<think>", "A secret thought.", finish_reason="length")))
+    assert (await client.ask("Hi")).text == ""
+
+
+async def test_text_that_was_taken_for_thoughts_is_shown_if_the_answer_is_stopped(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(return_value=streamed(*MENTION))
+    await client.ask("What ends a thought?")
+    upstream.mock(return_value=streamed(delta("Once upon "), delta("a time"), asyncio.Event()))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Tell me a story"}) as response:
+        events = response.events()
+        start = await anext(events)
+        (writing,) = client.state["service"].answers._writings.values()
+        await until(lambda: writing.call.decoder.steps == 2)
+        await client.request("POST", f"/api/v1/messages/{start.data['message_id']}/stop")
+        text, done = [event async for event in events]
+    assert (text.data, done.data["status"]) == ({"chunk": "Once upon a time"}, "cancelled")
+
+
+async def test_thoughts_without_an_opening_tag_are_shown_at_most_up_to_the_answers_limit(
+    serve: Serve, upstream: respx.Route
+) -> None:
+    async with serve(max_answer_chars=30) as client:
+        upstream.mock(return_value=streamed(*MENTION))
+        await client.ask("What ends a thought?")
+        for ending, code in ((httpx.ReadError("reset"), "upstream_interrupted"), (DONE, "answer_too_long")):
+            upstream.mock(return_value=streamed(delta("x" * 40), ending))
+            got = await client.ask("Tell me a story")
+            assert (got.text, got.last.data["code"]) == ("x" * 30, code)
 
 
 async def test_thoughts_in_tags_prevent_a_timeout(serve: Serve, upstream: respx.Route) -> None:
