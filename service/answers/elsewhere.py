@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.answers import pace
 from service.answers.answer import Answer
-from service.errors import Interrupted, MessageUnknown, ServiceError
+from service.errors import Interrupted, MessageUnknown, Restarting, ServiceError
 from service.metrics import Metrics
 from service.store.records import RunningTurn, StoreUnavailable, Turn
 from service.store.store import Store
@@ -48,6 +48,7 @@ class Elsewhere:
         self._store = store
         self._metrics = metrics
         self._mirrors: dict[UUID, Mirror] = {}
+        self._has_ended = False  # no more local copies, because the process is stopping
         self._heartbeats: dict[UUID, Heartbeat] = {}
         self._is_idle = False  # whether nothing was running at the last look
         self._skipped = 0  # heartbeats since then
@@ -56,11 +57,16 @@ class Elsewhere:
         return self._mirrors.get(message_id)
 
     def answer_of(self, turn: Turn) -> Answer:
-        """The answer of a turn that this process does not write; it is followed while it runs."""
+        """The answer of a turn that this process does not write; it is followed while it runs.
+
+        Raises Restarting if it runs and nothing is followed any more.
+        """
         if mirror := self._mirrors.get(turn.id):
             return mirror.answer
         answer = Answer.of(turn)
         if answer.ending is None:
+            if self._has_ended:
+                raise Restarting("drained", retry_after=1)
             mirror = self._mirrors[turn.id] = Mirror(answer)
             mirror.task = asyncio.create_task(self._mirror(mirror), name=f"mirror {turn.id}")
         return answer
@@ -70,7 +76,8 @@ class Elsewhere:
         return [mirror.task for mirror in self._mirrors.values() if mirror.task is not None]
 
     def end_all(self, error: ServiceError) -> None:
-        """End the local copies for the readers here, though the answers themselves continue."""
+        """End the local copies for the readers here, and make no more, though the answers themselves continue."""
+        self._has_ended = True
         for mirror in self._mirrors.values():
             mirror.answer.end(error)
 

@@ -94,7 +94,10 @@ class Answers:
         return True
 
     def answer_of(self, turn: Turn) -> Answer:
-        """The answer of an existing turn: in progress here or elsewhere, or ended."""
+        """The answer of an existing turn: in progress here or elsewhere, or ended.
+
+        Raises Restarting if it is in progress elsewhere and this process has drained.
+        """
         if writing := self._writings.get(turn.id):
             self._metrics.resumes.labels("here").inc()
             return writing.answer

@@ -284,6 +284,20 @@ async def test_a_reader_of_an_answer_of_another_process_learns_of_a_shutdown(
         assert (await following).last.data["code"] == "restarting"
 
 
+async def test_a_reader_of_an_answer_of_another_process_is_refused_after_a_shutdown(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    """The process still accepts requests for a while, but a stream that began now would get no last event."""
+    one, other = two
+    async with half_answered(one, upstream) as (body, _, events, resume):
+        await other.state["service"].answers.drain(0)
+        status, problem, headers = await asyncio.wait_for(other.refused(json_body=body), 30)
+        assert (status, problem["code"], headers["retry-after"]) == (503, "restarting", "1")
+        resume.set()
+        assert [event async for event in events][-1].data["status"] == "complete"
+    assert (await other.ask(body["message"], message_id=body["message_id"])).text == "Half whole"
+
+
 async def test_an_answer_that_was_wrongly_taken_for_lost_is_still_stored(
     two: tuple[Client, Client], upstream: respx.Route
 ) -> None:
