@@ -1,72 +1,72 @@
 /** Types of the chat widget: `window.A4ChatWidget`, `window.A4ChatWidgetConfig`, its events, and `mount` of `widget.mjs`. */
 
-/** What the script tag (in kebab case, as `data-*`), `window.A4ChatWidgetConfig` and `mount()` take. */
+/** The settings of the script tag (in kebab case, as `data-*`), `window.A4ChatWidgetConfig` and `mount()`. */
 export interface ChatWidgetConfig {
   /** The public key, `a4_pub_…`. */
   apiKey: string;
   widgetId: string;
-  /** Where the service is; without it, where the script comes from. */
+  /** The service's address, if it is not where the script comes from. */
   apiUrl?: string;
   title?: string;
   greeting?: string;
   placeholder?: string;
-  /** At most 6, of at most 200 characters: questions to begin with, and to go on with after an answer. */
+  /** Questions to start with and to continue with: at most 6 each, of at most 200 characters. */
   suggestions?: readonly string[];
   followUps?: readonly string[];
   /** Any CSS colour. */
   color?: string;
-  /** `auto` follows the page: dark where its `color-scheme` or its background is. */
+  /** `auto` follows the page: dark if its `color-scheme` or its background is. */
   theme?: 'auto' | 'light' | 'dark';
-  /** The closed widget shows its bubble, or nothing: the page opens it by a button of its own. */
+  /** `none`: no bubble, no badge and no proactive message; the page's own button opens the window. */
   launcher?: 'bubble' | 'none';
-  /** Such as `de` or `pt-BR`; otherwise the page's, then the browser's. */
+  /** The language, such as `de` or `pt-BR`; by default the page's, then the browser's. */
   locale?: string;
-  /** In the bubble; in the header and the welcome. data:image/…, or an https address that the tenant's look names too. */
+  /** The bubble icon; the avatar in the header and the welcome. data:image/…, or an https URL of the tenant's settings. */
   icon?: string;
   avatar?: string;
   position?: 'bottom-right' | 'bottom-left';
-  /** CSS pixels to the edges of the page, 0 to 400; 16 without. */
+  /** CSS pixels to the edges of the page, 0 to 400; default 16. */
   offsetX?: number;
   offsetY?: number;
   zIndex?: number;
-  /** In a corner of the page, in its flow, or all of it. */
+  /** A bubble, a part of the page, or the whole page. */
   mode?: 'bubble' | 'inline' | 'page';
-  /** Where an inline or page chat goes: an element, or a CSS selector. */
+  /** The empty element that an inline or page chat fills, or its CSS selector. */
   target?: string | Element;
-  /** The window is open at the start, until the visitor closes it in this visit. */
+  /** Open the window on page load; once the visitor closes it, it stays closed for this visit. */
   open?: boolean;
   sound?: boolean;
   /** Ask for consent before the first message. */
   consent?: boolean;
   privacy?: string;
   privacyUrl?: string;
-  /** A mail address, a mailto: or an https URL. */
+  /** How to reach a person: an email address, a mailto: or an https: URL. */
   handoff?: string;
   /** A message beside the closed bubble, once per visit. */
   proactive?: string;
-  /** In seconds, 0 to 3600; 5 if it is not set. */
+  /** Seconds until then, 0 to 3600; default 5. */
   proactiveDelay?: number;
-  /** Of the page, with `*` as a wildcard, such as `/shop/*`. */
+  /** The paths on which it appears, without the query, such as `/shop/*`. */
   proactivePath?: string;
-  /** When the pointer leaves the page at its top; then `proactiveDelay` counts only if it is set. */
+  /** Show it on exit intent; it then also appears after `proactiveDelay` only if that is set. */
   proactiveExit?: boolean;
-  /** A JWT that says who the visitor is. */
+  /** A JWT that identifies the visitor. */
   userToken?: string;
 }
 
-/** What each event carries. The host element fires the same as DOM events, `a4:` before the name, in `detail`. */
+/** The detail of each event. The host element fires the same events as DOM events, with `a4:` before the name. */
 export interface ChatWidgetEvents {
-  /** Calls are performed at once from now on. */
+  /** The widget has loaded: calls now take effect immediately. */
   ready: Record<string, never>;
   open: Record<string, never>;
   close: Record<string, never>;
   /** The visitor sent a question. */
   message: { id: string; text: string };
-  /** An answer ended; `empty`: without a word. */
+  /** An answer ended; `empty`: it has no text. */
   answer: { id: string; text: string; status: 'complete' | 'length' | 'filtered' | 'cancelled' | 'empty' };
-  /** `id`: of the question, where it is about one. */
+  /** Something failed; with `id` if it concerns a question. */
   error: { id?: string; code: string };
-  /** The visitor rated an answer; a comment on it comes in an event of its own, with the rating. */
+  /** The visitor rated an answer; a comment follows in a second event. */
   feedback: { id: string; rating: 'up' | 'down'; comment?: string };
   /** A rate limit or a budget refused a question. */
   limit: { code: string };
@@ -77,26 +77,26 @@ export type ChatWidgetListener<Name extends ChatWidgetEventName> = (detail: Chat
 
 /** `window.A4ChatWidget`, and what `mount()` returns. Calls wait until the widget is ready. */
 export interface ChatWidgetApi {
-  /** With a draft in the field, which the visitor may change and send. */
+  /** `draft` replaces the text in the message field and is not sent. */
   open(options?: { draft?: string }): void;
   close(): void;
   toggle(): void;
   /** Opens the window and sends a question. */
   send(text: string): void;
   newConversation(): void;
-  /** Says to the service who the visitor is, by a JWT of your server; an empty one signs out and leaves their conversation. */
+  /** A JWT from your server identifies the visitor; "" signs the visitor out and closes the conversation. */
   identify(token: string): void;
-  /** Facts about the page for the model, instead of the former ones: at most 20, of at most 500 characters. */
+  /** Facts for the model, sent with each question: at most 20, of at most 500 characters. Replaces the previous ones. */
   setContext(facts: Record<string, string | number | boolean>): void;
-  /** Changes the theme, until the next page. */
+  /** Sets the theme for the current page. */
   set(change: { theme: 'auto' | 'light' | 'dark' }): void;
   on<Name extends ChatWidgetEventName>(event: Name, listener: ChatWidgetListener<Name>): void;
   off<Name extends ChatWidgetEventName>(event: Name, listener: ChatWidgetListener<Name>): void;
-  /** Takes the widget and all that it holds off the page. */
+  /** Removes the widget from the page. */
   destroy(): void;
-  /** Performs calls in the form of the queue. */
+  /** Performs queued calls: `push(['open'])`. */
   push(...calls: ChatWidgetCall[]): void;
-  /** Every widget of the page by its id; the global is the first one. */
+  /** All widgets on the page, by their ids; the global is the first. */
   readonly widgets: ReadonlyMap<string, ChatWidgetApi>;
 }
 
@@ -105,18 +105,18 @@ type Listening<Method> = {
   [Name in ChatWidgetEventName]: [method: Method, event: Name, listener: ChatWidgetListener<Name>];
 }[ChatWidgetEventName];
 
-/** A call as `(window.A4ChatWidget ||= []).push(['send', 'Hello'])` keeps it before the script is there. */
+/** A queued call, as in `(window.A4ChatWidget ||= []).push(['send', 'Hello'])` before the script has loaded. */
 export type ChatWidgetCall =
   | Listening<'on'>
   | Listening<'off'>
   | { [Method in keyof Callable]: [method: Method, ...args: Parameters<Callable[Method]>] }[keyof Callable];
 
-/** Of `widget.mjs`: puts the widget on the page, or returns the one that is there. Throws a TypeError for a wrong config. */
+/** Puts the widget on the page, or returns the one with the same id. Throws a TypeError for an invalid config. */
 export function mount(config: ChatWidgetConfig): ChatWidgetApi;
 
 declare global {
   interface Window {
-    /** An array keeps calls until the script is there. */
+    /** Before the script has loaded, an array of queued calls. */
     A4ChatWidget?: ChatWidgetApi | ChatWidgetCall[];
     A4ChatWidgetConfig?: Partial<ChatWidgetConfig>;
   }
