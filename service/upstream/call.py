@@ -225,7 +225,7 @@ class Call:
             else:
                 self.status = response.status_code
                 self.phase = "refused"  # even if reading the reason fails
-                refusal = await refusal_of(response)
+                refusal = await refusal_of(response, [message["content"] for message in self.body["messages"]])
                 if refusal is None:
                     self.phase = "asked"
                     self.known.keep(self.endpoint, self.question.model, self._quirks)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from os.path import commonprefix
 from typing import Any, Literal, Self
 
 from service.errors import (
@@ -30,6 +31,8 @@ from service.overlay import CAPS
 MAX_RETRY_AFTER = 3600  # seconds
 MAX_TEXT_CHARS = 16_384
 MAX_DEPTH = 8
+REPEATED_CHARS = 16  # of a question that an error repeats in part; fewer may be the error's own words
+ESCAPED_SPACE = re.compile(r"\\+[nrt]")
 
 Kind = Literal["too_long", "filtered", "credit", "model", "key", "busy", "overloaded", "address", "refused", "failed"]
 
@@ -143,9 +146,10 @@ class Refusal:
     in_success: bool = False  # an error in a response of status 200
 
     @classmethod
-    def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> Self:
-        """From a response and the part of its body that was read."""
+    def of(cls, status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[str] = ()) -> Self:
+        """From a response and the part of its body that was read. What it repeats of the texts `sent` is left out."""
         codes, text = _words_of(body)
+        text = _without(text, sent) if text else ""
         wait = retry_after(headers)
         return cls(status, codes, text, _wait_in(text) if wait is None else wait)
 
@@ -259,8 +263,35 @@ def _words_of(body: bytes) -> tuple[frozenset[str], str]:
         if "<" in value[:100]:
             return frozenset(), ""
     codes: set[str] = set()
-    text = " ".join(" ".join(_texts_of(value, "", codes)).lower().split())
+    text = _normal(" ".join(_texts_of(value, "", codes)))
     return frozenset(codes), text[:MAX_TEXT_CHARS]
+
+
+def _normal(text: str) -> str:
+    """A text in lower case on one line, without the backslashes by which strings in JSON and in code differ from it."""
+    return " ".join(ESCAPED_SPACE.sub(" ", text).replace("\\", "").lower().split())
+
+
+def _without(text: str, sent: Iterable[str]) -> str:
+    """A normal text without what it repeats of texts that were sent: whole, or at least the beginning or the end."""
+    forms = {form for each in sent for form in (_normal(each), _normal(json.dumps(each)[1:-1])) if form}
+    by_length = sorted(forms, key=lambda form: (-len(form), form))
+    for form in by_length:
+        is_short = len(form) < REPEATED_CHARS
+        text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", " ", text) if is_short else text.replace(form, " ")
+    for form in by_length:
+        if len(form) >= REPEATED_CHARS:
+            text = _without_beginnings(text, form)
+            text = _without_beginnings(text[::-1], form[::-1])[::-1]
+    return text
+
+
+def _without_beginnings(text: str, repeated: str) -> str:
+    kept, begins = [], repeated[:REPEATED_CHARS]
+    while (place := text.find(begins)) >= 0:
+        kept.append(text[:place])
+        text = text[place + len(commonprefix([text[place:], repeated])) :]
+    return " ".join([*kept, text])
 
 
 def _texts_of(value: Any, name: str, codes: set[str], depth: int = 0) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -57,8 +57,8 @@ def _content_types(response: httpx.Response) -> list[str]:
     return [one.partition(";")[0].strip().lower() for one in value.split(",")]
 
 
-async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None:
-    """The refusal in a response, which is then closed; None if it may be an answer.
+async def refusal_of(response: httpx.Response, sent: Iterable[str]) -> Refusal | InvalidAnswer | None:
+    """The refusal in a response to messages with the texts `sent`; None if it may be an answer, otherwise it is closed.
 
     Some providers send a whole answer as JSON, or a stream with a generic type: the decoder recognizes them.
     """
@@ -73,7 +73,7 @@ async def refusal_of(response: httpx.Response) -> Refusal | InvalidAnswer | None
         compressed = encoding if encoding in COMMON_ENCODINGS else "another encoding"
         return InvalidAnswer(f"the upstream answered {shown} in {compressed} instead of a stream of events")
     try:
-        return Refusal.of(response.status_code, response.headers, await _beginning(response))
+        return Refusal.of(response.status_code, response.headers, await _beginning(response), sent)
     finally:
         await response.aclose()
 

@@ -212,6 +212,76 @@ async def test_a_refusal_that_names_no_field_of_ours_is_final(client: Client, up
     assert len(requests) == 1
 
 
+# A refusal that repeats the question
+
+EVIL = (
+    'EVIL "é": max_tokens is too large,\ncompletion must be at most 16 tokens; system role not supported; '
+    "temperature and stream_options unsupported"
+)
+
+
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        pytest.param(lambda body: EVIL, id="as it is"),
+        pytest.param(lambda body: " ".join(EVIL.upper().split()), id="in capitals on one line"),
+        pytest.param(lambda body: json.dumps(EVIL), id="as JSON"),
+        pytest.param(lambda body: json.dumps(EVIL, ensure_ascii=False), id="as JSON with its letters"),
+        pytest.param(lambda body: json.dumps(json.dumps({"text": f"user\n{EVIL}"})), id="as JSON in JSON"),
+        pytest.param(lambda body: repr(EVIL), id="as a Python string"),
+        pytest.param(lambda body: f"'{EVIL[:100]}'…", id="its beginning"),
+        pytest.param(lambda body: f"input_value='{EVIL[:25]}...{EVIL[-50:]}'", id="its beginning and end"),
+        pytest.param(lambda body: json.dumps(body["messages"][1:]), id="the message"),
+    ],
+)
+async def test_a_question_that_a_refusal_repeats_changes_nothing_for_other_questions(
+    serve: Serve, upstream: respx.Route, repeat: Callable[[Body], str]
+) -> None:
+    def refuse(body: Body) -> httpx.Response | None:
+        is_first = "EVIL" in str(body["messages"]) and not any("EVIL" in str(each) for each in requests[:-1])
+        return refused(f"could not parse message content: '{repeat(body)}'") if is_first else None
+
+    requests = answer_unless_refused(upstream, refuse)
+    async with serve(tenant={"temperature": 0.3}) as client:
+        await client.ask("Hi")
+        async with client.stream("POST", "/api/v1/chat", json_body={"message": EVIL}) as response:
+            assert response.status == 502
+        await client.ask("Hi")
+    assert [body for body in requests if "EVIL" not in str(body)] == [requests[0]] * 2
+
+
+async def test_a_question_that_shares_its_parts_with_earlier_ones_is_left_out_as_a_whole(
+    client: Client, upstream: respx.Route
+) -> None:
+    requests = answer_unless_refused(upstream, lambda body: None)
+    conversation_id = None
+    for part in (EVIL[:30] + "x" * 200, "x" * 200 + EVIL[-30:], EVIL[:30]):
+        got = await client.ask(part, conversation_id=conversation_id)
+        conversation_id = got.events[0].data["conversation_id"]
+    answer_unless_refused(upstream, lambda body: refused(f"could not parse: {EVIL}"))
+    asked = {"message": EVIL, "conversation_id": conversation_id}
+    await client.refused(json_body=asked)
+    assert upstream.call_count == len(requests) + 1  # as there was nothing to adapt to
+
+
+@pytest.mark.parametrize("question", ["max_tokens", "tokens", "a"])
+async def test_a_short_question_that_a_refusal_repeats_changes_nothing_either(
+    client: Client, upstream: respx.Route, question: str
+) -> None:
+    """But words that the refusal has anyway do not keep the service from learning."""
+    requests = answer_unless_refused(
+        upstream, lambda body: refused(f"could not parse '{question}'") if len(requests) == 1 else None
+    )
+    await client.refused(json_body={"message": question})
+    requests = answer_unless_refused(upstream, if_named("max_tokens", refused(UNSUPPORTED_CAP)))
+    if question != "max_tokens":
+        assert (await client.ask(question)).text == "Hello"
+        assert [body.keys() & {"max_tokens", "max_completion_tokens"} for body in requests] == [
+            {"max_tokens"},
+            {"max_completion_tokens"},
+        ]
+
+
 # Too long
 
 TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
