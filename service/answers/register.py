@@ -196,7 +196,7 @@ class Answers:
         try:
             ending = await writing.call.run()
         except asyncio.CancelledError:
-            ending = writing.cut or Finish("cancelled")
+            ending = writing.cut or Finish("cancelled", writing.call.usage)
         except ServiceError as error:
             ending = error
         except Exception:

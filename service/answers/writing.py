@@ -157,15 +157,14 @@ class Checkpoints:
 
 def used_by(writing: Writing, ending: Finish | ServiceError) -> UsageRow:
     """The usage row of an ended answer."""
-    answer = writing.answer
-    tokens = ending.usage if isinstance(ending, Finish) else None
+    answer, tokens = writing.answer, writing.call.usage
     first_text = writing.first_text_seconds
     return replace(
         writing.usage,
         outcome=ending.status if isinstance(ending, Finish) else ending.cause or ending.code,
         prompt_tokens=tokens.prompt_tokens if tokens else None,
         completion_tokens=tokens.completion_tokens if tokens else None,
-        charged=writing.call.charged_tokens(tokens, Size.of(answer.text()), answer.hidden),
+        charged=writing.call.charged_tokens(Size.of(answer.text()), answer.hidden),
         first_text_ms=None if first_text is None else round(first_text * 1000),
         duration_ms=round((time.monotonic() - writing.began) * 1000),
     )

@@ -29,7 +29,7 @@ from service.errors import (
 )
 from service.settings import Settings
 from service.tokens import TOKENS_PER_MESSAGE, estimate_tokens
-from service.upstream.charge import Size, TokenCount, charged_tokens
+from service.upstream.charge import Size, TokenCount, charged_tokens, is_credible
 from service.upstream.circuit import Circuit
 from service.upstream.endpoint import Endpoint
 from service.upstream.quirks import KnownQuirks, Question, Quirks, characters_that_fit
@@ -127,18 +127,26 @@ class Call:
         """Whether the upstream may have seen the question."""
         return self.phase in ("asked", "refused", "answering")
 
-    def charged_tokens(self, count: TokenCount | None, text: Size, hidden: Size) -> int:
-        """The charge for the question and the received part of the answer."""
-        if self.phase not in ("asked", "answering"):
+    @property
+    def usage(self) -> TokenCount | None:
+        """The provider's token count so far."""
+        return self.decoder.usage
+
+    def charged_tokens(self, text: Size, hidden: Size) -> int:
+        """The charge for the question and the received part of the answer.
+
+        What turned out to be no answer is free, unless its usage is credible: an empty answer may have been paid for.
+        """
+        if not self.sent:
             return 0
+        count, received = self.usage, text + hidden
         prompt = [message["content"] for message in self.body["messages"]]
-        return charged_tokens(
-            count,
-            asked=sum(map(Size.of, prompt), Size()),
-            received=text + hidden,
-            cap=self.body.get(self._quirks.cap_name) or 0,
-            estimate=estimate_tokens(prompt) + TOKENS_PER_MESSAGE + text.tokens + hidden.tokens,
-        )
+        asked = sum(map(Size.of, prompt), Size())
+        cap = self.body.get(self._quirks.cap_name) or 0
+        if self.phase == "refused" and (count is None or not is_credible(count, asked, received, cap)):
+            return 0
+        estimate = estimate_tokens(prompt) + TOKENS_PER_MESSAGE + text.tokens + hidden.tokens
+        return charged_tokens(count, asked, received, cap, estimate)
 
     async def run(self) -> Finish:
         """Ask, relay the text, and return how the answer ended. Raises a ServiceError if it failed."""

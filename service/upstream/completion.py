@@ -240,6 +240,7 @@ class ChatDecoder:
         """The error for an error object instead of a chunk; at the beginning, it is a refusal."""
         if self.has_text or self.steps:
             return UpstreamInterrupted("the upstream reported an error within its stream")
+        self.usage = None  # a refusal is free
         return Refusal.in_answer(error).error()
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
@@ -247,6 +248,7 @@ class ChatDecoder:
             return ""
         if choice.get("error"):
             raise self._error(json.dumps(choice["error"]))
+        self._read_usage(choice.get("usage"))
         delta = choice.get("delta")
         text = self._read_delta(delta) if isinstance(delta, dict) else ""
         if not self._has_deltas and isinstance(message := choice.get("message"), dict):

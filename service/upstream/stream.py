@@ -49,6 +49,7 @@ class Decoder(Protocol):
     """
 
     done: bool  # anything after this is ignored
+    usage: TokenCount | None  # the provider's latest token count, however the answer ends
     steps: int  # grows with each sign of progress, shown or not
     thinks_first: bool  # whether the text begins with thoughts without an opening tag; known only at their end
 

@@ -1,14 +1,17 @@
 """The charge for an answer: credible counts are used, and reasoning counts as received text."""
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 import respx
 
 from client import Client
 from conftest import Serve
-from service.testing.chunks import DONE, answer, data, delta, streamed
+from service.testing.chunks import DONE, Body, Piece, answer, counted, data, delta, streamed
 from service.tokens import estimate_tokens
 from service.upstream.charge import Size, TokenCount, charged_tokens, is_credible
 from service.upstream.completion import ChatDecoder
@@ -139,3 +142,65 @@ async def test_an_interrupted_answer_of_thoughts_alone_is_charged_for_them(serve
         assert (await client.ask("Hi")).last.data["code"] == "empty_answer"
         await client.until_idle()
         assert await client.charged() == estimate_tokens(["Be kind.", "Hi", ""]) + Size.of(THOUGHT * 100).tokens
+
+
+SPENT = {"prompt_tokens": 20, "completion_tokens": 4000}
+CALLED = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "ending"),
+    [
+        ([delta("", "stop"), counted(20, 4000), DONE], "empty_answer"),
+        ([data({"choices": [{"delta": CALLED, "finish_reason": "tool_calls"}], "usage": SPENT}), DONE], "empty_answer"),
+        ([delta("", "error"), counted(20, 4000), DONE], "upstream_failed"),
+        ([delta("Half"), counted(20, 4000), httpx.ReadError("reset")], "upstream_interrupted"),
+        ([delta("Half"), data({"error": {"code": "server_error"}, "usage": SPENT})], "upstream_interrupted"),
+        ([delta("Whole"), data({"choices": [{"delta": {}, "finish_reason": "stop", "usage": SPENT}]})], "complete"),
+    ],
+    ids=["no text", "a tool call", "an error", "a cut", "an error within", "in the choice"],
+)
+async def test_a_reported_count_is_charged_however_the_answer_ends(
+    client: Client, upstream: respx.Route, pieces: list[Piece], ending: str
+) -> None:
+    upstream.mock(return_value=streamed(*pieces))
+    last = (await client.ask("Hi")).last.data
+    assert last.get("code", last.get("status")) == ending
+    await client.until_idle()
+    assert await spent(client) == (20, 4000, 4020)
+
+
+async def test_a_stopped_answer_has_the_count_that_came_before(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(counted(20, 4000), delta("Half"), asyncio.Event()))
+    async with client.stream("POST", "/api/v1/chat", json_body={"message": "Hi"}) as response:
+        events = response.events()
+        start, _ = await anext(events), await anext(events)
+        await client.request("POST", f"/api/v1/messages/{start.data['message_id']}/stop")
+        assert [event async for event in events][-1].data == {"status": "cancelled", "usage": SPENT}
+    assert await spent(client) == (20, 4000, 4020)
+
+
+@pytest.mark.parametrize(
+    ("fields", "charged"),
+    [
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}], "usage": SPENT}, (20, 4000, 4020)),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "error"}], "usage": SPENT}, (20, 4000, 4020)),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}, (0, 0, 0)),
+        ({"error": {"code": "server_error"}, "usage": SPENT}, (0, 0, 0)),
+    ],
+    ids=["empty", "failed", "uncounted", "refused"],
+)
+async def test_whole_json_without_text_is_charged_only_if_it_reports_a_count(
+    client: Client, upstream: respx.Route, fields: dict[str, Any], charged: tuple[int, int, int]
+) -> None:
+    body = Body([json.dumps(fields).encode()])
+    upstream.mock(return_value=httpx.Response(200, headers={"Content-Type": "application/json"}, stream=body))
+    assert (await client.refused())[0] == 502
+    await client.until_idle()
+    assert await spent(client) == charged
+
+
+async def spent(client: Client) -> tuple[int, int, int]:
+    """The reported prompt and completion tokens, and the charge."""
+    [total] = await client.state["service"].store.usage("shop", datetime.now(UTC) - timedelta(days=1), ())
+    return total.prompt_tokens, total.completion_tokens, total.charged
