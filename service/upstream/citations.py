@@ -1,9 +1,9 @@
 """The sources of an answer: every form in which providers send them becomes one list of web pages."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from service.schema import MAX_SOURCE_TITLE_CHARS, MAX_SOURCE_URL_CHARS, MAX_SOURCES
 from service.store.records import Source
@@ -15,6 +15,8 @@ CHUNK_LISTS = ("citations", "search_results")
 # A URL without characters that browsers interpret differently: white space, backslashes, quotes, controls, surrogates.
 UNPRINTABLE_CHARACTERS = "\x00-\x20\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 WEB_PAGE = re.compile(f"https?://[^\\s\\\\\"'<>`{{}}|^{UNPRINTABLE_CHARACTERS}]+")
+# In a path, a query or a fragment, these are common and equal to their percent-encoded form.
+ENCODED = re.compile("[ '`{}|^]")
 UNPRINTABLE = re.compile(f"[{UNPRINTABLE_CHARACTERS}]+")
 
 
@@ -26,7 +28,7 @@ class Citations:
     def __init__(self) -> None:
         self.sources: list[Source] = []
         self._lists: dict[str, object] = {}  # as last received
-        self._numbered: dict[str, list[Source]] = {}
+        self._numbered: dict[str, list[Source | None]] = {}  # None in the place of what is no web page
         self._added: list[Source] = []
 
     def read_lists(self, holder: Mapping[str, Any]) -> bool:
@@ -36,7 +38,7 @@ class Citations:
             given = holder.get(name)
             if isinstance(given, list) and given and given != self._lists.get(name):
                 self._lists[name] = given
-                self._numbered[name] = list(_sources(given))
+                self._numbered[name] = list(map(_source, given[:MAX_READ]))
                 changed = True
         return changed and self._put_together()
 
@@ -48,32 +50,31 @@ class Citations:
             changed = self.read_lists(context) or changed
         annotations = delta.get("annotations")
         if isinstance(annotations, list):
-            self._added += _sources(annotations)
+            self._added += filter(None, map(_source, annotations[:MAX_READ]))
             self._added = self._added[:MAX_READ]
             changed = self._put_together() or changed
         return changed
 
     def _put_together(self) -> bool:
-        """A numbered list first and unchanged, because the text refers to its numbers; then any other sources."""
+        """A numbered list first and unchanged, because the text refers to its numbers; then any other sources.
+
+        Nothing follows a page that cannot be shown: it would get the wrong number.
+        """
         numbered = [self._numbered.get(name, []) for name in CHUNK_LISTS]
-        every = [source for some in (*numbered, self._added) for source in some]
+        lists: list[Sequence[Source | None]] = [*numbered, self._added]
+        every = [source for some in lists for source in some if source]
         titles = {source["url"]: source["title"] for source in reversed(every) if source["title"]}
-        urls = [source["url"] for source in next(filter(None, numbered), [])]
-        listed = set(urls)
-        for source in every:
-            if source["url"] not in listed:
-                listed.add(source["url"])
-                urls.append(source["url"])
+        urls: list[str] = []
+        for source in next(filter(any, numbered), []):
+            if source is None:
+                break
+            urls.append(source["url"])
+        else:
+            listed = set(urls)
+            urls += dict.fromkeys(source["url"] for source in every if source["url"] not in listed)
         before = self.sources
         self.sources = [{"title": titles.get(url) or _host(url), "url": url} for url in urls[:MAX_SOURCES]]
         return self.sources != before
-
-
-def _sources(items: list[Any]) -> Iterator[Source]:
-    for item in items[:MAX_READ]:
-        found = _source(item)
-        if found is not None:
-            yield found
 
 
 def _source(item: Any) -> Source | None:
@@ -84,9 +85,17 @@ def _source(item: Any) -> Source | None:
         url, title = item.get("url") or item.get("link"), item.get("title")
     else:
         url, title = item, None
-    if not isinstance(url, str) or not _is_web_page(url):
+    if not isinstance(url, str) or len(url) > MAX_SOURCE_URL_CHARS or not _is_web_page(url := _encoded(url)):
         return None
     return {"title": _line(title)[:MAX_SOURCE_TITLE_CHARS] if isinstance(title, str) else "", "url": url}
+
+
+def _encoded(url: str) -> str:
+    """A URL with common characters that WEB_PAGE excludes percent-encoded, except in its host."""
+    origin = re.match("https?://[^/?#]*", url := url.strip(" "))
+    if origin is None:
+        return url
+    return origin[0] + ENCODED.sub(lambda found: quote(found[0]), url[origin.end() :])
 
 
 def _is_web_page(url: str) -> bool:

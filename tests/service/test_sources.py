@@ -104,7 +104,8 @@ def test_a_source_without_a_title_shows_its_host() -> None:
         "https:///x",
         "https://user@shop.test/",
         "https://shop.test\\@evil.test/",
-        "https://shop.test/a b",
+        "https://shop test/",
+        "https://shop'.test/",
         "https://shop.test/\n",
         "https://shop.test/\u202e",
         "https://shop.test/\ud83d",
@@ -118,8 +119,31 @@ def test_a_source_without_a_title_shows_its_host() -> None:
     ],
 )
 def test_anything_but_a_web_page_is_left_out(url: object) -> None:
-    assert cited(chunk("a", {"citations": [url, HOURS]})) == [HOURS]
+    assert cited(chunk("a", {"citations": [PRICES, url]})) == [PRICES]
+    assert cited(chunk("a", {"citations": [url]}, annotations=[annotation(HOURS)])) == [HOURS]
     assert cited(chunk("a", annotations=[{"url_citation": {"url": url, "title": "x"}}])) == []
+
+
+def test_no_number_is_given_to_another_page_if_one_of_the_list_is_left_out() -> None:
+    """`[3]` would be the second page, or one that the list does not have."""
+    beside = {"search_results": [PRICES, HOURS]}
+    for citations, kept in (([HOURS, "file:///x", PRICES], [HOURS]), (["file:///x", HOURS], [])):
+        assert cited(chunk("[1] [2] [3]", beside | {"citations": citations}, annotations=[annotation(PRICES)])) == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "encoded"),
+    [
+        ("https://en.wikipedia.org/wiki/Moore's_law", "https://en.wikipedia.org/wiki/Moore%27s_law"),
+        ("https://shop.test/a|b?q={x}^`y`#z'", "https://shop.test/a%7Cb?q=%7Bx%7D%5E%60y%60#z%27"),
+        (" https://shop.test/a b%20c ", "https://shop.test/a%20b%20c"),
+        ("https://shop.test?it's", "https://shop.test?it%27s"),
+    ],
+)
+def test_characters_that_are_common_in_urls_are_percent_encoded(url: str, encoded: str) -> None:
+    found = cited(chunk("[3]", {"citations": [HOURS["url"], url, PRICES["url"]]}))
+    assert [source["url"] for source in found] == [HOURS["url"], encoded, PRICES["url"]]
+    assert [source["url"] for source in cited(chunk(annotations=[annotation({"title": "", "url": url})]))] == [encoded]
 
 
 @pytest.mark.parametrize("given", [None, {}, "https://shop.test/", 7, [], [None, 7, [], {}, {"url_citation": 7}]])
