@@ -119,6 +119,9 @@ async def test_each_conversation_is_found_by_its_outcome(owned: Client) -> None:
         "outcome=x'--",
         "from=yesterday",
         "after=1",
+        f"after=0001-01-01T00:00:00%2B14:00,{uuid.uuid4()}",
+        f"after=9999-12-31T23:59:59-14:00,{uuid.uuid4()}",
+        f"after=2026-01-01T00:00:00,{uuid.uuid4()}",
         "to=9999-12-31",
         f"words={'x' * 201}",
     ):

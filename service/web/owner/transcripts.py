@@ -227,6 +227,6 @@ def _after(text: str | None) -> transcripts.After | None:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
             raise ValueError
-        return moment, uuid.UUID(last_id)
-    except ValueError:
+        return moment.astimezone(UTC), uuid.UUID(last_id)
+    except (ValueError, OverflowError):
         raise _wrong("after", "must be what an earlier answer has as next") from None
