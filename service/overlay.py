@@ -15,6 +15,7 @@ from typing import Any
 from service.variables import read_variable
 
 MAX_OVERLAY_CHARS = 16_384
+MAX_OVERLAY_DEPTH = 64
 PARTS = ("headers", "query", "body")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}")  # RFC 9110, section 5.6.2
@@ -72,7 +73,25 @@ def _parse_object(text: str) -> dict[str, Any]:
         raise ValueError("is not valid JSON") from None
     if not isinstance(parsed, dict):
         raise ValueError("must be a JSON object")
+    _check_sendable(parsed)
     return parsed
+
+
+def _check_sendable(value: Any) -> None:
+    """Check that requests can hold a value: Python's JSON allows for more than the standard (RFC 8259)."""
+    if _is_deeper(value, MAX_OVERLAY_DEPTH):
+        raise ValueError(f"is nested deeper than {MAX_OVERLAY_DEPTH} levels")
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError(r"has half a surrogate pair, such as \ud800, which UTF-8 cannot hold") from None
+    except ValueError:
+        raise ValueError("has a number that is too large for JSON, such as 1e999") from None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _no_constant(name: str) -> None:

@@ -9,7 +9,7 @@ MAX_FILE_BYTES = 65_536
 
 
 def read_variable(name: str) -> str:
-    """The value of a variable. Raises ValueError, whose message omits all values, if it is unset."""
+    """The value of a variable. Raises ValueError, whose message omits all values, if it is unset or no text."""
     value, path = os.environ.get(name), os.environ.get(name + FILE)
     if value and path:
         raise ValueError(f"{name} and {name}{FILE} are both set; choose one")
@@ -17,6 +17,10 @@ def read_variable(name: str) -> str:
         return read_file(f"{name}{FILE}", path)
     if not value:
         raise ValueError(f"{name} is not set")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is not UTF-8 text") from None
     return value
 
 

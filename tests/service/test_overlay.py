@@ -1,6 +1,7 @@
 """The fields that an operator adds to every request, for the service or a tenant."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,15 @@ async def test_an_unset_variable_is_named_only_in_the_log(
     assert any("NOT_SET" in str(vars(record).get("reason")) for record in caplog.records)
 
 
+async def test_a_variable_that_is_no_utf_8_is_named_in_the_log(
+    serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STOP", os.fsdecode(b"\xff"))
+    async with serve(tenant={"upstream": {"body": {"stop": {"env": "STOP"}}}}) as client:
+        assert (await client.refused())[1]["cause"] == "not_set_up"
+    assert any("STOP is not UTF-8 text" in str(vars(record).get("reason")) for record in caplog.records)
+
+
 async def test_a_refused_overlay_field_is_named_in_the_log(
     serve: Serve, upstream: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,6 +152,12 @@ async def test_a_refused_overlay_field_is_named_in_the_log(
         ("{", "not valid JSON"),
         ('{"body": {"top_p": NaN}}', "not valid JSON"),
         ("[" * 100_000, "longer than"),
+        ('{"body": {"top_p": 1e999}}', "has a number that is too large for JSON"),
+        ('{"body": {"logit_bias": {"canary": [-1e999]}}}', "has a number that is too large for JSON"),
+        ('{"headers": {"x": 1e999}}', "has a number that is too large for JSON"),
+        ('{"body": {"stop": "canary \\ud800"}}', "has half a surrogate pair, such as \\ud800"),
+        ('{"body": {"\\udc00": 1}}', "has half a surrogate pair, such as \\ud800"),
+        ('{"body": {"x":' + "[" * 900 + "]" * 900 + "}}", "is nested deeper than 64 levels"),
         ('{"header": {}}', "'header' is none of headers, query, body"),
         ('{"headers": []}', "headers must be a JSON object"),
         ('{"headers": {"host": "x"}}', "headers.host is the service's own"),

@@ -1,5 +1,6 @@
 """Invalid settings prevent the start and are named; common ways to write settings work."""
 
+import uuid
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,11 @@ TOO_MANY = str(2**31)
         ("OPENAI_HEADERS", '{"host": "canary"}'),
         ("OPENAI_QUERY", '{"api-version": {"env": "can ary"}}'),
         ("OPENAI_BODY", '{"messages": "canary"}'),
+        ("OPENAI_BODY", '{"canary": 1e999}'),
+        ("OPENAI_BODY", '{"stop": ["canary \\ud800"]}'),
+        ("OPENAI_BODY", '{"canary\\udfff": 1}'),
+        ("OPENAI_BODY", '{"canary":' + "[" * 500 + "]" * 500 + "}"),
+        ("OPENAI_QUERY", '{"canary": 1e999}'),
         ("UPSTREAM_PROXY", "socks5://canary:1080"),
         ("UPSTREAM_PROXY", "canary:3128"),
         ("UPSTREAM_CA_FILE", "/canary.pem"),
@@ -90,9 +96,12 @@ TOO_MANY = str(2**31)
         ("MAX_HISTORY_TURNS", "99999999999999999999"),
         ("MAX_HISTORY_CHARS", TOO_MANY),
         ("MAX_ANSWER_TOKENS", "1000001"),
+        ("MAX_BODY_BYTES", "1023"),
         ("MAX_BODY_BYTES", TOO_MANY),
         ("MAX_ANSWER_CHARS", TOO_MANY),
+        ("MAX_LINE_BYTES", "4095"),
         ("MAX_LINE_BYTES", TOO_MANY),
+        ("MAX_JSON_DEPTH", "9"),
         ("MAX_JSON_DEPTH", TOO_MANY),
         ("MAX_STREAMS", TOO_MANY),
         ("WORKERS", "0"),
@@ -111,6 +120,16 @@ def test_an_invalid_value_prevents_startup_with_a_line_that_names_but_does_not_s
     assert line.startswith((f"chatbot: {name}: ", f"chatbot: {name.removesuffix('_FILE')}: is blank"))
     assert line.count("\n") == 1
     assert "canary" not in line
+
+
+async def test_a_question_is_answered_with_the_smallest_limits(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, least in (("MAX_BODY_BYTES", "1024"), ("MAX_LINE_BYTES", "4096"), ("MAX_JSON_DEPTH", "10")):
+        monkeypatch.setenv(name, least)
+    upstream.mock(return_value=streamed(*answer("Hello")))
+    async with serve() as client:
+        assert (await client.ask("Hi", message_id=str(uuid.uuid4()))).text == "Hello"
 
 
 @pytest.mark.parametrize("program", ["chatbot", "manage.py"])
