@@ -11,6 +11,9 @@ from service.store.records import StoreError
 
 PAGES_AT_ONCE = 1000  # 4 MB
 LOCK_SECONDS = 10
+JOURNALS = ("-wal", "-shm", "-journal")  # the endings of the files that SQLite keeps beside a database
+# SQLite's errors for a damaged file. It does not write to one whose format seems newer or whose pages have another size.
+DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY)
 
 Progress = Callable[[float], None]
 """Called with the finished fraction of the work, from 0 to 1."""
@@ -35,7 +38,7 @@ def back_up(database: Path, file: Path, progress: Progress) -> None:
 
 
 def restore(file: Path, database: Path, newest_version: int, progress: Progress) -> None:
-    """Replace an unused database with a copy.
+    """Replace an unused database with a copy, however damaged it is.
 
     Raises StoreError if a process uses the database, or if this release cannot use the copy.
     """
@@ -44,8 +47,29 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
             _check(source, file, newest_version)
             if LockedFiles(database).others():
                 raise StoreError("The service is running on this database. Stop it first.")
-            with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as target:
-                _copy(source, target, progress)
+            try:
+                _copy_over(source, database, progress)
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:  # its lowest byte is the primary code
+                    raise
+                _empty(database)
+                _copy_over(source, database, progress)
+
+
+def _copy_over(source: sqlite3.Connection, database: Path, progress: Progress) -> None:
+    with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as target:
+        _copy(source, target, progress)
+
+
+def _empty(database: Path) -> None:
+    """Empty a file that SQLite cannot use, and delete its journals, which must not be replayed into the copy.
+
+    The file itself stays, with its owner and its mode, also if it is a link or mounted on its own.
+    """
+    with open(database.resolve(), "r+b") as file:  # fails first if it may not be written
+        for ending in JOURNALS:
+            Path(f"{file.name}{ending}").unlink(missing_ok=True)
+        file.truncate(0)
 
 
 def _open(path: Path) -> sqlite3.Connection:

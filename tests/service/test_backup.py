@@ -68,6 +68,35 @@ def test_a_backup_made_while_the_service_runs_can_be_restored(tmp_path: Path) ->
         assert conversation(again, later).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 100), (0, 8192), (0, None), (16, 20)], ids=["header", "8 KiB", "all", "page size"]
+)
+def test_a_backup_replaces_a_database_that_is_damaged_beyond_recognition(
+    tmp_path: Path, start: int, end: int | None
+) -> None:
+    with running_service(tmp_path, ORIGIN) as service:
+        before = ask(service)
+        succeed(service, "backup", "copy.db")
+        later = ask(service)
+        service.kill()
+    database, journal = tmp_path / "chatbot.db", tmp_path / "chatbot.db-wal"
+    database.chmod(0o640)
+    content, frames = database.read_bytes(), journal.read_bytes()
+    noise = bytes(range(256)) * (len(content) // 256)
+    if end == 20:
+        noise = content[:16] + b"\x02\x00" + content[18:]  # 512 bytes
+    database.write_bytes(content[:start] + noise[start:end] + content[len(noise[:end]) :])
+    journal.write_bytes(frames[:8192])  # a part, which must not be replayed either
+
+    succeed(service, "restore", "copy.db", "--yes")
+
+    assert database.stat().st_mode & 0o777 == 0o640
+    with restarted(service) as url:
+        again = replace(service, url=url)
+        assert len(conversation(again, before).json()["messages"]) == 2
+        assert conversation(again, later).status_code == 404
+
+
 def test_an_existing_file_is_overwritten_only_with_replace(tmp_path: Path) -> None:
     with running_service(tmp_path, ORIGIN) as service:
         succeed(service, "backup", "copy.db")
