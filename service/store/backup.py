@@ -12,7 +12,7 @@ from service.store.records import StoreError
 PAGES_AT_ONCE = 1000  # 4 MB
 LOCK_SECONDS = 10
 JOURNALS = ("-wal", "-shm", "-journal")  # the endings of the files that SQLite keeps beside a database
-# SQLite's errors for a damaged file. It does not write to one whose format seems newer or whose pages have another size.
+# SQLite's errors for a damaged file; one with a newer format or another page size is read-only to it.
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY)
 
 Progress = Callable[[float], None]
