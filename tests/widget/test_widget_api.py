@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from browser import WIDGET, Chat, HostPages, Provider, Visit, add_tenant, script_tag
 from processes import RunningService
@@ -234,6 +234,32 @@ def test_a_page_button_opens_the_window_with_a_draft_and_gets_the_focus_back(vis
     expect(ask).to_be_focused()
 
 
+@pytest.mark.parametrize("gone", ["remove()", "disabled = true", "style.display = 'none'"])
+def test_the_bubble_gets_the_focus_if_the_button_that_opened_the_window_cannot(visit: Visit, gone: str) -> None:
+    chat = visit(body="""<button onclick="A4ChatWidget.open({ draft: undefined })">Ask us</button>""")
+    expect(chat.bubble).to_be_visible()
+    chat.page.get_by_role("button", name="Ask us").press("Enter")
+    expect(chat.field).to_be_focused()
+    expect(chat.field).to_have_value("")
+    chat.page.evaluate(f"document.querySelector('button').{gone}")
+    chat.field.press("Escape")
+    expect(chat.bubble).to_be_focused()
+
+
+def test_a_button_that_once_opened_the_window_does_not_get_the_focus_after_the_bubble_did(visit: Visit) -> None:
+    chat = visit(body='<button onclick="A4ChatWidget.open()">Ask us</button>')
+    ask = chat.page.get_by_role("button", name="Ask us")
+    expect(chat.bubble).to_be_visible()
+    ask.press("Enter")
+    expect(chat.field).to_be_focused()
+    chat.page.evaluate("A4ChatWidget.close()")
+    expect(chat.bubble).to_be_visible()
+    chat.bubble.press("Enter")
+    expect(chat.field).to_be_focused()
+    chat.field.press("Escape")
+    expect(chat.bubble).to_be_focused()
+
+
 def test_a_chat_opened_from_a_modal_dialog_is_usable_and_outlives_it(visit: Visit) -> None:
     chat = visit(body="<dialog id=d><button onclick='A4ChatWidget.open()'>Ask us</button></dialog>")
     expect(chat.bubble).to_be_visible()
@@ -243,3 +269,44 @@ def test_a_chat_opened_from_a_modal_dialog_is_usable_and_outlives_it(visit: Visi
     chat.page.evaluate("document.getElementById('d').close()")
     expect(chat.window).to_be_visible()
     expect(chat.field).to_have_value("Hello?")
+
+
+def test_a_chat_in_a_modal_dialog_that_the_page_removes_comes_back(context: BrowserContext, visit: Visit) -> None:
+    """As a component does that shows a dialog for as long as it exists. No event tells."""
+    dialogs = "<dialog id=d>First <dialog id=e><button onclick='A4ChatWidget.open()'>Ask us</button></dialog></dialog>"
+    context.clock.install()
+    chat = visit(body=f"<div id=app>{dialogs}</div>")
+    expect(chat.bubble).to_be_visible()
+    context.clock.fast_forward(10_000)  # nothing waits for the chat's target any more
+    chat.page.evaluate("for (const dialog of document.querySelectorAll('dialog')) dialog.showModal()")
+    chat.page.get_by_role("button", name="Ask us").click()
+    chat.field.press_sequentially("Hello?")  # not inert
+    chat.page.evaluate("document.getElementById('app').replaceChildren()")
+    expect(chat.window).to_be_visible()
+    expect(chat.field).to_have_value("Hello?")
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    expect(chat.host).to_have_count(0)
+
+
+def test_a_widget_destroyed_before_it_watches_the_page_observes_nothing(context: BrowserContext, visit: Visit) -> None:
+    count = """
+        window.observed = new Set();
+        const { observe, disconnect } = MutationObserver.prototype;
+        MutationObserver.prototype.observe = function (...rest) {
+            if (/widget\\.js|assets/.test(new Error().stack)) observed.add(this);  // and not the browser's driver
+            observe.apply(this, rest);
+        };
+        MutationObserver.prototype.disconnect = function () { observed.delete(this); disconnect.call(this) };
+    """
+    held: list[Route] = []
+    context.route("**/assets/page-*", lambda route: held.append(route))
+    chat = visit(head=f"<script>{count}</script>")
+    expect(chat.bubble).to_be_visible()
+    with chat.page.expect_request("**/assets/page-*"):
+        chat.bubble.click()
+    assert chat.page.evaluate("observed.size") == 1
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    held[0].continue_()
+    # This import comes after the widget's, which has then begun to watch.
+    chat.page.evaluate("(address) => import(address)", held[0].request.url)
+    assert chat.page.evaluate("observed.size") == 0

@@ -108,7 +108,7 @@ def test_an_invalid_handoff_is_ignored_and_the_console_says_so(visit: Visit, giv
     chat = visit(f'data-handoff="{given}"')
     chat.open()
     expect(chat.inside.get_by_role("link")).to_have_count(0)
-    assert chat.console == ["warning: A4ChatWidget: data-handoff is too long or wrong, and is left out."]
+    assert chat.console == ["warning: A4ChatWidget: handoff is too long or wrong."]
 
 
 def test_a_draft_survives_a_reload_until_it_is_sent(visit: Visit, provider: Provider) -> None:

@@ -216,6 +216,7 @@ def test_a_method_can_be_a_click_listener(visit: Visit) -> None:
     chat.page.evaluate("document.getElementById('help').addEventListener('click', A4ChatWidget.open)")
     chat.page.get_by_role("button", name="Help").click()
     expect(chat.field).to_be_focused()
+    expect(chat.field).to_have_value("")
     assert chat.console == []
 
 

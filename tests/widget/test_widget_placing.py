@@ -85,6 +85,24 @@ def test_a_missing_target_is_reported_once(context: BrowserContext, visit: Visit
     assert chat.console == ["error: A4ChatWidget: data-target is missing or wrong."]
 
 
+def test_a_target_that_is_no_selector_is_reported_and_leaves_the_page_its_api(visit: Visit) -> None:
+    chat = visit("data-mode=inline data-target=#1-chat")
+    assert "'#1-chat' is not a valid selector" in chat.console[0]
+    chat.page.evaluate("A4ChatWidget.destroy()")
+    assert chat.page.evaluate("typeof A4ChatWidget") == "undefined"
+
+
+@pytest.mark.parametrize("mode", ["Inline", "", "window"])
+def test_an_unknown_mode_is_a_bubble(visit: Visit, mode: str) -> None:
+    chat = visit(f'data-mode="{mode}"')
+    chat.open()
+    chat.button("Close chat").click()
+    expect(chat.bubble).to_be_visible()
+    chat.page.reload()
+    expect(chat.bubble).to_be_visible()
+    expect(chat.window).to_be_hidden()
+
+
 def test_a_page_chat_fills_the_page(visit: Visit) -> None:
     chat = visit("data-mode=page")
     expect(chat.field).to_be_visible()
@@ -242,7 +260,7 @@ def test_an_invalid_image_url_falls_back_to_the_tenants(
     else:
         chat.open()
         expect(chat.inside.locator("header img")).to_have_attribute("src", PIXEL)
-    assert chat.console == [f"warning: A4ChatWidget: data-{name} is too long or wrong, and is left out."]
+    assert chat.console == [f"warning: A4ChatWidget: {name} is too long or wrong."]
 
 
 @pytest.mark.parametrize(
@@ -263,4 +281,15 @@ def test_the_window_follows_the_pages_theme_whatever_the_system_prefers(visit: V
     chat.page.evaluate("document.documentElement.style.colorScheme = 'dark'")
     expect(chat.window).to_have_css("color-scheme", "dark")
     chat.page.evaluate("A4ChatWidget.set({ theme: 'light' })")
+    expect(chat.window).to_have_css("color-scheme", "light")
+
+
+def test_the_theme_of_a_page_that_replaces_its_body_is_followed(visit: Visit) -> None:
+    chat = visit(head="<style>body { background: white } .dark { background: black }</style>")
+    chat.open()
+    expect(chat.window).to_have_css("color-scheme", "light")
+    chat.page.evaluate("document.body.replaceWith(document.createElement('body'))")
+    chat.page.evaluate("document.body.className = 'dark'")
+    expect(chat.window).to_have_css("color-scheme", "dark")
+    chat.page.evaluate("document.body.className = ''")
     expect(chat.window).to_have_css("color-scheme", "light")

@@ -1,7 +1,7 @@
 """Proactive messages: when they appear, and when they don't."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, HostPages, Visit, fetch_the_window, script_tag, until_run
 from processes import RunningService
@@ -40,6 +40,27 @@ def test_a_proactive_message_opens_the_window_with_it_and_appears_once_per_visit
     chat.page.reload()
     chat.open()
     expect(card).to_have_count(0)
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [("2s", 2), ("soon", 5), ("", 5), ("-1", 5)])
+def test_an_unusual_delay_is_its_number_or_the_default(
+    context: BrowserContext, visit: Visit, delay: str, seconds: int
+) -> None:
+    context.clock.install()
+    with context.expect_event("requestfinished", lambda request: "/assets/card-" in request.url) as finished:
+        chat = visit(f'data-proactive="Can I help?" data-proactive-delay="{delay}"')
+    chat.frame.evaluate("(script) => import(script)", finished.value.url)  # it has run
+    context.clock.run_for(seconds * 1000)
+    expect(chat.button("Can I help?")).to_be_visible()
+
+
+def test_without_a_bubble_there_is_no_proactive_message(visit: Visit) -> None:
+    chat = visit(f"{PROACTIVE} data-launcher=none data-greeting=Welcome")
+    chat.page.wait_for_function("() => new Promise((resolve) => A4ChatWidget.on('ready', () => resolve(true)))")
+    chat.page.evaluate("A4ChatWidget.open()")
+    expect(chat.log).to_contain_text("Welcome")
+    expect(chat.host).to_have_css("width", "400px")
+    assert chat.page.evaluate("(id) => sessionStorage.getItem(id)", chat.host.get_attribute("id")) == "open"
 
 
 @pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])

@@ -75,7 +75,7 @@ GUARD = """<script>
     });
     guard.observe(document.documentElement, { childList: true, subtree: true });
 </script>"""
-REFUSED = "error: A4ChatWidget: the page keeps removing the chat."
+REFUSED = "error: A4ChatWidget: the page keeps removing it."
 BUTTON = "<button onclick='this.textContent = `Pressed`'>Press</button>"
 
 

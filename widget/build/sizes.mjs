@@ -12,7 +12,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * beside the bubble, the menu, past conversations, questions, errors and words for unread answers. The rarely used contact
  * form and the other languages are separate chunks.
  */
-export const BUDGETS = { first: 4400, open: 29_500, whole: 37_000, form: 1800 };
+export const BUDGETS = { first: 4400, open: 29_500, whole: 37_100, form: 1800 };
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const STATIC = path.join(ROOT, 'static');

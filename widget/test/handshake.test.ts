@@ -75,7 +75,7 @@ describe('settings', () => {
     ).toEqual({ greeting: 'Hi', suggestions: ['a', 'b'] });
   });
 
-  test('that are invalid are reported by attribute, but not unset ones', () => {
+  test('that are invalid are reported by name, but not unset ones', () => {
     const warn = vi.spyOn(console, 'warn').mockReturnValue();
     parseSettings({
       privacy: 'x'.repeat(501),
@@ -86,9 +86,7 @@ describe('settings', () => {
       color: 5,
     });
     expect(warn.mock.calls.map(([line]) => line).sort()).toEqual(
-      ['data-follow-ups', 'data-privacy', 'data-theme'].map(
-        (name) => `A4ChatWidget: ${name} is too long or wrong, and is left out.`,
-      ),
+      ['followUps', 'privacy', 'theme'].map((name) => `A4ChatWidget: ${name} is too long or wrong.`),
     );
     warn.mockRestore();
   });

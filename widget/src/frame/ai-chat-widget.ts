@@ -69,13 +69,14 @@ export class AiChatWidget extends HTMLElement implements Host {
       this.early.push(data);
       if (/open|toggle|send/.test(data.type)) this.control(() => {});
     };
-    const { mode = 'bubble', open = false, proactive } = settings;
-    if (mode === 'bubble') this.showBubble();
+    const { mode, open = false, proactive } = settings;
+    const isBubble = mode !== 'page' && !init.inFlow;
+    if (isBubble) this.showBubble();
     this.post({ type: 'event', name: 'ready' });
     // As on the previous page of the visit; `WindowControl` decides what to show at once.
     const { visit } = init;
     const goesOn = /open|answering/.test(`${visit}`) || (visit !== 'closed' && `${open}` !== 'false');
-    if (mode !== 'bubble' || (init.view as Place).open || goesOn) this.control((control) => control.begin());
+    if (!isBubble || (init.view as Place).open || goesOn) this.control((control) => control.begin());
     else if (proactive) this.card((card) => card.propose());
   }
 
@@ -104,13 +105,16 @@ export class AiChatWidget extends HTMLElement implements Host {
   }
 
   /** Calls `use` with the owner's image of that name once it has loaded; an image that fails to load changes nothing. */
-  image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): void {
-    if (this.settings[name]) import('./image.ts').then(({ loadImage }) => loadImage(this, name, use), console.error);
+  async image(name: 'icon' | 'avatar', use: (image: HTMLImageElement) => void): Promise<void> {
+    if (!this.settings[name]) return;
+    const { loadImage } = await import('./image.ts');
+    loadImage(this, name, use);
   }
 
   /** The badge and the card beside the bubble, loaded when they are first shown. */
-  card(use: (card: PreviewCard) => void): void {
-    import('./preview-card.ts').then(({ previewCardOf }) => use(previewCardOf(this)), console.error);
+  async card(use: (card: PreviewCard) => void): Promise<void> {
+    const { previewCardOf } = await import('./preview-card.ts');
+    use(previewCardOf(this));
   }
 
   showBubble(focus = false, width = '64px', height = 64): void {

@@ -13,7 +13,7 @@ export function loadImage({ init, page }: Host, name: 'icon' | 'avatar', use: (i
   const hostSettings = init.settings as Record<string, unknown>;
   const url = [hostSettings[name], page.settings[name]].filter(Boolean).find((address) => {
     const fits = /^(https:\/\/|data:image\/)/.test(`${address}`) && `${address}`.length <= LONGEST;
-    if (!fits) console.warn(`A4ChatWidget: data-${name} is too long or wrong, and is left out.`);
+    if (!fits) console.warn(`A4ChatWidget: ${name} is too long or wrong.`);
     return fits;
   });
   if (!url) return;

@@ -115,10 +115,7 @@ export function parseSettings(value: unknown): Settings {
   for (const name in settings) {
     if (settings[name] !== undefined) continue;
     delete settings[name];
-    if (from[name] !== undefined && from[name] !== '') {
-      const attribute = name.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
-      console.warn(`A4ChatWidget: data-${attribute} is too long or wrong, and is left out.`);
-    }
+    if ((from[name] ?? '') !== '') console.warn(`A4ChatWidget: ${name} is too long or wrong.`);
   }
   return settings;
 }

@@ -111,16 +111,17 @@ export class PreviewCard {
   }
 
   /**
-   * Shows the tenant's proactive message, once per visit and only if the window was not open before: after `proactiveDelay`
-   * seconds (5, unless it waits for exit intent), on pages with a matching path, and with `proactiveExit` when the pointer
+   * Shows the tenant's proactive message, once per visit and only if the window was not open before, beside a bubble: after
+   * `proactiveDelay` seconds (5, unless it waits for exit intent), on pages with a matching path, and with `proactiveExit` when the pointer
    * leaves the page at the top.
    */
   propose(): void {
     const { port, init, settings } = this.#widget;
-    if (init.visit) return;
+    if (init.visit || settings.launcher === 'none') return;
     const text = `${settings.proactive}`.slice(0, 300);
     const onExit = `${settings.proactiveExit ?? false}` !== 'false';
-    const seconds = Math.min(Number(settings.proactiveDelay ?? (onExit ? Number.NaN : 5)), 3600);
+    const given = Number.parseFloat(`${settings.proactiveDelay}`);
+    const seconds = Math.min(given >= 0 || onExit ? given : 5, 3600);
     const fits = pathPattern(`${settings.proactivePath || '*'}`);
     let path = `${init.path}`;
     const stop = new AbortController();

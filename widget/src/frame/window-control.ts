@@ -138,18 +138,15 @@ export class WindowControl {
   }
 
   /** Loads the grip when a pointer comes near the window's free corner. */
-  readonly #onPointer = ({ clientY }: PointerEvent): void => {
+  readonly #onPointer = async ({ clientY }: PointerEvent): Promise<void> => {
     if (clientY > NEAR) return;
     window.onpointermove = null;
-    import('./grip.ts').then(
-      ({ addGrip }) =>
-        addGrip(this.#window, this.#widget.isLeft, (size) => {
-          this.#size = size;
-          this.#expanded = false;
-          this.open(false);
-        }),
-      console.error,
-    );
+    const { addGrip } = await import('./grip.ts');
+    addGrip(this.#window, this.#widget.isLeft, (size) => {
+      this.#size = size;
+      this.#expanded = false;
+      this.open(false);
+    });
   };
 
   #receive(data: unknown): void {

@@ -12,7 +12,7 @@ export interface Events extends Pick<ChatWidgetApi, 'on' | 'off'> {
 export function createEvents(): Events {
   let listeners: [event: string, listener: Listener][] = [];
   let ready = false;
-  // Each in its own task: an error in a listener is reported on the host page and stops nothing here.
+  // Each in its own microtask: an error in a listener is reported on the host page and stops nothing here.
   const call = (listener: Listener, detail: EventDetail) => queueMicrotask(() => listener(detail));
   const off = (event: string, listener: Listener) => {
     listeners = listeners.filter((entry) => entry[0] !== event || entry[1] !== listener);

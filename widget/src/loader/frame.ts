@@ -22,6 +22,9 @@ export interface Frame {
 const SMALL = '(max-width:480px),(max-height:480px)';
 const VARIABLES = 'primary-color bg-color text-color secondary-bg border-color font radius'.split(' ');
 
+/** How many calls wait for the app; a frame that is blocked never takes them. */
+const MAX_WAITING = 99;
+
 /** Until the app is ready: a blocked frame leaves no trace. */
 const HIDDEN = ':host{display:none!important}';
 
@@ -61,7 +64,7 @@ export function createFrame(
   /** The app's state to restore when the page has moved the frame, which reloads it. */
   let open = false;
   /** The element that had the focus when the page opened the chat, which gets it back. */
-  let opener: HTMLElement | null | false;
+  let opener: HTMLElement | null | false | undefined;
   /** The last value of each call, for an app that loads again. */
   const lastCalls: { [name in CallName]?: unknown } = {};
 
@@ -78,7 +81,7 @@ export function createFrame(
   /** Sends a call, now or once there is an app. */
   function perform(call: Call): void {
     if (post(call)) lastCalls[call.type] = call.value;
-    else waiting.push(structuredClone(call));
+    else if (!waiting[MAX_WAITING]) waiting.push(structuredClone(call));
   }
 
   const show = (focus?: boolean) => post({ type: 'view', focus, ...view() });
@@ -96,12 +99,18 @@ export function createFrame(
       // Undoes the page's own `zoom`. Browsers without `currentCSSZoom` ignore the rule.
       sheet.replaceSync(`${data.css}:host{zoom:${1 / (document.documentElement as Root).currentCSSZoom}!important}`);
       frame.title = data.title;
-      const back = open && !data.open && data.focus && opener;
+      let back: typeof opener;
+      if (open && !data.open) {
+        back = data.focus && opener;
+        opener = null;
+      }
       if (back) back.focus();
+      // The page may have removed or disabled that element.
+      const focus = data.focus && document.activeElement !== back;
       // A frame that has the focus keeps it where it is.
-      else if (data.focus && !shadow.activeElement) frame.focus();
+      if (focus && !shadow.activeElement) frame.focus();
       open = data.open;
-      const tell = () => show(data.focus && !back);
+      const tell = () => show(focus);
       if (open) watch().then(tell);
       else tell();
     } else if (type === 'event') {
@@ -171,7 +180,7 @@ export function createFrame(
       // A reactive object or a click event cannot be posted; if it were remembered, the handshake would fail as well.
       const value = /^set/.test(name)
         ? { ...(given as object) }
-        : `${(given as { draft?: unknown })?.draft ?? given ?? ''}`;
+        : `${(typeof given === 'string' ? given : (given as { draft?: unknown })?.draft) ?? ''}`;
       if (!open) opener = /open|toggle|send/.test(name) && document.querySelector<HTMLElement>(':focus');
       perform({ type: name, value, focus: !!navigator.userActivation?.isActive });
     },

@@ -29,13 +29,12 @@ export function watchPage(
   const until = { signal, capture: true };
   const system = matchMedia('(prefers-color-scheme:dark)');
   const screen = visualViewport as VisualViewport;
-  const root = document.documentElement;
   let timer: ReturnType<typeof setTimeout>;
   let wasDark: boolean;
 
   /** Decides by the page's `color-scheme`, or by the first opaque background below the chat. */
   function isDark(): boolean {
-    const place = (inFlow && host.parentElement) || document.body || root;
+    const place = (inFlow && host.parentElement) || document.body || document.documentElement;
     const { colorScheme } = getComputedStyle(place);
     const canBeDark = colorScheme.includes('dark');
     if (canBeDark && !colorScheme.includes('light')) return true;
@@ -49,25 +48,43 @@ export function watchPage(
     return canBeDark && system.matches;
   }
 
-  /** A theme switch changes an attribute, a style sheet or the system's preference. */
+  /** A theme switch changes an attribute, a style sheet, the body or the system's preference. */
   function onTheme(): void {
     clearTimeout(timer);
-    timer = setTimeout(() => wasDark !== isDark() && onChange(), WAIT);
+    timer = setTimeout(() => {
+      observe();
+      if (wasDark !== isDark()) onChange();
+    }, WAIT);
   }
 
+  /** Again after each change, because the page may have replaced what was observed. */
+  function observe(): void {
+    if (signal.aborted) return;
+    size.observe(host);
+    for (const element of document.querySelectorAll('html, body, head'))
+      theme.observe(element, { attributes: true, childList: element !== document.body });
+  }
+
+  /** Moves an open layer into the innermost modal dialog, because everything else is inert, and back. */
   function raise(): void {
     const place: Root & Element =
-      ('moveBefore' in host && document.querySelector('dialog:modal')) || document.documentElement;
+      ('moveBefore' in host && [...document.querySelectorAll('dialog:modal')].pop()) || document.documentElement;
     if (!inFlow && host.isConnected && host.parentNode !== place) place.moveBefore?.(host, null);
   }
 
   const onVisit = (event: Event) =>
     post({ type: 'visit', path: location.pathname, leaving: (event as MouseEvent).clientY <= 0 });
 
-  const observer = new MutationObserver(onTheme);
-  for (const element of document.querySelectorAll('html, body, head'))
-    observer.observe(element, { attributes: true, childList: element.localName === 'head' });
-  signal.addEventListener('abort', () => observer.disconnect());
+  const theme = new MutationObserver(onTheme);
+  // A dialog that is removed takes the widget with it, which then has no size.
+  const size = new ResizeObserver(() => {
+    if (!inFlow && !host.isConnected && host.parentNode) document.documentElement.append(host);
+  });
+  observe();
+  signal.addEventListener('abort', () => {
+    theme.disconnect();
+    size.disconnect();
+  });
   system.addEventListener('change', onTheme, until);
   document.addEventListener('transitionend', onTheme, until);
   // A widget inside a dialog would disappear when the dialog closes.
@@ -75,7 +92,7 @@ export function watchPage(
   for (const event of ['resize', 'scroll']) screen.addEventListener(event, () => onChange(), until);
   // In WebKit it changes after `resize`.
   small.addEventListener('change', () => onChange(), until);
-  root.addEventListener('mouseleave', onVisit, { signal });
+  document.documentElement.addEventListener('mouseleave', onVisit, { signal });
   (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
 
   return {

@@ -36,8 +36,8 @@ export function createPlacement(
 
   /** The root may be replaced, and does not exist while a script rewrites the document. */
   function watch(): void {
-    for (const node of [document, ...document.querySelectorAll('html,body')])
-      observer.observe(node, { childList: true, subtree: deep });
+    for (const node of [document, document.documentElement, document.body])
+      if (node) observer.observe(node, { childList: true, subtree: deep });
   }
 
   /** Only schedules the work: two observers that undo each other's changes in microtasks would hang the page. */
@@ -50,7 +50,7 @@ export function createPlacement(
     address = location.href;
     element.remove();
     if (tries < TRIES) timer = setTimeout(place, WAIT << tries);
-    else if (tries++ === TRIES) console.error('A4ChatWidget: the page keeps removing the chat.');
+    else if (tries++ === TRIES) console.error('A4ChatWidget: the page keeps removing it.');
   });
   signal.addEventListener('abort', () => {
     clearTimeout(timer);

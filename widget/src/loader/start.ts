@@ -35,21 +35,18 @@ export function start(config: Config, tag?: Element): ChatWidgetApi {
       delete window.A4ChatWidget;
       for (const next of widgets.values()) window.A4ChatWidget ??= next;
     },
-    push(...calls: unknown[]) {
-      for (const call of calls) {
-        const [name, ...args] = call as [keyof ChatWidgetApi, ...unknown[]];
-        (api[name] as ((...args: unknown[]) => void) | undefined)?.(...args);
-      }
+    push(...calls: [keyof ChatWidgetApi, ...unknown[]][]) {
+      for (const [name, ...args] of calls) (api[name] as ((...args: unknown[]) => void) | undefined)?.(...args);
     },
   } as unknown as ChatWidgetApi;
   widgets.set(config.widgetId, api);
+  if (!current?.widgets) {
+    window.A4ChatWidget = api;
+    if (Array.isArray(current)) api.push(...(current as Parameters<typeof api.push>));
+  }
+  const patience = setTimeout(frame.attach, PATIENCE, true);
   // The page comes first: a bubble waits for its `load` event. A chat that is part of the page does not.
   if (config.settings.mode || document.readyState === 'complete') frame.attach();
   else addEventListener('load', frame.attach, { signal });
-  const patience = setTimeout(frame.attach, PATIENCE, true);
-  if (!current?.widgets) {
-    window.A4ChatWidget = api;
-    if (Array.isArray(current)) api.push(...current);
-  }
   return api;
 }

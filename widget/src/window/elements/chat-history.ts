@@ -37,6 +37,7 @@ export class ChatHistory extends ChatElement {
     chats(this.chat).then(
       (chats) => {
         this.chats = chats;
+        this.problem = '';
       },
       () => {
         this.problem = this.strings.restoreFailed;
