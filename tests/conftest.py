@@ -17,6 +17,7 @@ from databases import extend_deadlines
 from databases import postgresql_databases as postgresql_databases
 from databases import sqlite_template as sqlite_template
 from processes import RunningService, running_service
+from service.answers import pace
 from service.settings import Settings
 from service.testing.chunks import BASE_URL
 from service.testing.fixtures import chat as chat
@@ -101,6 +102,7 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extend deadlines that a busy machine could miss. Modules that test deadlines set their own."""
     extend_deadlines(monkeypatch)
     monkeypatch.setattr(chatbot, "REFUSAL_SECONDS", 60)
+    monkeypatch.setattr(pace, "STORING_SECONDS", 60)
 
 
 @pytest.fixture(autouse=True)
