@@ -21,13 +21,14 @@ COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
 # Set PUBLIC_URL, the address that browsers use, when you run it; without it, the widget works only on localhost.
-# SQLite needs a writable directory for sorting many rows, and the rest of the root may be read-only.
+# The rest of the root may be read-only: SQLite needs a directory for sorting many rows, and WORKERS one for their metrics.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
     DATABASE_URL=sqlite:////data/chatbot.db \
-    SQLITE_TMPDIR=/data
+    SQLITE_TMPDIR=/data \
+    TMPDIR=/dev/shm
 USER 10001
 VOLUME /data
 EXPOSE 8000

@@ -22,6 +22,7 @@ upstream's refusal if it arrives within two seconds.
 
 import asyncio
 import sys
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -298,7 +299,7 @@ def __getattr__(name: str) -> Starlette:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Returns 2 for an invalid setting, 1 without a usable database or address."""
+    """Serve until SIGTERM or SIGINT. Returns 2 for an invalid setting, 1 if what it needs cannot be used."""
     try:
         settings = load_settings()
     except ValueError as error:
@@ -319,7 +320,15 @@ def main() -> int:
     if settings.workers == 1:
         _server(settings, sockets).run()
         return 0
-    return 0 if run_workers(settings.workers, partial(_server, settings), sockets) else 1
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="chatbot-metrics-")
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        report_failure(f"WORKERS: their metrics need a directory for temporary files (TMPDIR): {error.strerror}")
+        return 1
+    with directory as metrics:
+        return 0 if run_workers(settings.workers, partial(_server, settings), sockets, metrics) else 1
 
 
 def _server(settings: Settings, sockets: list[socket]) -> Server:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import parent_process
@@ -87,15 +86,15 @@ class Supervisor(multiprocess.Multiprocess):
         return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
 
 
-def run_workers(count: int, serve: Serve, sockets: list[socket]) -> bool:
+def run_workers(count: int, serve: Serve, sockets: list[socket], metrics: str) -> bool:
     """Run this many workers on bound sockets until SIGTERM or SIGINT. Returns False if one could not start.
 
-    `serve` is called in each worker, so it must be picklable. Raises OSError without a temporary directory.
+    `serve` is called in each worker, so it must be picklable. `metrics` is a directory in which each worker stores its
+    counters, so that any of them can report all.
     """
-    with tempfile.TemporaryDirectory(prefix="chatbot-metrics-") as directory:
-        os.environ[DIRECTORY] = directory  # where each worker stores its counters, so that any worker can report all
-        multiprocess.Process = Worker  # type: ignore[misc]  # the supervisor has no option for it
-        config = uvicorn.Config(serve, workers=count, log_config=None, timeout_worker_healthcheck=HEALTH_SECONDS)
-        supervisor = Supervisor(config, sockets)
-        supervisor.run()
+    os.environ[DIRECTORY] = metrics
+    multiprocess.Process = Worker  # type: ignore[misc]  # the supervisor has no option for it
+    config = uvicorn.Config(serve, workers=count, log_config=None, timeout_worker_healthcheck=HEALTH_SECONDS)
+    supervisor = Supervisor(config, sockets)
+    supervisor.run()
     return not supervisor.has_failed

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import chatbot
 from preloaded import CHATBOT
 from processes import RunningService, running_service
 from upstreams import local_upstream
@@ -105,3 +107,17 @@ def test_workers_exit_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         workers = pids(service)
         service.kill()
         until(lambda: not any(os.path.exists(f"/proc/{pid}/exe") for pid in workers))
+
+
+def test_workers_without_a_directory_for_temporary_files_are_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container with a read-only root."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    for name, value in {"WORKERS": "2", "PORT": "0", "DATABASE_URL": f"sqlite:///{tmp_path}/chatbot.db"}.items():
+        monkeypatch.setenv(name, value)
+    assert chatbot.main() == 1
+    reported = capsys.readouterr().err.splitlines()[-1]
+    assert reported == (
+        "chatbot: WORKERS: their metrics need a directory for temporary files (TMPDIR): No such file or directory"
+    )
