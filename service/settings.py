@@ -208,10 +208,10 @@ class Settings(BaseSettings):
     max_history_turns: CountOrNone = DEFAULT_HISTORY_TURNS
     max_history_chars: CountOrNone = DEFAULT_HISTORY_CHARS
     max_answer_tokens: int = Field(default=4096, ge=0, le=MAX_ANSWER_TOKENS)
-    max_body_bytes: int = Field(default=65_536, ge=1024, le=LARGEST_INTEGER)
+    max_body_bytes: int = Field(default=65_536, ge=100, le=LARGEST_INTEGER)
     max_answer_chars: Count = 200_000
-    max_line_bytes: int = Field(default=1_048_576, ge=4096, le=LARGEST_INTEGER)
-    max_json_depth: int = Field(default=64, ge=10, le=LARGEST_INTEGER)  # a chunk with log probabilities takes 9
+    max_line_bytes: int = Field(default=1_048_576, ge=1000, le=LARGEST_INTEGER)
+    max_json_depth: int = Field(default=64, ge=5, le=LARGEST_INTEGER)  # a chunk takes at least 4
     max_streams: Count = 1000
 
     connect_timeout: Seconds = 5

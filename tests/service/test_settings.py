@@ -96,12 +96,12 @@ TOO_MANY = str(2**31)
         ("MAX_HISTORY_TURNS", "99999999999999999999"),
         ("MAX_HISTORY_CHARS", TOO_MANY),
         ("MAX_ANSWER_TOKENS", "1000001"),
-        ("MAX_BODY_BYTES", "1023"),
+        ("MAX_BODY_BYTES", "99"),
         ("MAX_BODY_BYTES", TOO_MANY),
         ("MAX_ANSWER_CHARS", TOO_MANY),
-        ("MAX_LINE_BYTES", "4095"),
+        ("MAX_LINE_BYTES", "999"),
         ("MAX_LINE_BYTES", TOO_MANY),
-        ("MAX_JSON_DEPTH", "9"),
+        ("MAX_JSON_DEPTH", "4"),
         ("MAX_JSON_DEPTH", TOO_MANY),
         ("MAX_STREAMS", TOO_MANY),
         ("WORKERS", "0"),
@@ -125,7 +125,7 @@ def test_an_invalid_value_prevents_startup_with_a_line_that_names_but_does_not_s
 async def test_a_question_is_answered_with_the_smallest_limits(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, least in (("MAX_BODY_BYTES", "1024"), ("MAX_LINE_BYTES", "4096"), ("MAX_JSON_DEPTH", "10")):
+    for name, least in (("MAX_BODY_BYTES", "100"), ("MAX_LINE_BYTES", "1000"), ("MAX_JSON_DEPTH", "5")):
         monkeypatch.setenv(name, least)
     upstream.mock(return_value=streamed(*answer("Hello")))
     async with serve() as client:
