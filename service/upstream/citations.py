@@ -1,7 +1,7 @@
 """The sources of an answer: every form in which providers send them becomes one list of web pages."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -28,7 +28,7 @@ class Citations:
     def __init__(self) -> None:
         self.sources: list[Source] = []
         self._lists: dict[str, object] = {}  # as last received
-        self._numbered: dict[str, list[Source | None]] = {}  # None in the place of what is no web page
+        self._numbered: dict[str, list[Source]] = {}
         self._added: list[Source] = []
 
     def read_lists(self, holder: Mapping[str, Any]) -> bool:
@@ -38,7 +38,7 @@ class Citations:
             given = holder.get(name)
             if isinstance(given, list) and given and given != self._lists.get(name):
                 self._lists[name] = given
-                self._numbered[name] = list(map(_source, given[:MAX_READ]))
+                self._numbered[name] = _sources(given)
                 changed = True
         return changed and self._put_together()
 
@@ -50,31 +50,25 @@ class Citations:
             changed = self.read_lists(context) or changed
         annotations = delta.get("annotations")
         if isinstance(annotations, list):
-            self._added += filter(None, map(_source, annotations[:MAX_READ]))
-            self._added = self._added[:MAX_READ]
+            self._added = (self._added + _sources(annotations))[:MAX_READ]
             changed = self._put_together() or changed
         return changed
 
     def _put_together(self) -> bool:
-        """A numbered list first and unchanged, because the text refers to its numbers; then any other sources.
-
-        Nothing follows a page that cannot be shown: it would get the wrong number.
-        """
+        """A numbered list first and unchanged, because the text refers to its numbers; then any other sources."""
         numbered = [self._numbered.get(name, []) for name in CHUNK_LISTS]
-        lists: list[Sequence[Source | None]] = [*numbered, self._added]
-        every = [source for some in lists for source in some if source]
+        every = [source for some in (*numbered, self._added) for source in some]
         titles = {source["url"]: source["title"] for source in reversed(every) if source["title"]}
-        urls: list[str] = []
-        for source in next(filter(any, numbered), []):
-            if source is None:
-                break
-            urls.append(source["url"])
-        else:
-            listed = set(urls)
-            urls += dict.fromkeys(source["url"] for source in every if source["url"] not in listed)
+        urls = [source["url"] for source in next(filter(None, numbered), [])]
+        listed = set(urls)
+        urls += dict.fromkeys(source["url"] for source in every if source["url"] not in listed)
         before = self.sources
         self.sources = [{"title": titles.get(url) or _host(url), "url": url} for url in urls[:MAX_SOURCES]]
         return self.sources != before
+
+
+def _sources(items: list[Any]) -> list[Source]:
+    return [source for item in items[:MAX_READ] if (source := _source(item))]
 
 
 def _source(item: Any) -> Source | None:
