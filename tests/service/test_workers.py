@@ -113,6 +113,7 @@ def test_workers_without_a_directory_for_temporary_files_are_reported_in_one_lin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in a container with a read-only root."""
+    monkeypatch.setattr("chatbot.configure_logging", lambda format: None)  # the log outlives this test
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     for name, value in {"WORKERS": "2", "PORT": "0", "DATABASE_URL": f"sqlite:///{tmp_path}/chatbot.db"}.items():
         monkeypatch.setenv(name, value)

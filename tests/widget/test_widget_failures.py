@@ -203,7 +203,7 @@ def test_a_badge_that_fails_to_load_does_not_affect_the_next_one(
         chat.button("Close chat").click()
         expect(chat.bubble).to_be_focused()
         if number == 1:
-            with chat.page.expect_console_message(lambda message: "imported module" in message.text):
+            with chat.page.expect_event("pageerror", lambda error: "imported module" in error.message):
                 answer.say("One.")
                 answer.end()
             context.unroute(away)
