@@ -21,7 +21,8 @@ class EventStreamDecoder:
     """Decodes a `text/event-stream` body from bytes, however it is split.
 
     WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
-    `max_bytes` raises InvalidAnswer.
+    `max_bytes` raises InvalidAnswer. Unlike in the standard, a field `error` (llama.cpp) and a line that is an error
+    object are the data of an event `error`.
     """
 
     def __init__(self, max_bytes: int = 1_048_576) -> None:
@@ -104,13 +105,19 @@ class EventStreamDecoder:
         name, _, raw_value = line.partition(b":")
         value = raw_value.removeprefix(b" ").decode("utf-8", "replace")
         if name == b"data":
-            self._data.append(value)
-            self._data_bytes += len(raw_value) + 1
-            self._check_size(self._data_bytes)
+            self._add_data(value, len(raw_value) + 1)
         elif name == b"event":
             self._event = value
         elif name == b"id" and "\0" not in value:
             self._id = value
+        elif name in (b"error", b'{"error"'):
+            self._event = "error"
+            self._add_data(value if name == b"error" else line.decode("utf-8", "replace"), len(line))
+
+    def _add_data(self, value: str, size: int) -> None:
+        self._data.append(value)
+        self._data_bytes += size
+        self._check_size(self._data_bytes)
 
     def _dispatch(self) -> Iterator[Event]:
         if self._data:

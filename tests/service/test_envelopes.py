@@ -149,6 +149,32 @@ def test_any_error_after_some_text_is_an_interruption() -> None:
     assert (text, type(ending)) == ("Half", UpstreamInterrupted)
 
 
+OUT_OF_CONTEXT = {"code": 400, "message": "the request exceeds the available context size"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"error: " + json.dumps(OUT_OF_CONTEXT).encode(), id="a field named error"),  # llama.cpp
+        pytest.param(json.dumps({"error": OUT_OF_CONTEXT}).encode(), id="JSON without a field"),
+    ],
+)
+def test_an_error_outside_of_the_data_is_an_error(line: bytes) -> None:
+    for end in (b"\n\n", b"\r\n\r\n", b"\n"):
+        body = b"".join([delta("Half"), line, end, DONE])
+        for pieces in ([body], [delta("Half"), line + end, DONE], every_byte(body)):
+            text, ending = decode(pieces)
+            assert (text, type(ending)) == ("Half", UpstreamInterrupted)
+        assert type(decode([b": ping\n\n", line, end, DONE])[1]) is QuestionTooLong
+
+
+async def test_a_question_that_is_too_long_for_llama_cpp_is_refused_as_such(
+    client: Client, upstream: respx.Route
+) -> None:
+    upstream.mock(return_value=streamed(b"error: " + json.dumps(OUT_OF_CONTEXT).encode() + b"\n\n", DONE))
+    assert (await client.ask("Hi")).last.data["code"] == "question_too_long"
+
+
 # Errors in a form that is not known
 
 UNKNOWN_ERRORS = [
