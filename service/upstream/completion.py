@@ -217,6 +217,8 @@ class ChatDecoder:
         if not isinstance(chunk, dict):
             self._note_stray(data, chunk, event)
             return ""
+        if "x_groq" in chunk:
+            self._read_groq(chunk["x_groq"])
         self._read_usage(chunk.get("usage"))
         if chunk.get("error") or chunk.get("object") == "error" or event == "error":
             raise self._error(data)
@@ -230,6 +232,13 @@ class ChatDecoder:
         if text and event == "message":
             self._template.learn(data, chunk)
         return text
+
+    def _read_groq(self, groq: Any) -> None:
+        """Read Groq's own field of a chunk, which may have the token count, or the error that ended the answer."""
+        if isinstance(groq, dict):
+            self._read_usage(groq.get("usage"))
+            if groq.get("error"):
+                raise self._error(json.dumps(groq["error"]))
 
     def _note_stray(self, data: str, value: Any, event: str) -> None:
         """Note an event without choices: it may be an error, unless more of the answer follows."""

@@ -152,13 +152,14 @@ CALLED = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "funct
     ("pieces", "ending"),
     [
         ([delta("", "stop"), counted(20, 4000), DONE], "empty_answer"),
+        ([delta("Whole", "stop"), data({"choices": [], "x_groq": {"usage": SPENT}}), DONE], "complete"),
         ([data({"choices": [{"delta": CALLED, "finish_reason": "tool_calls"}], "usage": SPENT}), DONE], "empty_answer"),
         ([delta("", "error"), counted(20, 4000), DONE], "upstream_failed"),
         ([delta("Half"), counted(20, 4000), httpx.ReadError("reset")], "upstream_interrupted"),
         ([delta("Half"), data({"error": {"code": "server_error"}, "usage": SPENT})], "upstream_interrupted"),
         ([delta("Whole"), data({"choices": [{"delta": {}, "finish_reason": "stop", "usage": SPENT}]})], "complete"),
     ],
-    ids=["no text", "a tool call", "an error", "a cut", "an error within", "in the choice"],
+    ids=["no text", "of Groq", "a tool call", "an error", "a cut", "an error within", "in the choice"],
 )
 async def test_a_reported_count_is_charged_however_the_answer_ends(
     client: Client, upstream: respx.Route, pieces: list[Piece], ending: str
@@ -168,6 +169,13 @@ async def test_a_reported_count_is_charged_however_the_answer_ends(
     assert last.get("code", last.get("status")) == ending
     await client.until_idle()
     assert await spent(client) == (20, 4000, 4020)
+
+
+def test_a_count_in_a_field_of_groq_is_used_only_without_another() -> None:
+    groq = {"usage": SPENT | {"completion_tokens": 1}}
+    decoder = ChatDecoder()
+    list(decoder.feed(data({"choices": [], "usage": SPENT, "x_groq": groq})))
+    assert decoder.usage == TokenCount(20, 4000)
 
 
 async def test_a_stopped_answer_has_the_count_that_came_before(client: Client, upstream: respx.Route) -> None:

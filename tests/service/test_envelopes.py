@@ -175,6 +175,22 @@ async def test_a_question_that_is_too_long_for_llama_cpp_is_refused_as_such(
     assert (await client.ask("Hi")).last.data["code"] == "question_too_long"
 
 
+@pytest.mark.parametrize("fields", [{}, {"choices": []}, {"choices": [{"delta": {}, "finish_reason": None}]}])
+@pytest.mark.parametrize("error", ["rate limit reached", {"message": "Rate limit reached", "type": "x"}])
+def test_an_error_in_a_field_of_groq_is_an_error(fields: dict[str, Any], error: object) -> None:
+    """Groq API reference, `x_groq.error`: "An error string indicating why a stream was stopped early"."""
+    stopped = data(fields | {"x_groq": {"id": "req_1", "error": error}})
+    text, ending = decode([delta("Half"), stopped, DONE])
+    assert (text, type(ending)) == ("Half", UpstreamInterrupted)
+    assert type(decode([stopped, DONE])[1]) is Busy
+
+
+@pytest.mark.parametrize("groq", [None, [], "x", {}, {"id": "req_1", "error": None}, {"error": ""}])
+def test_a_field_of_groq_without_an_error_does_no_harm(groq: object) -> None:
+    chunk = {"choices": [{"delta": {"content": "Hello"}, "finish_reason": None}], "x_groq": groq}
+    assert decode([data(chunk), DONE]) == ("Hello", Finish("complete"))
+
+
 # Errors in a form that is not known
 
 UNKNOWN_ERRORS = [
