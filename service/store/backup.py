@@ -12,8 +12,7 @@ from service.store.records import StoreError
 PAGES_AT_ONCE = 1000  # 4 MB
 LOCK_SECONDS = 10
 JOURNALS = ("-wal", "-shm", "-journal")  # the endings of the files that SQLite keeps beside a database
-# SQLite's errors for a damaged file; one with a newer format or another page size is read-only to it.
-DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY)
+DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 Progress = Callable[[float], None]
 """Called with the finished fraction of the work, from 0 to 1."""
@@ -50,10 +49,18 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
             try:
                 _copy_over(source, database, progress)
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:  # its lowest byte is the primary code
+                if not _is_damage(getattr(error, "sqlite_errorcode", 0)):
                     raise
                 _empty(database)
                 _copy_over(source, database, progress)
+
+
+def _is_damage(code: int) -> bool:
+    """Whether SQLite found a damaged file. One with a newer format or another page size is read-only to it.
+
+    The lowest byte is the primary code. The others of READONLY are about directories and locks.
+    """
+    return code & 0xFF in DAMAGED or code == sqlite3.SQLITE_READONLY
 
 
 def _copy_over(source: sqlite3.Connection, database: Path, progress: Progress) -> None:
@@ -68,7 +75,9 @@ def _empty(database: Path) -> None:
     """
     with open(database.resolve(), "r+b") as file:  # fails first if it may not be written
         for ending in JOURNALS:
-            Path(f"{file.name}{ending}").unlink(missing_ok=True)
+            journal = Path(f"{file.name}{ending}")
+            journal.touch()  # fails here, and not after the file was emptied, if SQLite cannot make journals
+            journal.unlink()
         file.truncate(0)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+import manage
+from permissions import file_modes_count
 from preloaded import MANAGE, run_program
 from processes import RunningService, restarted, running_service
 
@@ -95,6 +97,30 @@ def test_a_backup_replaces_a_database_that_is_damaged_beyond_recognition(
         again = replace(service, url=url)
         assert len(conversation(again, before).json()["messages"]) == 2
         assert conversation(again, later).status_code == 404
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_restore_that_may_make_no_files_beside_the_database_leaves_it_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_damaged: bool
+) -> None:
+    with running_service(tmp_path / "live", ORIGIN) as service:
+        succeed(service, "backup", "../copy.db")
+    directory, database = tmp_path / "live", tmp_path / "live/chatbot.db"
+    if is_damaged:
+        database.write_bytes(b"noise" * 10_000)
+    content = database.read_bytes()
+    directory.chmod(0o555)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{database}")
+    try:
+        with file_modes_count():
+            assert manage.main(["restore", str(tmp_path / "copy.db"), "--yes"]) == 1
+    finally:
+        directory.chmod(0o755)
+
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert ("Permission denied" if is_damaged else "readonly") in printed.err
+    assert database.read_bytes() == content
 
 
 def test_an_existing_file_is_overwritten_only_with_replace(tmp_path: Path) -> None:
