@@ -58,6 +58,7 @@ CODES: dict[Kind, set[str]] = {
     "model": {
         *("model_not_found", "deploymentnotfound", "model_not_exist", "modelnotfound", "invalid_model"),
         *("unknown_model", "model_decommissioned", "model_not_available", "model_not_supported", "1211"),
+        *("modelnotopen", "unavailable_model"),
     },
     "key": {
         *("invalid_api_key", "api_key_invalid", "authentication_error", "unauthorized", "invalid_authentication_error"),
@@ -83,7 +84,11 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
     "model": re.compile(
         r"no endpoints found"
         r"|model\b.{0,120}\b(not found|not exist|doesn.t exist|not available|no longer|deprecated|decommissioned)"
-        r"|(no such|unknown|invalid) (model|deployment)|supported api model names|deployment .{0,60}not exist"
+        r"|(no such|unknown|invalid|unavailable) (model|deployment)|supported api model names"
+        r"|deployment .{0,60}not exist|models/\S{1,120} is not found|not a (valid model id|chat model)"
+        r"|not found the model|model identifier is invalid|not_found_error\W{1,9}message\W{1,9}model: "
+        r"|has not activated the model|no available channel|no allowed providers|given endpoint does not exist"
+        r"|not found for account|reached its end of life"
     ),
     "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
     "overloaded": re.compile(r"overloaded|engine is (currently )?busy|over capacity|currently loading"),
@@ -120,12 +125,16 @@ ERRORS: dict[Kind, type[ServiceError]] = {
     "overloaded": ProviderOverloaded,
     "address": AddressUnknown,
 }
-# Meanings by text if no code is known, by status, and the defaults.
+# Meanings by text if no code is known, by status (other client errors are read as 400), and the defaults.
 POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
     400: ("too_long", "filtered", "credit", "key", "model"),
     403: ("filtered", "credit", "model"),
     404: ("model",),
+    405: (),
+    408: (),
+    409: (),
     422: ("too_long", "filtered", "model"),
+    425: (),
 }
 OTHERWISE: dict[int, Kind] = {403: "key", 404: "address", 405: "address", 408: "failed", 409: "failed", 425: "failed"}
 # The codes that may be logged: others could contain anything.
@@ -167,19 +176,19 @@ class Refusal:
         status = self.status
         if status == 413 or self._has_code("too_long"):
             return "too_long"
-        if status >= 500:
-            return self._failure()
         for kind in ("filtered", "credit", "model"):
             if status >= 400 and self._has_code(kind):
                 return kind
+        if status >= 500:
+            return self._failure()
         if status == 402:
             return "credit"
         if status == 429:
             return self._limit()
         if status == 401 or (status < 500 and self._has_code("key")):
             return "key"
-        if status in (400, 403, 404, 422):
-            for kind in POSSIBLE_BY_TEXT[status]:
+        if 400 <= status < 500:
+            for kind in POSSIBLE_BY_TEXT.get(status, POSSIBLE_BY_TEXT[400]):
                 if self._says(kind):
                     return kind
         return OTHERWISE.get(status, "address" if 300 <= status < 400 else "refused" if status >= 400 else "failed")

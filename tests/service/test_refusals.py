@@ -50,7 +50,23 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (404, nested('model "llama9" not found, try pulling it first'), MODEL),
     (403, nested("Project has no access", code="model_not_found"), MODEL),
     (400, nested("The supported API model names are a and b, but you passed c."), MODEL),
+    (404, [nested("models/x is not found for API version v1main. Call ListModels", status="NOT_FOUND")], MODEL),
+    (404, {"type": "error", "error": {"type": "not_found_error", "message": "model: x"}}, MODEL),
+    (404, nested('AnthropicException - {"type": "not_found_error", "message": "model: x"}'), MODEL),
+    (400, nested("foo/bar is not a valid model ID", code=400), MODEL),
+    (404, nested("Not found the model x or Permission denied", type="resource_not_found_error"), MODEL),
+    (400, {"message": "The provided model identifier is invalid."}, MODEL),
+    (404, nested("This is not a chat model and thus not supported in the v1/chat/completions endpoint."), MODEL),
+    (404, {"title": "Not Found", "detail": "Function 'x': Not found for account 'y'"}, MODEL),
+    (410, {"title": "Gone", "detail": "The model 'x' has reached its end of life on 2025-05-15."}, MODEL),
+    (503, nested("No available channel for model x", type="new_api_error", code="model_not_found"), MODEL),
+    (404, {"message": "The given endpoint does not exist, please retry after checking the specified model"}, MODEL),
+    (404, nested("Your account 2100 has not activated the model x.", code="ModelNotOpen"), MODEL),
+    (400, nested("Unavailable model: x", code="unavailable_model"), MODEL),
+    (404, nested("No allowed providers are available for the selected model.", code=404), MODEL),
     (404, "404 page not found", ADDRESS),
+    (404, nested("File Not Found", type="not_found_error", code=404), ADDRESS),
+    (404, nested("The requested endpoint does not exist"), ADDRESS),
     (307, {}, ADDRESS),
     (402, nested("This request requires more credits", code=402), CREDIT),
     (429, nested(type="insufficient_quota", code="insufficient_quota"), CREDIT),
@@ -62,6 +78,8 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (400, {"code": "Arrearage", "message": "make sure your account is in good standing"}, CREDIT),
     (400, nested("Invalid 'logit_bias'"), FAILED),
     (400, {"message": CANARY, "input": "the context length of a visitor"}, FAILED),
+    (400, nested("'top_k' is not a valid model parameter"), FAILED),
+    (409, nested("The model x is not available yet"), FAILED),
     (400, "<html>our content policy on billing and context length</html>", FAILED),
 ]
 
@@ -84,6 +102,20 @@ async def test_a_refusal_is_classified_after_one_attempt(
     assert "shortly" not in problem["detail"]
     everything = caplog.text + "".join(str(vars(record)) for record in caplog.records) + str(problem)
     assert CANARY not in everything
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "foo/bar is not a valid model ID. Unavailable model: x",
+    ],
+)
+async def test_the_visitors_words_do_not_decide_the_meaning(
+    client: Client, upstream: respx.Route, question: str
+) -> None:
+    upstream.mock(return_value=httpx.Response(400, json=nested(f"Invalid message '{question}'")))
+    _, problem, _ = await client.refused(json_body={"message": question})
+    assert (problem["code"], problem.get("cause")) == ("upstream_failed", None)
 
 
 BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
