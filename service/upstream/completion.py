@@ -50,6 +50,7 @@ class ChatDecoder:
         self.steps = 0  # deltas with content
         self.has_text = False
         self.thinks_first = thinks_first
+        self._index: object = 0  # of the choice that is the answer
         self._max_bytes = max_line_bytes
         self._max_json_depth = max_json_depth
         self._events = EventStreamDecoder(max_line_bytes)
@@ -253,19 +254,35 @@ class ChatDecoder:
         return Refusal.in_answer(error).error()
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
-        if choice.get("index") not in (None, 0, "0"):
+        delta = choice.get("delta")
+        index = choice.get("index")
+        if index in (None, "0"):
+            index = 0
+        if index != self._index and self._begins_answer(delta):
+            self._index = index
+        if index not in (0, self._index):
             return ""
         if choice.get("error"):
             raise self._error(json.dumps(choice["error"]))
         self._read_usage(choice.get("usage"))
-        delta = choice.get("delta")
-        text = self._read_delta(delta) if isinstance(delta, dict) else ""
-        if not self._has_deltas and isinstance(message := choice.get("message"), dict):
-            text += self._read_message(message)
+        text = ""
+        if index == self._index:
+            text = self._read_delta(delta) if isinstance(delta, dict) else ""
+            if not self._has_deltas and isinstance(message := choice.get("message"), dict):
+                text += self._read_message(message)
         reason = choice.get("finish_reason")
         if reason is not None and is_reason(reason):
             self._note_reason(reason)
         return text
+
+    def _begins_answer(self, delta: Any) -> bool:
+        """Whether a delta of another choice begins the text, of which there were only thoughts so far.
+
+        LiteLLM sends the number of Claude's content block as the index of the choice.
+        """
+        has_text = self._has_deltas or self._messages != ""
+        may_begin = bool(self.steps) and not has_text and self.finish_reason is None
+        return may_begin and isinstance(delta, dict) and bool(delta.get("content"))
 
     def _read_delta(self, delta: dict[str, Any]) -> str:
         content = delta.get("content")

@@ -110,6 +110,37 @@ def test_reasoning_and_other_choices_are_not_part_of_the_answer() -> None:
     assert decode([data(chunk), delta(finish_reason="stop")])[0] == "Yes"
 
 
+def at(index: object, finish_reason: str | None = None, **delta: object) -> bytes:
+    return data({"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_text_at_another_index_than_the_thoughts_is_the_answer(last: int) -> None:
+    """LiteLLM sends the number of Claude's content block as the index of the choice."""
+    thoughts = [at(0, role="assistant", reasoning_content="H"), at(0, reasoning_content="m")]
+    pieces = [*thoughts, at(1, content=""), at(1, content="Hello"), at(1, content=" you"), at(last, "stop"), DONE]
+    for each in (pieces, [b"".join(pieces)], pieces[:-1]):
+        assert decode(each) == ("Hello you", Finish("complete"))
+    pieces[-2] = at(last, "length")
+    assert decode(pieces)[1] == Finish("length")
+
+
+def test_several_answers_with_thoughts_are_not_mixed() -> None:
+    """The choice whose text begins first is the answer."""
+    thoughts = [at(0, reasoning="Hm"), at(1, role="assistant", content=""), at(1, reasoning="Oh")]
+    first = [at(0, content="Yes"), at(1, content="No"), at(1, "length"), at(0, content=" yes"), at(0, "stop")]
+    second = [at(1, content="No"), at(0, content="Yes"), at(0, "stop"), at(1, content=" no"), at(1, "stop")]
+    early = [at(1, "length"), at(0, content="Yes"), at(0, content=" yes"), at(0, "stop")]
+    assert decode([*thoughts, *first, DONE]) == ("Yes yes", Finish("complete"))
+    assert decode([*thoughts, *second, DONE]) == ("No no", Finish("complete"))
+    assert decode([*thoughts, *early, DONE]) == ("Yes yes", Finish("complete"))
+
+
+def test_an_answer_that_ended_within_its_thoughts_is_not_replaced_by_another() -> None:
+    pieces = [at(0, reasoning="Hm"), at(0, "length"), at(1, content="No"), at(1, "stop"), DONE]
+    assert decode(pieces) == ("", Finish("length"))
+
+
 def test_surrogate_pairs_are_joined_across_chunks_and_lone_surrogates_replaced() -> None:
     pieces = [
         b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b", b"\\ud83dc")
