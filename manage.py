@@ -18,6 +18,7 @@ from service.commands.conversations import conversations, purge
 from service.commands.database import migrate
 from service.commands.doctor import doctor
 from service.commands.keys import keys
+from service.commands.output import printable
 from service.commands.statistics import stats
 from service.commands.tenants import tenants
 from service.commands.upstream import upstream
@@ -73,7 +74,7 @@ def _fail_to_print(error: OutputError) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{PROGRAM}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 1
 
 

@@ -13,7 +13,7 @@ import click
 from service.access.visitors import visitor_id
 from service.commands import values
 from service.commands.arguments import Command, Group, OneOf, Value, json_option, name_argument, with_store
-from service.commands.output import Progress, print_json, print_table, shown
+from service.commands.output import Progress, print_json, print_table, printable, shown, shown_lines
 from service.settings import load_settings
 from service.store import transcripts
 from service.store.records import Purged, Selection, Turn
@@ -115,8 +115,9 @@ async def show(store: Store, words: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json(_overview_facts(overview) | {"turns": [_turn_facts(turn) for turn in turns]})
         return
-    for name, value in _overview_facts(overview).items():
-        print(f"{name:<10} {_counts(value) if isinstance(value, dict) else shown(value)}".rstrip())
+    counts = {"outcomes": _counts(overview.outcomes), "ratings": _counts(overview.ratings)}
+    for name, value in (_overview_facts(overview) | counts).items():
+        print(f"{name:<10} {_indented(value) if isinstance(value, str) else shown(value)}".rstrip())
     for turn in turns:
         _print_turn(turn)
 
@@ -136,25 +137,20 @@ def _print_turn(turn: Turn) -> None:
     tokens = None if turn.prompt_tokens is None else f"{turn.prompt_tokens} + {turn.completion_tokens} tokens"
     facts = [shown(turn.created_at), turn.code or turn.status, turn.model, tokens, "replaced" if turn.hidden else None]
     facts.append(f"rated {turn.rating}" if turn.rating else None)
-    print(f"\n-- {' · '.join(fact for fact in facts if fact)}")
+    print(f"\n-- {' · '.join(printable(fact) for fact in facts if fact)}")
     print(f"visitor:   {_indented(turn.question)}\nassistant: {_indented(turn.answer)}")
     if turn.comment:
         print(f"comment:   {_indented(turn.comment)}")
 
 
 def _indented(text: str) -> str:
-    """Safe for a terminal: a visitor's text may contain escape sequences."""
-    return "\n           ".join(_printable(line) for line in text.split("\n"))
+    return shown_lines(text, 11)
 
 
 def _line(text: str) -> str:
     """The beginning of a text as one line."""
     short = " ".join(text.split())
-    return _printable(short if len(short) <= 60 else f"{short[:59]}…")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return printable(short if len(short) <= 60 else f"{short[:59]}…")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -17,7 +17,7 @@ from service.commands import values
 from service.commands.arguments import Command, OutputError, Value, json_option
 from service.commands.browser_checks import browser_checks
 from service.commands.findings import Finding, clock, fix, ok, skip
-from service.commands.output import print_json
+from service.commands.output import print_json, printable
 from service.commands.upstream import probe_provider
 from service.commands.webhooks import webhook_findings
 from service.errors import NotSetUp
@@ -58,7 +58,7 @@ async def _examine(url: str | None, tenant: str | None, no_provider: bool, *, sh
     async for finding in _findings(url, tenant, no_provider):
         findings.append(finding)
         if shows:
-            print(f"{finding.state:<5} {finding.name:<12} {finding.text}", flush=True)
+            print(f"{finding.state:<5} {finding.name:<12} {printable(finding.text)}", flush=True)
     return findings
 
 

@@ -1,16 +1,23 @@
-"""How commands print: JSON, CSV and tables."""
+"""How commands print: JSON, CSV, tables and text.
+
+A visitor's, a provider's or a proxy's text may contain escape sequences, which a terminal must not get.
+"""
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+C1_CONTROLS = re.compile("[\x7f-\x9f]")  # with DEL: the control characters that `json.dumps` leaves as they are
+
 
 def print_json(value: object, indent: int | None = 2) -> None:
     has_all_letters = sys.stdout.encoding.lower() == "utf-8"
-    print(json.dumps(value, ensure_ascii=not has_all_letters, indent=indent, default=shown))
+    text = json.dumps(value, ensure_ascii=not has_all_letters, indent=indent, default=shown)
+    print(C1_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -27,14 +34,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def shown(value: object) -> str:
-    """A value in human-readable form; times to the second."""
+    """A value in human-readable form, as one line that is safe for a terminal; times to the second."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        return printable(json.dumps(value, ensure_ascii=False))
+    return printable(", ".join(value) if isinstance(value, list) else str(value))
+
+
+def shown_lines(text: str, indent: int = 0) -> str:
+    """A text of several lines, safe for a terminal."""
+    return f"\n{' ' * indent}".join(map(printable, text.split("\n")))
+
+
+def printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class Progress:

@@ -12,7 +12,7 @@ import click
 from service.access.origins import ANY_ORIGIN
 from service.commands import values
 from service.commands.arguments import Group, OneOf, Value, json_option, name_argument, with_store
-from service.commands.output import print_json, print_table, shown
+from service.commands.output import print_json, print_table, shown, shown_lines
 from service.settings import load_settings
 from service.store.records import Tenant, TenantSettings, Widget
 from service.store.store import Store
@@ -223,7 +223,7 @@ def _print_tenant(tenant: Tenant, widget: Widget, as_json: bool) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        print(f"{name:<24} {shown(value)}")
+        print(f"{name:<24} {shown_lines(value) if isinstance(value, str) else shown(value)}")
 
 
 def _tenant_facts(tenant: Tenant) -> dict[str, Any]:

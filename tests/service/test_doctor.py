@@ -248,6 +248,17 @@ def test_faults_of_a_proxy_are_found(
     assert {"address", "ready", "public url", "framing", "cors", "stream", "timeouts"} <= found.keys()
 
 
+def test_the_text_of_a_proxy_does_not_control_the_terminal(
+    here: RunningService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with proxied(here, tmp_path, 'if ($http_x_probe) { return 403 "\x1b[31m\nok    stream"; }') as url:
+        manage.main(["doctor", "--no-provider", "--url", url])
+    output = capsys.readouterr().out
+    assert "the probe was refused with 403: \N{REPLACEMENT CHARACTER}[31m" in output
+    assert "\x1b" not in output
+    assert "\nok    stream" not in output
+
+
 def test_the_probes_key_is_revoked_afterwards(here: RunningService, doctor: Doctor, tmp_path: Path) -> None:
     doctor("--url", here.url)
     keys: list[Any] = here.manage("key", "list", "shop")

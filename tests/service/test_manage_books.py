@@ -185,6 +185,41 @@ def test_conversations_are_listed_and_shown_by_tenant_time_rating_and_outcome(ru
     assert "comment:   \N{REPLACEMENT CHARACTER}[31mWrong!" in text
 
 
+EVIL = "hi \x1b]0;pwned\x07\x1b[2J\x1b[31m \x9b5mfake\u202e"
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "JSON"])
+def test_no_text_of_a_visitor_or_a_provider_controls_the_terminal(
+    run: Run, look: Look, options: tuple[str, ...]
+) -> None:
+    """Neither where a question is printed whole nor where it is cut, and no line of it looks like a fact."""
+    run(*ADD, "--greeting", EVIL, "--model", EVIL)
+
+    async def converse(store: Store) -> str:
+        shop = await store.get_tenant("shop")
+        asked = await ask(store, shop, f"{EVIL}\ntenant     bank", EVIL, subject=EVIL)
+        await store.rate_turn(shop.id, asked.turn.id, subject=EVIL, rating="down", comment=EVIL)
+        await store.record([used(shop, model=EVIL, origin=EVIL, subject=EVIL)])
+        return str(asked.turn.conversation_id)
+
+    conversation = look(converse)
+    by = [word for name in ("model", "origin", "subject") for word in ("--by", name)]
+    outputs = [
+        run("conversation", "show", conversation, *options),
+        run("conversation", "list", *options),
+        run("usage", "shop", *by, *(options or ("--csv",))),
+        run("usage", "shop", *by, *options),
+        run("tenant", "show", "shop", *options),
+        run("tenant", "list", *options),
+    ]
+    for output in outputs:
+        assert "fake" in output
+        assert set(re.findall(r"[\x00-\x1f\x7f-\x9f]", output)) == {"\n"}
+    if not options:
+        assert not re.search(r"^tenant +bank", outputs[0], re.M)
+        assert "\u202e" not in "".join(outputs)
+
+
 def test_a_conversation_of_another_tenant_is_not_shown(run: Run, fail: Fail, look: Look) -> None:
     run(*ADD)
     run("tenant", "add", "bakery", "--origin", "https://bakery.test")
