@@ -14,7 +14,7 @@ from service.store.records import INTERRUPTED, Source, Status, Turn, UsageRow
 from service.store.rows import COLUMNS, fetch_record
 from service.store.tables import conversations, messages, running
 from service.store.turns import show
-from service.store.usage import settle
+from service.store.usage import is_settled, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def close_turn(db: Connection, closing: Closing) -> bool:
     """Close a turn and record its usage. Returns whether it was still open.
 
     A closed turn stays as it is, so that a call whose outcome is unknown can be retried; only `interrupted`, another
-    process's assumption, is replaced. If the conversation has been deleted meanwhile, only the usage is written.
+    process's assumption, is replaced. If the conversation has been deleted meanwhile, only the usage is written, once.
     """
     row = closing.usage_row
     values = {
@@ -113,6 +113,8 @@ def close_turn(db: Connection, closing: Closing) -> bool:
     number, replaces, hidden = closed or (None, None, False)
     if closed is None:
         if closing.beat is not None or db.scalar(_SELECT_ID, {"message": closing.message_id}) is not None:
+            return False
+        if is_settled(db, row):
             return False
     elif replaces is not None and not hidden and (closing.status == "error" or not closing.answer):
         _restore_replaced(db, closing.message_id, replaces)
@@ -160,7 +162,7 @@ _DELETE_IF_EMPTY = delete(conversations).where(
 def discard_turn(db: Connection, message_id: uuid.UUID, usage_row: UsageRow, writer: str | None, at: datetime) -> None:
     """Discard a running turn that was never sent to the upstream, so that the same request may begin it again.
 
-    A turn that replaced it now replaces the turn that it had replaced itself.
+    A turn that replaced it now replaces the turn that it had replaced itself. Like `close_turn`, this can be retried.
     """
     _TOUCH_ITS.execute(db, {"message": message_id, "at": at})
     turn = fetch_record(db, Turn, _DISCARD, {"message": message_id, "by": writer})
@@ -170,4 +172,6 @@ def discard_turn(db: Connection, message_id: uuid.UUID, usage_row: UsageRow, wri
         if turn.replaces is not None and not turn.hidden:
             show(db, turn.replaces, hidden=False)
         db.execute(_DELETE_IF_EMPTY, its)
+    elif is_settled(db, usage_row):
+        return
     settle(db, usage_row, ended=None)

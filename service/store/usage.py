@@ -55,6 +55,13 @@ _RETRACTING = (
     .where(usage.c.message_id == bindparam("message", type_=usage.c.message_id.type), presumed_lost)
     .returning(usage.c.charged)
 )
+# By the time, too: it is in the index, and a question that was discarded can be asked again with its id.
+_SETTLED = select(usage.c.id).where(
+    usage.c.tenant_id == bindparam("of", type_=usage.c.tenant_id.type),
+    usage.c.at == bindparam("at", type_=usage.c.at.type),
+    usage.c.message_id == bindparam("message", type_=usage.c.message_id.type),
+    ~presumed_lost,
+)
 _KNOWN_TENANTS = select(tenants.c.id).where(
     tenants.c.id.in_(bindparam("known", expanding=True, type_=tenants.c.id.type))
 )
@@ -101,6 +108,11 @@ def settle(db: Connection, row: UsageRow, ended: int | None) -> None:
         _DROP_PIECES.execute(db, {"ended": ended})
     _INSERT_USAGE.execute(db, booked)
     settle_budget(db, row, reserved)
+
+
+def is_settled(db: Connection, row: UsageRow) -> bool:
+    """Whether `settle` has recorded this row before, as the call whose outcome is unknown may have."""
+    return db.scalar(_SETTLED, {"of": row.tenant_id, "at": row.at, "message": row.message_id}) is not None
 
 
 def record(db: Connection, rows: Sequence[UsageRow]) -> None:

@@ -163,6 +163,48 @@ async def test_cut_discarded_and_deleted_answers_are_settled_too(store: Store, t
     assert await has_spent(store, tenant, 83)
 
 
+async def test_an_ending_that_is_retried_is_settled_once(store: Store, tenant: Tenant) -> None:
+    """A caller that has not heard of a commit retries, and the turn may be gone by then."""
+    others = await spend(store, tenant, 500, time.time())
+    deleted, discarded = [await begin(store, tenant, limits=limits(300)) for _ in range(2)]
+    deleted_row, discarded_row = used(tenant, deleted, charged=70), used(tenant, discarded, charged=0)
+    assert await store.delete_conversation(tenant.id, deleted.turn.conversation_id)
+
+    for _ in range(2):
+        await finish(store, tenant, deleted, usage_row=deleted_row)
+        await store.discard_turn(discarded.turn.id, discarded_row)
+        await finish(store, tenant, others, usage_row=used(tenant, others))
+
+    assert await has_spent(store, tenant, 570)
+    (total,) = await store.usage("shop", datetime(2020, 1, 1, tzinfo=UTC), [])
+    assert (total.requests, total.charged) == (3, 570)
+
+
+async def test_a_question_that_is_asked_again_after_it_was_discarded_is_settled_again(
+    store: Store, tenant: Tenant
+) -> None:
+    message_id = uuid.uuid4()
+    for charged in (0, 20):
+        start = await begin(store, tenant, message_id=message_id, limits=limits(300))
+        assert await store.delete_conversation(tenant.id, start.turn.conversation_id)
+        row = used(tenant, start, charged=charged)
+        await store.discard_turn(message_id, row)
+        await finish(store, tenant, start, usage_row=row)
+
+    assert await has_spent(store, tenant, 20)
+
+
+async def test_an_answer_taken_for_lost_and_then_discarded_is_settled_once(store: Store, tenant: Tenant) -> None:
+    start = await begin(store, tenant, limits=limits(300))
+    await store.abandon(start.turn.id, beat=0)
+    row = used(tenant, start, charged=10, at=start.turn.created_at)
+
+    for _ in range(2):
+        await store.discard_turn(start.turn.id, row)
+
+    assert await has_spent(store, tenant, 10)
+
+
 async def test_an_answer_taken_for_lost_and_then_cut_is_settled_once(store: Store, tenant: Tenant) -> None:
     start = await begin(store, tenant, writer="mine", limits=limits(300))
     ended = await begin(store, tenant, writer="mine", limits=limits(300))
