@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from service.store.records import Tenant, TenantNotFound
+from service.store.records import NameTaken, Tenant, TenantNotFound
 from service.store.store import Store
 from service.upstream.prompt import PAGE_FACTS, QUESTION_FOLLOWS
 
@@ -131,14 +131,14 @@ async def remove(store: Store) -> None:
 
 async def _tenant(store: Store, name: str, settings: dict[str, Any], origins: list[str]) -> Embedded:
     try:
+        _, widget, api_key = await store.add_tenant(name, settings, origins=origins)
+    except NameTaken:  # by an earlier start, or by a process that starts at the same time
         tenant = await store.get_tenant(name)
         if is_own(tenant) and tenant.origins != origins:
             await store.set_tenant(name, origins=origins)
         _, api_key = await store.rotate_keys(name, grace=timedelta(days=1))
-        return Embedded((await store.get_widget(name)).id, api_key)
-    except TenantNotFound:
-        _, widget, api_key = await store.add_tenant(name, settings, origins=origins)
-        return Embedded(widget.id, api_key)
+        widget = await store.get_widget(name)
+    return Embedded(widget.id, api_key)
 
 
 class DemonstrationTransport(httpx.AsyncBaseTransport):

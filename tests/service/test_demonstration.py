@@ -1,11 +1,24 @@
 """Demonstration mode uses the normal client and decoder, and shows the window's features."""
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import httpx
 import pytest
 
 from client import Client
 from conftest import Serve
-from service.demonstration import BASE_URL, BROKEN, SOURCES, DemonstrationTransport
+from databases import store as store
+from service.demonstration import (
+    BASE_URL,
+    BROKEN,
+    SOURCES,
+    STUDIO_NAME,
+    TENANT_NAME,
+    DemonstrationTransport,
+    set_up,
+)
+from service.store.store import Store, open_store
 
 LOCAL = "http://localhost:5500"
 
@@ -57,3 +70,18 @@ async def test_the_demonstrations_answers_stream_like_a_providers() -> None:
         )
     assert response.headers["content-type"] == "text/event-stream"
     assert response.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.each_database
+async def test_processes_that_start_together_share_the_demonstrations_tenants(database_url: str, store: Store) -> None:
+    """On a new database, each has a key that works, and none keeps the others from starting."""
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(open_store(database_url, migrate=False)) for _ in range(4)]
+        shown = await asyncio.gather(*map(set_up, processes))
+    assert len({each.home.widget_id for each in shown}) == len({each.studio.widget_id for each in shown}) == 1
+    for each in shown:
+        for embedded, name in ((each.home, TENANT_NAME), (each.studio, STUDIO_NAME)):
+            access = await store.find_access(embedded.api_key)
+            assert access is not None and access.tenant.name == name
+            found = await store.find_widget(embedded.widget_id)
+            assert found is not None and found[1].name == name
