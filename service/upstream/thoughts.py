@@ -17,6 +17,8 @@ TAGS: dict[str, re.Pattern[str]] = {
         "[think]": "[/think]",
         "◁think▷": "◁/think▷",
         "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+        "<|channel>thought": "<channel|>",
+        "<|start_thinking|>": "<|end_thinking|>",
     }.items()
 }
 UNSENT_OPENING = "<think>"  # part of the prompt template of some models

@@ -45,6 +45,8 @@ def in_pieces(text: str, size: int) -> list[str]:
         ("<|begin_of_thought|>", "<|end_of_thought|>"),
         ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
         ("◁think▷", "◁/think▷"),
+        ("<|channel>thought", "<channel|>"),  # Gemma
+        ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere
     ],
 )
 def test_thoughts_at_the_beginning_are_hidden_however_they_are_split(opening: str, closing: str, size: int) -> None:
@@ -83,6 +85,10 @@ def test_text_that_only_resembles_a_thought_is_shown(text: str, size: int) -> No
 def test_several_and_empty_thoughts_are_hidden(size: int) -> None:
     text = "<think>\n\n</think>\n\n<think>Hm</think>  Yes, <think>this</think> stays."
     assert shown(*in_pieces(text, size))[0] == "Yes, <think>this</think> stays."
+
+
+def test_empty_thoughts_of_gemma_are_hidden() -> None:
+    assert shown("<|channel>thought\n<channel|>", "Hello") == ("Hello", Size.of("\n<channel|>"), Finish("complete"))
 
 
 def test_thousands_of_thoughts_cost_linear_work() -> None:
