@@ -48,7 +48,7 @@ CODES: dict[Kind, set[str]] = {
     "filtered": {
         *("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"),
         *("datainspectionfailed", "content_blocked", "guardrail_intervened", "invalid_prompt", "prompt_blocked"),
-        *("moderation_blocked", "content_moderation", "sensitive_words_detected", "1301"),
+        *("moderation_blocked", "content_moderation", "censorship_blocked", "sensitive_words_detected", "1301"),
     },
     "credit": {
         *("insufficient_quota", "insufficient_user_quota", "insufficient_balance", "insufficient_credits"),
@@ -75,7 +75,8 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
     ),
     "filtered": re.compile(
         r"content (filter|management policy|policy)|usage polic(y|ies)|flagged|inappropriate content|safety system"
-        r"|moderation|sensitive (content|words)|敏感"
+        r"|moderation|sensitive ?(content|words|information)|content exists risk|violates usage guidelines"
+        r"|safety_check_type|considered high risk|new_sensitive|敏感|违规"
     ),
     "credit": re.compile(
         r"\bcredits?\b|billing|insufficient (balance|funds|quota)|exceeded your current quota|spending limit|payment"
@@ -183,6 +184,8 @@ class Refusal:
             return self._failure()
         if status == 402:
             return "credit"
+        if status == 451:
+            return "filtered"
         if status == 429:
             return self._limit()
         if status == 401 or (status < 500 and self._has_code("key")):

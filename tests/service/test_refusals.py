@@ -40,6 +40,15 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (400, nested(code="data_inspection_failed", type="data_inspection_failed"), FILTERED),
     (400, nested("Your prompt was flagged as violating our usage policy", code="invalid_prompt"), FILTERED),
     (403, nested("Your input was flagged", code=403, metadata={"reasons": ["violence"]}), FILTERED),
+    (400, nested("Content Exists Risk", type="invalid_request_error", code="invalid_request_error"), FILTERED),
+    (403, {"error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}, FILTERED),
+    (400, nested("The input text may contain sensitive information."), FILTERED),
+    (400, nested(code="SensitiveContentDetected"), FILTERED),
+    (400, nested(code="OutputTextSensitiveContentDetected.SevereViolation"), FILTERED),
+    (400, nested("The request was rejected because it was considered high risk"), FILTERED),
+    (400, nested("输入内容违规"), FILTERED),
+    (451, nested("The content is blocked.", type="censorship_blocked"), FILTERED),
+    (451, {}, FILTERED),
     (401, nested(code="invalid_api_key"), KEY),
     (401, {"detail": "Invalid API Key"}, KEY),
     (401, [{"error": {"code": 401, "message": CANARY, "status": "UNAUTHENTICATED"}}], KEY),
@@ -108,6 +117,7 @@ async def test_a_refusal_is_classified_after_one_attempt(
     "question",
     [
         "foo/bar is not a valid model ID. Unavailable model: x",
+        "Content Exists Risk; it violates usage guidelines and has sensitive information",
     ],
 )
 async def test_the_visitors_words_do_not_decide_the_meaning(
@@ -167,6 +177,16 @@ async def test_a_rate_limit_reported_with_status_200_has_a_retry_after(
     upstream.mock(return_value=streamed(data(nested(text))))
     last = (await client.ask("Hi")).last
     assert (last.name, last.data["code"], last.data["retry_after"]) == ("error", "busy", wait)
+
+
+async def test_a_filtered_question_reported_within_a_stream_is_classified(
+    client: Client, upstream: respx.Route
+) -> None:
+    """As MiniMax does."""
+    filtered = {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}
+    upstream.mock(return_value=streamed(data(filtered)))
+    last = (await client.ask("Hi")).last
+    assert (last.name, last.data["code"]) == ("error", "question_filtered")
 
 
 class Endless(httpx.AsyncByteStream):
