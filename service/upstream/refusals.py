@@ -54,6 +54,7 @@ CODES: dict[Kind, set[str]] = {
         *("insufficient_quota", "insufficient_user_quota", "insufficient_balance", "insufficient_credits"),
         *("credit_balance_exhausted", "exceeded_current_quota_error", "billing_not_active", "billing_error"),
         *("billing_hard_limit_reached", "payment_required", "arrearage", "out_of_credits", "1113"),
+        *("not_enough_balance", "budget_exceeded", "accountoverdueerror", "allocationquota.freetieronly"),
     },
     "model": {
         *("model_not_found", "deploymentnotfound", "model_not_exist", "modelnotfound", "invalid_model"),
@@ -80,7 +81,8 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
     ),
     "credit": re.compile(
         r"\bcredits?\b|billing|insufficient (balance|funds|quota)|exceeded your current quota|spending limit|payment"
-        r"|good standing|余额|欠费"
+        r"|good standing|balance is (insufficient|not enough)|not enough balance|overdue|budget has been exceeded"
+        r"|api usage limits|free tier of the model has been exhausted|余额|欠费|额度(不足|已用[尽完])"
     ),
     "model": re.compile(
         r"no endpoints found"

@@ -85,6 +85,16 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (429, nested("You exceeded your current quota, please check your billing"), CREDIT),
     (400, nested("Your credit balance is too low", type="invalid_request_error"), CREDIT),
     (400, {"code": "Arrearage", "message": "make sure your account is in good standing"}, CREDIT),
+    (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, CREDIT),
+    (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": CANARY}, CREDIT),
+    (403, {"message": "not enough balance"}, CREDIT),
+    (400, nested("Budget has been exceeded! Current cost: 0.02, Max budget: 0.01", code="400"), CREDIT),
+    (429, nested(type="budget_exceeded", code="429"), CREDIT),
+    (400, nested("You have reached your specified API usage limits.", type="invalid_request_error"), CREDIT),
+    (412, nested("Account x is suspended, possibly due to reaching the monthly spending limit"), CREDIT),
+    (403, nested("Your account has an overdue balance.", code="AccountOverdueError"), CREDIT),
+    (403, nested("The free tier of the model has been exhausted.", code="AllocationQuota.FreeTierOnly"), CREDIT),
+    (403, nested("用户额度不足"), CREDIT),
     (400, nested("Invalid 'logit_bias'"), FAILED),
     (400, {"message": CANARY, "input": "the context length of a visitor"}, FAILED),
     (400, nested("'top_k' is not a valid model parameter"), FAILED),
@@ -118,6 +128,7 @@ async def test_a_refusal_is_classified_after_one_attempt(
     [
         "foo/bar is not a valid model ID. Unavailable model: x",
         "Content Exists Risk; it violates usage guidelines and has sensitive information",
+        "My account balance is insufficient, an invoice is overdue, and the budget has been exceeded",
     ],
 )
 async def test_the_visitors_words_do_not_decide_the_meaning(
