@@ -106,9 +106,10 @@ def rate_turn(
     subject: str | None,
     rating: Rating | None,
     comment: str | None,
+    quota: Quota,
     at: datetime,
 ) -> bool:
-    """Store a rating like `conversations.rate_turn`, and write an event if it has changed.
+    """Store a rating like `conversations.rate_turn`, and write an event if it has changed and `quota` is not spent.
 
     The event replaces an earlier one that has not been delivered.
     """
@@ -119,6 +120,8 @@ def rate_turn(
     if (turn.rating, turn.comment) == (rating, comment):
         return True
     keep_rating(db, tenant_id, message_id, subject, rating, comment)
+    if not counters.take(db, [quota])[-1].granted:
+        return True
     db.execute(
         delete(outbox).where(
             outbox.c.conversation_id == turn.conversation_id, outbox.c.message_id == message_id, undelivered
@@ -270,12 +273,15 @@ class Outbox:
         message_id: uuid.UUID,
         *,
         rating: Rating | None,
+        quota: Quota,
         comment: str | None = None,
         subject: str | None = None,
     ) -> bool:
         """See the function of this name. Raises Conflict if the conversation is being deleted."""
         at = datetime.now(UTC)
-        return await self._database.write(lambda db: rate_turn(db, tenant_id, message_id, subject, rating, comment, at))
+        return await self._database.write(
+            lambda db: rate_turn(db, tenant_id, message_id, subject, rating, comment, quota, at)
+        )
 
     async def next_due(self, busy: Collection[int]) -> datetime | None:
         """When the next event of a tenant that is not `busy` is due. None if there is none."""

@@ -1,11 +1,19 @@
 """The endpoints for conversations and answers: list, read, delete, stop and rate."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import errors, schema
+from service.access.visitors import visitor_id
+from service.store.records import Quota
+from service.web.handoff import HOUR
 from service.web.openapi import ANYONE, VISITOR, operation
-from service.web.requests import authenticate_reader, json_response, path_id, read_body, service_of
+from service.web.requests import authenticate_reader, exchange_of, json_response, path_id, read_body, service_of
+
+FEEDBACK_EVENTS_PER_HOUR = 60  # per visitor: each is a delivery, with the question and the answer
 
 
 @operation(
@@ -95,7 +103,11 @@ async def feedback(request: Request) -> Response:
     message_id = path_id(request, "message_id", errors.MessageUnknown)
     body = await read_body(request, schema.FeedbackRequest)
     service, tenant = service_of(request), caller.tenant
-    store_rating = service.store.outbox.rate_turn if tenant.webhook_url_env else service.store.rate_turn
+    store_rating: Callable[..., Awaitable[bool]] = service.store.rate_turn
+    if tenant.webhook_url_env:
+        visitor = visitor_id(tenant, exchange_of(request).address)
+        quota = Quota(f"feedback:{tenant.id}:{visitor}", FEEDBACK_EVENTS_PER_HOUR, HOUR)
+        store_rating = partial(service.store.outbox.rate_turn, quota=quota)
     if not await store_rating(tenant.id, message_id, rating=body.rating, comment=body.comment, subject=caller.subject):
         raise errors.MessageUnknown("no such message")
     service.webhooks.wake()

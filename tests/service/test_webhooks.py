@@ -219,6 +219,21 @@ async def test_changed_feedback_is_delivered(serve: Serve, hook: respx.Route, cl
         }
 
 
+async def test_feedback_events_per_visitor_are_limited(serve: Serve, hook: respx.Route) -> None:
+    """A rating beyond the limit is stored, and another visitor's is delivered."""
+    async with serve(tenant=HOOKED) as client:
+        message_id = (await hold_conversation(client))["message_id"]
+        for number in range(62):
+            assert await rate(client, message_id, rating="down", comment=f"{number}") == 204
+            await outbox_when_idle(client)
+
+        assert [message["data"]["comment"] for message in received(hook)] == [f"{number}" for number in range(60)]
+        store = client.state["service"].store
+        assert (await store.find_turn((await store.get_tenant("shop")).id, uuid.UUID(message_id))).comment == "61"
+        assert await rate(client, message_id, address="203.0.113.5", rating="up") == 204
+        assert len(await outbox_when_idle(client)) == 61
+
+
 async def test_feedback_without_a_webhook_is_only_stored(serve: Serve, hook: respx.Route) -> None:
     async with serve() as client:
         started = await hold_conversation(client)

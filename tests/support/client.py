@@ -17,6 +17,8 @@ from service.store.records import UsageGroup
 from service.upstream.event_stream import EventStreamDecoder
 from service.upstream.sockets import open_socket
 
+ADDRESS = "198.51.100.7"  # of the visitor
+
 
 async def until(condition: Callable[[], bool]) -> None:
     """Run the loop until the condition holds."""
@@ -114,7 +116,7 @@ class Client:
         json_body: object = None,
         headers: Mapping[str, str | None] | None = None,
         raw_headers: list[tuple[str, str]] | None = None,
-        address: str = "198.51.100.7",
+        address: str = ADDRESS,
     ) -> AsyncIterator[Response]:
         """Send a request and yield its response once the head has arrived. A header of None is omitted."""
         path, _, query = path.partition("?")

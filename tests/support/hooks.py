@@ -14,7 +14,7 @@ import respx
 from standardwebhooks import Webhook
 
 import chatbot
-from client import Client
+from client import ADDRESS, Client
 from service.store.outbox import Listed
 from service.testing.chunks import answer, streamed
 from service.webhooks import delivery
@@ -80,8 +80,9 @@ async def hand_off(client: Client, conversation_id: str, wanted: object = WANTED
     return response.status, json.loads(body) if body else None
 
 
-async def rate(client: Client, message_id: str, **rating: str) -> int:
-    response, _ = await client.request("POST", f"/api/v1/messages/{message_id}/feedback", json_body=rating)
+async def rate(client: Client, message_id: str, *, address: str = ADDRESS, **rating: str) -> int:
+    path = f"/api/v1/messages/{message_id}/feedback"
+    response, _ = await client.request("POST", path, json_body=rating, address=address)
     return response.status
 
 
