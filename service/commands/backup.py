@@ -7,7 +7,7 @@ import click
 from service.commands.arguments import Command, OutputError
 from service.commands.output import Progress
 from service.settings import load_settings
-from service.store.backup import back_up
+from service.store.backup import back_up, copy_errors
 from service.store.backup import restore as put_back
 from service.store.migrations import newest_version
 from service.store.records import StoreError
@@ -21,10 +21,11 @@ file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type
 @click.option("--replace", is_flag=True, help="replace FILE if it exists")
 def backup(file: Path, replace: bool) -> None:
     database = _database("Use pg_dump --format=custom --file=FILE.")
-    if file.exists() and not replace:
-        raise StoreError(f"{str(file)!r} exists already; --replace replaces it.")
-    if file.exists() and database.exists() and file.samefile(database):
-        raise StoreError(f"{str(file)!r} is the database itself.")
+    with copy_errors():
+        if file.exists() and not replace:
+            raise StoreError(f"{str(file)!r} exists already; --replace replaces it.")
+        if file.exists() and database.exists() and file.samefile(database):
+            raise StoreError(f"{str(file)!r} is the database itself.")
     back_up(database, file, Progress())
     _report(f"Copied {str(database)!r} to {str(file)!r}, {file.stat().st_size} bytes.")
 

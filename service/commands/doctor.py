@@ -93,7 +93,7 @@ async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
     url = parse_url(settings.database_url)
     path = Path(str(url.database)).absolute() if url.get_backend_name() == "sqlite" else None
     place = shown_url(settings.database_url)
-    if path and not path.exists():
+    if path and _is_missing(path):
         yield fix(
             "database", f"{place} does not exist: check DATABASE_URL and the directory, or start the service once"
         )
@@ -118,6 +118,13 @@ async def _database(settings: Settings, store: Store) -> AsyncIterator[Finding]:
         yield skip("disk", "PostgreSQL stores its data on its own server")
         there = await store.read(lambda db: db.scalar(select(func.now())))
         yield clock("the database", there) if there else skip("clock", "the database has no clock")
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # such as in another user's directory: using it gives the reason
+        return False
 
 
 def _disk(path: Path) -> Finding:

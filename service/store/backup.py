@@ -24,7 +24,7 @@ def back_up(database: Path, file: Path, progress: Progress) -> None:
     Raises StoreError, and then leaves nothing behind.
     """
     unfinished = file.with_name(f"{file.name}.unfinished")
-    with _store_errors():
+    with copy_errors():
         os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         try:
             with closing(_open(database)) as source, closing(sqlite3.connect(unfinished)) as copy:
@@ -41,7 +41,7 @@ def restore(file: Path, database: Path, newest_version: int, progress: Progress)
 
     Raises StoreError if a process uses the database, or if this release cannot use the copy.
     """
-    with _store_errors():
+    with copy_errors():
         with closing(_open(file)) as source:
             _check(source, file, newest_version)
             if LockedFiles(database).others():
@@ -108,7 +108,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, progress: Prog
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def copy_errors() -> Iterator[None]:
     """Turn errors of SQLite and the file system into StoreErrors."""
     try:
         yield

@@ -145,7 +145,7 @@ class Database:
 
     async def schema_version(self) -> int:
         """The schema version of the tables; 0 without tables or without a file. Raises StoreError like `migrate`."""
-        if self._path and not self._path.exists():
+        if not self._exists():
             return 0
         return await self.read(_version_of)
 
@@ -154,12 +154,17 @@ class Database:
 
         Raises StoreError, which says what to do.
         """
-        if self._path and not self._path.exists():
+        if self._path and not self._exists():
             raise StoreError(
                 f"No such file or directory: {str(self._path.absolute())!r}, which DATABASE_URL names. Run this in the "
                 "working directory of the service, or start the service first."
             )
         await self.read(require_usable)
+
+    def _exists(self) -> bool:
+        """Whether there is a file, or a server. Raises StoreError if this user may not look."""
+        with self._store_errors():
+            return self._path is None or self._path.exists()
 
     async def _use_wal(self) -> None:
         """Switch to WAL. Concurrent switches on a new file fail at once, without SQLite's busy timeout."""

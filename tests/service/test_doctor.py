@@ -20,6 +20,7 @@ import respx
 import manage
 from command_line import Run
 from command_line import run as run
+from permissions import file_modes_count
 from processes import RunningService, free_port, running_service
 from required import skip_unless_required
 from service.settings import Settings
@@ -92,6 +93,19 @@ def test_the_reason_and_the_advice_are_two_sentences(doctor: Doctor, monkeypatch
     monkeypatch.setenv("DATABASE_URL", "postgresql://chat@127.0.0.1:1/chat")
     state, text = doctor()[1]["database"]
     assert (state, text.count(". Check DATABASE_URL")) == ("fix", 1)
+
+
+def test_a_database_in_a_directory_that_may_not_be_read_is_a_finding(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'private/chatbot.db'}")
+    (tmp_path / "private").mkdir(mode=0)
+    try:
+        with file_modes_count():
+            state, text = doctor()[1]["database"]
+    finally:
+        (tmp_path / "private").chmod(0o700)
+    assert (state, "Permission denied" in text, "the files' owner" in text) == ("fix", True, True), text
 
 
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from command_line import ADD, Fail, Run
 from command_line import fail as fail
 from command_line import run as run
 from databases import connect_postgres, on_postgres
+from permissions import file_modes_count
 from preloaded import MANAGE, ROOT
 from service.store import migrations, tables
 from service.store.database import Database
@@ -80,6 +81,34 @@ def test_a_command_in_the_wrong_directory_says_so_and_creates_no_database(
 
     assert manage.main(ADD) == 0
     assert capsys.readouterr().err == f"Created the database sqlite {tmp_path / 'chatbot.db'}.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["tenant", "list"], ["key", "rotate", "shop"], ADD, ["migrate"], ["migrate", "--check"]),
+        *(["backup", "new.db"], ["backup", "copy.db", "--replace"], ["restore", "copy.db", "--yes"]),
+    ],
+    ids=" ".join,
+)
+def test_a_database_in_a_directory_that_may_not_be_read_is_named_in_one_line(
+    run: Run, fail: Fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    run(*ADD)
+    run("backup", str(tmp_path / "copy.db"))
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "private"
+    directory.mkdir()
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{directory / 'chatbot.db'}")
+    directory.chmod(0)
+    try:
+        with file_modes_count():
+            code, line = fail(*command)
+    finally:
+        directory.chmod(0o700)
+
+    assert (code, "Permission denied" in line, str(directory) in line) == (1, True, True), line
+    assert "output" not in line
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
