@@ -19,6 +19,9 @@ GZIP = zlib.MAX_WBITS | 16  # for zlib, which also supports other formats
 # Content types that may be logged. Other text from an upstream is not: it could contain anything.
 COMMON_TYPES = ("application/json", "application/problem+json", "text/event-stream", "text/html", "text/plain")
 ANSWER_TYPES = ("text/event-stream", "application/json", "text/plain", "application/octet-stream")
+GZIP_NAMES = ("gzip", "x-gzip")
+# Names of no compression: that of RFC 9110, section 8.4, and others that servers send.
+UNCOMPRESSED = ("identity", "none", "utf-8", "chunked", "")
 COMMON_ENCODINGS = ("identity", "gzip", "x-gzip", "br", "deflate", "zstd")
 
 
@@ -66,7 +69,7 @@ async def refusal_of(response: httpx.Response, sent: Iterable[str]) -> Refusal |
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if response.status_code in (200, 201):
         may_be_one = any(each in ANSWER_TYPES or each.endswith("+json") for each in content_types)
-        if may_be_one and encoding in ("identity", "gzip", "x-gzip", ""):
+        if may_be_one and encoding in (*UNCOMPRESSED, *GZIP_NAMES):
             return None
         await response.aclose()
         shown = next((each for each in content_types if each in COMMON_TYPES), "another type")
@@ -94,7 +97,7 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 def body_of(response: httpx.Response) -> Body:
     """The body, decompressed in bounded pieces if the upstream compressed it without being asked."""
-    compressed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+    compressed = response.headers.get("content-encoding", "").strip().lower() in GZIP_NAMES
     direct: Body | None = response.extensions.get("body")  # of our own transport; the rest of the response is free
     if direct is not None and not compressed:
         return direct

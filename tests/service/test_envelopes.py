@@ -317,6 +317,21 @@ async def test_content_types_are_parsed_as_specified(
         assert body.closed.is_set()
 
 
+@pytest.mark.parametrize("encoding", ["identity", "none", "UTF-8", "chunked", ""])
+async def test_a_stream_is_read_with_a_content_encoding_that_is_none(
+    client: Client, upstream: respx.Route, encoding: str
+) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello!"), headers={"Content-Encoding": encoding}))
+    got = await client.ask("Hi")
+    assert (got.text, got.last.data["status"]) == ("Hello!", "complete")
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, br"])
+async def test_a_stream_in_another_encoding_is_refused(client: Client, upstream: respx.Route, encoding: str) -> None:
+    upstream.mock(return_value=streamed(*answer("Hello!"), headers={"Content-Encoding": encoding}))
+    assert (await client.refused())[1]["code"] == "invalid_answer"
+
+
 # Heartbeats
 
 
