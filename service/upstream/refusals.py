@@ -44,6 +44,7 @@ CODES: dict[Kind, set[str]] = {
     "too_long": {
         *("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"),
         *("request_too_large", "prompt_too_long", "input_too_long", "model_context_window_exceeded", "1261"),
+        *("tokens_too_long", "characters_too_long"),
     },
     "filtered": {
         *("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"),
@@ -73,6 +74,8 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"|(prompt|input|message)s? (is|are) too long|exceeds? the (maximum|max|limit)[^.]{0,40} tokens"
         r"|maximum (input|prompt) length|input (length|token count)[^.]{0,40}(exceed|should be)|max_input_tokens"
         r"|`?inputs`? tokens \+ `?max_new_tokens|too large for model|request too large|prompt exceeds|超长|过长"
+        r"|longer than the maximum (model )?length|must have less than \d{1,9} tokens|less than max_seq_len"
+        r"|tokens too long|max input characters"
     ),
     "filtered": re.compile(
         r"content (filter|management policy|policy)|usage polic(y|ies)|flagged|inappropriate content|safety system"

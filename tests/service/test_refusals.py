@@ -36,6 +36,12 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (400, {"error": "This model's maximum context length is 2048 tokens"}, TOO_LONG),
     (413, {}, TOO_LONG),
     (429, nested("Request too large for gpt-4o on tokens per min", code="rate_limit_exceeded"), TOO_LONG),
+    (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"}, TOO_LONG),
+    (400, nested("The decoder prompt (length 4000) is longer than the maximum model length of 2048."), TOO_LONG),
+    (400, {"message": "length of prompt_tokens (40000) must be less than max_seq_len (32768)."}, TOO_LONG),
+    (400, nested("Prompt tokens too long"), TOO_LONG),
+    (400, nested("the max input characters is 20000"), TOO_LONG),
+    (400, nested(code="characters_too_long"), TOO_LONG),
     (400, nested(code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}), FILTERED),
     (400, nested(code="data_inspection_failed", type="data_inspection_failed"), FILTERED),
     (400, nested("Your prompt was flagged as violating our usage policy", code="invalid_prompt"), FILTERED),
@@ -129,6 +135,7 @@ async def test_a_refusal_is_classified_after_one_attempt(
         "foo/bar is not a valid model ID. Unavailable model: x",
         "Content Exists Risk; it violates usage guidelines and has sensitive information",
         "My account balance is insufficient, an invoice is overdue, and the budget has been exceeded",
+        "It must have less than 1024 tokens, and is longer than the maximum length: tokens too long",
     ],
 )
 async def test_the_visitors_words_do_not_decide_the_meaning(
