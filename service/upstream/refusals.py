@@ -97,6 +97,7 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"|not found for account|reached its end of life"
     ),
     "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
+    "address": re.compile(r"unexpected endpoint or method"),  # LM Studio, with status 200
     "overloaded": re.compile(r"overloaded|engine is (currently )?busy|over capacity|currently loading"),
 }
 # "Please try again in 7.66s", "retry in 1m30s": used without a header.
@@ -104,7 +105,7 @@ WAIT = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d+)? ?(?:m
 WAIT_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
 UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 RATE = re.compile(
-    r"rate.?limit|resource_exhausted|resource exhausted|per.?(second|minute|min|hour|day)|too many requests"
+    r"rate.?limit|throttl|resource_exhausted|resource exhausted|per.?(second|minute|min|hour|day)|too many requests"
 )
 
 SERVER = re.compile(r"server.?error|internal|overloaded|unavailable|time.?out")
@@ -133,7 +134,7 @@ ERRORS: dict[Kind, type[ServiceError]] = {
 }
 # Meanings by text if no code is known, by status (other client errors are read as 400), and the defaults.
 POSSIBLE_BY_TEXT: dict[int, tuple[Kind, ...]] = {
-    400: ("too_long", "filtered", "credit", "key", "model"),
+    400: ("too_long", "filtered", "credit", "key", "model", "address"),
     403: ("filtered", "credit", "model"),
     404: ("model",),
     405: (),
@@ -185,14 +186,14 @@ class Refusal:
         for kind in ("filtered", "credit", "model"):
             if status >= 400 and self._has_code(kind):
                 return kind
+        if status in (429, 498) or (status >= 400 and "throttl" in self.text):
+            return self._limit()
         if status >= 500:
             return self._failure()
         if status == 402:
             return "credit"
         if status == 451:
             return "filtered"
-        if status == 429:
-            return self._limit()
         if status == 401 or (status < 500 and self._has_code("key")):
             return "key"
         if 400 <= status < 500:
@@ -208,7 +209,7 @@ class Refusal:
         return "overloaded" if busy else "failed"
 
     def _limit(self) -> Kind:
-        """The kind of limit behind a 429: waiting helps with a rate limit, not without credit or with a long prompt."""
+        """The kind of limit: waiting helps with a rate limit, but not without credit or with a long prompt."""
         if "request too large" in self.text:
             return "too_long"
         if self._has_code("overloaded"):

@@ -83,6 +83,7 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (404, nested("File Not Found", type="not_found_error", code=404), ADDRESS),
     (404, nested("The requested endpoint does not exist"), ADDRESS),
     (307, {}, ADDRESS),
+    (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, ADDRESS),
     (402, nested("This request requires more credits", code=402), CREDIT),
     (429, nested(type="insufficient_quota", code="insufficient_quota"), CREDIT),
     (429, nested(type="insufficient_quota", code="credit_balance_exhausted"), CREDIT),
@@ -159,6 +160,9 @@ BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
         "busy",
         "35",
     ),
+    (498, {}, nested("Flex tier capacity exceeded. Please try again later."), "busy", "5"),
+    (400, {}, nested("Too many tokens, please wait before trying again.", code="ThrottlingException"), "busy", "5"),
+    (500, {}, {"detail": "(ThrottlingException) when calling Converse: Too many tokens"}, "busy", "5"),
     (429, {"Retry-After": "9"}, nested(type="engine_overloaded_error"), "provider_overloaded", "9"),
     (529, {"Retry-After": "9"}, {"type": "error", "error": {"type": "overloaded_error"}}, "provider_overloaded", "9"),
     (503, {"Retry-After": "9"}, {}, "provider_overloaded", "9"),
@@ -184,7 +188,15 @@ async def test_rate_limits_and_overloads_have_a_retry_after(
     assert upstream.call_count == (3 if wait == "5" else 1)
 
 
-@pytest.mark.parametrize(("text", "wait"), [("Rate limit reached", 5), ("Rate limit reached. Retry in 7.5s", 8)])
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("Rate limit reached", 5),
+        ("Rate limit reached. Retry in 7.5s", 8),
+        ("ThrottlingException: Too many tokens, please wait before trying again.", 5),
+        ("Throttling.AllocationQuota: Allocated quota exceeded, please increase your quota limit.", 5),
+    ],
+)
 async def test_a_rate_limit_reported_with_status_200_has_a_retry_after(
     client: Client, upstream: respx.Route, text: str, wait: int
 ) -> None:
