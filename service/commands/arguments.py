@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -105,6 +106,15 @@ def with_store(
         run_command(lambda: run(*args, **options), makes_key=makes_key)
 
     return run_and_flush
+
+
+@contextmanager
+def output_errors() -> Iterator[None]:
+    """Turn errors of printing into OutputErrors."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error, False) from None
 
 
 def run_command(run: Callable[[], Coroutine[Any, Any, None]], *, makes_key: bool = False) -> None:

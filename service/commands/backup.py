@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from service.commands.arguments import Command, OutputError
+from service.commands.arguments import Command, output_errors
 from service.commands.output import Progress
 from service.settings import load_settings
 from service.store.backup import back_up, copy_errors
@@ -40,10 +40,8 @@ def restore(file: Path, yes: bool) -> None:
 
 
 def _report(line: str) -> None:
-    try:
+    with output_errors():
         print(line, flush=True)
-    except OSError as error:
-        raise OutputError(error, key_is_lost=False) from None
 
 
 def _database(words_for_postgresql: str) -> Path:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from service import demonstration
 from service.commands import values
-from service.commands.arguments import Command, OutputError, Value, json_option
+from service.commands.arguments import Command, Value, json_option, output_errors
 from service.commands.browser_checks import browser_checks
 from service.commands.findings import Finding, clock, fix, ok, skip
 from service.commands.output import print_json, printable
@@ -42,12 +42,10 @@ OTHER_FILES = 96  # in addition to two per answer; see `most_connections` in web
 def doctor(url: str | None, tenant: str | None, no_provider: bool, as_json: bool) -> None:
     findings = asyncio.run(_examine(url, tenant, no_provider, shows=not as_json))
     faults = sum(each.state == "fix" for each in findings)
-    try:
-        if as_json:
+    if as_json:
+        with output_errors():
             print_json({"ok": not faults, "checks": [asdict(each) for each in findings]})
-        sys.stdout.flush()
-    except OSError as error:
-        raise OutputError(error, False) from None
+            sys.stdout.flush()
     if faults:
         raise ValueError(f"{faults} of {len(findings)} checks failed: see `fix` above.")
 
@@ -58,7 +56,8 @@ async def _examine(url: str | None, tenant: str | None, no_provider: bool, *, sh
     async for finding in _findings(url, tenant, no_provider):
         findings.append(finding)
         if shows:
-            print(f"{finding.state:<5} {finding.name:<12} {printable(finding.text)}", flush=True)
+            with output_errors():
+                print(f"{finding.state:<5} {finding.name:<12} {printable(finding.text)}", flush=True)
     return findings
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from service.access.limits import answer_cap
-from service.commands.arguments import Group, OutputError, json_option
+from service.commands.arguments import Group, json_option, output_errors
 from service.commands.output import print_json
 from service.errors import AddressUnknown, NotSetUp, ServiceError
 from service.settings import Settings, load_settings
@@ -96,11 +96,9 @@ def check(name: str | None, as_json: bool) -> None:
     except NotSetUp as error:
         raise ValueError(str(error)) from None
     facts = probe.facts() | {"settings": _settings_to_use(probe, tenant) if probe.works else []}
-    try:
+    with output_errors():
         print_json(facts) if as_json else _print(facts)
         sys.stdout.flush()
-    except OSError as error:
-        raise OutputError(error, False) from None
     if not probe.works:
         raise ValueError(facts["problem"] or "the answer had no text")
 

@@ -6,6 +6,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import manage
 from command_line import Run
 from command_line import run as run
 from permissions import file_modes_count
+from preloaded import MANAGE
 from processes import RunningService, free_port, running_service
 from required import skip_unless_required
 from service.settings import Settings
@@ -106,6 +108,36 @@ def test_a_database_in_a_directory_that_may_not_be_read_is_a_finding(
     finally:
         (tmp_path / "private").chmod(0o700)
     assert (state, "Permission denied" in text, "the files' owner" in text) == ("fix", True, True), text
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
+def test_an_output_error_is_reported_in_one_line(run: Run, tmp_path: Path, options: list[str]) -> None:
+    """As on a full disk."""
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    command = [sys.executable, MANAGE, "doctor", "--no-provider", *options]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == "manage.py: The output cannot be written: No space left on device.\n"
+
+
+def test_the_doctor_ends_quietly_when_its_pipe_closes(run: Run, tmp_path: Path) -> None:
+    """As `head` has after a line."""
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": os.environ["DATABASE_URL"]}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, MANAGE, "doctor", "--no-provider"],
+            env=environment,
+            cwd=tmp_path,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_each_finding_is_a_line_and_the_number_of_faults_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
