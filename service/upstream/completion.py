@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from service.errors import EmptyAnswer, InvalidAnswer, ServiceError, UpstreamFailed, UpstreamInterrupted
+from service.errors import EmptyAnswer, InvalidAnswer, UpstreamFailed, UpstreamInterrupted
 from service.store.records import LARGEST_INTEGER, Ending
 from service.upstream.charge import Size, TokenCount
 from service.upstream.citations import Citations
@@ -115,9 +115,9 @@ class ChatDecoder:
 
     def finish(self) -> Finish:
         """How the answer ended. Raises UpstreamInterrupted, UpstreamFailed or EmptyAnswer."""
-        reason = self.finish_reason
         if self._ends_astray:
-            raise self._error(self._stray)
+            self._end_with_error(self._stray)
+        reason = self.finish_reason
         if reason is None:
             if not (self.done and self.has_text):
                 raise UpstreamInterrupted("the upstream's stream ended without a finish_reason")
@@ -209,12 +209,10 @@ class ChatDecoder:
         try:
             chunk = _parsed(data)
         except (ValueError, RecursionError) as error:
-            if event == "error":
-                raise self._error(data) from None
-            if event in HEARTBEATS or NO_CHUNK.fullmatch(data):
-                self._note_stray(data, data, event)
-                return ""
-            raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
+            is_no_chunk = event in HEARTBEATS or NO_CHUNK.fullmatch(data)
+            if event != "error" and not is_no_chunk:
+                raise InvalidAnswer(f"the upstream sent data that is not JSON ({type(error).__name__})") from None
+            chunk = {} if event == "error" else data
         if not isinstance(chunk, dict):
             self._note_stray(data, chunk, event)
             return ""
@@ -222,7 +220,8 @@ class ChatDecoder:
             self._read_groq(chunk["x_groq"])
         self._read_usage(chunk.get("usage"))
         if chunk.get("error") or chunk.get("object") == "error" or event == "error":
-            raise self._error(data)
+            self._end_with_error(data)
+            return ""
         if "citations" in chunk or "search_results" in chunk:
             self._note_sources(self._cited().read_lists(chunk))
         text = ""
@@ -230,6 +229,8 @@ class ChatDecoder:
             self._note_stray(data, chunk, event)
         for choice in _objects(chunk.get("choices")):
             text += self._read_choice(choice)
+        if chunk.get("output_sensitive") is True:  # MiniMax, beside the finish_reason `stop`
+            self._note_reason("content_filter")
         if text and event == "message":
             self._template.learn(data, chunk)
         return text
@@ -239,19 +240,25 @@ class ChatDecoder:
         if isinstance(groq, dict):
             self._read_usage(groq.get("usage"))
             if groq.get("error"):
-                raise self._error(json.dumps(groq["error"]))
+                self._end_with_error(json.dumps(groq["error"]))
 
     def _note_stray(self, data: str, value: Any, event: str) -> None:
         """Note an event without choices: it may be an error, unless more of the answer follows."""
         if may_be_error(value, event):
             self._stray, self._stray_at = data, self.steps
 
-    def _error(self, error: str) -> ServiceError:
-        """The error for an error object instead of a chunk; at the beginning, it is a refusal."""
-        if self.has_text or self.steps:
-            return UpstreamInterrupted("the upstream reported an error within its stream")
-        self.usage = None  # a refusal is free
-        return Refusal.in_answer(error).error()
+    def _end_with_error(self, error: str) -> None:
+        """End with an error object instead of a chunk. At the beginning, it is a refusal; later, it may be a filter's.
+
+        Raises a ServiceError, except for a filter's.
+        """
+        refusal = Refusal.in_answer(error)
+        if not (self.has_text or self.steps):
+            self.usage = None  # a refusal is free
+            raise refusal.error()
+        if refusal.kind != "filtered":
+            raise UpstreamInterrupted("the upstream reported an error within its stream")
+        self._note_reason("content_filter")
 
     def _read_choice(self, choice: dict[str, Any]) -> str:
         delta = choice.get("delta")
@@ -263,7 +270,8 @@ class ChatDecoder:
         if index not in (0, self._index):
             return ""
         if choice.get("error"):
-            raise self._error(json.dumps(choice["error"]))
+            self._end_with_error(json.dumps(choice["error"]))
+            return ""
         self._read_usage(choice.get("usage"))
         text = ""
         if index == self._index:

@@ -143,7 +143,41 @@ def test_an_error_inside_a_200_response_is_classified_as_such(
         assert type(decode([body])[1]) is meaning
 
 
-def test_any_error_after_some_text_is_an_interruption() -> None:
+FILTER = {"code": "data_inspection_failed", "message": "Output data may contain inappropriate content."}  # DashScope
+
+
+@pytest.mark.parametrize("before", ["Half", "<think>Hm"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        data({"error": FILTER}),
+        data({"error": FILTER, "choices": [{"delta": {}, "finish_reason": "error"}]}),
+        data({"choices": [{"delta": {}, "error": FILTER, "finish_reason": "error"}]}),
+        data({"choices": [], "x_groq": {"error": FILTER}}),
+        data(FILTER),
+        b"event: error\ndata: inappropriate content\n\n",
+        data({"choices": None, "output_sensitive": True, "base_resp": {"status_code": 1027}}),  # MiniMax
+        data({"choices": [{"delta": {}, "finish_reason": "stop"}], "output_sensitive": True}),
+    ],
+)
+def test_an_answer_that_a_filter_cuts_off_with_an_error_is_filtered(event: bytes, before: str) -> None:
+    for pieces in ([delta(before), event, DONE], [delta(before), event]):
+        assert decode(pieces) == (before.removeprefix("<think>Hm"), Finish("filtered"))
+
+
+def test_an_answer_that_no_filter_found_sensitive_is_complete() -> None:
+    fields = {"output_sensitive": False, "base_resp": {"status_code": 0, "status_msg": ""}}
+    chunk = {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}], **fields}
+    assert decode([data(chunk), DONE]) == ("Hello", Finish("complete"))
+
+
+async def test_a_filters_error_after_some_text_is_reported_as_filtered(client: Client, upstream: respx.Route) -> None:
+    upstream.mock(return_value=streamed(delta("Half"), data({"error": FILTER}), DONE))
+    got = await client.ask("Hi")
+    assert (got.text, got.last.name, got.last.data["status"]) == ("Half", "done", "filtered")
+
+
+def test_any_other_error_after_some_text_is_an_interruption() -> None:
     limit = data({"error": {"message": "Rate limit exceeded", "code": 429}})
     text, ending = decode([delta("Half"), limit])
     assert (text, type(ending)) == ("Half", UpstreamInterrupted)
