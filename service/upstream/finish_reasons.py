@@ -19,6 +19,7 @@ COMPLETE = frozenset(
 )
 # Checked in this order: `ERROR_TOXIC` is a filter, `ERROR_LIMIT` a limit.
 _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
+    ("error", re.compile("malformed|function_call_filter")),  # Gemini's, for a broken call, not for content
     (
         "filtered",
         re.compile(
@@ -28,7 +29,8 @@ _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ),
     ("error", re.compile("rate_limit|time_limit|timeout|timed_out|insufficient|network")),
     ("length", re.compile("length|limit|max_|maxtoken|maximum|out_of_tokens|context|truncat|incomplete|too_long")),
-    ("error", re.compile("error|fail|exception|abort|cancel|interrupt|overload|disconnect|unavailable|malformed")),
+    ("error", re.compile("error|fail|exception|abort|cancel|interrupt|overload|disconnect|unavailable")),
+    ("error", re.compile("deadline|quota|capacity|not_finished|pause|preempt|terminated|expired|partial")),
 )
 
 

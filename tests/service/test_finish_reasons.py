@@ -22,9 +22,11 @@ from service.upstream.stream import Finish
         *((word, "complete") for word in ("stop", "STOP", "eos", "end_turn", "COMPLETE", "tool_use", "stop_sequence")),
         *((word, "length") for word in ("length", "max_tokens", "MAX_TOKENS", "maxTokens", "model_length")),
         *((word, "length") for word in ("model_context_window_exceeded", "ERROR_LIMIT", "token limit")),
+        *((word, "length") for word in ("token_limit_exceeded", "max_tokens_exceeded")),
         *((word, "filtered") for word in ("content_filter", "sensitive", "refusal", "content_filtered", "SAFETY")),
         *((word, "filtered") for word in ("guardrail_intervened", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST")),
         *((word, "filtered") for word in ("SPII", "ERROR_TOXIC", "image_safety", "contentFilter")),
+        ("content_filter: PROHIBITED_CONTENT", "filtered"),
         *((word, "complete") for word in ("OTHER", "unknown", "eof_reached", "🙂")),
     ],
 )
@@ -33,7 +35,13 @@ def test_finish_reasons_are_classified_by_meaning(reason: str, status: str) -> N
 
 
 @pytest.mark.parametrize(
-    "reason", ["error", "abort", "aborted", "ERROR", "insufficient_system_resource", "network_error", "rate_limited"]
+    "reason",
+    [
+        *("error", "abort", "aborted", "ERROR", "insufficient_system_resource", "network_error", "rate_limited"),
+        *("deadline_exceeded", "quota_exceeded", "capacity_exceeded", "not_finished", "NOT_FINISHED", "pause_turn"),
+        *("preempted", "terminated", "expired", "partial", "MALFORMED_FUNCTION_CALL"),
+        *("function_call_filter: MALFORMED_FUNCTION_CALL", "function_call_filter: UNEXPECTED_TOOL_CALL"),
+    ],
 )
 def test_a_failure_is_not_a_finish_reason(reason: str) -> None:
     text, ending = decode([delta("Hi", reason), DONE])
