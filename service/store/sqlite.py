@@ -1,4 +1,4 @@
-"""SQLite: one thread that writes and one that reads, each with its own connection.
+"""SQLite: a thread that writes, one that reads and, once needed, one for reports, each with its own connection.
 
 Pending writes share one transaction and one commit.
 """
@@ -265,10 +265,12 @@ class SqliteFile:
             hide_parameters=True,
         )
         self._reader = _Reader(self.engine, path, "database reader")
+        self._reporter = _Reader(self.engine, path, "database reports")  # slow: every request needs the other reader
         self._writer = _Writer(self.engine, path, "database writer", meter)
 
     async def read(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
-        return await self._reader.run(function, patient=patient)
+        reader = self._reporter if patient else self._reader
+        return await reader.run(function, patient=patient)
 
     async def write(self, function: Callable[[Connection], Result], *, patient: bool) -> Result:
         return await self._writer.run(function, patient=patient)
@@ -276,6 +278,7 @@ class SqliteFile:
     async def close(self) -> None:
         await self._writer.close()
         await self._reader.close()
+        await self._reporter.close()
 
 
 def _may_share_transaction(jobs: list[Job[Any]], following: Job[Any]) -> bool:

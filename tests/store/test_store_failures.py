@@ -200,6 +200,34 @@ async def _busy_writer(store: Store) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_long_report_delays_no_question(store: Store, tenant: Tenant) -> None:
+    """Reports have their own thread, which starts with the first one."""
+    loop, start, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    _, _, api_key = await store.add_tenant("bakery")
+    assert await store.find_access(api_key) is not None
+    threads = set(threading.enumerate())
+
+    def report(db: Connection) -> None:
+        loop.call_soon_threadsafe(start.set)
+        go_on.wait()
+
+    reporting = asyncio.create_task(store.read(report))
+    await start.wait()
+    try:
+        async with asyncio.timeout(HANGS_SECONDS):
+            assert await store.find_access(api_key) is not None
+            assert await finish(store, tenant, await begin(store, tenant))
+        assert not reporting.done()
+        (thread,) = set(threading.enumerate()) - threads
+    finally:
+        go_on.set()
+    await reporting
+
+    await store.close()
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_pending_writes_share_one_transaction(store: Store, tenant: Tenant) -> None:
     commits: list[object] = []
     event.listen(store._database.engine, "commit", commits.append)
