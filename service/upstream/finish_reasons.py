@@ -8,7 +8,9 @@ from service.store.records import Ending
 Meaning = Literal[Ending, "error", "unknown"]
 
 # Placeholders of providers that send a finish_reason with every chunk.
-NO_REASON = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified"})
+NO_REASON = frozenset(
+    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified", "not_finished"}
+)
 
 COMPLETE = frozenset(
     {
@@ -30,7 +32,7 @@ _WORDS: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("error", re.compile("rate_limit|time_limit|timeout|timed_out|insufficient|network")),
     ("length", re.compile("length|limit|max_|maxtoken|maximum|out_of_tokens|context|truncat|incomplete|too_long")),
     ("error", re.compile("error|fail|exception|abort|cancel|interrupt|overload|disconnect|unavailable")),
-    ("error", re.compile("deadline|quota|capacity|not_finished|pause|preempt|terminated|expired|partial")),
+    ("error", re.compile("deadline|quota|capacity|pause|preempt|terminated|expired|partial")),
 )
 
 

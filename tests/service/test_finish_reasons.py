@@ -38,7 +38,7 @@ def test_finish_reasons_are_classified_by_meaning(reason: str, status: str) -> N
     "reason",
     [
         *("error", "abort", "aborted", "ERROR", "insufficient_system_resource", "network_error", "rate_limited"),
-        *("deadline_exceeded", "quota_exceeded", "capacity_exceeded", "not_finished", "NOT_FINISHED", "pause_turn"),
+        *("deadline_exceeded", "quota_exceeded", "capacity_exceeded", "pause_turn"),
         *("preempted", "terminated", "expired", "partial", "MALFORMED_FUNCTION_CALL"),
         *("function_call_filter: MALFORMED_FUNCTION_CALL", "function_call_filter: UNEXPECTED_TOOL_CALL"),
     ],
@@ -63,7 +63,9 @@ def test_an_unknown_finish_reason_without_text_is_not_an_answer() -> None:
     assert isinstance(decode([delta(finish_reason="OTHER"), DONE])[1], EmptyAnswer)
 
 
-@pytest.mark.parametrize("reason", ["null", "None", "", " ", "NULL", "FINISH_REASON_UNSPECIFIED", 0, False, [], {}])
+@pytest.mark.parametrize(
+    "reason", ["null", "None", "", " ", "NULL", "FINISH_REASON_UNSPECIFIED", "NOT_FINISHED", 0, False, [], {}]
+)
 def test_an_empty_finish_reason_does_not_end_the_answer(reason: object) -> None:
     piece = data({"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": reason}]})
     assert isinstance(decode([piece])[1], UpstreamInterrupted)
