@@ -68,12 +68,13 @@ def post_to_chat(hook: str, text: str) -> None:
 
 
 def send_mail(message: dict[str, Any], text: str) -> None:
-    """Send an email; a reply to it goes to the visitor."""
+    """Send an email; a reply to it goes to the visitor, whose address is in the text, too."""
     mail = EmailMessage()
     mail["From"], mail["To"] = os.environ["MAIL_FROM"], os.environ["MAIL_TO"]
     mail["Subject"] = f"Chat: {message['type']}"
     mail["Message-ID"] = f"<{message['id']}@webhooks>"
-    if message["type"] == "handoff":
+    # An address with an encoded word (RFC 2047) may decode to a line break, which EmailMessage refuses, or to others.
+    if message["type"] == "handoff" and "=?" not in message["data"]["email"]:
         mail["Reply-To"] = message["data"]["email"]
     mail.set_content(text)
     with smtplib.SMTP(os.environ["SMTP_HOST"], int(os.environ.get("SMTP_PORT", "25")), timeout=TIMEOUT_SECONDS) as smtp:

@@ -26,6 +26,7 @@ from standardwebhooks import WebhookVerificationError
 from preloaded import ROOT
 from processes import free_port
 from required import skip_unless_required
+from service.web.handoff import EMAIL
 from service.webhooks.hook import Hook, Message
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -197,3 +198,15 @@ def test_the_receiver_passes_signed_messages_on_once(receiver: str, inbox: Inbox
         word in first.get_content() for word in ("<!channel> & more", "Where is my parcel?", "On its way – now.")
     )
     assert "Rated down (My site)" in second.get_content()
+
+
+@pytest.mark.parametrize("email", ["=?utf-8?q?=0aBcc?=@b.example", "=?x?b?!?=@b", "=?utf-8?q?x=40evil.example=2c?=@b"])
+def test_an_address_that_no_header_can_hold_is_only_in_the_text(receiver: str, inbox: Inbox, email: str) -> None:
+    """The service accepts it; without a response, the chat tool would get the message again with each attempt."""
+    assert re.fullmatch(EMAIL, email)
+    assert send(receiver, signed(data=DATA | {"email": email})) == 204
+
+    assert len(inbox.posts) == 1
+    (mail,) = inbox.mails
+    assert (mail["Reply-To"], mail["Bcc"]) == (None, None)
+    assert email in mail.get_content()
