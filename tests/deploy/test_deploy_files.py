@@ -46,6 +46,13 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_systemd_never_gives_up_starting_the_service() -> None:
+    """Without a database the service exits at once, and by default, five starts in ten seconds are the last."""
+    general, service = (DEPLOY / "chat.service").read_text().split("[Service]\n")
+    assert "\nRestart=always\n" in service
+    assert "\nStartLimitIntervalSec=0\n" in general
+
+
 def settings_of_the_files() -> Iterator[tuple[str, str]]:
     yield from ((name, "compose.yaml") for name in COMPOSE["x-chat"]["environment"])
     yield from ((name, "kubernetes.yaml") for name in KUBERNETES["ConfigMap"]["data"])
