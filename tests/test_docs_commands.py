@@ -50,7 +50,7 @@ RUN_BY = {
     "python3 -m venv ": ".ci/run",
     COMPOSE: "tests/test_docs_commands.py",
     "kubectl exec ": "tests/test_docs_commands.py",
-    "(set -a; ": "tests/test_docs_commands.py",
+    "systemd-run ": "tests/test_docs_commands.py",
     "docker ": ".ci/image",
     ".venv/bin/pip install --require-hashes ": "Dockerfile",
     "WEBHOOK_SECRET=": "tests/deploy/test_webhook_receiver.py",
@@ -199,23 +199,48 @@ def test_container_commands_use_names_from_the_deploy_files() -> None:
 
 
 def test_the_command_beside_systemd_has_the_services_settings(tmp_path: Path) -> None:
-    (command,) = [line for line in shell_commands("docs/operating.md") if line.startswith("(set -a; ")]
-    assert re.findall(r"DATABASE_URL=(\S+)$", (ROOT / "deploy/chat.service").read_text(), re.MULTILINE) == re.findall(
-        r"DATABASE_URL=(\S+);", command
-    )
-    (tmp_path / "chat.env").write_text('SYSTEM_PROMPT="Two words"\nPUBLIC_URL=https://chat.example.com\n')
-    places = {
-        "/etc/chat.env": f"{tmp_path}/chat.env",
-        "/var/lib/chat": str(tmp_path),
-        "/opt/chat/.venv/bin/python": sys.executable,
-        "/opt/chat": str(ROOT),
-    }
-    for there, here in places.items():
-        assert there in command
-        command = command.replace(there, here)
-    in_shell(command.replace("tenant list", "tenant add shop --origin https://shop.test"), tmp_path)
-    in_shell(command, tmp_path)
+    """Its user, folder and variables: systemd sets them up, so that it also parses the file as for the service."""
+    unit = [line.partition("=") for line in (ROOT / "deploy/chat.service").read_text().splitlines()]
+    of_unit = {name: value for name, _, value in unit if not name.startswith("#")}
+    run, command, properties = beside_systemd()
+    assert run == ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"]
+    assert properties.pop("User") == "chat"  # the name of the unit, which is that of its dynamic user
+    variables = properties.pop("Environment")
+    assert variables in of_unit["Environment"].split()
+    shared = ("DynamicUser", "StateDirectory", "StateDirectoryMode", "WorkingDirectory", "EnvironmentFile", "UMask")
+    assert properties == {name: of_unit[name] for name in shared}
+
+    python, program, *arguments = command
+    assert of_unit["ExecStart"].split() == [python, program.replace("manage.py", "chatbot.py")]
+    environment = dict([variables.replace("/var/lib/chat", str(tmp_path)).split("=", 1)])
+    here = [sys.executable, str(ROOT / Path(program).name)]
+    for words in (["tenant", "add", "shop", "--origin", "https://shop.test"], arguments):
+        subprocess.run([*here, *words], env=environment, cwd=tmp_path, check=True, timeout=60)
     assert (tmp_path / "chatbot.db").exists()
+
+
+def test_systemd_accepts_the_properties_of_the_command_beside_it(tmp_path: Path) -> None:
+    """In a unit: `systemd-run` needs a running systemd."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        skip_unless_required("systemd-analyze is not installed")
+    _, command, properties = beside_systemd()
+    lines = [f"{name}={value}" for name, value in properties.items()]
+    unit = tmp_path / "command.service"
+    unit.write_text("\n".join(["[Service]", *lines, f"ExecStart={shlex.join([sys.executable, *command[1:]])}"]))
+    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def beside_systemd() -> tuple[list[str], list[str], dict[str, str]]:
+    """The command beside systemd: how it is run, what is run, and with which properties."""
+    (line,) = [line for line in shell_commands("docs/operating.md") if line.startswith("systemd-run ")]
+    words = shlex.split(line)
+    program = next(place for place, word in enumerate(words) if word.startswith("/"))
+    first = words.index("-p")
+    assert words[first:program:2] == ["-p"] * len(words[first:program:2])
+    given = [word.partition("=") for word in words[first + 1 : program : 2]]
+    return words[:first], words[program:], {name: value for name, _, value in given}
 
 
 # PostgreSQL's own tools
