@@ -279,9 +279,9 @@ def victims_conversation(world: World, context: BrowserContext) -> str:
     """A visitor's conversation on the victim's page, with a draft beside it, all of which is stored. Its id."""
     chat = world.visit(context, SAME_SITE, "victim")
     chat.open()
-    world.providers["victim"].answer("Your code is 4711.")
+    world.providers["victim"].answer("Your code is swordfish.")
     chat.ask("What is my secret code?")
-    expect(chat.answers).to_have_text("Your code is 4711.")
+    expect(chat.answers).to_have_text("Your code is swordfish.")
     expect(chat.button("Copy")).to_be_visible()
     chat.field.fill("And my secret draft")
     key = f"a4w:{world.tenants['victim'].widget_id}"
@@ -353,9 +353,9 @@ def test_no_message_can_turn_a_widgets_page_into_another_tenants(
         expect(frame.get_by_role("log").get_by_text(unavailable())).to_be_visible()
     for frame in frames:
         expect(frame.get_by_role("log").locator(".question .text")).to_have_text("Go on")
-        assert "4711" not in frame.content()
+        assert "swordfish" not in frame.content()
     page.wait_for_function("() => heard.filter((line) => /ready/.test(line)).length === 8")
-    assert not re.search("4711|secret", page.evaluate("heard.join()"))
+    assert not re.search("swordfish|secret", page.evaluate("heard.join()"))
     to_service = [call for call in calls if "/api/v1/" in call]
     assert to_service and all(call.startswith(world.own) for call in to_service)
     assert not any("secret" in call for call in to_service)
