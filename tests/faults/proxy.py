@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from faults.faulty import reset
+from handlers import kept
 
 CutBy = Literal["reset", "close"]
 
@@ -92,7 +93,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def cutting_proxy(targets: Iterator[str], cuts: Iterable[Cut] = ()) -> AsyncIterator[CuttingProxy]:
     proxy = CuttingProxy(targets, cuts)
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(kept(proxy.handle), "127.0.0.1", 0)
     proxy.url = "http://{}:{}".format(*server.sockets[0].getsockname())
     try:
         yield proxy

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from client import Client
 from conftest import Serve
 from databases import on_each_statement
+from handlers import kept
 from poolers import pgbouncer
 from service.testing.chunks import answer, streamed
 
@@ -54,7 +55,7 @@ class Wire:
 async def wire_to(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
     url = make_url(database_url)
     wire = Wire(url.host or "127.0.0.1", url.port or 5432)
-    server = await asyncio.start_server(wire.connect, "127.0.0.1", 0)
+    server = await asyncio.start_server(kept(wire.connect), "127.0.0.1", 0)
     try:
         passing = url.set(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
         yield wire, passing.render_as_string(hide_password=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from handlers import kept
 from processes import free_port
 from required import skip_unless_required
 
@@ -96,7 +97,7 @@ async def forgetful_network(database_url: str) -> AsyncIterator[tuple[ForgetfulN
     """A network to the server at a URL, and the URL through it."""
     url = make_url(database_url)
     network = ForgetfulNetwork(url.host or "127.0.0.1", url.port or 5432)
-    server = await asyncio.start_server(network.connect, "127.0.0.1", 0)
+    server = await asyncio.start_server(kept(network.connect), "127.0.0.1", 0)
     try:
         through = url.set(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
         yield network, through.render_as_string(hide_password=False)
