@@ -23,7 +23,7 @@ const SMALL = '(max-width:480px),(max-height:480px)';
 const VARIABLES = 'primary-color bg-color text-color secondary-bg border-color font radius'.split(' ');
 
 /** How many calls wait for the app; a frame that is blocked never takes them. */
-const MAX_WAITING = 99;
+const MAX_WAITING = 100;
 
 /** Until the app is ready: a blocked frame leaves no trace. */
 const HIDDEN = ':host{display:none!important}';
@@ -81,7 +81,7 @@ export function createFrame(
   /** Sends a call, now or once there is an app. */
   function perform(call: Call): void {
     if (post(call)) lastCalls[call.type] = call.value;
-    else if (!waiting[MAX_WAITING]) waiting.push(structuredClone(call));
+    else if (waiting.length < MAX_WAITING) waiting.push(structuredClone(call));
   }
 
   const show = (focus?: boolean) => post({ type: 'view', focus, ...view() });
