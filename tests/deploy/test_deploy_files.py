@@ -14,7 +14,7 @@ import yaml
 from preloaded import ROOT
 from required import skip_unless_required
 from service import VERSION
-from service.settings import Settings
+from service.settings import Settings, load_settings
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -74,6 +74,20 @@ def test_every_file_allows_more_time_to_stop_than_answers_have_to_finish() -> No
     assert float(unit.split("TimeoutStopSec=")[1].split()[0]) > needed
     pod, config = KUBERNETES["Deployment"]["spec"]["template"]["spec"], KUBERNETES["ConfigMap"]["data"]
     assert pod["terminationGracePeriodSeconds"] > float(config["DRAIN_SECONDS"]) + float(config["SHUTDOWN_DELAY"])
+
+
+def test_the_composed_replicas_start_with_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image sets variables, too, and the service refuses a secret that is set twice."""
+    (tmp_path / "database_url").write_text("postgresql://chat:secret@database/chat\n")
+    image = re.findall(r"^(?:ENV)? +([A-Z_]+)=(\S+)(?: \\)?$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    variables = {name: value for name, value in image if name.lower() in DEFAULTS}
+    assert variables.keys() >= {"HOST", "PORT", "DATABASE_URL"}
+    variables |= COMPOSE["x-chat"]["environment"] | {"DATABASE_URL_FILE": str(tmp_path / "database_url")}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.database_url == "postgresql://chat:secret@database/chat"
+    assert (settings.host, settings.log_format) == ("0.0.0.0", "json")
 
 
 def test_no_container_has_more_privileges_than_it_needs() -> None:
