@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, literal, not_, or_, select, update
 
 from service.store.dialects import is_sqlite
 from service.store.prepared import Prepared
@@ -15,6 +15,8 @@ from service.store.rows import COLUMNS, fetch_record
 from service.store.tables import conversations, messages, running
 from service.store.turns import show
 from service.store.usage import is_settled, settle
+
+MOST_ATTEMPTS = 100  # without text, after which the turn that they replaced is not looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,19 @@ _HOLD_CONVERSATIONS = (
     .order_by(conversations.c.id)
     .with_for_update()
 )
-_REPLACED = select(messages.c.answer, messages.c.replaces).where(_HAS_ID)
+# A turn, the one that it replaced, and so on, up to the first with text: one statement, however many there are.
+_HAS_TEXT = (messages.c.answer != "").label("has_text")
+_REPLACED = (
+    select(messages.c.id, messages.c.replaces, _HAS_TEXT, literal(1).label("attempts"))
+    .where(_HAS_ID)
+    .cte("replaced", recursive=True)
+)
+_REPLACED = _REPLACED.union_all(
+    select(messages.c.id, messages.c.replaces, _HAS_TEXT, _REPLACED.c.attempts + 1)
+    .where(messages.c.id == _REPLACED.c.replaces)
+    .where(not_(_REPLACED.c.has_text), _REPLACED.c.attempts < MOST_ATTEMPTS)
+)
+_LAST_WITH_TEXT = select(_REPLACED.c.id).where(_REPLACED.c.has_text)
 
 
 def close_turn(db: Connection, closing: Closing) -> bool:
@@ -129,20 +143,15 @@ def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
         close_turn(db, closing)
 
 
-def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID | None) -> None:
+def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID) -> None:
     """Let a turn that failed or has no text give way to the last turn with text that it replaced.
 
     There may be several in between, as after repeated attempts that all had no text.
     """
-    while replaced is not None:
-        row = db.execute(_REPLACED, {"message": replaced}).first()
-        if row is None:
-            return
-        if row.answer:
-            show(db, replaced, hidden=False)
-            show(db, message_id, hidden=True)
-            return
-        replaced = row.replaces
+    last = db.scalar(_LAST_WITH_TEXT, {"message": replaced})
+    if last is not None:
+        show(db, last, hidden=False)
+        show(db, message_id, hidden=True)
 
 
 _DISCARD = (

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
+import httpx
 import pytest
 import respx
 from sqlalchemy import event
@@ -129,3 +130,24 @@ async def test_a_question_is_one_transaction_before_the_upstream_and_one_after(
         assert first == statements
         assert len(commits) == 4
         assert len(statements) <= 14, "\n".join(statements)
+
+
+@pytest.mark.each_database
+async def test_another_attempt_costs_the_same_however_many_have_failed(serve: Serve, upstream: respx.Route) -> None:
+    """Each replaces the one before, and none has an answer to give way to."""
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(retention_days=0) as client:
+        again = {"message": "Again?", "conversation_id": await ask(client)}
+        upstream.mock(side_effect=lambda request: httpx.Response(401))
+        await client.refused(json_body=again)
+        statements: list[str] = []
+        await on_each_statement(client.state["service"].store, statements.append)
+
+        counts = []
+        for _ in range(12):
+            statements.clear()
+            await client.refused(json_body=again | {"regenerate": True})
+            await client.until_idle()
+            counts.append(len(statements))
+
+        assert counts[-1] == counts[2]
