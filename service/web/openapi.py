@@ -35,8 +35,8 @@ a day ahead). Conversations then belong to its `sub`, on every device. A tenant 
 is always refused.
 
 **Limits.** `RateLimit-Policy` and `RateLimit` report the limits of the visitor and the key, and what is left of them.
-Every 429 and 503 has an exact `Retry-After`; a 502 has one if it is known. The model and everything else that shapes
-its answer are settings of the tenant: a request that contains one is refused.
+Every 429 and 503 has a `Retry-After`; a 502 has one if the wait is known. The model and everything else that shapes its
+answer are settings of the tenant: a request that contains one is refused.
 
 **Errors.** An error before the answer begins is `application/problem+json` (RFC 9457) with a stable `code` and a
 human-readable `detail`. An error after that is an `error` event. Every response has an `X-Request-ID`, which
