@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -81,8 +81,9 @@ class Call:
     settings: Settings
     circuit: Circuit
     known: KnownQuirks
-    decoder: Decoder
+    new_decoder: Callable[[], Decoder]
     receiver: Receiver
+    decoder: Decoder = field(init=False)  # of the last attempt
     phase: Phase = field(default="waiting", init=False)
     stopped: bool = field(default=False, init=False)  # the answer is no longer wanted
     status: int | None = field(default=None, init=False)  # the HTTP status of the upstream's last response
@@ -100,6 +101,7 @@ class Call:
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
+        self.decoder = self.new_decoder()
         self._ask_with(self.known.of(self.endpoint, self.question.model))
 
     def stop(self) -> None:
@@ -140,7 +142,7 @@ class Call:
         if not self.sent:
             return 0
         count, received = self.usage, text + hidden
-        prompt = [message["content"] for message in self.body["messages"]]
+        prompt = self._texts
         asked = sum(map(Size.of, prompt), Size())
         cap = self.body.get(self._quirks.cap_name) or 0
         if self.phase == "refused" and (count is None or not is_credible(count, asked, received, cap)):
@@ -171,35 +173,56 @@ class Call:
                 self.circuit.count(outage=self._is_outage)
 
     async def _run(self) -> Finish:
-        decoder = self.decoder
         self._last_moment = self._loop.time() + self.settings.answer_timeout
         try:
             async with Deadline(
                 self._loop.time() + self._connect_seconds + self.settings.first_text_timeout
             ) as deadline:
-                body = await self._open(deadline)
-                deadline.reschedule(min(self._last_moment, deadline.when()))
-                self._is_outage = False
-                try:
-                    await self._read(body, decoder, deadline)
-                except ServiceError:
-                    self._refuse_unless_accepted()
-                    raise
-                finally:
-                    await body.aclose()
+                while not await self._ask(deadline):
+                    self.retries["adapted"] += 1
+                    deadline.reschedule(self._loop.time() + self._connect_seconds)
         except (TimeoutError, httpx.TimeoutException) as error:
-            is_over = decoder.is_certain or (decoder.ended and self._within(0) < self._last_moment)
+            is_over = self.decoder.is_certain or (self.decoder.ended and self._within(0) < self._last_moment)
             if not is_over:
                 raise UpstreamTimeout(f"the upstream sent nothing in time ({type(error).__name__})") from None
         except asyncio.CancelledError:
-            if not (self.stopped and decoder.is_certain):
+            if not (self.stopped and self.decoder.is_certain):
                 raise  # otherwise the answer had ended before it was stopped
         except (httpx.TransportError, httpx.StreamError, OSError) as error:
-            if self.stopped and not decoder.is_certain:
+            if self.stopped and not self.decoder.is_certain:
                 raise asyncio.CancelledError from None
-            if not decoder.is_certain:
+            if not self.decoder.is_certain:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
         return self._finish()
+
+    async def _ask(self, deadline: Deadline) -> bool:
+        """Send the question and relay the answer. False if a response of status 200 has refused the question, which is
+        adapted now.
+        """
+        body = await self._open(deadline)
+        deadline.reschedule(min(self._last_moment, deadline.when()))
+        self._is_outage = False
+        try:
+            await self._read(body, self.decoder, deadline)
+        except ServiceError:
+            self._refuse_unless_accepted()
+            if self.decoder.refusal is None:
+                raise
+            refusal = self.decoder.refusal.without(self._texts)
+            if not self._adapt(refusal):
+                raise refusal.error(self.endpoint.body) from None
+            self.decoder = self.new_decoder()
+            return False
+        finally:
+            if self.decoder.steps:
+                self.known.keep(self.endpoint, self.question.model, self._quirks)
+            await body.aclose()
+        return True
+
+    @property
+    def _texts(self) -> list[str]:
+        """The texts of all messages that were sent."""
+        return [message["content"] for message in self.body["messages"]]
 
     @property
     def _connect_seconds(self) -> float:
@@ -233,10 +256,9 @@ class Call:
             else:
                 self.status = response.status_code
                 self.phase = "refused"  # even if reading the reason fails
-                refusal = await refusal_of(response, [message["content"] for message in self.body["messages"]])
+                refusal = await refusal_of(response, self._texts)
                 if refusal is None:
                     self.phase = "asked"
-                    self.known.keep(self.endpoint, self.question.model, self._quirks)
                     if is_event_stream(response):
                         self._accept()
                     return body_of(response)
@@ -357,7 +379,7 @@ class Call:
             self.receiver.accept()
 
     def _refuse_unless_accepted(self) -> None:
-        if self.phase != "answering":
+        if self.phase != "answering" or self.decoder.refusal is not None:
             self.phase = "refused"  # it was not an answer
 
     def _receive(self, parts: Iterator[Part]) -> None:

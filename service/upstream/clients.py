@@ -4,7 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import httpx
 
@@ -43,7 +43,7 @@ class Upstream:
         """
         settings, circuit = self.settings, self.circuits.of(endpoint)
         thinks_first = self.quirks.thinks_first(endpoint, question.model)
-        decoder = ChatDecoder(settings.max_line_bytes, settings.max_json_depth, thinks_first=thinks_first)
+        new_decoder = partial(ChatDecoder, settings.max_line_bytes, settings.max_json_depth, thinks_first=thinks_first)
         return Call(
             transport=self.mounts.get(endpoint.base_url, self.transport),
             fresh_transport=self.fresh_transport,
@@ -54,7 +54,7 @@ class Upstream:
             settings=settings,
             circuit=circuit,
             known=self.quirks,
-            decoder=decoder,
+            new_decoder=new_decoder,
             receiver=receiver,
         )
 

@@ -46,6 +46,7 @@ class ChatDecoder:
     ) -> None:
         self.finish_reason: str | None = None
         self.usage: TokenCount | None = None
+        self.refusal: Refusal | None = None
         self.done = False  # whether `[DONE]` was read
         self.steps = 0  # deltas with content
         self.has_text = False
@@ -194,8 +195,10 @@ class ChatDecoder:
         text = self._read_chunk(data, "")
         if self.finish_reason is None and not text and not self._beside:
             refusal = Refusal.in_answer(data)
-            is_told = refusal.kind not in ("refused", "failed")
-            raise refusal.error() if is_told else InvalidAnswer("the upstream's JSON is no chat completion")
+            if refusal.kind in ("refused", "failed"):
+                raise InvalidAnswer("the upstream's JSON is no chat completion")
+            self.refusal = refusal
+            raise refusal.error()
         yield from self._beside
         self._beside.clear()
         if text:
@@ -255,6 +258,7 @@ class ChatDecoder:
         refusal = Refusal.in_answer(error)
         if not (self.has_text or self.steps):
             self.usage = None  # a refusal is free
+            self.refusal = refusal
             raise refusal.error()
         if refusal.kind != "filtered":
             raise UpstreamInterrupted("the upstream reported an error within its stream")

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -176,6 +176,10 @@ class Refusal:
         statuses = sorted(int(code) for code in codes if re.fullmatch("[45][0-9]{2}", code))
         status = statuses[-1] if statuses else 429 if RATE.search(text) else 500 if SERVER.search(text) else 400
         return cls(status, codes, text, _wait_in(text), in_success=True)
+
+    def without(self, sent: Iterable[str]) -> Self:
+        """The same without what it repeats of the texts `sent`."""
+        return replace(self, text=_without(self.text, sent))
 
     @cached_property
     def kind(self) -> Kind:

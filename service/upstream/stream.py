@@ -10,6 +10,7 @@ from typing import Protocol
 
 from service.store.records import Ending, Source
 from service.upstream.charge import Size, TokenCount
+from service.upstream.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Decoder(Protocol):
 
     done: bool  # anything after this is ignored
     usage: TokenCount | None  # the provider's latest token count, however the answer ends
+    refusal: Refusal | None  # the provider's refusal of the question, if that is its response
     steps: int  # grows with each sign of progress, shown or not
     thinks_first: bool  # whether the text begins with thoughts without an opening tag; known only at their end
 

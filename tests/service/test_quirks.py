@@ -10,7 +10,8 @@ import respx
 
 from client import Client
 from conftest import Serve
-from service.testing.chunks import answer, streamed
+from service.testing.chunks import Body as Bytes
+from service.testing.chunks import answer, data, delta, streamed
 
 Body = dict[str, Any]
 
@@ -314,6 +315,80 @@ async def test_a_prompt_that_is_too_long_is_retried_with_less_history(
     if takes > 2:
         assert requests[-1]["messages"][1] == {"role": "user", "content": "Question 3"}
     assert any("MAX_HISTORY_CHARS" in record.message for record in caplog.records)
+
+
+# Refusals in a response of status 200, as LM Studio, gateways to Bedrock and older versions of llama.cpp send them
+
+
+def as_event(message: str) -> httpx.Response:
+    return streamed(b"event: error\n" + data({"error": {"message": message}}))
+
+
+def as_field(message: str) -> httpx.Response:
+    return streamed(b"error: " + json.dumps({"code": 500, "message": message}).encode() + b"\n\n")
+
+
+def as_json(message: str) -> httpx.Response:
+    body = Bytes([json.dumps({"error": message}).encode()])
+    return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=body)
+
+
+@pytest.mark.parametrize("refuse", [as_event, as_field, as_json])
+async def test_a_prompt_that_is_too_long_for_a_stream_that_has_begun_is_retried_with_less_history(
+    client: Client, upstream: respx.Route, refuse: Callable[[str], httpx.Response]
+) -> None:
+    answer_unless_refused(upstream, lambda body: None)
+    conversation_id = await conversation_of(client, 5)
+    requests = answer_unless_refused(upstream, lambda body: refuse(TOO_LONG) if len(body["messages"]) > 6 else None)
+    got = await client.ask("And now?", conversation_id=conversation_id)
+    assert (got.names, got.text) == (["start", "message", "done"], "Hello")
+    assert [len(body["messages"]) for body in requests] == [12, 6]
+
+
+async def test_a_stream_that_refuses_the_system_role_is_retried_without_and_that_is_remembered(
+    client: Client, upstream: respx.Route
+) -> None:
+    refusal = 'Error rendering prompt with jinja template: "Only user and assistant roles are supported!"'
+    requests = answer_unless_refused(
+        upstream, lambda body: as_event(refusal) if body["messages"][0]["role"] == "system" else None
+    )
+    assert (await client.ask("Hi")).text == "Hello"
+    assert (await client.ask("Hi")).text == "Hello"
+    assert [body["messages"][0]["role"] for body in requests] == ["system", "user", "user"]
+
+
+async def test_a_change_that_a_stream_refuses_as_well_is_not_remembered(client: Client, upstream: respx.Route) -> None:
+    requests = answer_unless_refused(
+        upstream, lambda body: as_event("temperature, stream_options: whatever") if len(requests) < 3 else None
+    )
+    assert (await client.ask("Hi")).last.data["code"] == "upstream_failed"
+    assert (await client.ask("Hi")).text == "Hello"
+    assert ["stream_options" in body for body in requests] == [True, False, True]
+
+
+async def test_a_question_that_a_stream_repeats_in_its_refusal_changes_nothing(
+    client: Client, upstream: respx.Route
+) -> None:
+    question = "temperature, stream_options, system role not supported"
+    requests = answer_unless_refused(upstream, lambda body: as_event(f"cannot parse '{question}'"))
+    assert (await client.ask(question)).last.data["code"] == "upstream_failed"
+    assert len(requests) == 1
+
+
+async def test_an_error_after_the_answer_has_begun_is_never_asked_again(client: Client, upstream: respx.Route) -> None:
+    answer_unless_refused(upstream, lambda body: None)
+    conversation_id = await conversation_of(client, 2)
+    requests = answer_unless_refused(upstream, lambda body: streamed(delta("Half"), data({"error": TOO_LONG})))
+    got = await client.ask("And now?", conversation_id=conversation_id)
+    assert (got.text, got.last.data["code"]) == ("Half", "upstream_interrupted")
+    assert len(requests) == 1
+
+
+async def test_a_refusal_in_a_stream_costs_nothing(client: Client, upstream: respx.Route) -> None:
+    answer_unless_refused(upstream, lambda body: as_event(TOO_LONG))
+    assert (await client.ask("Hi")).last.data["code"] == "question_too_long"
+    await client.until_idle()
+    assert await client.charged() == 0
 
 
 async def test_a_long_conversation_with_a_small_context_never_gets_stuck(client: Client, upstream: respx.Route) -> None:
