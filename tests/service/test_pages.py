@@ -4,12 +4,20 @@ import gzip
 import html
 import json
 import re
+import time
 
 import pytest
 
 from client import Client
 from conftest import ORIGIN, Serve
 from preloaded import ROOT
+
+
+@pytest.fixture
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands still: the proof in a widget's page changes with the minute."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
 
 
 async def test_any_page_can_load_the_loader_and_it_is_compressed(client: Client) -> None:
@@ -33,6 +41,7 @@ async def test_no_browser_guesses_a_responses_type(client: Client, path: str) ->
     assert response.headers["referrer-policy"]
 
 
+@pytest.mark.usefixtures("one_minute")
 async def test_the_widgets_page_is_compressed_too(client: Client) -> None:
     _, body = await client.request("GET", f"/widget.html?id={client.widget_id}")
     packed, smaller = await client.request(
@@ -43,6 +52,7 @@ async def test_the_widgets_page_is_compressed_too(client: Client) -> None:
     assert gzip.decompress(smaller) == body
 
 
+@pytest.mark.usefixtures("one_minute")
 async def test_a_page_in_the_browsers_cache_is_not_sent_again(client: Client) -> None:
     for path in ("/widget.js", f"/widget.html?id={client.widget_id}", "/docs"):
         first, _ = await client.request("GET", path)
