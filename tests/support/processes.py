@@ -134,21 +134,34 @@ def _process(
 
 
 def _wait_for_url(process: Program | subprocess.Popen[bytes], log: Path, begins: int) -> str:
+    """The URL in the log, from this byte on."""
     while process.poll() is None:
-        if found := re.search(r"running on (http://[\w.:\[\]-]+)", log.read_text()[begins:]):
+        written = log.read_bytes()[begins:].decode(errors="replace")
+        if found := re.search(r"running on (http://[\w.:\[\]-]+)", written):
             return found[1]
         time.sleep(0.02)  # leave the CPU to the service
     raise RuntimeError(f"the service did not start:\n{log.read_text()}")
 
 
+_reserving: list[socket.socket] = []  # ports, until this process ends
+
+
 def free_port() -> int:
-    """A free port outside the range of outgoing connections, so that a client cannot connect to itself."""
+    """A free port outside the range of outgoing connections, so that a client cannot connect to itself.
+
+    No other call returns it, in any process of the tests, though nothing may listen on it yet, or for a while: a UDP
+    socket with its number reserves it.
+    """
     while True:
         port = random.randint(20_000, 32_000)
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserving = socket.socket(type=socket.SOCK_DGRAM)
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                sock.bind(("127.0.0.1", port))
+                reserving.bind(("127.0.0.1", port))
+                tried.bind(("127.0.0.1", port))
             except OSError:
+                reserving.close()
                 continue
-            return port
+        _reserving.append(reserving)
+        return port
