@@ -15,6 +15,12 @@ from service.testing.chunks import answer, streamed
 
 
 @pytest.fixture(autouse=True)
+def _writes_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger does not write once a second, too, which could be at any moment of a test."""
+    monkeypatch.setattr(refusals, "FLUSH_SECONDS", 3600)
+
+
+@pytest.fixture(autouse=True)
 def _every_question_is_answered(upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
 
