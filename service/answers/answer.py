@@ -5,9 +5,10 @@ import time
 from bisect import bisect_right
 from uuid import UUID
 
-from service.errors import ServiceError, every_error
+from service.errors import Busy, ServiceError, every_error
 from service.store.records import Source, Status, Turn
 from service.upstream.charge import Size, TokenCount
+from service.upstream.responses import BUSY_SECONDS
 from service.upstream.stream import Finish, Hidden, Part
 
 MAX_UNJOINED = 64  # pieces of text before they become one: each takes some 100 bytes beside its characters
@@ -120,7 +121,10 @@ class Answer:
 def ending_of(turn: Turn) -> Finish | ServiceError:
     """The ending of a turn that is not running."""
     if turn.status == "running" or turn.status == "error":
-        return every_error().get(turn.code or "", ServiceError)()
+        error = every_error().get(turn.code or "", ServiceError)()
+        if isinstance(error, Busy):  # the wait that the provider named is not stored
+            error.retry_after = BUSY_SECONDS
+        return error
     counted = turn.prompt_tokens is not None and turn.completion_tokens is not None
     return Finish(turn.status, TokenCount(turn.prompt_tokens or 0, turn.completion_tokens or 0) if counted else None)
 

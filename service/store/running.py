@@ -11,6 +11,7 @@ from service.store.pieces import deleted_among, kept_text, pieces_from, received
 from service.store.records import (
     DAY_SECONDS,
     INTERRUPTED,
+    LARGEST_INTEGER,
     Followed,
     Piece,
     Reservation,
@@ -123,6 +124,7 @@ def abandon(db: Connection, message_id: uuid.UUID, beat: int, at: datetime) -> b
         model=turn.model,
         charged=reserved if turn.prompt_estimate is None else turn.prompt_estimate + (row.received or 0),
         reservation=Reservation(reserved, day=int(turn.created_at.timestamp() // DAY_SECONDS)),
-        duration_ms=round(max((at - turn.created_at).total_seconds(), 0) * 1000),
+        # A turn may be months old, as in a restored backup: its milliseconds must fit the column all the same.
+        duration_ms=min(round(max((at - turn.created_at).total_seconds(), 0) * 1000), LARGEST_INTEGER),
     )
     return close_turn(db, Closing(turn.id, row.writer, row.kept, "error", INTERRUPTED, usage_row, at, beat=beat))

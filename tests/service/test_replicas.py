@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import respx
 from sqlalchemy import func, select
@@ -234,6 +235,48 @@ async def test_turns_of_a_dead_process_are_closed_even_without_readers(serve: Se
             while (turn := await store.find_turn(tenant.id, start.turn.id)).status == "running":
                 await asyncio.sleep(0.01)
     assert (turn.status, turn.code) == ("error", "interrupted")
+
+
+async def test_a_turn_that_was_left_running_for_a_month_is_closed_and_so_are_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restored backup, or a clock that was wrong: more milliseconds than an integer column holds."""
+    async with serve(retention_days=0) as client:
+        store = client.state["service"].store
+        tenant = await store.get_tenant("shop")
+
+        async def begin(at: datetime) -> uuid.UUID:
+            with monkeypatch.context() as patch:
+                patch.setattr("service.store.store._now", lambda: at)
+                start = await store.begin_turn(
+                    tenant.id, uuid.uuid4(), conversation_id=None, question="A story", writer="a process that died"
+                )
+            return uuid.UUID(str(start.turn.id))
+
+        now = datetime.now(UTC)
+        left = [await begin(at) for at in (now - timedelta(days=60), now)]
+        async with asyncio.timeout(30):
+            while await store.heartbeats():
+                await asyncio.sleep(0.01)
+        turns = [await store.find_turn(tenant.id, message_id) for message_id in left]
+    assert [turn and turn.code for turn in turns] == ["interrupted", "interrupted"]
+
+
+async def test_a_busy_providers_refusal_still_has_a_wait_at_another_process(
+    two: tuple[Client, Client], upstream: respx.Route
+) -> None:
+    """A proxy passes a question that was refused with 503 on to the next replica."""
+    one, other = two
+    upstream.mock(return_value=httpx.Response(429, headers={"Retry-After": "20"}))
+    body = question()
+
+    status, problem, headers = await one.refused(json_body=body)
+    last = (await other.ask(body["message"], message_id=body["message_id"])).last
+
+    assert (status, problem["code"], headers["retry-after"]) == (503, "busy", "20")
+    assert (last.name, last.data["code"]) == ("error", "busy")
+    assert last.data["retry_after"] > 0
+    assert upstream.call_count == 1
 
 
 async def test_a_withdrawn_question_can_be_asked_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
