@@ -336,6 +336,7 @@ AUTHENTICATION = (
     UserTokenInvalid,
     UserTokenExpired,
 )
+READING = (*AUTHENTICATION, VisitorRateLimited)  # for calls that don't ask the model
 BODY = (RequestTimeout, MalformedJSON, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 LIMITS = (
     RateLimited,

@@ -22,7 +22,7 @@ FEEDBACK_EVENTS_PER_HOUR = 60  # per visitor: each is a delivery, with the quest
     "List a visitor's conversations",
     "The conversations of the visitor in `X-User-Token`, the most recently used first.",
     content=schema.ConversationList,
-    errors=errors.AUTHENTICATION,
+    errors=errors.READING,
     headers=("Cache-Control",),
     security=VISITOR,
 )
@@ -41,7 +41,7 @@ async def conversations(request: Request) -> Response:
     "Read a conversation",
     "The turns of the conversation, to restore a window after a reload.",
     content=schema.Conversation,
-    errors=(*errors.AUTHENTICATION, errors.ConversationUnknown),
+    errors=(*errors.READING, errors.ConversationUnknown),
     headers=("Cache-Control",),
     security=ANYONE,
 )
@@ -50,7 +50,7 @@ async def conversations(request: Request) -> Response:
     "forgetConversation",
     "Delete a conversation",
     "The conversation and all its messages were deleted.",
-    errors=(*errors.AUTHENTICATION, errors.ConversationUnknown),
+    errors=(*errors.READING, errors.ConversationUnknown),
     security=ANYONE,
 )
 async def conversation(request: Request) -> Response:
@@ -75,7 +75,7 @@ async def conversation(request: Request) -> Response:
     "stopAnswer",
     "Stop an answer",
     "The answer was stopped, or had already ended.",
-    errors=(*errors.AUTHENTICATION, errors.MessageUnknown),
+    errors=(*errors.READING, errors.MessageUnknown),
     security=ANYONE,
 )
 async def stop(request: Request) -> Response:
@@ -93,7 +93,7 @@ async def stop(request: Request) -> Response:
     "rateAnswer",
     "Rate an answer",
     "The rating was stored; it replaces an earlier one.",
-    errors=(*errors.AUTHENTICATION, *errors.BODY, errors.MessageUnknown),
+    errors=(*errors.READING, *errors.BODY, errors.MessageUnknown),
     body=schema.FeedbackRequest,
     security=ANYONE,
 )

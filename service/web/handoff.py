@@ -1,6 +1,7 @@
 """Handing a conversation to the site's owner, who receives it through a webhook."""
 
 import re
+from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -66,11 +67,10 @@ class HandoffRequest(schema.Incoming):
     "The conversation, the address and the note will be sent to the tenant's webhook. Repeating the same request does "
     "not send them again.",
     errors=(
-        *errors.AUTHENTICATION,
+        *errors.READING,
         *errors.BODY,
         errors.ConversationUnknown,
         errors.HandoffNotSetUp,
-        errors.VisitorRateLimited,
     ),
     body=HandoffRequest,
     security=ANYONE,
@@ -93,7 +93,7 @@ async def handoff(request: Request) -> Response:
         raise errors.VisitorRateLimited(
             "the visitor's hand-offs",
             detail="You have sent this several times. Please try again later.",
-            retry_after=round(refusal.quota_states[-1].seconds) + 1,
+            retry_after=ceil(refusal.quota_states[-1].seconds),
         ) from None
     if not is_known:
         raise errors.ConversationUnknown("no such conversation")

@@ -35,13 +35,14 @@ a day ahead). Conversations then belong to its `sub`, on every device. A tenant 
 is always refused.
 
 **Limits.** `RateLimit-Policy` and `RateLimit` report the limits of the visitor and the key, and what is left of them.
-Every 429 and 503 has a `Retry-After`; a 502 has one if the wait is known. The model and everything else that shapes its
-answer are settings of the tenant: a request that contains one is refused.
+Every 429 and 503 has an exact `Retry-After`; a 502 has one if it is known. The model and everything else that shapes
+its answer are settings of the tenant: a request that contains one is refused.
 
 **Errors.** An error before the answer begins is `application/problem+json` (RFC 9457) with a stable `code` and a
 human-readable `detail`. An error after that is an `error` event. Every response has an `X-Request-ID`, which
-identifies the request in the service's log. Any path may respond with 400, 431 or 500; an unknown one with 404; an
-unsupported method with 405 and `Allow`.
+identifies the request in the service's log. Any path may respond with 400, 413, 431 or 500 and,
+while the service is overloaded or stopping, with 503; an unknown one with 404; an unsupported method with 405 and
+`Allow`.
 
 **All responses.** Every `GET` also works as `HEAD`. Every response has `X-Content-Type-Options: nosniff` and a
 `Referrer-Policy`.

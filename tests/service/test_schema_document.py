@@ -153,14 +153,14 @@ def test_every_event_refers_to_its_component() -> None:
     ("method", "path", "statuses"),
     [
         ("post", "/api/v1/chat", {200, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 431, 500, 502, 503, 504}),
-        ("get", "/api/v1/conversations", {200, 400, 401, 403, 431, 500, 503}),
-        ("get", "/api/v1/conversations/{conversation_id}", {200, 400, 401, 403, 404, 431, 500, 503}),
-        ("delete", "/api/v1/conversations/{conversation_id}", {204, 400, 401, 403, 404, 431, 500, 503}),
-        ("post", "/api/v1/messages/{message_id}/stop", {204, 400, 401, 403, 404, 431, 500, 503}),
+        ("get", "/api/v1/conversations", {200, 400, 401, 403, 429, 431, 500, 503}),
+        ("get", "/api/v1/conversations/{conversation_id}", {200, 400, 401, 403, 404, 429, 431, 500, 503}),
+        ("delete", "/api/v1/conversations/{conversation_id}", {204, 400, 401, 403, 404, 429, 431, 500, 503}),
+        ("post", "/api/v1/messages/{message_id}/stop", {204, 400, 401, 403, 404, 429, 431, 500, 503}),
         (
             "post",
             "/api/v1/messages/{message_id}/feedback",
-            {204, 400, 401, 403, 404, 408, 413, 415, 422, 431, 500, 503},
+            {204, 400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503},
         ),
         (
             "post",
