@@ -30,6 +30,8 @@ PROMPT = re.compile(
 )
 MARGIN = 0.9  # tokens are not spread evenly over a prompt
 NUMBER = re.compile(r"(?<![\w.-])\d{2,8}(?![\w.-]*\w)")
+# "Your organization must be verified to stream this model": a whole completion is an answer, too.
+NO_STREAM = re.compile(r"\bparam\W{1,3}stream\b|verified to stream|\bstream\W{1,3}does not support true")
 NO_SYSTEM = re.compile(
     r"system\W{0,3} (role|message|prompt|instruction)|roles?\b.{0,60}\bsystem\b|only user and assistant roles"
     r"|roles must alternate|developer instruction"
@@ -78,8 +80,16 @@ class Quirks:
 
         The cap may be renamed or lowered, but never dropped: the budget relies on it.
         """
-        if refusal.status not in (400, 422) or refusal.kind not in ("refused", "too_long"):
+        quirks = self
+        if refusal.status in (400, 422) and refusal.kind in ("refused", "too_long"):
+            quirks = self._with_other_fields(refusal, body, overlay)
+        elif refusal.status != 500:  # llama.cpp's status if the model's template has no system role
             return self
+        if body["messages"][0]["role"] == "system" and NO_SYSTEM.search(refusal.text):
+            quirks = replace(quirks, system_role=False)
+        return quirks
+
+    def _with_other_fields(self, refusal: Refusal, body: Mapping[str, Any], overlay: Mapping[str, Any]) -> "Quirks":
         quirks = self
         cap = body.get(self.cap_name)
         bound = _bound_in(refusal, body["model"], cap) if cap else None
@@ -88,10 +98,9 @@ class Quirks:
         elif cap and refusal.names(self.cap_name):
             quirks = replace(quirks, cap_name=OTHER_CAP[self.cap_name])
         refused = {name for name in OPTIONAL if name in body and name not in overlay and refusal.names(name)}
-        quirks = replace(quirks, left_out=quirks.left_out | refused)
-        if body["messages"][0]["role"] == "system" and NO_SYSTEM.search(refusal.text):
-            quirks = replace(quirks, system_role=False)
-        return quirks
+        if NO_STREAM.search(refusal.text):
+            refused |= {"stream", "stream_options"}
+        return replace(quirks, left_out=quirks.left_out | refused)
 
 
 class KnownQuirks:
