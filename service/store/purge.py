@@ -32,9 +32,12 @@ async def purge(database: Database, before: datetime | None) -> AsyncIterator[Pu
         yield Purged(conversations=deleted)
     while await _delete_some(database, outbox, select(outbox.c.id).where(outbox.c.created_at < before)):
         yield Purged()
-    while summed := await database.write(partial(usage.sum_up_some, before=before), patient=True):
-        yield Purged(usage=summed)
-        await asyncio.sleep(PAUSE_SECONDS)
+    while days := await database.read(partial(usage.days_to_sum_up, before=before), patient=True):
+        for tenant_id, day in days:
+            sum_up_some = partial(usage.sum_up_some, tenant_id=tenant_id, day=day)
+            while summed := await database.write(sum_up_some, patient=True):
+                yield Purged(usage=summed)
+                await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def delete_usage(database: Database, tenant_id: int) -> None:

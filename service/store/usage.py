@@ -189,35 +189,35 @@ def _percentile(timed: list[Any], share: float) -> int | None:
     return None
 
 
-def sum_up_some(db: Connection, before: datetime) -> int:
-    """Aggregate some rows of a past day. Returns how many rows; 0 if there are none left."""
-    hold(db, "the sums of usage")
+def days_to_sum_up(db: Connection, before: datetime) -> list[tuple[int | None, datetime]]:
+    """Each tenant's earliest day with rows to aggregate, of those that ended before.
+
+    A query of its own, because it passes over all totals, and a transaction of SQLite that writes would delay others.
+    """
+    found = []
     for tenant_id in [None, *db.scalars(select(tenants.c.id)).all()]:
-        if rows := _sum_up_some_of(db, tenant_id, before):
-            return rows
-    return 0
+        first = db.scalar(_in_order(_of(tenant_id)).where(usage.c.at < before).limit(1))
+        if first is not None:
+            day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+            found += [(tenant_id, day)] if day + timedelta(days=1) <= before else []
+    return found
 
 
-def _sum_up_some_of(db: Connection, tenant_id: int | None, before: datetime) -> int:
-    """Aggregate the rows of a tenant's earliest day, if it ended before.
+def sum_up_some(db: Connection, tenant_id: int | None, day: datetime) -> int:
+    """Aggregate some rows of a tenant's day. Returns how many; 0 if there are none left.
 
     It takes about SUMMED_AT_ONCE rows at a time, so that nobody waits for long; the last batch merges the day's totals.
-    Returns the number of rows.
     """
-    own = usage.c.tenant_id.is_(None) if tenant_id is None else usage.c.tenant_id == tenant_id
+    hold(db, "the sums of usage")
+    own = _of(tenant_id)
     each = and_(own, usage.c.summed.is_(False))
-    earliest = select(usage.c.at).where(each).order_by(usage.c.at)
-    first = db.scalar(earliest.limit(1))
-    if first is None:
-        return 0
-    day = first.replace(hour=0, minute=0, second=0, microsecond=0)
-    if day + timedelta(days=1) > before:
-        return 0
     newest = db.scalar(select(func.max(usage.c.id)))
     of_day = and_(usage.c.at >= day, usage.c.at < day + timedelta(days=1), usage.c.id <= newest)
-    until = db.scalar(earliest.where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
+    until = db.scalar(_in_order(own).where(of_day).offset(SUMMED_AT_ONCE - 1).limit(1))
     some = and_(own, of_day) if until is None else and_(each, of_day, usage.c.at <= until)
     rows = db.scalar(select(func.count()).select_from(usage).where(some, each)) or 0
+    if not rows:
+        return 0
     # Refused pages may claim any origin: aggregating by origin would save no rows.
     origin = case((usage.c.refused, null()), else_=usage.c.origin).label("origin")
     same = (usage.c.tenant_id, usage.c.key_id, origin, usage.c.model, usage.c.outcome, usage.c.refused)
@@ -232,3 +232,12 @@ def _sum_up_some_of(db: Connection, tenant_id: int | None, before: datetime) -> 
     db.execute(insert(usage).from_select(columns, sums.where(some).group_by(*same)))
     db.execute(delete(usage).where(some))
     return rows
+
+
+def _of(tenant_id: int | None) -> ColumnElement[bool]:
+    return usage.c.tenant_id.is_(None) if tenant_id is None else usage.c.tenant_id == tenant_id
+
+
+def _in_order(own: ColumnElement[bool]) -> Select[Any]:
+    """The times of the rows that were not aggregated yet."""
+    return select(usage.c.at).where(own, usage.c.summed.is_(False)).order_by(usage.c.at)

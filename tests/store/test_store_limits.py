@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, event, func, select
 
 from databases import ask, has_spent, take, used
 from databases import store as store
@@ -185,6 +185,41 @@ async def test_a_day_that_is_aggregated_in_steps_has_one_total_per_outcome(
     assert [(total.group[0], total.requests) for total in totals] == [(None, 8), ("https://shop.test", 10)]
     count = select(func.count()).select_from(usage)
     assert await store._database.read(lambda db: db.scalar(count)) == 3
+
+
+async def test_a_purge_with_nothing_to_do_writes_no_more_with_many_tenants_and_totals(
+    store: Store, tenant: Tenant
+) -> None:
+    """With SQLite, all questions wait for a transaction that writes, however often it only reads."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    await store.record([used(tenant, at=at + timedelta(days=day)) for day in range(3)])
+    await store.purge(at + timedelta(days=30))
+    writing: list[str] = []
+    write = store._database.write
+
+    def note(*executed: Any) -> None:
+        writing.append(executed[2])
+
+    async def watched(function: Any, **how: Any) -> Any:
+        def run(db: Connection) -> Any:
+            event.listen(db, "before_cursor_execute", note)
+            try:
+                return function(db)
+            finally:
+                event.remove(db, "before_cursor_execute", note)
+
+        return await write(run, **how)
+
+    counts = []
+    for number in (1, 10):
+        for each in range(number):
+            await store.add_tenant(f"{number}.{each}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store._database, "write", watched)
+            writing.clear()
+            await store.purge(at + timedelta(days=30))
+        counts.append(len(writing))
+    assert counts[0] == counts[1]
 
 
 async def test_an_operators_reports_have_no_deadline(
