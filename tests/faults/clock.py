@@ -39,17 +39,17 @@ async def take(store: Store, clock: Path, limit: int, window: float, windows: in
 
 
 async def spend(store: Store, clock: Path) -> dict[str, int]:
-    """How much of a budget of 10 is granted at several settings of the clock around the next midnight."""
+    """How much of a budget of 10 is granted at several settings of the clock, from noon on."""
     tenant, _, _ = await store.add_tenant(f"clock {uuid.uuid4()}")
-    to_midnight = 24 * HOUR - int(time.time()) % (24 * HOUR)
+    noon = 12 * HOUR - int(time.time()) % (24 * HOUR)
     granted = {}
     for name, offset in (
-        ("today", 0),
-        ("an hour back", -HOUR),
-        ("half past midnight", to_midnight + HOUR // 2),
-        ("half past eleven again", to_midnight - HOUR // 2),
-        ("half past midnight again", to_midnight + HOUR // 2),
-        ("the next day", to_midnight + 24 * HOUR + 1),
+        ("today", noon),
+        ("an hour back", noon - HOUR),
+        ("half past midnight", noon + 12 * HOUR + HOUR // 2),
+        ("half past eleven again", noon + 12 * HOUR - HOUR // 2),
+        ("half past midnight again", noon + 12 * HOUR + HOUR // 2),
+        ("the next day", noon + 36 * HOUR + 1),
     ):
         clock.write_text(f"{offset:+d}")
         granted[name] = 0

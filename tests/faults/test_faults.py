@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cases import CASES
+from days import wait_for_a_long_enough_day
 from faults import crowds, endings, replicas, transport, visitors
 from faults.machine import NotAllowed, Postgres, Unmeasurable, postgres
 from faults.play import FAULTS, Play
@@ -29,6 +30,7 @@ def postgres_server() -> Iterator[Postgres | None]:
 @pytest.mark.parametrize("id", FAULTS)
 def test_fault(id: str, tmp_path: Path, postgres_server: Postgres | None, full: bool) -> None:
     """The fault meets its pass criterion."""
+    wait_for_a_long_enough_day()
     play = Play(tmp_path, short=not full, postgres=(lambda: postgres_server) if postgres_server else None)
     try:
         asyncio.run(FAULTS[id].play(play))

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 
+from days import wait_for_a_long_enough_day
 from required import skip_unless_required
 from service.store import deadlines
 from service.store.dialects import file_of
@@ -46,6 +47,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables."""
+    wait_for_a_long_enough_day()
     if database_kind == "sqlite":
         (tmp_path / "test.db").touch()
         yield f"sqlite:///{tmp_path / 'test.db'}"
@@ -57,6 +59,7 @@ def empty_database_url(database_kind: str, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database with empty tables."""
+    wait_for_a_long_enough_day()
     if database_kind == "sqlite":
         copy = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
         yield f"sqlite:///{copy}"

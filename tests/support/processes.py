@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import chatbot
+from days import wait_for_a_long_enough_day
 from preloaded import CHATBOT, MANAGE, ROOT, Program, run_program
 from service.settings import Settings
 from service.web.server import Server, make_server
@@ -72,6 +73,7 @@ def running_service(
 
     `command` starts it in another way.
     """
+    wait_for_a_long_enough_day()
     directory.mkdir(exist_ok=True)
     database = f"sqlite:///{directory}/chatbot.db"
     environment = {
