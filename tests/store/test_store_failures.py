@@ -1,9 +1,10 @@
 """When the database is locked, gone, slow or full, the store reports it, and recovers with the database."""
 
 import asyncio
+import socket
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +16,26 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from databases import begin, connect_postgres, finish, has_spent, on_each_statement, on_postgres, take, used
+from databases import (
+    begin,
+    connect_postgres,
+    finish,
+    has_spent,
+    on_each_statement,
+    on_postgres,
+    own_deadlines,
+    take,
+    used,
+)
 from databases import store as store
 from databases import tenant as tenant
+from service.store import deadlines
 from service.store.records import NameTaken, StoreError, StoreTimeout, StoreUnavailable, Tenant, TurnLimits, TurnStart
 from service.store.store import Store
 
 pytestmark = pytest.mark.each_database
 
 HANGS_SECONDS = 60  # anything slower counts as hanging
-
-
-@pytest.fixture(autouse=True)
-def deadlines() -> None:
-    """The service's own deadlines."""
 
 
 @asynccontextmanager
@@ -51,18 +58,23 @@ async def _locked(database_url: str) -> AsyncIterator[None]:
             await other.close()
 
 
-async def test_a_locked_database_is_unavailable(database_url: str, store: Store, tenant: Tenant) -> None:
-    async with _locked(database_url), asyncio.timeout(HANGS_SECONDS):
-        results = await asyncio.gather(
-            *(begin(store, tenant) for _ in range(20)),
-            *(take(store, "key", 1) for _ in range(20)),
-            store.ping(),
-            return_exceptions=True,
-        )
+async def test_a_locked_database_is_unavailable(
+    database_url: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_deadlines(monkeypatch):
+        store = Store(database_url)
+        async with _locked(database_url), asyncio.timeout(HANGS_SECONDS):
+            results = await asyncio.gather(
+                *(begin(store, tenant) for _ in range(20)),
+                *(take(store, "key", 1) for _ in range(20)),
+                store.ping(),
+                return_exceptions=True,
+            )
 
     assert all(isinstance(result, StoreUnavailable) for result in results), results
     await store.ping()
     assert await take(store, "key", 1) == 0.0
+    await store.close()
 
 
 async def test_a_short_lock_is_waited_for(database_url: str, store: Store, tenant: Tenant) -> None:
@@ -156,10 +168,18 @@ async def test_a_commit_that_exceeds_the_deadline_does_not_count_as_failed(
     store = Store(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}")
     await store.migrate()
     tenant, _, _ = await store.add_tenant("shop")
-    over = threading.Event()
-    monkeypatch.setattr("service.store.deadlines.DEADLINE", 0.2)
-    event.listen(store._database.engine, "commit", lambda connection: over.wait())
-    asyncio.get_running_loop().call_later(0.3, over.set)
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    now = loop.time
+
+    def pass_the_deadline() -> None:
+        monkeypatch.setattr(loop, "time", lambda: now() + deadlines.DEADLINE)
+        loop.call_later(0, over.set)  # after what is due then
+
+    def commit(_: Connection) -> None:
+        loop.call_soon_threadsafe(pass_the_deadline)
+        over.wait()
+
+    event.listen(store._database.engine, "commit", commit)
 
     assert (await begin(store, tenant)).is_new
     await store.close()
@@ -276,28 +296,29 @@ async def test_a_server_that_refuses_connections_is_unavailable(unused_port: int
 
 
 @asynccontextmanager
-async def _silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The URL of a server that accepts connections but never answers, and whether one of them was closed."""
-    closed = asyncio.Event()
+async def _silent_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """The URL of a server that never answers, and whether it has accepted a connection and one was closed."""
+    accepted, closed = asyncio.Event(), asyncio.Event()
 
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
         await reader.read()
         writer.close()
         closed.set()
 
     server = await asyncio.start_server(ignore, "127.0.0.1", 0)
     try:
-        yield f"postgresql+asyncpg://user@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", closed
+        yield f"postgresql+asyncpg://user@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", accepted, closed
     finally:
         server.close()
         await server.wait_closed()
 
 
-async def test_a_server_that_never_answers_is_unavailable() -> None:
-    async with _silent_server() as (url, _), asyncio.timeout(HANGS_SECONDS):
-        store = Store(url)
-
-        results = await asyncio.gather(*(store.ping() for _ in range(20)), return_exceptions=True)
+async def test_a_server_that_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _silent_server() as (url, _, _), asyncio.timeout(HANGS_SECONDS):
+        with own_deadlines(monkeypatch):
+            store = Store(url)
+            results = await asyncio.gather(*(store.ping() for _ in range(20)), return_exceptions=True)
 
         assert {type(result) for result in results} == {StoreTimeout}
         await store.close()
@@ -305,10 +326,10 @@ async def test_a_server_that_never_answers_is_unavailable() -> None:
 
 async def test_a_call_cancelled_before_the_server_answers_leaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.deadlines.CONNECT", 0.2)
-    async with _silent_server() as (url, closed):
+    async with _silent_server() as (url, accepted, closed):
         store = Store(url)
         leaving = asyncio.create_task(store.ping())
-        await asyncio.wait([leaving], timeout=0.1)
+        await accepted.wait()
         leaving.cancel()
         await asyncio.wait([leaving])
 
@@ -322,7 +343,7 @@ async def test_a_restarted_server_is_used_again_at_once(database_url: str, store
     await asyncio.gather(*(store.ping() for _ in range(10)))
 
     name = make_url(database_url).database  # other tests have connections to the same server
-    on_postgres(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    on_postgres(f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{name}'")
 
     assert await store.list_tenants() == [tenant]
     assert (await begin(store, tenant)).is_new
@@ -400,9 +421,8 @@ async def test_no_error_shows_a_visitors_words(store: Store, tenant: Tenant) -> 
 
 
 @pytest.fixture
-async def unused_port() -> int:
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
+def unused_port() -> Iterator[int]:
+    """Bound, so that nobody else gets it, but not listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import pytest
 from sqlalchemy import func, select, text, update
 
-from databases import begin, finish, has_spent, used
+from databases import begin, extend_deadlines, finish, has_spent, used
 from databases import store as store
 from databases import tenant as tenant
 from service.store.records import CutTurn, Piece, Tenant, Turn, TurnLimits, TurnStart
@@ -170,6 +170,8 @@ async def test_an_earlier_release_can_use_the_newer_tables(store: Store, tenant:
 
 def _begin_and_wait(url: str, tenant: Tenant, pipe: Connection) -> None:
     """Begin a turn as a service does, report its id, and wait for the signal to end."""
+
+    extend_deadlines(pytest.MonkeyPatch())
 
     async def run() -> None:
         store = Store(url)

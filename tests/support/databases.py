@@ -28,14 +28,24 @@ from service.store.store import Store
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 60
+OWN_DEADLINES = {name: getattr(deadlines, name) for name in ("DEADLINE", "BUSY", "COMMIT", "CONNECT", "STATEMENT")}
 AROUND_STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT", "--")
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
 
 def extend_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extend the database's deadlines, which many concurrent questions on a busy machine could exceed."""
-    for deadline in ("DEADLINE", "BUSY", "COMMIT", "CONNECT", "STATEMENT"):
+    for deadline in OWN_DEADLINES:
         monkeypatch.setattr(deadlines, deadline, PATIENCE_SECONDS)
+
+
+@contextmanager
+def own_deadlines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The service's own deadlines, for a block in which they have to expire."""
+    with monkeypatch.context() as own:
+        for deadline, seconds in OWN_DEADLINES.items():
+            own.setattr(deadlines, deadline, seconds)
+        yield
 
 
 @pytest.fixture
