@@ -44,7 +44,7 @@ CODES: dict[Kind, set[str]] = {
     "too_long": {
         *("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"),
         *("request_too_large", "prompt_too_long", "input_too_long", "model_context_window_exceeded", "1261"),
-        *("tokens_too_long", "characters_too_long"),
+        *("tokens_too_long", "characters_too_long", "outofcontexterror", "model_max_prompt_tokens_exceeded"),
     },
     "filtered": {
         *("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"),
@@ -56,6 +56,7 @@ CODES: dict[Kind, set[str]] = {
         *("credit_balance_exhausted", "exceeded_current_quota_error", "billing_not_active", "billing_error"),
         *("billing_hard_limit_reached", "payment_required", "arrearage", "out_of_credits", "1113"),
         *("not_enough_balance", "budget_exceeded", "accountoverdueerror", "allocationquota.freetieronly"),
+        "token_quota_reached",
     },
     "model": {
         *("model_not_found", "deploymentnotfound", "model_not_exist", "modelnotfound", "invalid_model"),
@@ -75,17 +76,19 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"|maximum (input|prompt) length|input (length|token count)[^.]{0,40}(exceed|should be)|max_input_tokens"
         r"|`?inputs`? tokens \+ `?max_new_tokens|too large for model|request too large|prompt exceeds|超长|过长"
         r"|longer than the maximum (model )?length|must have less than \d{1,9} tokens|less than max_seq_len"
-        r"|tokens too long|max input characters"
+        r"|tokens too long|max input characters|cannot exceed the total tokens limit|contextwindowexceedederror"
+        r"|n_keep \(\d{1,9}\) >= n_ctx"
     ),
     "filtered": re.compile(
         r"content (filter|management policy|policy)|usage polic(y|ies)|flagged|inappropriate content|safety system"
         r"|moderation|sensitive ?(content|words|information)|content exists risk|violates usage guidelines"
-        r"|safety_check_type|considered high risk|new_sensitive|敏感|违规"
+        r"|safety_check_type|considered high risk|new_sensitive|contentpolicyviolationerror|敏感|违规"
     ),
     "credit": re.compile(
-        r"\bcredits?\b|billing|insufficient (balance|funds|quota)|exceeded your current quota|spending limit|payment"
+        r"\bcredits?\b|billing|insufficient[ _](balance|funds|quota)|exceeded your current quota|spending limit|payment"
         r"|good standing|balance is (insufficient|not enough)|not enough balance|overdue|budget has been exceeded"
-        r"|api usage limits|free tier of the model has been exhausted|余额|欠费|额度(不足|已用[尽完])"
+        r"|api usage limits|free tier of the model has been exhausted|daily free allocation|\bkey limit exceeded"
+        r"|exceeded(token)?budget|余额|欠费|额度(不足|已用[尽完])"
     ),
     "model": re.compile(
         r"no endpoints found"
@@ -94,19 +97,23 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"|deployment .{0,60}not exist|models/\S{1,120} is not found|not a (valid model id|chat model)"
         r"|not found the model|model identifier is invalid|not_found_error\W{1,9}message\W{1,9}model: "
         r"|has not activated the model|no available channel|no allowed providers|given endpoint does not exist"
-        r"|not found for account|reached its end of life"
+        r"|not found for account|reached its end of life|no models loaded|unable to access (non-serverless )?model"
+        r"|(no|not have|don.t have) access to (the )?model|model access denied"
     ),
     "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
     "address": re.compile(r"unexpected endpoint or method"),  # LM Studio, with status 200
     "overloaded": re.compile(r"overloaded|engine is (currently )?busy|over capacity|currently loading"),
 }
-# "Please try again in 7.66s", "retry in 1m30s": used without a header.
-WAIT = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d+)? ?(?:ms|h|m|s)[a-z]* ?)+)")
+# "Please try again in 7.66s", "retry in 1m30s", "please wait 43 seconds", Google's `retryDelay`: used without a header.
+WAIT = re.compile(
+    r"(?:(?:try again|retry) (?:in|after)|please wait|retrydelay) ((?:\d{1,6}(?:\.\d+)? ?(?:ms|h|m|s)[a-z]* ?)+)"
+)
 WAIT_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
 UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 RATE = re.compile(
     r"rate.?limit|throttl|resource_exhausted|resource exhausted|per.?(second|minute|min|hour|day)|too many requests"
 )
+ANY_LIMIT = re.compile("ratelimiterror|throttling_error")  # what LiteLLM and others call every 429
 
 SERVER = re.compile(r"server.?error|internal|overloaded|unavailable|time.?out")
 
@@ -218,7 +225,7 @@ class Refusal:
             return "too_long"
         if self._has_code("overloaded"):
             return "overloaded"
-        is_rate = self.retry_after is not None or RATE.search(self.text)
+        is_rate = self.retry_after is not None or RATE.search(ANY_LIMIT.sub("", self.text))
         return "credit" if self._says("credit") and not is_rate else "busy"
 
     def _has_code(self, kind: Kind) -> bool:
@@ -254,7 +261,7 @@ class Refusal:
 def retry_after(headers: Mapping[str, str]) -> int | None:
     """Seconds, at most an hour: `Retry-After` in either form (RFC 9110, section 10.2.3) or with a fraction."""
     value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", value):
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", value):
         return _bounded(float(value))
     if re.fullmatch(r"[0-9]{1,9}", milliseconds := headers.get("retry-after-ms", "").strip()):
         return _bounded(int(milliseconds) / 1000)
@@ -262,7 +269,9 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
         at = parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # such as a year with too many digits
         return None
-    return None if at.tzinfo is None else _bounded((at - datetime.now(UTC)).total_seconds())
+    if at.tzinfo is None:  # all dates in HTTP are in UTC
+        at = at.replace(tzinfo=UTC)
+    return _bounded((at - datetime.now(UTC)).total_seconds())
 
 
 def _bounded(seconds: float) -> int:
