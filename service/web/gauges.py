@@ -1,6 +1,7 @@
 """The metrics that are sampled rather than counted: periodically, and the cheap ones at each scrape."""
 
 import asyncio
+import logging
 import os
 import resource
 from pathlib import Path
@@ -17,6 +18,8 @@ from service.web.lag import LoopLag
 SECONDS = 5.0
 FILES = Path("/dev/fd")
 MEMORY = Path("/proc/self/statm")  # Linux only
+
+log = logging.getLogger("chatbot")
 
 
 class Gauges:
@@ -46,7 +49,10 @@ class Gauges:
         while True:
             self.update()
             await self._check_readiness()
-            await asyncio.to_thread(self._ask_system)
+            try:
+                await asyncio.to_thread(self._ask_system)
+            except OSError as error:  # such as out of file descriptors, or the volume is away
+                log.warning("files, memory and disk cannot be measured", extra={"reason": error.strerror})
             await asyncio.sleep(SECONDS)
 
     def update(self) -> None:

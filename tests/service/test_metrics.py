@@ -1,6 +1,7 @@
 """The metrics of questions, answers, the provider, the database and the process."""
 
 import asyncio
+import errno
 import re
 import sqlite3
 import uuid
@@ -253,3 +254,24 @@ async def test_readiness_follows_the_database_though_nobody_requests_it(
             assert (await client.refused())[1]["code"] == "database_unavailable"
             await until_ready_is(0)
         await until_ready_is(1)
+
+
+async def test_metrics_go_on_after_the_disk_could_not_be_measured(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may be away for a moment, or all file descriptors in use."""
+    monkeypatch.setattr("service.web.gauges.SECONDS", 0.02)
+    asked: list[object] = []
+
+    def gone(path: object) -> None:
+        asked.append(path)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    async with serve(metrics_token=TOKEN) as client:
+        with monkeypatch.context() as outage:
+            outage.setattr("service.web.gauges.os.statvfs", gone)
+            await until(lambda: bool(asked))
+        client.state["service"].metrics.disk_free.labels("database").set(0)
+        async with asyncio.timeout(30):
+            while not (await samples(client)).get("chatbot_disk_free_bytes volume=database"):
+                await asyncio.sleep(0.05)
