@@ -92,7 +92,8 @@ def _likely(name: str) -> str | None:
 
 
 def _variables_of(tenant: Tenant) -> Iterator[str]:
-    yield from filter(None, (tenant.openai_key_env, tenant.openai_base_url_env, tenant.identity_secret_env))
+    names = tenant.openai_key_env, tenant.openai_base_url_env, tenant.identity_secret_env
+    yield from filter(None, (*names, tenant.webhook_url_env, tenant.webhook_secret_env))
     yield from _variables_in(tenant.upstream)
 
 

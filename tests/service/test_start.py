@@ -120,9 +120,12 @@ async def test_settings_and_tenants_variables_get_no_warning(
     upstream.mock(return_value=streamed(*answer("Hello")))
     tenant = {
         "openai_key_env": "OPENAI_KEY_OF_SHOP",
+        "webhook_url_env": "OPENAI_HOOK_OF_SHOP",
+        "webhook_secret_env": "OPENAI_HOOK_SECRET_OF_SHOP",
         "upstream": {"body": {"data": [{"key": {"env": "OPENAI_KEY_OF_SEARCH"}}]}},
     }
-    for name in ("OPENAI_MODEL", "OPENAI_KEY_OF_SHOP", "OPENAI_KEY_OF_SEARCH", "OPENER"):
+    variables = ("OPENAI_KEY_OF_SHOP", "OPENAI_KEY_OF_SEARCH", "OPENAI_HOOK_OF_SHOP", "OPENAI_HOOK_SECRET_OF_SHOP")
+    for name in ("OPENAI_MODEL", *variables, "OPENER"):
         monkeypatch.setenv(name, "value")
     async with serve(tenant=tenant):
         pass
