@@ -1,7 +1,7 @@
 """A TCP proxy between readers and the service that cuts connections at given offsets, as mobile networks do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -100,12 +100,3 @@ async def cutting_proxy(targets: Iterator[str], cuts: Iterable[Cut] = ()) -> Asy
     finally:
         server.close()
         await proxy.hang_up()
-
-
-def by_turns(urls: Callable[[], list[str]]) -> Iterator[str]:
-    """Cycle through the addresses, reading each when it is needed."""
-    number = 0
-    while True:
-        known = urls()
-        yield known[number % len(known)]
-        number += 1
