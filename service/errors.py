@@ -10,8 +10,8 @@ MAX_REASON_CHARS = 255  # it may contain what a visitor sent
 class ServiceError(Exception):
     """The base: an HTTP status, a stable code, a detail for the caller and, if waiting helps, the seconds to wait.
 
-    `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1). `cause` tells apart what has
-    one code, because a visitor can do nothing about either.
+    `challenge` says what is missing where the status is 401 (RFC 9110, section 11.6.1). `cause` distinguishes
+    errors that share a code, because a visitor can do nothing about any of them.
 
     `ServiceError("why, for the log")`; never put a key, a visitor's words or an upstream's text into it.
     """

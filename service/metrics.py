@@ -28,7 +28,7 @@ from service.upstream.charge import Size
 DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8)
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: where several processes store their counters
 Outcome = Literal["delivered", "failed", "given_up"]  # of an attempt to deliver an event to a webhook
-ANSWERED = range(200, 600)  # the HTTP statuses with a label of their own
+ANSWERED = range(200, 600)  # the HTTP statuses that have their own label
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and no query needs them
 

@@ -56,13 +56,13 @@ def http_url(value: str) -> str:
         port = parts.port
         url.raw_host.decode("ascii").encode("idna")  # as for a socket, which fails with an empty or long label
     except (httpx.InvalidURL, ValueError):
-        raise ValueError(f"{problem}, with a name and a port that there can be") from None
+        raise ValueError(f"{problem}, with a valid host name and port") from None
     if value and "://" not in value:
         raise ValueError(f"{problem}: write http:// or https:// before it")
     if url.scheme not in ("http", "https") or not url.host or port == 0 or len(value.split()) > 1:
         raise ValueError(problem)
     if "?" in value or "#" in value:
-        raise ValueError(f"{problem}, without what begins with ? or #")
+        raise ValueError(f"{problem}, without a query (?) or a fragment (#)")
     return value
 
 
@@ -70,7 +70,7 @@ def base_url(value: str) -> str:
     """The base URL of an endpoint, without the path that the service adds. Raises ValueError."""
     value = unquoted(value)
     if "?" in value and urlsplit(value).query:
-        raise ValueError("must have no query; what stands after the ? goes to OPENAI_QUERY or --upstream, as JSON")
+        raise ValueError("must have no query; move what follows the ? to OPENAI_QUERY or --upstream, as JSON")
     return http_url(value.rstrip("/").removesuffix(CHAT_PATH))
 
 

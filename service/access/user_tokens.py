@@ -68,7 +68,7 @@ def _check_lifetime(claims: Mapping[str, Any]) -> None:
     now = time.time()
     issued = min(_moment(claims, "iat"), now) if "iat" in claims else now
     if _moment(claims, "exp") - issued > MAX_LIFETIME_SECONDS + LEEWAY_SECONDS:
-        raise UserTokenInvalid("lives too long", detail="A user token must expire within 24 hours of its making.")
+        raise UserTokenInvalid("lives too long", detail="A user token must expire within 24 hours of being issued.")
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> float:

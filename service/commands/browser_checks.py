@@ -203,9 +203,10 @@ async def _stream(
             has_ended = False
     words = [moment for moment in moments if moment - began < silence]
     if len(words) < LEAST_MOMENTS:
+        pieces = "piece" if len(words) == 1 else "pieces"
         yield fix(
             "stream",
-            f"ten words arrived in {len(words)} pieces: a proxy buffers answers. Turn its buffering off for {CHAT} "
+            f"ten words arrived in {len(words)} {pieces}: a proxy buffers answers. Turn its buffering off for {CHAT} "
             "(nginx: proxy_buffering off; a CDN: no caching, no compression of text/event-stream)",
         )
     else:

@@ -168,7 +168,7 @@ def _print(facts: dict[str, Any]) -> None:
         "thinks": "yes" if facts["thinks"] else "not about this question",
         "cites": "yes" if facts["cites"] else "not about this question",
         "ended": facts["ended"] or "with an error",
-        "refuses": "; ".join(facts["refuses"]) or "nothing",
+        "accepts": "; ".join(facts["refuses"]) or "everything",
     }
     for name, value in lines.items():
         print(f"{name:<14} {value}")

@@ -93,7 +93,7 @@ def _check(source: sqlite3.Connection, file: Path, newest_version: int) -> None:
         (version,) = source.execute("SELECT version FROM schema_version").fetchone()
         (verdict,) = source.execute("PRAGMA quick_check(1)").fetchone()
     except (sqlite3.DatabaseError, TypeError):
-        raise StoreError(f"{str(file)!r} is no copy of a chat's database.") from None
+        raise StoreError(f"{str(file)!r} is not a copy of a chat's database.") from None
     if verdict != "ok":
         raise StoreError(f"{str(file)!r} is damaged: {verdict}")
     if version > newest_version:

@@ -361,14 +361,15 @@ def version_of(connection: Connection) -> int:
     is_ours = schema_version.name in ours and _columns(connection, schema_version.name) == {"version"}
     oldest = connection.scalar(select(schema_version.c.version)) or 0 if is_ours else 0
     others = ours - {schema_version.name} if is_ours else ours
-    if others if not oldest else not FIRST_TABLES <= ours:
+    is_foreign = not FIRST_TABLES <= ours if oldest else bool(others)
+    if is_foreign:
         raise StoreError(
             f"The database belongs to another application, whose tables are named like the chat's "
             f"({', '.join(sorted(ours))}). Create one for the chat and name it in DATABASE_URL."
         )
     if oldest > newest_version():
         raise SchemaMismatch(
-            f"The database has schema version {oldest}; this release knows {newest_version()}. Run a newer one."
+            f"The database has schema version {oldest}; this release knows {newest_version()}. Run a newer release."
         )
     if schema_steps.name not in names:
         return oldest

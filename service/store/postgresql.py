@@ -57,7 +57,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class PostgresServer:
-    """The connections to a server. A call adds only one statement of its own: BEGIN.
+    """The connections to a server. A call adds only one statement: BEGIN.
 
     A connection that was idle for a while is tested before use. If one is dead, all that have not worked since are
     dropped.

@@ -56,7 +56,9 @@ class LockedFiles:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:  # such as on a file system without locks
             self.leave()
-            log.warning("whether this process lives, its heartbeats alone tell", extra={"reason": error.strerror})
+            log.warning(
+                "no lock shows that this process is alive, only its heartbeats", extra={"reason": error.strerror}
+            )
 
     def is_gone(self, name: str) -> bool:
         if not NAME_PATTERN.fullmatch(name):

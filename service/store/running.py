@@ -83,9 +83,9 @@ def ask_to_stop(db: Connection, message_id: uuid.UUID) -> None:
 
 
 def heartbeats(db: Connection, own: str, is_gone: Callable[[str], bool]) -> dict[uuid.UUID, RunningTurn]:
-    """The heartbeats of all running turns: one that stands still has lost its process.
+    """The heartbeats of all running turns: one that stops has lost its process.
 
-    `own` is the name of this process, which lives.
+    `own` is the name of this process.
     """
     rows = [(row.id, row.beat, process_of(row.writer)) for row in db.execute(_WRITERS).all()]
     dead = {name for name in {process for _, _, process in rows} if name != own and is_gone(name)}

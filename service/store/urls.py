@@ -66,7 +66,7 @@ def _check_postgresql_url(url: URL) -> None:
     try:
         (url.host or "").encode("idna")  # as for a socket, which fails with an empty or long label
     except UnicodeError:
-        raise ValueError("has a host that there cannot be") from None
+        raise ValueError("has an invalid host name") from None
     if unknown := sorted(url.query.keys() - POSTGRESQL_OPTIONS):
         raise ValueError(f"has unknown options: {', '.join(unknown)} (for TLS, it is ssl=require)")
     if twice := [name for name, value in url.query.items() if not isinstance(value, str) and name != "host"]:
@@ -76,4 +76,4 @@ def _check_postgresql_url(url: URL) -> None:
     try:
         url.get_dialect()().create_connect_args(url)
     except ArgumentError:
-        raise ValueError("has hosts that the driver does not take: each needs its port, as in ?host=a:5432") from None
+        raise ValueError("has hosts that the driver does not accept: each needs its port, as in ?host=a:5432") from None

@@ -401,7 +401,7 @@ def _why(error: BaseException) -> str:
     for _ in range(CAUSES):
         match cause:
             case ssl.SSLCertVerificationError():
-                return "its certificate is not trusted; UPSTREAM_CA_FILE is for authorities of your own"
+                return "its certificate is not trusted; for your own authority, set UPSTREAM_CA_FILE"
             case ssl.SSLError():
                 return "it does not speak TLS; check the address and its port"
             case socket.gaierror():

@@ -196,7 +196,7 @@ class ChatDecoder:
         if self.finish_reason is None and not text and not self._beside:
             refusal = Refusal.in_answer(data)
             if refusal.kind in ("refused", "failed"):
-                raise InvalidAnswer("the upstream's JSON is no chat completion")
+                raise InvalidAnswer("the upstream's JSON is not a chat completion")
             self.refusal = refusal
             raise refusal.error()
         yield from self._beside

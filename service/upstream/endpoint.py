@@ -92,7 +92,7 @@ def _resolved(overlay: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, 
     try:
         return {name: resolve(value) for name, value in overlay.get(part, {}).items()}
     except ValueError as error:
-        raise NotSetUp(f"an environment variable that the overlay's {part} name: {error}") from None
+        raise NotSetUp(f"an environment variable in the overlay's {part}: {error}") from None
 
 
 def _texts(overlay: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, str | None]:

@@ -148,7 +148,7 @@ class KnownQuirks:
             self._known[endpoint, model] = quirks
             new = "; ".join(changes(before, quirks))
             log.warning(
-                "the endpoint refused what it was sent: it is asked differently from now on",
+                "the endpoint refused a part of the request: further requests to it are changed",
                 extra={"endpoint": endpoint.host, "model": model, "changes": new},
             )
 

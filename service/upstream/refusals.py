@@ -125,7 +125,7 @@ OPERATOR: dict[Kind, str] = {
     "key": "it refuses the key; check OPENAI_API_KEY, or the variable that --openai-key-env names, and its rights",
     "busy": "its rate limit is reached; raise it at the provider, or lower the tenants' limits",
     "overloaded": "it is overloaded",
-    "address": "no chat completions are there; check OPENAI_BASE_URL, which often ends in /v1, by `upstream check`",
+    "address": "it has no chat completions; check OPENAI_BASE_URL, which often ends in /v1, with `upstream check`",
     "refused": "it refuses the question; run `manage.py upstream check`",
     "failed": "it failed",
 }
@@ -244,7 +244,7 @@ class Refusal:
         `overlay` has the names of the fields that the operator adds to requests.
         """
         code = next((f" ({code})" for code in sorted(self.codes) if code in LOGGED), "")
-        answered = f"200 with an error as of {self.status}" if self.in_success else str(self.status)
+        answered = f"200 with an error like a {self.status}" if self.in_success else str(self.status)
         reason = f"the upstream answered {answered}{code}: {self._advice(overlay)}"
         passes = self.kind in ("busy", "overloaded", "failed")
         return ERRORS.get(self.kind, UpstreamFailed)(reason, retry_after=self.retry_after if passes else None)
@@ -254,7 +254,7 @@ class Refusal:
             if named := list(filter(self.names, overlay)):
                 return f"it refuses {', '.join(named)}, which OPENAI_BODY or --upstream adds"
             if any(map(self.names, CAPS)):
-                return "it refuses the bound of the answer by either name; set MAX_ANSWER_TOKENS=0"
+                return "it refuses the answer limit under both names; set MAX_ANSWER_TOKENS=0"
         return OPERATOR[self.kind]
 
 

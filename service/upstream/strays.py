@@ -1,4 +1,4 @@
-"""Events of a stream that are no chunk: heartbeats, metadata, and errors in a form that this version does not know."""
+"""Events that are not chunks: heartbeats, metadata, and errors in forms that this version does not know."""
 
 import re
 from typing import Any
@@ -26,9 +26,9 @@ _FINE = frozenset({"200", "true", "ok"})
 
 
 def may_be_error(value: Any, event: str) -> bool:
-    """Whether an event that is no chunk may be an error: it says so, or nothing about it is known to be harmless.
+    """Whether an event that is not a chunk may be an error: it says so, or nothing about it is known to be harmless.
 
-    `value` is its data: a JSON value, or text that is none.
+    `value` is its data: a JSON value, or text that is not JSON.
     """
     if meaning_of(event) == "error":
         return True

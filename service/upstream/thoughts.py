@@ -1,5 +1,5 @@
 """Thoughts that a model writes into its answer: between tags, at the beginning. Providers that know the model send them
-in a field of their own; from others they come as text."""
+in a separate field; from others they come as text."""
 
 import re
 

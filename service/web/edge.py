@@ -90,7 +90,7 @@ class EdgeMiddleware:
             return errors.BadRequest("a malformed Host")
         length = request.headers.get("content-length", "").lstrip("0")  # Python converts at most 4300 digits
         if re.fullmatch("[0-9]+", length) and int(length) > self._max_body_bytes:
-            return errors.BodyTooLarge("the Content-Length is larger than it may be")
+            return errors.BodyTooLarge("the Content-Length exceeds MAX_BODY_BYTES")
         return None
 
 

@@ -25,7 +25,7 @@ def probe_response(request: Request) -> StreamingResponse:
     """Ten words one by one, then silence without pings, then `done`, sent like an answer and with its headers."""
     seconds = request.headers[HEADER]
     if not re.fullmatch("[0-9]{1,3}", seconds) or int(seconds) > MOST_SILENCE_SECONDS:
-        raise errors.BadRequest("X-Probe is no number of seconds that there may be")
+        raise errors.BadRequest(f"X-Probe is not a number of seconds up to {MOST_SILENCE_SECONDS}")
     headers = {"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(int(seconds)), headers=headers, media_type="text/event-stream")
 

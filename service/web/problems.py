@@ -42,7 +42,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Handle Starlette's own refusals: an unknown path, a wrong method, a body over the limit."""
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
-        return problem(request, errors.BodyTooLarge("the body was longer than it may be"))
+        return problem(request, errors.BodyTooLarge("the body exceeds MAX_BODY_BYTES"))
     if error.status_code == 405:
         response = problem(request, errors.MethodNotAllowed("no such method here"))
         response.headers["Allow"] = _methods_of(request)

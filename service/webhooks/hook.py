@@ -121,5 +121,5 @@ def _key(secret: str) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) not in SECRET_BYTES:
-        raise ValueError(f"must be {SECRET_PREFIX} and 24 to 64 bytes in base64")
+        raise ValueError(f"must be {SECRET_PREFIX} followed by 24 to 64 bytes in base64")
     return key

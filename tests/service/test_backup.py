@@ -134,8 +134,8 @@ def test_an_existing_file_is_overwritten_only_with_replace(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"no database", "is no copy of a chat's database"),
-        (b"", "is no copy of a chat's database"),
+        (b"no database", "is not a copy of a chat's database"),
+        (b"", "is not a copy of a chat's database"),
         (None, "There is no database"),
     ],
 )

@@ -354,8 +354,8 @@ async def test_a_secret_may_be_written_in_several_ways_and_rotated(
         (None, SECRET, "SHOP_HOOK is not set"),
         ("ftp://hooks.test/", SECRET, "SHOP_HOOK must be an http or https URL, without a fragment"),
         ("https://", SECRET, "SHOP_HOOK must be an http or https URL, without a fragment"),
-        (URL, "short", "SHOP_HOOK_SECRET must be whsec_ and 24 to 64 bytes in base64"),
-        (URL, "  ", "SHOP_HOOK_SECRET must be whsec_ and 24 to 64 bytes in base64"),
+        (URL, "short", "SHOP_HOOK_SECRET must be whsec_ followed by 24 to 64 bytes in base64"),
+        (URL, "  ", "SHOP_HOOK_SECRET must be whsec_ followed by 24 to 64 bytes in base64"),
     ],
 )
 async def test_the_operator_sees_what_is_wrong_with_a_webhook(

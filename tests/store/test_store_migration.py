@@ -174,7 +174,7 @@ async def test_a_newer_database_without_what_this_release_needs_is_refused(
         await store.ping()
 
     for use in (store.ping, store.migrate, store.require_tables):
-        with pytest.raises(SchemaMismatch, match="Run a newer one"):
+        with pytest.raises(SchemaMismatch, match="Run a newer release"):
             await use()
 
 
