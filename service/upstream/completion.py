@@ -30,7 +30,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 LABELS = frozenset(
     {
         *("annotations", "channel", "citations", "context", "extra_content", "format", "id", "role", "search_results"),
-        *("signature", "type"),
+        *("provider_metadata", "signature", "type"),
     }
 )
 

@@ -78,6 +78,14 @@ def test_hidden_parts_are_charged_too(delta: dict[str, Any]) -> None:
     assert parts == [Hidden(Size.of(THOUGHT))]
 
 
+def test_what_a_gateway_reports_about_itself_is_not_counted_as_hidden() -> None:
+    """As Vercel's AI gateway does in the last delta."""
+    routing = {"gateway": {"routing": {"resolvedProvider": "vertex", "planningReasoning": THOUGHT}, "cost": "0.01"}}
+    delta = {"provider_metadata": routing}
+    chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}
+    assert list(ChatDecoder().feed(data(chunk))) == []
+
+
 def test_visible_text_is_not_counted_as_hidden() -> None:
     decoder = ChatDecoder()
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
