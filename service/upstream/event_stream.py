@@ -22,7 +22,7 @@ class EventStreamDecoder:
 
     WHATWG HTML, section 9.2.6 "Interpreting an event stream". A line, or the data of one event, longer than
     `max_bytes` raises InvalidAnswer. Unlike in the standard, a field `error` (llama.cpp) and a line that is an error
-    object are the data of an event `error`.
+    object are the data of an event `error`, and any other line that begins like an object is data.
     """
 
     def __init__(self, max_bytes: int = 1_048_576) -> None:
@@ -113,6 +113,8 @@ class EventStreamDecoder:
         elif name in (b"error", b'{"error"'):
             self._event = "error"
             self._add_data(value if name == b"error" else line.decode("utf-8", "replace"), len(line))
+        elif line.startswith(b"{"):
+            self._add_data(line.decode("utf-8", "replace"), len(line))
 
     def _add_data(self, value: str, size: int) -> None:
         self._data.append(value)

@@ -211,6 +211,30 @@ def test_no_error_repeats_what_the_upstream_sent() -> None:
         assert secret not in json.dumps([str(error), error.detail, error.code])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b'{"object": "error", "message": "Internal worker died", "code": 503}',
+        b'{ "error": {"message": "boom"} }',
+        json.dumps({"error": {"message": "boom"}}, indent=1).encode(),
+        b'{"detail": "Internal Server Error"}',
+        b'{"message": "boom',
+    ],
+)
+def test_an_error_on_lines_of_its_own_leaves_no_answer_complete(lines: bytes) -> None:
+    """Without `data:` before it, as a server writes whatever breaks into a stream that has begun."""
+    for body in (b"".join([delta("Half"), lines, b"\n\n", DONE]), b"".join([delta("Half"), lines, b"\n", DONE])):
+        for pieces in ([body], every_byte(body)):
+            text, ending = decode(pieces)
+            assert (text, status_of(ending)) == ("Half", "error")
+
+
+def test_json_on_a_line_of_its_own_does_no_harm_to_an_answer_with_a_finish_reason() -> None:
+    line = b'{"usage": {"prompt_tokens": 9, "completion_tokens": 4}}\n\n'
+    count = TokenCount(9, 4)
+    assert decode([delta("Whole", "stop"), line, DONE]) == ("Whole", Finish("complete", count))
+
+
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_the_fast_path_for_similar_chunks_decodes_the_same_text(ascii_only: bool) -> None:
     """The fast path doesn't parse them as JSON, but must find the same text."""
