@@ -86,7 +86,9 @@ class Chat:
 
     def choose(self, name: str) -> None:
         """Press a menu entry."""
-        self.button("More").click()
+        more = self.button("More")
+        more.click()
+        expect(more).to_have_attribute("aria-expanded", "true")  # its script may have to be loaded first
         self.button(name).click()
 
     def open(self) -> None:

@@ -30,6 +30,7 @@ def test_the_menu_works_by_keyboard_and_escape_closes_it_first(visit: Visit, pro
     chat.page.keyboard.press("Tab")
     expect(chat.button("Past conversations")).to_have_count(0)
     more.click()
+    expect(more).to_have_attribute("aria-expanded", "true")
     chat.log.click()
     expect(chat.button("Past conversations")).to_have_count(0)
     chat.page.keyboard.press("Escape")
