@@ -185,13 +185,13 @@ def test_an_invalid_value_is_reported_and_not_used(studio: Open) -> None:
 def test_the_snippet_reproduces_the_look_on_an_empty_page(studio: Open, host_pages: HostPages, form: str) -> None:
     page = studio()
     page.get_by_role("button", name="Teal").click()
-    page.get_by_label("Title").fill(HARD)
-    page.get_by_label("Greeting").fill(f"First line\n{HARD}")
-    page.get_by_label("Suggestions").fill(f"{HARD}\nAnother")
     group(page, "Font, corners and backgrounds")
     page.get_by_label("Font").fill("'A </style> font', Georgia, serif")
     group(page, "Placement")
     page.get_by_text("Open on page load").click()
+    page.get_by_label("Title").fill(HARD)
+    page.get_by_label("Greeting").fill(f"First line\n{HARD}")
+    page.get_by_label("Suggestions").fill(f"{HARD}\nAnother")  # the last change, which is waited for
     shown = chat(site(page))
     expect(shown.get_by_role("button", name=HARD)).to_be_visible()
 
