@@ -158,20 +158,15 @@ def record_events(chat: Chat, *names: str) -> None:
 
 
 def until_run(chat: Chat, script: str) -> None:
-    """Wait until a script that is being loaded has run: a later request completes after it."""
-    chat.frame.evaluate(
-        """script => import(
-            performance.getEntriesByType('resource').find(({ name }) => name.includes(`/${script}-`)).name
-        )""",
-        script,
-    )
+    """Wait until a script has run that the frame is loading from this URL."""
+    chat.frame.evaluate("(script) => import(script)", script)
 
 
 def fetch_the_window(chat: Chat) -> None:
     """Load the window, after which all earlier messages of the page have arrived."""
-    with chat.page.expect_response("**/assets/control-*"):
-        chat.bubble.hover()
-    until_run(chat, "control")
+    with chat.page.expect_response("**/assets/control-*") as response:
+        chat.bubble.dispatch_event("pointerenter")
+    until_run(chat, response.value.url)
 
 
 class Visit(Protocol):

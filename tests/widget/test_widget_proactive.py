@@ -42,13 +42,18 @@ def test_a_proactive_message_opens_the_window_with_it_and_appears_once_per_visit
     expect(card).to_have_count(0)
 
 
+def visit_and_propose(context: BrowserContext, visit: Visit, attributes: str) -> Chat:
+    """A page that shows its message from now on, as soon as it may."""
+    with context.expect_event("response", lambda response: "/assets/card-" in response.url) as response:
+        chat = visit(attributes)
+    until_run(chat, response.value.url)
+    return chat
+
+
 def proposing(context: BrowserContext, visit: Visit, delay: str) -> Chat:
     """A page that waits with its message, on a clock that can be moved."""
     context.clock.install()
-    with context.expect_event("requestfinished", lambda request: "/assets/card-" in request.url) as finished:
-        chat = visit(f'data-proactive="Can I help?" data-proactive-delay="{delay}"')
-    chat.frame.evaluate("(script) => import(script)", finished.value.url)  # it has run
-    return chat
+    return visit_and_propose(context, visit, f'data-proactive="Can I help?" data-proactive-delay="{delay}"')
 
 
 def test_a_delay_with_a_unit_is_its_number(context: BrowserContext, visit: Visit) -> None:
@@ -66,13 +71,13 @@ def test_a_delay_that_is_no_number_is_the_default(context: BrowserContext, visit
     expect(chat.button("Can I help?")).to_be_visible()
 
 
-def test_without_a_bubble_there_is_no_proactive_message(visit: Visit) -> None:
-    chat = visit(f"{PROACTIVE} data-launcher=none data-greeting=Welcome")
-    chat.page.wait_for_function("() => new Promise((resolve) => A4ChatWidget.on('ready', () => resolve(true)))")
+def test_without_a_bubble_there_is_no_proactive_message(context: BrowserContext, visit: Visit) -> None:
+    chat = visit_and_propose(context, visit, f"{PROACTIVE} data-launcher=none data-greeting=Welcome")
+    chat.frame.evaluate("new Promise((after) => setTimeout(after))")  # as long as the message would wait
     chat.page.evaluate("A4ChatWidget.open()")
     expect(chat.log).to_contain_text("Welcome")
     expect(chat.host).to_have_css("width", "400px")
-    assert chat.page.evaluate("(id) => sessionStorage.getItem(id)", chat.host.get_attribute("id")) == "open"
+    chat.page.wait_for_function("(id) => sessionStorage.getItem(id) === 'open'", arg=chat.host.get_attribute("id"))
 
 
 @pytest.mark.parametrize("position", ["bottom-right", "bottom-left"])
@@ -143,8 +148,8 @@ def test_a_proactive_message_does_not_reappear_on_the_next_page_once_the_chat_wa
     chat.open()
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_focused()
-    with chat.page.expect_response("**/assets/card-*"):
+    with chat.page.expect_response("**/assets/card-*") as response:
         chat.page.goto(host_pages.add(body=script_tag(shop, PROACTIVE)))
-    until_run(chat, "card")
+    until_run(chat, response.value.url)
     chat.open()
     expect(chat.log).to_contain_text("How can I help you")
