@@ -97,8 +97,18 @@ class Chat:
         self.until_still()
 
     def until_still(self) -> None:
-        """Wait until the frame stops moving: a click during its animation may miss."""
-        self.iframe.evaluate("frame => Promise.all(frame.getAnimations().map(animation => animation.finished))")
+        """Wait until the frame has stopped moving and the page has been drawn with it: an earlier click may miss."""
+        self.iframe.evaluate(
+            """async (frame) => {
+                await Promise.allSettled(frame.getAnimations().map((animation) => animation.finished));
+                for (let drawn = 0; drawn < 2; drawn += 1) await new Promise(requestAnimationFrame);
+            }"""
+        )
+
+    def until_logged(self, text: str, times: int = 1) -> None:
+        """Wait until this many lines of the console have a text."""
+        while sum(text in line for line in self.console) < times:
+            self.page.wait_for_event("console")
 
     def ask(self, question: str) -> None:
         """Ask a question, once the previous answer has ended."""

@@ -265,7 +265,9 @@ def test_a_chat_opened_from_a_modal_dialog_is_usable_and_outlives_it(visit: Visi
     expect(chat.bubble).to_be_visible()
     chat.page.evaluate("document.getElementById('d').showModal()")
     chat.page.get_by_role("button", name="Ask us").click()
-    chat.field.fill("Hello?")
+    expect(chat.field).to_be_visible()
+    chat.until_still()
+    chat.field.press_sequentially("Hello?")  # not inert
     chat.page.evaluate("document.getElementById('d').close()")
     expect(chat.window).to_be_visible()
     expect(chat.field).to_have_value("Hello?")
@@ -280,6 +282,8 @@ def test_a_chat_in_a_modal_dialog_that_the_page_removes_comes_back(context: Brow
     context.clock.fast_forward(10_000)  # nothing waits for the chat's target any more
     chat.page.evaluate("for (const dialog of document.querySelectorAll('dialog')) dialog.showModal()")
     chat.page.get_by_role("button", name="Ask us").click()
+    expect(chat.field).to_be_visible()
+    chat.until_still()
     chat.field.press_sequentially("Hello?")  # not inert
     chat.page.evaluate("document.getElementById('app').replaceChildren()")
     expect(chat.window).to_be_visible()

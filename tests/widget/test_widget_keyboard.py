@@ -346,6 +346,7 @@ def test_a_long_note_scrolls_at_400_percent_zoom(visit: Visit) -> None:
     expect(chat.button("Agree and start")).to_be_focused()
     expect(chat.button("Close chat")).to_be_in_viewport(ratio=1)
     expect(chat.button("Agree and start")).to_be_in_viewport(ratio=1)
+    chat.until_still()
     chat.inside.get_by_text("We keep").hover()
     chat.page.mouse.wheel(0, -2000)
     chat.frame.wait_for_function(

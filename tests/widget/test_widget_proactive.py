@@ -30,6 +30,7 @@ def test_a_proactive_message_opens_the_window_with_it_and_appears_once_per_visit
     expect(card).to_be_visible()
     expect(chat.button("Open chat (1)")).to_be_visible()
     expect(chat.host).to_have_css("width", "350px")
+    chat.until_still()
     card.click()
     expect(chat.log).to_contain_text("Can I help?")
     chat.until_still()
@@ -85,6 +86,7 @@ def test_a_proactive_message_fits_a_narrow_screen(visit: Visit, position: str) -
     chat = visit(f"{PROACTIVE} data-position={position}")
     chat.page.set_viewport_size({"width": 320, "height": 640})
     expect(chat.button("Can I help?")).to_be_visible()
+    expect(chat.host).to_have_css("width", "288px")
     box = chat.host.bounding_box()
     assert box
     assert (box["x"], box["width"]) == (16, 288)  # as far from the edges as the bubble alone
@@ -97,6 +99,8 @@ def test_a_proactive_message_after_hovering_the_bubble_still_opens_the_window(vi
     until_watched(chat)
     fetch_the_window(chat)
     chat.page.evaluate(LEAVE)
+    expect(chat.button("Can I help?")).to_be_visible()
+    chat.until_still()
     chat.button("Can I help?").click()
     expect(chat.field).to_be_focused()
     expect(chat.log).to_contain_text("Can I help?")
@@ -105,6 +109,8 @@ def test_a_proactive_message_after_hovering_the_bubble_still_opens_the_window(vi
 
 def test_dismissing_a_proactive_message_keeps_the_badge_and_focuses_the_bubble(visit: Visit) -> None:
     chat = visit(PROACTIVE)
+    expect(chat.host).to_have_css("width", "350px")
+    chat.until_still()
     chat.button("Dismiss").click()
     expect(chat.button("Can I help?")).to_have_count(0)
     expect(chat.button("Open chat (1)")).to_be_focused()
