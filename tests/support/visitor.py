@@ -21,13 +21,13 @@ from browser import (
     VISITOR,
     Chat,
     HostPages,
-    Line,
     Provider,
     Providers,
     Visit,
     script_tag,
     serving,
 )
+from line import Line
 from processes import RunningService, running_service
 from required import skip_unless_required
 from service.store.records import Tenant, Widget

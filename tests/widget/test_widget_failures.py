@@ -7,7 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import Chat, Line, Provider, Visit, add_tenant, answer_in_progress
+from browser import Chat, Provider, Visit, add_tenant, answer_in_progress
+from line import Line
 from processes import RunningService, free_port, restarted, running_service
 
 pytest_plugins = ["visitor"]

@@ -8,7 +8,8 @@ import jwt
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import WIDGET, Line, Provider, Visit, add_tenant, answered, record_events
+from browser import WIDGET, Provider, Visit, add_tenant, answered, record_events
+from line import Line
 from processes import RunningService, running_service
 from service.errors import every_error
 
