@@ -19,6 +19,7 @@ from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 
 from browser import PATIENCE, Chat
+from processes import free_port
 from required import skip_unless_required
 
 SIZE: ViewportSize = {"width": 1280, "height": 800}
@@ -262,7 +263,7 @@ def webkit() -> Iterator[Browser]:
     options.binary_location = str(browser_path)
     options.add_argument("--automation")
     with _screen(screen_path) as display:
-        service = Service(driver_path, env={**os.environ, "DISPLAY": display})
+        service = Service(driver_path, free_port(), env={**os.environ, "DISPLAY": display})
         service.start()
         try:
             # Not Selenium's class for WebKitGTK, which raises deprecation warnings itself.
