@@ -21,7 +21,7 @@ from service.testing.chunks import DONE, counted, data, delta
 from upstreams import chunked
 
 WIDGET = Path(__file__).parents[2] / "widget"
-PATIENCE = 30_000  # milliseconds; an upper bound that no passing test reaches
+PATIENCE = 60_000  # milliseconds; an upper bound that no passing test reaches
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 VISITOR: dict[str, Any] = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}

@@ -55,6 +55,7 @@ SEEN = (
         log: find('[role=log]').map((log) => log.innerText).join(),
         field: find('textarea').map((field) => field.value).join(),
         open: !!dialog,
+        width: innerWidth,
         direction: document.documentElement.dir,
         background: colour(dialog, 'backgroundColor'),
         icon: colour(bubble?.shadowRoot.querySelector('button'), 'color'),

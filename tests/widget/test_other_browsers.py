@@ -90,6 +90,7 @@ def test_on_a_phone_the_chat_fills_the_screen(arrive: Arrive) -> None:
 
 def test_the_dark_theme_applies_and_text_on_a_light_colour_is_black(arrive: Arrive) -> None:
     visitor = arrive('data-theme="dark" data-color="#ffe100"')
+    visitor.sees_button("Open chat")
     seen = visitor.sees(open=False)
     assert seen["icon"] in ("rgb(0, 0, 0)", "color(xyz-d65 0 0 0)"), seen["icon"]
     visitor.opens()
@@ -108,7 +109,7 @@ def test_the_strictest_content_security_policy_refuses_nothing(arrive: Arrive, s
     policy = f"default-src 'none'; script-src {shop.url}; frame-src {shop.url}; require-trusted-types-for 'script'"
     visitor = arrive(headers={"Content-Security-Policy": f"{policy}; trusted-types 'none'; img-src data:"})
     visitor.opens()
-    assert visitor.driver.inside("return innerWidth") == 400
+    visitor.sees(width=400)
 
 
 @pytest.mark.parametrize(

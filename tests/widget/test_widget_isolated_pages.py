@@ -108,10 +108,9 @@ def test_an_image_from_another_site_without_a_header_falls_back_to_the_built_in_
     visit: Visit, shop: RunningService, images: str, tmp_path: Path, page: str
 ) -> None:
     chat = _visit_with_images(visit, shop, tmp_path, f"{images}?X-None=1", page)
-    with chat.page.expect_event("console", lambda message: "NotSameOriginAfterDefaultedToSameOrigin" in message.text):
-        chat.bubble.hover()
-    with chat.page.expect_event("console", lambda message: "NotSameOriginAfterDefaultedToSameOrigin" in message.text):
-        chat.open()
+    chat.until_logged("NotSameOriginAfterDefaultedToSameOrigin")
+    chat.open()
+    chat.until_logged("NotSameOriginAfterDefaultedToSameOrigin", times=2)
     for place in (chat.bubble, chat.inside.locator("header .avatar"), chat.log.locator(".mark")):
         expect(place.locator("img")).to_have_count(0)
     expect(chat.inside.locator("header .avatar svg")).to_be_visible()

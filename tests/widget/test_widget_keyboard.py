@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from browser import Chat, Provider, Visit
+from browser import Chat, Provider, Visit, answered
 
 pytest_plugins = ["visitor"]
 
@@ -43,9 +43,7 @@ def test_everything_works_by_keyboard_and_escape_returns_the_focus(visit: Visit,
 def test_every_focused_control_shows_it(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    provider.answer("An answer.")
-    chat.ask("A question?")
-    expect(chat.answers).to_have_text("An answer.")
+    answered(chat, provider, "A question?", "An answer.")
     seen = set()
     for _ in range(14):
         chat.page.keyboard.press("Tab")

@@ -69,8 +69,10 @@ def test_the_arrow_follows_the_answer_from_then_on(visit: Visit, provider: Provi
 def test_a_visitor_who_scrolls_to_the_end_stays_there(visit: Visit, provider: Provider) -> None:
     chat = visit()
     answer = ask_with_long_answer(chat, provider)
+    chat.log.evaluate("log => { log.onscrollend = () => console.log('scrolled') }")
     chat.log.hover()
     chat.page.mouse.wheel(0, 10_000)
+    chat.until_logged("scrolled")
     expect(chat.button("Jump to latest")).to_have_count(0)
     grow(chat, answer, 60, 120)
     assert chat.log.evaluate(BELOW) <= 1

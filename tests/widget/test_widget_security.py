@@ -193,7 +193,7 @@ def test_forged_messages_from_five_frames_change_nothing(
     )
     with context.expect_page():
         chat.page.evaluate("(evil) => { window.open(evil) }", evil)
-    chat.page.wait_for_function("(all) => floods >= all", arg=5 * count, timeout=60_000)
+    chat.page.wait_for_function("(all) => floods >= all", arg=5 * count)
 
     assert chat.host.bounding_box() == {"x": 1200, "y": 720, "width": 64, "height": 64}
     assert chat.page.evaluate("[events.length, localStorage.length, sessionStorage.length]") == [0, 0, 0]
