@@ -178,6 +178,19 @@ def fetch_the_window(chat: Chat) -> None:
     until_run(chat, response.value.url)
 
 
+def markup(frame: Frame) -> str:
+    """A frame's whole markup. `frame.content()` leaves out the shadow trees, in which everything is."""
+    found: str = frame.evaluate(
+        """() => {
+            const roots = [document.documentElement];
+            for (const root of roots)
+                for (const { shadowRoot } of root.querySelectorAll('*')) if (shadowRoot) roots.push(shadowRoot);
+            return roots.map((root) => root.innerHTML).join();
+        }"""
+    )
+    return found
+
+
 class Visit(Protocol):
     """Opens a host page with the widget on it: `chat = visit('data-title="Shop"')`."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import BrowserContext, Frame, expect
+from playwright.sync_api import Frame, expect
 
 from browser import WIDGET, Chat, Provider, Visit, answer_in_progress
 from required import skip_unless_required
@@ -26,15 +26,16 @@ RUN_AXE = """async (runOnly) => {
     return found.violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html + node.failureSummary)]);
 }"""
 
-# Check colours after transitions have ended, in shadow trees, too.
-AT_REST = """() => {
+# In shadow trees, too.
+ANIMATIONS = """(() => {
     const roots = [document];
     for (const root of roots) {
         for (const element of root.querySelectorAll('*')) if (element.shadowRoot) roots.push(element.shadowRoot);
     }
-    const animations = roots.flatMap((root) => root.getAnimations());
-    return animations.every((animation) => animation.effect.getTiming().iterations === Infinity);
-}"""
+    return roots.flatMap((root) => root.getAnimations());
+})()"""
+# Check colours after transitions have ended.
+AT_REST = f"() => {ANIMATIONS}.every((animation) => animation.effect.getTiming().iterations === Infinity)"
 
 # Collects a screen reader's announcements in `said`.
 LISTEN = """() => {
@@ -243,15 +244,26 @@ def test_a_formatted_answer_is_drawn_as_it_grows_and_announced_as_plain_text(vis
     expect(chat.answers.get_by_role("link")).to_have_attribute("href", "https://example.com/terms")
 
 
-def test_reduced_motion_is_respected(visit: Visit, context: BrowserContext, provider: Provider) -> None:
+@pytest.mark.parametrize("context", [{"reduced_motion": "no-preference"}], indirect=True)
+def test_reduced_motion_is_respected(visit: Visit, provider: Provider) -> None:
+    def moves() -> int:
+        inside: int = chat.frame.evaluate(f"{ANIMATIONS}.length")
+        around: int = chat.page.evaluate(f"{ANIMATIONS}.length")
+        return inside + around
+
     chat = visit()
-    chat.page.emulate_media(reduced_motion="reduce")
     chat.open()
-    answer_in_progress(chat, provider, "Hello?", "Calm")
-    assert chat.frame.evaluate("document.getAnimations().length") == 0
+    answer = answer_in_progress(chat, provider, "Hello?", "Calm")
+    assert moves() > 0
+    chat.page.emulate_media(reduced_motion="reduce")
+    assert moves() == 0
+    answer.end()
+    expect(chat.button("Regenerate")).to_be_visible()
     chat.button("Close chat").click()
     expect(chat.bubble).to_be_visible()
-    assert chat.page.evaluate("document.getAnimations().length") == 0
+    chat.bubble.click()
+    expect(chat.field).to_be_focused()
+    assert moves() == 0
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,8 @@ def test_the_handoff_is_always_a_safe_link(visit: Visit) -> None:
 def test_an_invalid_handoff_is_ignored_and_the_console_says_so(visit: Visit, given: str) -> None:
     chat = visit(f'data-handoff="{given}"')
     chat.open()
+    chat.button("More").click()
+    expect(chat.button("Past conversations")).to_be_visible()
     expect(chat.inside.get_by_role("link")).to_have_count(0)
     assert chat.console == ["warning: A4ChatWidget: handoff is too long or wrong."]
 
@@ -260,8 +262,9 @@ def test_an_inline_chat_is_a_region_without_close_and_expand(visit: Visit) -> No
     expect(chat.window).to_have_count(0)
     expect(chat.button("Close chat")).to_have_count(0)
     expect(chat.button("Expand")).to_have_count(0)
+    chat.frame.evaluate(f"{WINDOW}.addEventListener('window-close', () => {{ window.closes = true }})")
     chat.field.press("Escape")
-    expect(chat.field).to_be_visible()
+    assert not chat.frame.evaluate("window.closes")
 
 
 def test_the_window_can_be_expanded_and_collapsed(visit: Visit) -> None:

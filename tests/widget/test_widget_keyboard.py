@@ -129,19 +129,12 @@ def test_enter_during_ime_composition_sends_nothing(
     expect(chat.answers).to_have_text("はい。")
 
 
-def test_escape_during_ime_composition_does_not_close_the_window(visit: Visit) -> None:
-    chat = visit()
-    chat.open()
-    chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": True})
-    expect(chat.window).to_be_visible()
-
-
-def test_escape_right_after_ime_composition_does_not_close_the_window(visit: Visit, provider: Provider) -> None:
-    """As in Safari."""
+@pytest.mark.parametrize("composing", [True, False], ids=["during it", "right after it, as in Safari"])
+def test_escape_in_ime_composition_does_not_close_the_window(visit: Visit, provider: Provider, composing: bool) -> None:
     chat = visit()
     chat.page.emulate_media(reduced_motion="reduce")  # nothing stays to be seen while it closes
     chat.open()
-    chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": False})
+    chat.field.dispatch_event("keydown", {"key": "Escape", "keyCode": 229, "isComposing": composing})
     provider.answer("はい。")
     chat.ask("東京")
     expect(chat.answers).to_have_text("はい。")

@@ -27,6 +27,7 @@ from browser import (
     HostPages,
     Provider,
     Providers,
+    markup,
     script_tag,
     serving,
 )
@@ -283,6 +284,7 @@ def victims_conversation(world: World, context: BrowserContext) -> str:
     chat.ask("What is my secret code?")
     expect(chat.answers).to_have_text("Your code is swordfish.")
     expect(chat.button("Copy")).to_be_visible()
+    assert "swordfish" in markup(chat.frame)
     chat.field.fill("And my secret draft")
     key = f"a4w:{world.tenants['victim'].widget_id}"
     stored = json.loads(chat.frame.evaluate("(key) => localStorage.getItem(key)", key))
@@ -353,7 +355,7 @@ def test_no_message_can_turn_a_widgets_page_into_another_tenants(
         expect(frame.get_by_role("log").get_by_text(unavailable())).to_be_visible()
     for frame in frames:
         expect(frame.get_by_role("log").locator(".question .text")).to_have_text("Go on")
-        assert "swordfish" not in frame.content()
+        assert "swordfish" not in markup(frame)
     page.wait_for_function("() => heard.filter((line) => /ready/.test(line)).length === 8")
     assert not re.search("swordfish|secret", page.evaluate("heard.join()"))
     to_service = [call for call in calls if "/api/v1/" in call]
