@@ -1,7 +1,7 @@
 """Questions and answers in the window: edited, regenerated, rated, and with sources."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -300,11 +300,11 @@ def test_follow_ups_appear_below_a_complete_answer_and_send_their_text(visit: Vi
     expect(chat.button("And to Iceland?")).to_have_count(0)
 
 
+@pytest.mark.parametrize("context", [{"timezone_id": "Europe/London"}], indirect=True)
 def test_answers_show_their_time_and_days_are_separated(
     visit: Visit, context: BrowserContext, provider: Provider
 ) -> None:
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    context.clock.install(time=yesterday)
+    context.clock.install(time=datetime(2026, 3, 30, 13, 52, tzinfo=UTC))
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")

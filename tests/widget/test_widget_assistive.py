@@ -180,7 +180,11 @@ def test_the_copy_code_button_is_large_enough_for_fingers(visit: Visit, provider
     assert box and box["height"] >= 44 and box["width"] >= 44
 
 
-def test_the_list_of_past_conversations_is_named_by_its_heading(visit: Visit, provider: Provider) -> None:
+@pytest.mark.parametrize("context", [{"timezone_id": "Europe/London"}], indirect=True)
+def test_the_list_of_past_conversations_is_named_by_its_heading(
+    visit: Visit, context: BrowserContext, provider: Provider
+) -> None:
+    context.clock.install(time="2026-03-30T13:52:00Z")  # the day does not end meanwhile
     chat = visit()
     chat.open()
     answered(chat, provider, "One?", "1")

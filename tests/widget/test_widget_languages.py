@@ -133,12 +133,14 @@ def test_the_window_uses_the_tags_language_and_direction(visit: Visit, provider:
     expect(chat.window).to_have_accessible_name(says["title"])
     expect(chat.log).to_contain_text(says["greeting"])
     provider.answer("42")
+    now = "(locale) => new Date().toLocaleTimeString(locale, { timeStyle: 'short' })"
+    times = [chat.frame.evaluate(now, locale)]
     chat.ask("6 × 7?")
     expect(chat.button(says["copy"])).to_be_visible()
-    sent = chat.frame.evaluate("(locale) => new Date().toLocaleTimeString(locale, { timeStyle: 'short' })", locale)
+    times.append(chat.frame.evaluate(now, locale))  # noon may have passed
     digits = re.compile(r"\d+")
     shown = chat.log.locator("time").inner_text()
-    assert digits.sub("0", shown) == digits.sub("0", sent)
+    assert digits.sub("0", shown) in [digits.sub("0", time) for time in times]
     assert chat.console == []
 
 
