@@ -108,6 +108,11 @@ def reserving(dialect: str, after: CTE | None = None) -> Any:
 
 
 _TAKE = Prepared(_taking("sqlite", 0))
+_GIVE_BACK = (
+    update(counters)
+    .where(counters.c.scope.in_(bindparam("taken", expanding=True, type_=counters.c.scope.type)))
+    .values(used=_used - 1)
+)
 _LEFT = for_each_dialect(lambda dialect: select(_ends(dialect)).where(_HAS_SCOPE))
 _SPENT = for_each_dialect(
     lambda dialect: select(_used, (_started + DAY_SECONDS - CLOCKS[dialect]).label("left")).where(_HAS_SCOPE)
@@ -173,6 +178,12 @@ def states_of(
         )
         return [*states, QuotaState(False, 0, _within(quota.window if left is None else left, quota.window))]
     return states
+
+
+def give_back(db: Connection, quotas: Sequence[Quota], row: Sequence[Any]) -> None:
+    """Undo what `takings` took, within the same transaction. `row` has its columns."""
+    if taken := [quota.scope for quota, used in zip(quotas, row[::2], strict=False) if used is not None]:
+        db.execute(_GIVE_BACK, {"taken": taken})
 
 
 def _within(seconds: float, window: float) -> float:

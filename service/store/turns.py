@@ -23,7 +23,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.store.conversations import find_turn, touch
-from service.store.counters import budget_spent, reserve_values, reserving, states_of, take, take_values, takings
+from service.store.counters import (
+    budget_spent,
+    give_back,
+    reserve_values,
+    reserving,
+    states_of,
+    take,
+    take_values,
+    takings,
+)
 from service.store.dialects import hold, is_sqlite
 from service.store.prepared import Prepared
 from service.store.records import (
@@ -228,6 +237,7 @@ def _insert_at_once(db: Connection, new: NewTurn, values: dict[str, Any]) -> Ins
     row = db.execute(_all_steps(len(new.quotas)), take_values(db, new.quotas) | values).one()
     day, number = row[-2:]
     if number is None and _exists(db, new):
+        give_back(db, new.quotas, row)  # an identical request came first while this one waited
         return [], None, None
     return states_of(db, new.quotas, row), number, day
 

@@ -19,6 +19,7 @@ from service.store.records import (
     ConversationNotFound,
     CutTurn,
     MessageIdTaken,
+    Quota,
     StoreError,
     Tenant,
     TurnLimits,
@@ -178,6 +179,15 @@ async def test_of_many_identical_concurrent_requests_one_begins(store: Store, te
     turn = results[0].turn
     assert await store.conversation(tenant.id, turn.conversation_id) == [turn]
     assert (await store.purge(datetime.now(UTC) + timedelta(days=1))).conversations == 1, "one left without a turn"
+
+
+async def test_of_many_identical_concurrent_requests_one_takes_from_the_quotas(store: Store, tenant: Tenant) -> None:
+    message_id, quotas = uuid.uuid4(), [Quota("visitor", 100), Quota("key", 100)]
+    await asyncio.gather(*(store.get_tenant(tenant.name) for _ in range(10)))  # with connections open, they race
+
+    await asyncio.gather(*(begin(store, tenant, message_id=message_id, quotas=quotas) for _ in range(10)))
+
+    assert [state.left for state in await store.take(*quotas)] == [98, 98]
 
 
 async def test_of_many_identical_requests_in_a_conversation_one_begins(store: Store, tenant: Tenant) -> None:
