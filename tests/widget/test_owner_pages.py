@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from playwright.sync_api import BrowserContext, FrameLocator, Page, Route, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from browser import WIDGET, HostPages
+from held_requests import held_requests
 from processes import RunningService, running_service
 from required import skip_unless_required
 from service.store.records import Rating, Status, UsageRow
@@ -151,23 +152,23 @@ def test_nothing_can_be_edited_while_a_site_loads_and_the_last_selected_one_is_s
     context: BrowserContext, owned: RunningService
 ) -> None:
     slow, fast = tenant(owned, "slow"), tenant(owned, "fast")
-    held: list[Route] = []
-    context.route(f"**/studio/api/tenants/{slow['widget_id']}", lambda route: held.append(route))
+    address = f"**/studio/api/tenants/{slow['widget_id']}"
     page = sign_in(context, owned)
     yellow = page.get_by_role("button", name="Yellow")
     place = yellow.bounding_box()
     assert place
 
-    page.get_by_label("Site").select_option(label="slow")
-    expect(page.get_by_role("form", name="Chat settings")).to_have_attribute("aria-busy", "true")
-    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
-    expect(yellow).to_have_attribute("aria-pressed", "false")
+    with held_requests(context, address) as held:
+        page.get_by_label("Site").select_option(label="slow")
+        expect(page.get_by_role("form", name="Chat settings")).to_have_attribute("aria-busy", "true")
+        page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        expect(yellow).to_have_attribute("aria-pressed", "false")
 
-    page.get_by_label("Site").select_option(label="fast")
-    shown = page.get_by_role("tabpanel")
-    expect(shown).to_contain_text(fast["widget_id"])
-    with page.expect_response(f"**/studio/api/tenants/{slow['widget_id']}"):
-        held.pop().continue_()
+        page.get_by_label("Site").select_option(label="fast")
+        shown = page.get_by_role("tabpanel")
+        expect(shown).to_contain_text(fast["widget_id"])
+        with page.expect_response(address):
+            held[0].continue_()
     yellow.click()
     expect(page.get_by_role("region", name="Unsaved changes")).to_be_visible()
     expect(shown).to_contain_text(fast["widget_id"])

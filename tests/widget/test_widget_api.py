@@ -5,9 +5,10 @@ import subprocess
 import time
 
 import pytest
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, expect
 
 from browser import PATIENCE, WIDGET, Chat, HostPages, Provider, Visit, add_tenant, script_tag
+from held_requests import held_requests
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -304,15 +305,14 @@ def test_a_widget_destroyed_before_it_watches_the_page_observes_nothing(context:
         };
         MutationObserver.prototype.disconnect = function () { observed.delete(this); disconnect.call(this) };
     """
-    held: list[Route] = []
-    context.route("**/assets/page-*", lambda route: held.append(route))
-    chat = visit(head=f"<script>{count}</script>")
-    expect(chat.bubble).to_be_visible()
-    with chat.page.expect_request("**/assets/page-*"):
-        chat.bubble.click()
-    assert chat.page.evaluate("observed.size") == 1
-    chat.page.evaluate("A4ChatWidget.destroy()")
-    held[0].continue_()
-    # This import comes after the widget's, which has then begun to watch.
-    chat.page.evaluate("(address) => import(address)", held[0].request.url)
+    with held_requests(context, "**/assets/page-*") as held:
+        chat = visit(head=f"<script>{count}</script>")
+        expect(chat.bubble).to_be_visible()
+        with chat.page.expect_request("**/assets/page-*"):
+            chat.bubble.click()
+        assert chat.page.evaluate("observed.size") == 1
+        chat.page.evaluate("A4ChatWidget.destroy()")
+        held[0].continue_()
+        # This import comes after the widget's, which has then begun to watch.
+        chat.page.evaluate("(address) => import(address)", held[0].request.url)
     assert chat.page.evaluate("observed.size") == 0

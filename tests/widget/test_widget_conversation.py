@@ -2,9 +2,10 @@
 
 import re
 
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, Provider, Visit, add_tenant, answer_in_progress
+from held_requests import held_requests
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -130,15 +131,14 @@ def test_a_question_is_visible_while_the_conversation_loads(visit: Visit, provid
     provider.answer("One")
     chat.ask("First?")
     expect(chat.button("Copy")).to_be_visible()
-    loading: list[Route] = []
-    chat.page.route("**/api/v1/conversations/*", lambda route: loading.append(route))
-    chat.reload()
-    expect(chat.inside.get_by_text("Loading")).to_be_visible()
-    chat.field.fill("Second?")
-    chat.field.press("Enter")
-    expect(chat.questions).to_have_text(["Second?"])
-    provider.answer("Two")
-    loading[0].continue_()
+    with held_requests(chat.page, "**/api/v1/conversations/*") as loading:
+        chat.reload()
+        expect(chat.inside.get_by_text("Loading")).to_be_visible()
+        chat.field.fill("Second?")
+        chat.field.press("Enter")
+        expect(chat.questions).to_have_text(["Second?"])
+        provider.answer("Two")
+        loading[0].continue_()
     expect(chat.answers).to_have_text(["One", "Two"])
     expect(chat.questions).to_have_text(["First?", "Second?"])
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, HostPages, Provider, Visit, add_tenant, answer_in_progress, script_tag
+from held_requests import held_requests
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -122,17 +123,16 @@ def test_a_page_rewritten_while_it_loads_gets_the_chat(
 
 @pytest.mark.parametrize("script", ["writes itself anew", "replaces its root", "moves the chat"])
 def test_calls_survive_a_page_replacement_while_the_frame_loads(visit: Visit, provider: Provider, script: str) -> None:
-    held: list[Route] = []
     chat = visit()
     expect(chat.bubble).to_be_visible()
-    chat.page.route("**/assets/app-*", lambda route: held.append(route), times=1)
     provider.answer("Here.")
-    with chat.page.expect_request("**/assets/app-*"):
-        chat.page.reload()
-    chat.page.evaluate("A4ChatWidget.send('Anybody there?')")
-    change(chat, REPLACED[script])
-    expect(chat.questions).to_have_text("Anybody there?")
-    expect(chat.answers).to_have_text("Here.")
+    with held_requests(chat.page, "**/assets/app-*", times=1) as held:
+        with chat.page.expect_request("**/assets/app-*"):
+            chat.page.reload()
+        chat.page.evaluate("A4ChatWidget.send('Anybody there?')")
+        change(chat, REPLACED[script])
+        expect(chat.questions).to_have_text("Anybody there?")
+        expect(chat.answers).to_have_text("Here.")
     assert len(provider.asked) == 1
     assert held
 
