@@ -18,7 +18,6 @@ from service.store.records import Tenant, TenantSettings, Widget
 from service.store.store import Store
 from service.widget_settings import WidgetSettings
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 MAX_IDENTITY_CLAIMS = 20
 
 TENANT_NUMBERS = ("rate_per_minute", "visitor_rate_per_minute", "visitor_streams", "tokens_per_day")
@@ -136,7 +135,7 @@ tenants = Group("tenant", help="the sites that use the service")
 )
 @click.argument("name", type=Value(values.tenant_name), metavar="NAME")
 @settings_options
-@_option("--url", values.service_url, "URL", f"the service's public address (PUBLIC_URL, or {DEFAULT_URL})")
+@_option("--url", values.service_url, "URL", "the service's address; default: PUBLIC_URL, or this machine at PORT")
 @json_option
 @partial(with_store, makes_key=True, makes_database=True)
 async def add(store: Store, name: str, url: str | None, as_json: bool, **options: Any) -> None:
@@ -144,7 +143,8 @@ async def add(store: Store, name: str, url: str | None, as_json: bool, **options
     _check_identity(changes)
     _check_webhook(changes)
     tenant, widget, api_key = await store.add_tenant(name, _widget_changes(options), **changes)
-    url = url or next(iter(load_settings().public_urls), DEFAULT_URL)
+    settings = load_settings()
+    url = url or next(iter(settings.public_urls), f"http://127.0.0.1:{settings.port}")
     snippet = _snippet(url, api_key, widget.id)
     if as_json:
         print_json({"tenant": tenant.name, "widget_id": widget.id, "api_key": api_key, "snippet": snippet})

@@ -22,6 +22,8 @@ from service.store.records import Access
 
 def test_the_snippet_has_the_services_public_url(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'src="http://127.0.0.1:8000/widget.js"' in run(*ADD)
+    monkeypatch.setenv("PORT", "9000")
+    assert 'src="http://127.0.0.1:9000/widget.js"' in run("tenant", "add", "local", *ADD[3:])
     monkeypatch.setenv("PUBLIC_URL", "https://chat.example.com/chat/ http://chat.intranet")
     assert 'src="https://chat.example.com/chat/widget.js"' in run("tenant", "add", "other", *ADD[3:])
     text = run("tenant", "add", "third", *ADD[3:], "--url", "https://other.example")
