@@ -70,6 +70,7 @@ class Connections:
         self.waiting: dict[Connection, float] = {}  # those without a complete request, longest first, and since when
         self.are_last = False  # whether each closes after its response, because the service is stopping
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_refused: Callable[[ServiceError], None] = lambda error: None
         self._ahead: dict[Connection, None] = {}  # those with a pipelined request, longest first
 
     def admit(self, connection: "Connection", now: float) -> bool:
@@ -385,6 +386,7 @@ class Connection(HttpToolsProtocol):
         cycle = self._answering
         if cycle is None or not cycle.response_started or (cycle.response_complete and not self._in_body):
             self.transport.write(_response(error))
+            self._connections.on_refused(error)
         self.transport.close()
 
 
@@ -423,6 +425,8 @@ def _response(error: ServiceError) -> bytes:
         f"Content-Length: {len(problem)}",
         f"X-Request-ID: {request_id}",
         "X-Content-Type-Options: nosniff",
+        "Referrer-Policy: strict-origin-when-cross-origin",
+        "Cache-Control: no-store",
         "Connection: close",
     ]
     if error.retry_after is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from service.errors import ServiceError
 from service.settings import Settings
 from service.web.connections import Connection, Connections, Deadlines
 from service.web.forwarded import ForwardedHeaders
@@ -100,6 +101,8 @@ def make_server(app: Starlette, settings: Settings, sockets: list[socket]) -> Se
         most_connections(raise_file_limit(), settings.max_streams),
         proxied.trusted_hosts.__contains__,
     )
+    find_service = partial(_service_of, app)
+    connections.on_refused = partial(_count, find_service)
     config = uvicorn.Config(
         proxied,
         http="httptools",
@@ -111,4 +114,15 @@ def make_server(app: Starlette, settings: Settings, sockets: list[socket]) -> Se
         proxy_headers=False,  # `ForwardedHeaders` reads them
         timeout_graceful_shutdown=2,
     )
-    return Server(config, sockets, connections, lambda: getattr(app.state, "service", None), settings)
+    return Server(config, sockets, connections, find_service, settings)
+
+
+def _service_of(app: Starlette) -> Service | None:
+    """The service, while its lifespan runs."""
+    return getattr(app.state, "service", None)
+
+
+def _count(find_service: Callable[[], Service | None], error: ServiceError) -> None:
+    """Count a refusal that the application does not see."""
+    if (service := find_service()) is not None:
+        service.metrics.requests.labels("none", error.status_code, error.code).inc()

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -25,13 +26,14 @@ from upstreams import local_upstream
 MIB = 1024 * 1024
 HEALTH = b"GET /api/v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
 MISSING = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+METRICS_TOKEN = "m3trics"
 SHORT_TIMEOUTS = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT": "1", "SEND_TIMEOUT": "1"}
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with deadlines that no test reaches."""
-    settings = {name: "300" for name in SHORT_TIMEOUTS}
+    settings = {name: "300" for name in SHORT_TIMEOUTS} | {"METRICS_TOKEN": METRICS_TOKEN}
     with running_service(tmp_path_factory.mktemp("patient"), **settings) as service:
         yield service
 
@@ -218,7 +220,27 @@ def test_a_malformed_request_gets_a_problem_and_never_inside_another_response(pa
     assert statuses(received) == [200, 400]
     head, _, problem = received.rpartition(b"\r\n\r\n")
     assert json.loads(problem)["code"] == "bad_request"
-    assert head.endswith(b"\r\nX-Content-Type-Options: nosniff\r\nConnection: close")
+    assert head.endswith(b"\r\nConnection: close")
+    for name in (
+        b"X-Request-ID: ",
+        b"X-Content-Type-Options: nosniff",
+        b"Referrer-Policy: ",
+        b"Cache-Control: no-store",
+    ):
+        assert b"\r\n" + name in head
+
+
+def test_a_refusal_that_the_application_does_not_see_is_counted(patient: RunningService) -> None:
+    def counted() -> float:
+        headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+        text = httpx.get(f"{patient.url}/metrics", headers=headers).text
+        found = re.search(r'chatbot_requests_total\{code="bad_request",route="none",status="400"\} (.*)', text)
+        return float(found[1]) if found else 0
+
+    before = counted()
+    with connect(patient, b"\0\0\0") as connection:
+        assert statuses(read_all(connection)) == [400]
+    assert counted() == before + 1
 
 
 def test_an_unread_body_is_drained_up_to_a_limit(patient: RunningService) -> None:
