@@ -67,7 +67,11 @@ def selection_options(function: Callable[..., None]) -> Callable[..., None]:
     help="with an answer of this outcome: complete, length, filtered, cancelled, error or an error's code",
 )
 @click.option(
-    "--limit", type=Value(values.number), default=str(transcripts.PAGE), metavar="N", help="at most; default: 50"
+    "--limit",
+    type=Value(values.number),
+    default=str(transcripts.PAGE),
+    metavar="N",
+    help="how many at most; default: 50",
 )
 @json_option
 @with_store

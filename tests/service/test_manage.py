@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+import manage
 from command_line import ADD, Fail, Look, Run
 from command_line import fail as fail
 from command_line import look as look
@@ -135,6 +137,19 @@ def test_an_unusable_database_is_reported_without_its_password(
     assert code == 1
     assert problem in line
     assert "canary" not in line
+
+
+def test_the_help_describes_each_command_and_option() -> None:
+    def undescribed(command: click.Command, name: str) -> list[str]:
+        found = [
+            f"{name} {each.opts[0]}" for each in command.params if isinstance(each, click.Option) and not each.help
+        ]
+        if isinstance(command, click.Group):
+            for inner in command.commands.values():
+                found += undescribed(inner, f"{name} {inner.name}")
+        return found if command.help else [name, *found]
+
+    assert undescribed(manage.commands, "manage.py") == []
 
 
 def test_manage_py_runs_as_a_program(database_url: str, tmp_path: Path) -> None:
