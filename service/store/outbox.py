@@ -75,7 +75,7 @@ def hand_off(
 
     Handing off the same turns with the same note again is the same event.
     """
-    turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS)
+    turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS + 1)
     if turns is None:
         return False
     email, note = storable(handoff.email), storable(handoff.note) if handoff.note else None
@@ -169,7 +169,7 @@ def _turns_that_fit(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
     """The newest turns that fit, oldest first, and whether that is the whole conversation."""
     listed_turns: list[dict[str, Any]] = []
     left = MOST_CHARS
-    for turn in reversed(turns):
+    for turn in reversed(turns[-NEWEST_TURNS:]):
         question, answer = _cut(turn.question), _cut(turn.answer)
         left -= len(question) + len(answer)
         if left < 0:
@@ -186,7 +186,7 @@ def _turns_that_fit(turns: Sequence[Turn]) -> tuple[list[dict[str, Any]], bool]:
             },
         )
     is_cut = any(len(text) > MOST_TEXT_CHARS for turn in turns for text in (turn.question, turn.answer))
-    return listed_turns, len(listed_turns) == len(turns) < NEWEST_TURNS and not is_cut
+    return listed_turns, len(listed_turns) == len(turns) and not is_cut
 
 
 def _cut(text: str) -> str:

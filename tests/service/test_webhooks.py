@@ -188,6 +188,23 @@ async def test_a_long_conversation_is_truncated_at_its_beginning(
         assert sum(len(turn["answer"]) for turn in data["turns"]) <= MOST_CHARS
 
 
+async def test_a_conversation_of_just_the_most_turns_is_whole(
+    serve: Serve, hook: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.outbox.NEWEST_TURNS", 2)
+    async with serve(tenant=HOOKED) as client:
+        started = await hold_conversation(client)
+        for question in ("Second?", "Third?"):
+            await client.ask(question, conversation_id=started["conversation_id"])
+            await client.until_idle()
+            assert (await hand_off(client, started["conversation_id"]))[0] == 204
+            await outbox_when_idle(client)
+
+        whole, longer = (message["data"] for message in received(hook))
+        assert (len(whole["turns"]), whole["truncated"]) == (2, False)
+        assert ([turn["question"] for turn in longer["turns"]], longer["truncated"]) == (["Second?", "Third?"], True)
+
+
 @pytest.mark.each_database
 async def test_changed_feedback_is_delivered(serve: Serve, hook: respx.Route, clock: Clock) -> None:
     async with serve(tenant=HOOKED) as client:
