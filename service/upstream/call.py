@@ -49,6 +49,7 @@ log = logging.getLogger("chatbot")
 
 LONGEST_RETRY_AFTER = 3.0  # seconds that a visitor may wait for a retry
 STALE_SECONDS = 0.5  # a connection that was closed while idle breaks at once; if it breaks later, the request was read
+TRIES = 3  # of a question that no answer to can have begun
 CAUSES = 6  # of an error to follow: the chain may be circular
 MAX_QUIRKS = 5  # combinations to try until the endpoint accepts the question
 AFTER_FINISH_SECONDS = 5.0  # for the usage and the `[DONE]` that follow a finish_reason
@@ -91,6 +92,7 @@ class Call:
     body: dict[str, Any] = field(init=False)  # of the last attempt
     _quirks: Quirks = field(init=False)
     _tried: set[Quirks] = field(default_factory=set, init=False)
+    _tries_left: int = field(default=TRIES - 1, init=False)  # after the current one
     _times_shortened: int = field(default=0, init=False)
     _characters: int = field(default=0, init=False)  # of the text so far
     _is_outage: bool = field(default=True, init=False)  # unless the upstream responded in any way
@@ -178,9 +180,8 @@ class Call:
             async with Deadline(
                 self._loop.time() + self._connect_seconds + self.settings.first_text_timeout
             ) as deadline:
-                while not await self._ask(deadline):
-                    self.retries["adapted"] += 1
-                    deadline.reschedule(self._loop.time() + self._connect_seconds)
+                while (wait := await self._ask(deadline)) is not None:
+                    await self._wait(wait, deadline)
         except (TimeoutError, httpx.TimeoutException) as error:
             is_over = self.decoder.is_certain or (self.decoder.ended and self._within(0) < self._last_moment)
             if not is_over:
@@ -195,9 +196,9 @@ class Call:
                 raise UpstreamInterrupted(f"the connection to the upstream broke ({type(error).__name__})") from None
         return self._finish()
 
-    async def _ask(self, deadline: Deadline) -> bool:
-        """Send the question and relay the answer. False if a response of status 200 has refused the question, which is
-        adapted now.
+    async def _ask(self, deadline: Deadline) -> float | None:
+        """Send the question and relay the answer. If the response has an error in place of an answer, and a retry may
+        help, returns the seconds until that.
         """
         body = await self._open(deadline)
         deadline.reschedule(min(self._last_moment, deadline.when()))
@@ -209,15 +210,14 @@ class Call:
             if self.decoder.refusal is None:
                 raise
             refusal = self.decoder.refusal.without(self._texts)
-            if not self._adapt(refusal):
-                raise refusal.error(self.endpoint.body) from None
+            wait = self._retry_after_refusal(refusal.status, refusal)
             self.decoder = self.new_decoder()
-            return False
+            return wait
         finally:
             if self.decoder.steps:
                 self.known.keep(self.endpoint, self.question.model, self._quirks)
             await body.aclose()
-        return True
+        return None
 
     @property
     def _texts(self) -> list[str]:
@@ -236,22 +236,21 @@ class Call:
     async def _open(self, deadline: Deadline) -> Body:
         """Send the question and return the body of the response. Retries only if no answer can have begun."""
         transport = self.transport
-        tries_left = 2
         while True:
             self._reused = False
             try:
                 response = await transport.handle_async_request(self._request(deadline))
             except httpx.ConnectError as error:
-                if self.stopped or not tries_left:
+                if self.stopped or not self._tries_left:
                     raise UpstreamFailed(f"no connection to the upstream: {_why(error)}") from None
-                wait, reason = _backoff(tries_left), "no_connection"
+                wait = self._retry("no_connection")
             except httpx.ProxyError:
                 raise UpstreamFailed("the proxy does not connect to the upstream; check UPSTREAM_PROXY") from None
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 stale = self._reused and time.monotonic() - self._sent_at < STALE_SECONDS
-                if self.stopped or tries_left < 2 or not stale:
+                if self.stopped or self._tries_left < TRIES - 1 or not stale:
                     raise
-                wait, reason = 0.0, "stale_connection"  # the upstream had closed the idle connection
+                wait = self._retry("stale_connection", 0.0)  # the upstream had closed the idle connection
                 transport = self.fresh_transport
             else:
                 self.status = response.status_code
@@ -263,26 +262,38 @@ class Call:
                         self._accept()
                     return body_of(response)
                 self._is_outage = response.status_code >= 500
-                if isinstance(refusal, Refusal) and self._adapt(refusal):
-                    self.retries["adapted"] += 1
-                    deadline.reschedule(self._loop.time() + self._connect_seconds)
-                    continue
-                wait, reason = self._wait_after(response.status_code, refusal, tries_left), "refused"
+                wait = self._retry_after_refusal(response.status_code, refusal)
             finally:
                 if self.phase == "connecting":
                     self.phase = "waiting"
-            tries_left -= 1
-            self.retries[reason] += 1
-            deadline.reschedule(self._last_moment)
-            await asyncio.sleep(wait)
-            deadline.reschedule(self._loop.time() + self._connect_seconds)
+            await self._wait(wait, deadline)
 
-    def _wait_after(self, status: int, refusal: Refusal | ServiceError, tries_left: int) -> float:
-        """The seconds until a retry. Raises the refusal's error if there is none."""
+    async def _wait(self, seconds: float, deadline: Deadline) -> None:
+        """Wait until a retry, and give that its time to connect."""
+        if seconds:
+            deadline.reschedule(self._last_moment)
+            await asyncio.sleep(seconds)
+        deadline.reschedule(self._loop.time() + self._connect_seconds)
+
+    def _retry(self, reason: str, wait: float | None = None) -> float:
+        """Count a retry. Returns the seconds until it."""
+        wait = _backoff(self._tries_left) if wait is None else wait
+        self._tries_left -= 1
+        self.retries[reason] += 1
+        return wait
+
+    def _retry_after_refusal(self, status: int, refusal: Refusal | ServiceError) -> float:
+        """Count a retry, of the adapted question if that may help. Returns the seconds until it.
+
+        Raises the refusal's error if there is none.
+        """
+        if isinstance(refusal, Refusal) and self._adapt(refusal):
+            self.retries["adapted"] += 1
+            return 0.0
         error = refusal.error(self.endpoint.body) if isinstance(refusal, Refusal) else refusal
-        wait = _backoff(tries_left) if error.retry_after is None else error.retry_after
-        if tries_left and wait <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):
-            return wait
+        wait = error.retry_after
+        if self._tries_left and (wait or 0) <= LONGEST_RETRY_AFTER and is_worth_another_try(status, error):
+            return self._retry("refused", wait)
         raise error
 
     def _adapt(self, refusal: Refusal) -> bool:
@@ -417,4 +428,4 @@ def _is_for_proxy(info: Mapping[str, Any]) -> bool:
 
 
 def _backoff(tries_left: int) -> float:
-    return random.uniform(0.1, 0.4) * (3 - tries_left)
+    return random.uniform(0.1, 0.4) * (TRIES - tries_left)

@@ -97,7 +97,7 @@ async def test_a_whole_completion_is_relayed(client: Client, upstream: respx.Rou
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"error": {"message": "a secret of theirs", "code": "server_error"}}',
+        b'{"error": {"message": "a secret of theirs", "code": "bad_request"}}',
         b'{"error": "a secret of theirs"}',
         b'{"object": "error", "message": "a secret of theirs"}',
         b'{"detail": "a secret of theirs"}',

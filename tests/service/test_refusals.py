@@ -11,7 +11,7 @@ import respx
 
 from client import Client
 from conftest import Serve
-from service.testing.chunks import Body, answer, data, streamed
+from service.testing.chunks import Body, answer, data, delta, streamed
 from service.upstream.responses import MAX_ERROR_BODY_BYTES
 
 CANARY = "canary-of-the-provider"
@@ -280,6 +280,46 @@ async def test_transient_errors_are_retried(
     monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(side_effect=[httpx.Response(status), httpx.Response(status), streamed(*answer("Hello"))])
     assert (await client.ask("Hi")).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        nested("Provider returned error", code=502),  # OpenRouter, whose comments have begun the stream
+        nested("Rate limit exceeded", code=429),
+        {"error": "Model is overloaded", "error_type": "overloaded"},
+    ],
+)
+async def test_transient_errors_in_place_of_an_answer_are_retried(
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, error: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
+    failed = [streamed(b": OPENROUTER PROCESSING\n\n", data(error)) for _ in range(5)]
+    upstream.mock(side_effect=[*failed[:2], streamed(*answer("Hello"))])
+    got = await client.ask("Hi")
+    assert (got.names, got.text) == (["start", "message", "done"], "Hello")
+    await client.until_idle()
+    assert await client.charged() == 13
+    upstream.mock(side_effect=failed[2:])
+    assert (await client.ask("Hi")).last.name == "error"
+    assert upstream.call_count == 6
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [data(nested("Rate limit exceeded. Try again in 20s", code=429))],
+        [data(nested(code="insufficient_quota"))],
+        [data(nested("Invalid 'top_k'"))],
+        [data({"choices": [{"delta": {"reasoning_content": "Hm"}}]}), data(nested(code=502))],
+        [delta("Half"), data(nested(code=502))],
+    ],
+    ids=["a long wait", "no credit", "refused", "after thoughts", "after text"],
+)
+async def test_other_errors_in_a_stream_are_final(client: Client, upstream: respx.Route, pieces: list[bytes]) -> None:
+    upstream.mock(return_value=streamed(*pieces))
+    assert (await client.ask("Hi")).last.name == "error"
+    assert upstream.call_count == 1
 
 
 @pytest.mark.parametrize(
