@@ -101,10 +101,10 @@ def _check(source: sqlite3.Connection, file: Path, newest_version: int) -> None:
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress) -> None:
-    def tell(status: int, remaining: int, total: int) -> None:
+    def report(status: int, remaining: int, total: int) -> None:
         progress(1 - remaining / total if total else 1)
 
-    source.backup(target, pages=PAGES_AT_ONCE, progress=tell, sleep=0)
+    source.backup(target, pages=PAGES_AT_ONCE, progress=report, sleep=0)
 
 
 @contextmanager

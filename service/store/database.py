@@ -109,11 +109,11 @@ class Database:
                 with self._store_errors():
                     raise
 
-    async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
+    async def migrate(self, report: Callable[[float], None] = lambda done: None) -> None:
         """Create or upgrade the tables. Safe if several processes start at once, and while others use the database.
 
-        `tell` is called with the progress, from 0 to 1, if there is any work. Raises SchemaMismatch if the database is
-        newer than this code, and StoreError if it belongs to another application.
+        `report` is called with the progress, from 0 to 1, if there is any work. Raises SchemaMismatch if the database
+        is newer than this code, and StoreError if it belongs to another application.
         """
         if self._path:
             with self._store_errors():
@@ -126,7 +126,7 @@ class Database:
         while done < 1:
             upgraded = await self._upgrade_some()
             rows, done = rows + upgraded.rows, upgraded.done
-            tell(done)
+            report(done)
             await asyncio.sleep(deadlines.MIGRATION_PAUSE if done < 1 else 0)
         seconds = round(time.monotonic() - began, 1)
         log.info("migrated", extra={"from": version, "to": newest_version(), "rows": rows, "seconds": seconds})

@@ -73,9 +73,9 @@ class Store:
         """The hooks for measuring the database's work."""
         return self._database.meter
 
-    async def migrate(self, tell: Callable[[float], None] = lambda done: None) -> None:
+    async def migrate(self, report: Callable[[float], None] = lambda done: None) -> None:
         """Create or upgrade the tables, see `Database.migrate`. Raises StoreError."""
-        await self._database.migrate(tell)
+        await self._database.migrate(report)
 
     async def require_tables(self) -> None:
         """Return if the database has the tables that this release needs. Raises StoreError, which says what to do."""

@@ -21,7 +21,7 @@ _HARMLESS_FIELDS = frozenset(
         *("references", "search_results", "sources", "timings", "usage", "x_groq"),
     }
 )
-_TELLING_FIELD = re.compile("err(or|_|code|msg)|exception|fail|detail|message|msg|status|code", re.IGNORECASE)
+_REPORTING_FIELD = re.compile("err(or|_|code|msg)|exception|fail|detail|message|msg|status|code", re.IGNORECASE)
 _FINE = frozenset({"200", "true", "ok"})
 
 
@@ -42,11 +42,11 @@ def may_be_error(value: Any, event: str) -> bool:
         return False
     base = value.get("base_resp")  # MiniMax
     fields = {**value, **base} if isinstance(base, dict) else value
-    told = {name for name, each in fields.items() if each and name != "base_resp"}
-    is_told = any(_TELLING_FIELD.search(name) and not _is_fine(fields[name]) for name in told)
-    if is_told or fields.get("success") is False:
+    given = {name for name, each in fields.items() if each and name != "base_resp"}
+    reports_error = any(_REPORTING_FIELD.search(name) and not _is_fine(fields[name]) for name in given)
+    if reports_error or fields.get("success") is False:
         return True
-    return bool(told) and not isinstance(value.get("choices"), list) and told.isdisjoint(_HARMLESS_FIELDS)
+    return bool(given) and not isinstance(value.get("choices"), list) and given.isdisjoint(_HARMLESS_FIELDS)
 
 
 def _is_fine(value: Any) -> bool:
