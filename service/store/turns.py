@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Connection,
     Select,
@@ -51,6 +52,8 @@ from service.store.rows import COLUMNS, defaults, to_record
 from service.store.tables import conversations, messages, running, storable
 from service.tokens import estimate_tokens
 
+MOST_PASSED_OVER = 1000  # turns without an answer, or replaced, in the search for a history
+
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
@@ -85,11 +88,21 @@ _ANY_REPLACEABLE = (
     .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
     .limit(1)
 )
+_each = messages.alias("each")
+# The newest turn that is too old to be searched, found in the index alone.
+_TOO_OLD = (
+    select(_each.c.number)
+    .where(_each.c.conversation_id == bindparam("conversation", type_=_ID))
+    .order_by(_each.c.number.desc())
+    .offset(bindparam("searched", type_=BigInteger))
+    .limit(1)
+    .scalar_subquery()
+)
 _HISTORY = Prepared(
     select(*COLUMNS[Turn])
-    .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "")
+    .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "", messages.c.number > func.coalesce(_TOO_OLD, 0))
     .order_by(_NEWEST_FIRST)
-    .limit(bindparam("most", type_=messages.c.reserved.type))
+    .limit(bindparam("most", type_=BigInteger))
 )
 _SHOW = update(messages).where(_HAS_ID).values(hidden=bindparam("is_hidden", type_=messages.c.hidden.type))
 _STREAMS = Prepared(
@@ -284,7 +297,8 @@ def _history(db: Connection, conversation_id: uuid.UUID, limits: TurnLimits, wit
     most = limits.history_turns + (without is not None)
     newest: list[Turn] = []
     characters = 0
-    for row in _HISTORY.all(db, {"conversation": conversation_id, "most": most}):
+    values = {"conversation": conversation_id, "most": most, "searched": most + MOST_PASSED_OVER}
+    for row in _HISTORY.all(db, values):
         turn = to_record(Turn, row)
         if turn.id == without:
             continue

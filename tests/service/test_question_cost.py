@@ -151,3 +151,28 @@ async def test_another_attempt_costs_the_same_however_many_have_failed(serve: Se
             counts.append(len(statements))
 
         assert counts[-1] == counts[2]
+
+
+@pytest.mark.each_database
+async def test_the_search_for_a_history_ends_after_many_questions_without_an_answer(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a visitor asks, the next one costs the same. Any number of turns may be wanted."""
+    monkeypatch.setattr("service.store.turns.MOST_PASSED_OVER", 3)
+    histories = []
+    async with serve(max_history_turns=2) as client:
+        upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+        conversation = {"conversation_id": (await client.ask("First?")).events[0].data["conversation_id"]}
+        upstream.mock(side_effect=lambda request: httpx.Response(401))
+        for _ in range(7):
+            await client.refused(json_body={"message": "Refused?"} | conversation)
+            histories.append(len(json.loads(upstream.calls.last.request.content)["messages"]))
+    assert histories == [4, 4, 4, 4, 4, 2, 2]
+
+
+@pytest.mark.each_database
+async def test_any_number_of_turns_may_be_sent_as_history(serve: Serve, upstream: respx.Route) -> None:
+    upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+    async with serve(max_history_turns=2**31 - 1) as client:
+        conversation_id = (await client.ask("First?")).events[0].data["conversation_id"]
+        assert (await client.ask("Again?", conversation_id=conversation_id, regenerate=True)).text == "Hello"
