@@ -22,7 +22,7 @@ UNAVAILABLE = {"database_unavailable"}
 HURRY = {
     "FAULTS_HURRY": " ".join(
         f"service.answers.pace.{name}={seconds}"
-        for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("LOST_SECONDS", 0.6), ("TICK_SECONDS", 0.1))
+        for name, seconds in (("HEARTBEAT_SECONDS", 0.1), ("LOST_SECONDS", 2), ("TICK_SECONDS", 0.1))
     )
 }
 
@@ -33,7 +33,7 @@ HURRY = {
 @fault("sigterm-mid-stream", "100 streams, 0 silent truncations; exit within the grace + 2 s; all stored")
 async def sigterm_mid_stream(play: Play) -> None:
     count = play.count(100, 20)
-    grace = 2.0 if play.short else 3.0
+    grace = 5.0 if play.short else 3.0
     async with (
         faulty_upstream() as upstream,
         deploy(play.directory, upstream.url(), LONG_DEADLINES | {"DRAIN_SECONDS": str(grace)}) as here,
@@ -41,7 +41,7 @@ async def sigterm_mid_stream(play: Play) -> None:
         reading: set[int] = set()
 
         async def read(number: int) -> Reply:
-            question = f"held 30 {grace / 60} {number}" if number % 2 else f"endless 0.05 {number}"
+            question = f"held 30 0.03 {number}" if number % 2 else f"endless 0.05 {number}"
             return await ask(here.url, here.key, question, on_text=lambda text: reading.add(number))
 
         asking = [asyncio.create_task(read(number)) for number in range(count)]
@@ -254,7 +254,7 @@ async def _play_gone(play: Play, url: str, take_away: Callable[[], object], brin
         play.require_in_time(seconds, 5, "to recover")
 
         async def all_stored() -> bool:
-            return await here.running() == 0 and await here.first.open_answers() == 0
+            return await here.running() == 0 and await here.first.is_idle()
 
         play.require(await until(all_stored), f"turns {await here.turns()}")
         turns = await here.turns()

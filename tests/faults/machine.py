@@ -36,7 +36,7 @@ SHORT_DEADLINES = {
     "FIRST_TEXT_TIMEOUT": "0.8",
     "TEXT_TIMEOUT": "0.8",
     "READ_TIMEOUT": "0.8",
-    "ANSWER_TIMEOUT": "2",
+    "ANSWER_TIMEOUT": "5",
     "SEND_TIMEOUT": "1",
     "RESUME_SECONDS": "0.2",
 }
@@ -194,8 +194,9 @@ class Replica:
             if fields[9] in inodes and fields[3] != LISTEN:
                 yield int(fields[1][-4:], 16), int(fields[2][-4:], 16), fields[3]
 
-    async def open_answers(self) -> int:
-        return int(await self.metric("chatbot_open_answers") or 0)
+    async def is_idle(self) -> bool:
+        """Whether it says that it writes no answer."""
+        return await self.metric("chatbot_open_answers") == 0
 
     async def metric(self, name: str) -> float | None:
         """A value from /metrics, by its full name with labels."""
@@ -284,7 +285,7 @@ class Deployment:
 
         async def idle() -> bool:
             alive = [replica for replica in self.replicas if replica.process.poll() is None]
-            return sum([await replica.open_answers() for replica in alive]) == 0
+            return all([await replica.is_idle() for replica in alive])
 
         return await until(idle, seconds, every=0.1)
 

@@ -80,14 +80,17 @@ class Play:
             self.require(not unclean, f"{unclean} of {len(reply)} errors were not clean")
 
     @asynccontextmanager
-    async def back_to_start(self, deployment: Deployment, upstream: FaultyUpstream) -> AsyncIterator[None]:
-        """Fail unless every process's memory, sockets and tasks return to their level after a first answer."""
-        before = []
+    async def back_to_start(self, deployment: Deployment, upstream: FaultyUpstream) -> AsyncIterator[list[Reply]]:
+        """Fail unless every process's memory, sockets and tasks return to their level after a first answer.
+
+        Yields these answers, which a short deadline may have cut off.
+        """
+        before, first = [], []
         for replica in deployment.replicas:
-            await ask(replica.url, deployment.key, "quick warm-up")
+            first.append(await ask(replica.url, deployment.key, "quick warm-up"))
             await deployment.until_idle()
             before.append(await replica.weigh(upstream.port))
-        yield
+        yield first
         self.require(await deployment.until_idle(), "answers are still open")
         for replica, start in zip(deployment.replicas, before, strict=True):
             if replica.process.poll() is None:

@@ -16,7 +16,7 @@ async def client_drops_during_connect(play: Play) -> None:
     with silent_address() as silent:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
-        settings = play.deadlines | {"CONNECT_TIMEOUT": "4"}
+        settings = LONG_DEADLINES | {"CONNECT_TIMEOUT": "4"}
         async with deploy(play.directory, url, settings) as here:
             dropped = asked = 0
 
@@ -134,8 +134,7 @@ async def comes_back_while_connecting(play: Play) -> None:
     with silent_address() as silent:
         port = silent.getsockname()[1]
         url = f"http://127.0.0.1:{port}/quick/v1"
-        patient = {"CONNECT_TIMEOUT": "10", "ANSWER_TIMEOUT": "30"}
-        async with deploy(play.directory, url, play.deadlines | patient) as here:
+        async with deploy(play.directory, url, LONG_DEADLINES | {"CONNECT_TIMEOUT": "30"}) as here:
             ids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(count)]
 
             def visit(number: int) -> asyncio.Task[Reply]:
