@@ -19,14 +19,17 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from preloaded import MANAGE, ROOT, run_program
+import manage
+from preloaded import ROOT
 from processes import RunningService, free_port, restarted, running_service
 from required import skip_unless_required
+from service.commands import browser_checks
 from upstreams import LocalUpstream, local_upstream
 
 CONFIGURATION = (ROOT / "deploy/nginx.conf").read_text()
 NAME = "chat.example.com"
 MOST_CONNECTIONS = 8
+SECONDS = 60
 MAIN = """
 daemon off;
 master_process off;
@@ -73,7 +76,8 @@ class Proxy:
         }
         trust = ssl.create_default_context(cafile=self.certificate)
         transport = httpx.HTTPTransport(verify=trust, local_address=address)
-        with httpx.Client(transport=transport, base_url=f"https://127.0.0.1:{self.port}", headers=headers) as client:
+        url = f"https://127.0.0.1:{self.port}"
+        with httpx.Client(transport=transport, base_url=url, headers=headers, timeout=SECONDS) as client:
             yield client
 
     def ask(self, client: httpx.Client, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -100,7 +104,7 @@ def proxy(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prox
         port = free_port()
         settings = {
             "PUBLIC_URL": f"https://{NAME}:{port}",
-            "OPENAI_BASE_URL": upstream.url("endless"),
+            "OPENAI_BASE_URL": upstream.url("word"),
             "RESUME_SECONDS": "0",
             "METRICS_TOKEN": "token",
         }
@@ -159,13 +163,12 @@ def _listens(port: int) -> bool:
 
 
 def test_words_arrive_during_the_answer_and_leaving_ends_it(proxy: Proxy) -> None:
+    """No buffer is filled first: after its only word, the provider waits until the reader leaves."""
     with proxy.visitor() as client:
         with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
-            pieces = response.iter_raw()
-            received = [next(pieces) for _ in range(5)]
+            assert any("word" in line for line in response.iter_lines())
             assert proxy.upstream.wait_until_open(1)  # readers of earlier tests may take a while to disconnect
-        assert max(map(len, received)) < 1000  # no buffer was filled first
         assert proxy.upstream.wait_until_open(0)
 
 
@@ -223,7 +226,7 @@ def test_the_service_refuses_a_body_over_the_limit_and_the_proxy_a_much_larger_o
 
 def test_metrics_are_not_public_even_with_the_token(proxy: Proxy) -> None:
     token = {"Authorization": "Bearer token"}
-    assert httpx.get(f"{proxy.service.url}/metrics", headers=token).status_code == 200
+    assert httpx.get(f"{proxy.service.url}/metrics", headers=token, timeout=SECONDS).status_code == 200
     with proxy.visitor() as client:
         for path in ("/metrics", "//metrics", "/%6detrics"):
             assert client.get(path, headers=token).status_code == 404
@@ -260,7 +263,8 @@ def test_http_2_is_offered_to_browsers(proxy: Proxy) -> None:
 
 
 def test_http_redirects_to_https_with_hsts(proxy: Proxy) -> None:
-    plain = httpx.get(f"http://127.0.0.1:{proxy.plain_port}/widget.html?id=x", headers={"Host": NAME})
+    url = f"http://127.0.0.1:{proxy.plain_port}/widget.html?id=x"
+    plain = httpx.get(url, headers={"Host": NAME}, timeout=SECONDS)
     assert (plain.status_code, plain.headers["location"]) == (301, f"https://{NAME}/widget.html?id=x")
     with proxy.visitor() as client:
         response = client.get("/api/v1/health")
@@ -269,6 +273,7 @@ def test_http_redirects_to_https_with_hsts(proxy: Proxy) -> None:
 
 
 def test_the_proxys_own_refusals_look_like_the_services(proxy: Proxy) -> None:
+    assert proxy.upstream.wait_until_open(0)  # nor does an earlier test's reader count
     with proxy.visitor() as client, ExitStack() as open_answers:
         for _ in range(MOST_CONNECTIONS):
             open_answers.enter_context(client.stream("POST", "/api/v1/chat", json={"message": "Hi"}))
@@ -335,16 +340,18 @@ def test_the_excerpt_in_the_docs_is_in_the_file() -> None:
     assert {line.strip() for line in shown[1].splitlines()} <= lines
 
 
-def test_the_doctor_finds_nothing_wrong_behind_this_file(proxy: Proxy) -> None:
+def test_the_doctor_finds_nothing_wrong_behind_this_file(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Except for the test's own deviations: a certificate for one day, and another name."""
-    url = f"https://127.0.0.1:{proxy.port}"
-    command = [MANAGE, "doctor", "--no-provider", "--json", "--url", url]
+    monkeypatch.setattr(browser_checks, "LEAST_MOMENTS", 2)  # a busy machine may take long over several words
 
     def found(**environment: str) -> dict[str, str]:
-        variables = proxy.service.environment | {"PING_SECONDS": "1"} | environment
-        done = run_program(command, cwd=proxy.service.directory, env=variables, directory=proxy.service.directory)
-        checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
-        assert done.returncode == 1
+        with monkeypatch.context() as patch:
+            for name, value in (proxy.service.environment | {"PING_SECONDS": "2"} | environment).items():
+                patch.setenv(name, value)
+            assert manage.main(["doctor", "--no-provider", "--json", "--url", f"https://127.0.0.1:{proxy.port}"]) == 1
+        checks = {each["name"]: each for each in json.loads(capsys.readouterr().out)["checks"]}
         return {name: each["text"] for name, each in checks.items() if each["state"] == "fix" and name != "disk"}
 
     faults = found(SSL_CERT_FILE=str(proxy.certificate))

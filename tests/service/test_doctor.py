@@ -25,6 +25,7 @@ from permissions import file_modes_count
 from preloaded import MANAGE
 from processes import RunningService, free_port, running_service
 from required import skip_unless_required
+from service.commands import browser_checks
 from service.settings import Settings
 from service.store.urls import shown_url
 from service.testing.behaviours import answers, refuses
@@ -57,8 +58,9 @@ def _room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """Runs the command. Returns its exit code and each check's result."""
+    monkeypatch.setattr(browser_checks, "LEAST_MOMENTS", 2)  # a busy machine may take long over several words
 
     def doctor(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
         code = manage.main(["doctor", "--no-provider", "--json", *arguments])
@@ -233,7 +235,7 @@ def test_the_provider_is_asked_only_once(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    with running_service(tmp_path_factory.mktemp("doctor"), PING_SECONDS="1") as service:
+    with running_service(tmp_path_factory.mktemp("doctor"), PING_SECONDS="2") as service:
         yield service
 
 
@@ -306,10 +308,10 @@ def test_the_text_of_a_proxy_does_not_control_the_terminal(
 
 
 def test_the_probes_key_is_revoked_afterwards(here: RunningService, doctor: Doctor, tmp_path: Path) -> None:
+    known = here.manage("key", "list", "shop")
     doctor("--url", here.url)
-    keys: list[Any] = here.manage("key", "list", "shop")
-    assert [key["revoked_at"] is not None for key in keys if key["kind"] == "secret"] == [True] * (len(keys) - 1)
-    assert len(keys) > 1
+    (added,) = [key for key in here.manage("key", "list", "shop") if key not in known]
+    assert (added["kind"], added["revoked_at"] is not None) == ("secret", True)
 
 
 @pytest.mark.parametrize(
@@ -330,9 +332,10 @@ def test_an_address_without_a_service_is_found(
 def test_a_probe_needs_a_secret_key_and_is_limited(here: RunningService) -> None:
     """With a public key, the request is a normal question, whatever its headers."""
     page = {"X-API-Key": here.api_key, "Origin": "http://localhost:1", "X-Probe": "1"}
-    asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=page)
+    asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=page, timeout=60)
     assert (asked.status_code, asked.json()["code"]) == (422, "validation_failed")
     secret = here.manage("key", "add", "shop", "--secret")["api_key"]
     for seconds in ("121", "-1", "soon"):
         headers = {"X-API-Key": secret, "X-Probe": seconds}
-        assert httpx.post(f"{here.url}/api/v1/chat", json={}, headers=headers).json()["code"] == "bad_request"
+        asked = httpx.post(f"{here.url}/api/v1/chat", json={}, headers=headers, timeout=60)
+        assert asked.json()["code"] == "bad_request"
