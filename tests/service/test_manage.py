@@ -11,7 +11,7 @@ import click
 import pytest
 
 import manage
-from command_line import ADD, Fail, Look, Run
+from command_line import ADD, Fail, Look, Run, read_terminal
 from command_line import fail as fail
 from command_line import look as look
 from command_line import run as run
@@ -261,10 +261,10 @@ def test_ctrl_c_stops_a_command_without_a_traceback(run: Run, tmp_path: Path) ->
     command = [*hears_ctrl_c, sys.executable, str(ROOT / "manage.py"), "tenant", "remove", "shop"]
     terminal, end = os.openpty()
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=end, stderr=end) as removal:
-        assert b"[y/N]" in os.read(terminal, 1000)
+        read_terminal(terminal, b"[y/N]")
         removal.send_signal(signal.SIGINT)
     os.write(end, b"\0")
-    shown = os.read(terminal, 10_000)
+    shown = read_terminal(terminal, b"\0")
     os.close(terminal)
     os.close(end)
 

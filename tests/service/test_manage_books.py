@@ -74,12 +74,12 @@ def test_usage_prints_a_table_json_or_csv(run: Run, look: Look) -> None:
     async def use(store: Store) -> None:
         tenant = await store.get_tenant("shop")
         await ask(store, tenant)
-        at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        at = datetime(2025, 3, 1, 12, tzinfo=UTC)
         await store.record([used(tenant, at=at, model="small", key_id=1, first_text_ms=250)])
         await store.record([UsageRow(at + timedelta(hours=1), tenant.id, "rate_limited", key_id=1, refused=True)])
 
     look(use)
-    since = ("--since", "2026-03-01")
+    since = ("--since", "2025-03-01")
     none = {"prompt_tokens": 0, "completion_tokens": 0, "charged": 0}
     no_times = {"first_text_p50_ms": None, "first_text_p95_ms": None}
 
@@ -89,15 +89,15 @@ def test_usage_prints_a_table_json_or_csv(run: Run, look: Look) -> None:
         **{"first_text_p50_ms": 250, "first_text_p95_ms": 250},
     }
     assert facts["rows"][0] == {
-        **{"day": "2026-03-01", "requests": 2, "refused": 1, "prompt_tokens": 9, "completion_tokens": 4},
+        **{"day": "2025-03-01", "requests": 2, "refused": 1, "prompt_tokens": 9, "completion_tokens": 4},
         **{"charged": 13, "first_text_p50_ms": 250, "first_text_p95_ms": 250},
     }
     facts = json.loads(run("usage", "shop", *since, "--by", "key", "--by", "outcome", "--json"))
     assert facts["rows"][2] == {"key": 1, "outcome": "rate_limited", "requests": 1, "refused": 1} | none | no_times
     rows = list(csv.DictReader(io.StringIO(run("usage", "shop", *since, "--by", "day", "--by", "outcome", "--csv"))))
     assert [(row["day"], row["outcome"], row["requests"]) for row in rows[:2]] == [
-        ("2026-03-01", "complete", "1"),
-        ("2026-03-01", "rate_limited", "1"),
+        ("2025-03-01", "complete", "1"),
+        ("2025-03-01", "rate_limited", "1"),
     ]
     assert re.search(r"^total +3 +1 +18 +8 +26 +250 +250$", run("usage", "shop", *since), re.M)
     assert re.search(r"^total +0 +0 +0 +0 +0$", run("usage", "shop", "--since", "2999-01-01"), re.M)

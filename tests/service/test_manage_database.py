@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
 
 import manage
-from command_line import ADD, Fail, Run
+from command_line import ADD, Fail, Run, read_terminal
 from command_line import fail as fail
 from command_line import run as run
 from databases import connect_postgres, on_postgres
@@ -145,8 +145,9 @@ def test_progress_is_shown_only_at_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, str(MANAGE), "migrate"]
     terminal, side = pty.openpty()
     shown = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=side, check=True)
+    os.write(side, b"\0")
+    assert b"100 %" in read_terminal(terminal, b"\0")
     os.close(side)
-    assert b"100 %" in os.read(terminal, 1000)
     os.close(terminal)
     assert b"%" not in shown.stdout
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from command_line import ADD, Fail, Look, Run
+from command_line import ADD, Fail, Look, Run, read_terminal
 from command_line import fail as fail
 from command_line import look as look
 from command_line import run as run
@@ -219,7 +219,7 @@ def test_removing_a_tenant_at_a_terminal_asks_once(
         os.write(terminal, typed.encode())
         removal = subprocess.run(command, env=environment, cwd=tmp_path, stdin=end, stderr=end, timeout=60)
         os.write(end, b"\0")
-        shown = os.read(terminal, 10_000).decode()
+        shown = read_terminal(terminal, b"\0").decode()
     finally:
         os.close(terminal)
         os.close(end)

@@ -128,7 +128,7 @@ async def test_a_server_that_does_not_read_is_a_write_timeout() -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await stop.wait()
 
-    timeout = httpx.Timeout(10, write=0.1)
+    timeout = httpx.Timeout(60, write=0.1)
     async with serving(script) as server, connecting(timeout=timeout) as client:
         with pytest.raises(httpx.WriteTimeout):
             await client.post(server.url, content=b"x" * 20_000_000)
@@ -338,7 +338,7 @@ async def test_a_silent_server_is_a_read_timeout(sent: bytes) -> None:
         await peer.send(sent)
         await peer.until_gone()
 
-    async with serving(script) as server, connecting(timeout=httpx.Timeout(10, read=0.1)) as client:
+    async with serving(script) as server, connecting(timeout=httpx.Timeout(60, read=0.1)) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.post(server.url, json=JSON)
         await server.until_open(0)
@@ -348,13 +348,13 @@ async def test_the_read_timeout_restarts_with_each_piece() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
-        for _ in range(12):
-            await asyncio.sleep(0.1)
+        for _ in range(11):
+            await asyncio.sleep(0.3)
             await peer.send(b"1\r\n.\r\n")
         await peer.send(b"0\r\n\r\n")
 
-    async with serving(script) as server, connecting(timeout=httpx.Timeout(10, read=1)) as client:
-        assert (await client.post(server.url, json=JSON)).text == 12 * "."
+    async with serving(script) as server, connecting(timeout=httpx.Timeout(60, read=3)) as client:
+        assert (await client.post(server.url, json=JSON)).text == 11 * "."
 
 
 async def test_a_slow_reader_is_not_a_timeout() -> None:
@@ -367,7 +367,7 @@ async def test_a_slow_reader_is_not_a_timeout() -> None:
         await peer.send(b"1\r\n.\r\n0\r\n\r\n")
 
     text = b""
-    async with serving(script) as server, connecting(timeout=httpx.Timeout(10, read=1)) as client:
+    async with serving(script) as server, connecting(timeout=httpx.Timeout(60, read=1)) as client:
         async with client.stream("POST", server.url, json=JSON) as response:
             async for piece in response.aiter_raw():
                 text += piece

@@ -140,7 +140,7 @@ async def test_requests_to_a_full_pool_wait_in_order_and_time_out() -> None:
             await proceed.wait()
             await peer.send(HELLO)
 
-    async with serving(script) as server, connecting(most=1, timeout=httpx.Timeout(10, pool=10)) as client:
+    async with serving(script) as server, connecting(most=1, timeout=httpx.Timeout(60, pool=60)) as client:
 
         async def ask(number: int) -> None:
             await client.post(server.url, json=JSON)
@@ -149,7 +149,7 @@ async def test_requests_to_a_full_pool_wait_in_order_and_time_out() -> None:
         asking = [asyncio.create_task(ask(number)) for number in range(4)]
         await server.until_open(1)
         with pytest.raises(httpx.PoolTimeout):
-            await client.post(server.url, json=JSON, timeout=httpx.Timeout(10, pool=0.05))
+            await client.post(server.url, json=JSON, timeout=httpx.Timeout(60, pool=0.05))
         asking[1].cancel()
         proceed.set()
         await asyncio.wait(asking)
@@ -226,7 +226,7 @@ async def test_an_invalid_host_name_is_a_connect_error(name: str) -> None:
 
 async def test_an_address_that_does_not_answer_is_a_connect_timeout() -> None:
     with silent_address() as silent:
-        async with connecting(timeout=httpx.Timeout(10, connect=0.1)) as client:
+        async with connecting(timeout=httpx.Timeout(60, connect=0.1)) as client:
             with pytest.raises(httpx.ConnectTimeout):
                 await client.post(f"http://127.0.0.1:{silent.getsockname()[1]}/", json=JSON)
 
@@ -305,7 +305,7 @@ async def test_the_server_name_can_be_overridden(authority: Authority) -> None:
 
 async def test_an_unfinished_tls_handshake_is_a_connect_timeout(authority: Authority) -> None:
     async with serving(Peer.until_gone) as server:
-        async with connecting(authority.client(), timeout=httpx.Timeout(10, connect=0.1)) as client:
+        async with connecting(authority.client(), timeout=httpx.Timeout(60, connect=0.1)) as client:
             with pytest.raises(httpx.ConnectTimeout):
                 await client.post(server.url.replace("http:", "https:"), json=JSON)
             await server.until_open(0)

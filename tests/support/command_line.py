@@ -1,6 +1,8 @@
 """Fixtures that run the operator's commands in this process, on a fresh database."""
 
 import asyncio
+import os
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,8 @@ import manage
 from service.store.store import Store
 
 ADD = ["tenant", "add", "shop", "--origin", "https://shop.test"]
+
+SECONDS = 60
 
 Run = Callable[..., str]
 Fail = Callable[..., tuple[int, str]]
@@ -59,3 +63,12 @@ def look(database_url: str) -> Look:
             await store.close()
 
     return lambda query: asyncio.run(with_store(query))
+
+
+def read_terminal(terminal: int, end: bytes) -> bytes:
+    """What was written to a terminal, up to `end`: one read may return only a part of it."""
+    shown = b""
+    while end not in shown:
+        assert select.select([terminal], [], [], SECONDS)[0], shown
+        shown += os.read(terminal, 10_000)
+    return shown

@@ -24,7 +24,9 @@ from service.upstream.transport import Transport
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-TIMEOUT = httpx.Timeout(10)
+TIMEOUT = httpx.Timeout(60)
+SECONDS = 60
+BUFFER_BYTES = 2**18  # of the server's sockets, which the system would let grow to any size
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Server:
 
     async def until_open(self, count: int) -> None:
         """Wait until exactly this many connections are open."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(SECONDS), self.changed:
             await self.changed.wait_for(lambda: self.open == count)
 
 
@@ -110,8 +112,12 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIte
                 await writer.wait_closed()
             await count(0, -1)
 
-    listening = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls, backlog=1024, limit=2**20)
-    server.port = listening.sockets[0].getsockname()[1]
+    bound = socket.socket()
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # its connections inherit them
+        bound.setsockopt(socket.SOL_SOCKET, buffer, BUFFER_BYTES)
+    bound.bind(("127.0.0.1", 0))
+    server.port = bound.getsockname()[1]
+    listening = await asyncio.start_server(handle, sock=bound, ssl=tls, backlog=1024, limit=2**20)
     try:
         yield server
         await server.until_open(0)
@@ -150,7 +156,7 @@ async def nothing_is_left() -> AsyncIterator[None]:
     """Check that every test ends with as many sockets and tasks as it began with."""
     before, tasks = open_sockets(), len(asyncio.all_tasks())
     yield
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         while open_sockets() > before or len(asyncio.all_tasks()) > tasks:
             await asyncio.sleep(0.001)
 
