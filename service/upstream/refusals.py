@@ -88,7 +88,7 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"\bcredits?\b|billing|insufficient[ _](balance|funds|quota)|exceeded your current quota|spending limit|payment"
         r"|good standing|balance is (insufficient|not enough)|not enough balance|overdue|budget has been exceeded"
         r"|api usage limits|free tier of the model has been exhausted|daily free allocation|\bkey limit exceeded"
-        r"|exceeded(token)?budget|余额|欠费|额度(不足|已用[尽完])"
+        r"|exceeded(token)?budget|inactive subscription|余额|欠费|额度(不足|已用[尽完])"
     ),
     "model": re.compile(
         r"no endpoints found"
@@ -97,8 +97,9 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
         r"|deployment .{0,60}not exist|models/\S{1,120} is not found|not a (valid model id|chat model)"
         r"|not found the model|model identifier is invalid|not_found_error\W{1,9}message\W{1,9}model: "
         r"|has not activated the model|no available channel|no allowed providers|given endpoint does not exist"
-        r"|not found for account|reached its end of life|no models loaded|unable to access (non-serverless )?model"
-        r"|(no|not have|don.t have) access to (the )?model|model access denied"
+        r"|not found for account|reached (its end of|the end of its) life|no models loaded"
+        r"|unable to access (non-serverless )?model|(no|not have|don.t have) access to (the )?model|model access denied"
+        r"|only supported in v1/responses|on-demand throughput isn.t supported|use case details have not been submitted"
     ),
     "key": re.compile(r"api[ _-]?key|unauthori[sz]ed|invalid (credentials|token)"),
     "address": re.compile(r"unexpected endpoint or method"),  # LM Studio, with status 200
