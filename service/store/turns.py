@@ -52,7 +52,7 @@ from service.store.rows import COLUMNS, defaults, to_record
 from service.store.tables import conversations, messages, running, storable
 from service.tokens import estimate_tokens
 
-MOST_PASSED_OVER = 1000  # turns without an answer, or replaced, in the search for a history
+MOST_PASSED_OVER = 1000  # turns without an answer, or replaced, in the search for a history or for the last turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,6 @@ _OF_CONVERSATION = messages.c.conversation_id == bindparam("conversation", type_
 _IS_VISIBLE = messages.c.hidden.is_(False)
 _NEWEST_FIRST = messages.c.number.desc()
 
-_LAST = select(messages.c.id).where(_OF_CONVERSATION, _IS_VISIBLE).order_by(_NEWEST_FIRST).limit(1)
-_ANY_REPLACEABLE = (
-    select(messages.c.id)
-    .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
-    .limit(1)
-)
 _each = messages.alias("each")
 # The newest turn that is too old to be searched, found in the index alone.
 _TOO_OLD = (
@@ -98,9 +92,16 @@ _TOO_OLD = (
     .limit(1)
     .scalar_subquery()
 )
+_IS_RECENT = messages.c.number > func.coalesce(_TOO_OLD, 0)
+_LAST = select(messages.c.id).where(_OF_CONVERSATION, _IS_VISIBLE, _IS_RECENT).order_by(_NEWEST_FIRST).limit(1)
+_ANY_REPLACEABLE = (
+    select(messages.c.id)
+    .where(_OF_CONVERSATION, messages.c.id.in_(bindparam("meant", expanding=True, type_=_ID)))
+    .limit(1)
+)
 _HISTORY = Prepared(
     select(*COLUMNS[Turn])
-    .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "", messages.c.number > func.coalesce(_TOO_OLD, 0))
+    .where(_OF_CONVERSATION, _IS_VISIBLE, messages.c.answer != "", _IS_RECENT)
     .order_by(_NEWEST_FIRST)
     .limit(bindparam("most", type_=BigInteger))
 )
@@ -284,7 +285,7 @@ def _replaced(db: Connection, conversation_id: uuid.UUID, replaceable: Sequence[
 
     Raises ConversationChanged if one of `replaceable` exists but is not the last.
     """
-    last = db.scalar(_LAST, {"conversation": conversation_id})
+    last = db.scalar(_LAST, {"conversation": conversation_id, "searched": MOST_PASSED_OVER})
     if replaceable is None or last is None or last in replaceable:
         return last
     if db.scalar(_ANY_REPLACEABLE, {"conversation": conversation_id, "meant": list(replaceable)}) is not None:

@@ -171,6 +171,25 @@ async def test_the_search_for_a_history_ends_after_many_questions_without_an_ans
 
 
 @pytest.mark.each_database
+async def test_the_search_for_the_turn_to_replace_ends_after_many_failed_attempts(
+    serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt is then a question of its own."""
+    monkeypatch.setattr("service.store.turns.MOST_PASSED_OVER", 3)
+    shown = []
+    async with serve() as client:
+        upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
+        again = {"conversation_id": (await client.ask("First?")).events[0].data["conversation_id"], "regenerate": True}
+        upstream.mock(side_effect=lambda request: httpx.Response(401))
+        for _ in range(6):
+            await client.refused(json_body={"message": "Again?"} | again)
+            await client.until_idle()
+            path = f"/api/v1/conversations/{again['conversation_id']}"
+            shown.append(len((await client.get_json(path))["messages"]) // 2)
+    assert shown == [1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.each_database
 async def test_any_number_of_turns_may_be_sent_as_history(serve: Serve, upstream: respx.Route) -> None:
     upstream.mock(side_effect=lambda request: streamed(*answer("Hello")))
     async with serve(max_history_turns=2**31 - 1) as client:
