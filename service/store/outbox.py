@@ -75,16 +75,18 @@ def hand_off(
 
     Handing off the same turns with the same note again is the same event.
     """
-    turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS + 1)
-    if turns is None:
+    newest = visible_turns(db, tenant_id, conversation_id, subject, 1)
+    if newest is None:
         return False
     email, note = storable(handoff.email), storable(handoff.note) if handoff.note else None
-    event_id = uuid.uuid5(conversation_id, "\n".join([str(turns[-1].id), email, note or ""]))
+    event_id = uuid.uuid5(conversation_id, "\n".join([str(newest[-1].id), email, note or ""]))
     if db.scalar(select(outbox.c.id).where(outbox.c.id == event_id)) is not None:
         return True
     quota_states = counters.take(db, [handoff.quota])
     if not quota_states[-1].granted:
         raise QuotaSpent(quota_states)
+    # Only now: reading a long conversation takes a while, for which other writes wait.
+    turns = visible_turns(db, tenant_id, conversation_id, subject, NEWEST_TURNS + 1) or newest
     listed_turns, is_whole = _turns_that_fit(turns)
     data = {
         "conversation_id": str(conversation_id),

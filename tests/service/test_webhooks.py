@@ -1,5 +1,6 @@
 """A tenant's webhook receives hand-offs and ratings: signed, once, and nothing that was deleted."""
 
+import re
 import uuid
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from client import until
 from conftest import ORIGIN, Serve
-from databases import ask
+from databases import ask, on_each_statement
 from hooks import HOOKED, SECRET, WANTED, Clock, hand_off, hold_conversation, outbox, outbox_when_idle, rate, received
 from hooks import _hook as _hook
 from hooks import clock as clock
@@ -186,6 +187,23 @@ async def test_a_long_conversation_is_truncated_at_its_beginning(
         assert [turn["question"] for turn in data["turns"]] == ["1?", "2?", "3?", "4?"]
         assert data["truncated"] is True
         assert sum(len(turn["answer"]) for turn in data["turns"]) <= MOST_CHARS
+
+
+async def test_a_handoff_that_sends_nothing_does_not_read_the_conversation(serve: Serve, hook: respx.Route) -> None:
+    """Reading a long one takes a while, for which all questions would wait."""
+    async with serve(tenant=HOOKED) as client:
+        conversation_id = (await hold_conversation(client))["conversation_id"]
+        for number in range(10):
+            assert (await hand_off(client, conversation_id, WANTED | {"note": f"{number}"}))[0] == 204
+        await outbox_when_idle(client)
+        statements: list[str] = []
+        await on_each_statement(client.state["service"].store, statements.append)
+
+        assert (await hand_off(client, conversation_id, WANTED | {"note": "3"}))[0] == 204
+        assert (await hand_off(client, conversation_id, WANTED))[0] == 429
+
+        turns_read = [re.findall(r"LIMIT (\d+)", each) for each in statements if "FROM messages JOIN" in each]
+        assert [limits[-1] for limits in turns_read] == ["1", "1"]
 
 
 async def test_a_conversation_of_just_the_most_turns_is_whole(
