@@ -30,7 +30,7 @@ def ask(service: RunningService) -> str:
 
 
 def conversation(service: RunningService, conversation_id: str) -> httpx.Response:
-    return httpx.get(f"{service.url}/api/v1/conversations/{conversation_id}", headers=headers_of(service))
+    return httpx.get(f"{service.url}/api/v1/conversations/{conversation_id}", headers=headers_of(service), timeout=60)
 
 
 def headers_of(service: RunningService) -> dict[str, str]:

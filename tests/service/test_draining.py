@@ -57,7 +57,8 @@ def test_a_stream_whose_provider_drops_packets_ends_with_the_drain(tmp_path: Pat
     settings = {"CONNECT_TIMEOUT": "20", "DRAIN_SECONDS": "0.1", "UPSTREAM_TRANSPORT": transport}
     with silent_address() as url, running_service(tmp_path, OPENAI_BASE_URL=url, OPENAI_API_KEY="sk", **settings) as s:
         headers = {"X-API-Key": s.api_key, "Origin": "http://localhost"}
-        with httpx.stream("POST", f"{s.url}/api/v1/chat", json={"message": "Hi"}, headers=headers) as response:
+        url, asked = f"{s.url}/api/v1/chat", {"message": "Hi"}
+        with httpx.stream("POST", url, json=asked, headers=headers, timeout=60) as response:
             lines = response.iter_lines()
             assert next(lines) == "event: start"
             s.process.terminate()

@@ -13,7 +13,7 @@ HOST = "localhost:8443"
 
 def status_of_call(service: RunningService, *forwarded: str) -> int:
     """The status of a widget's call from https://localhost:8443: 404 if that is the service's own origin, else 403."""
-    page = httpx.get(f"{service.url}/widget.html", params={"id": service.widget_id})
+    page = httpx.get(f"{service.url}/widget.html", params={"id": service.widget_id}, timeout=60)
     headers = [
         ("Host", HOST),
         ("Origin", f"https://{HOST}"),
@@ -22,7 +22,7 @@ def status_of_call(service: RunningService, *forwarded: str) -> int:
         *(("X-Forwarded-Proto", value) for value in forwarded),
     ]
     path = "/api/v1/conversations/6f1b1f0e-5a52-4a63-9f0a-000000000001"
-    return httpx.get(service.url + path, headers=headers).status_code
+    return httpx.get(service.url + path, headers=headers, timeout=60).status_code
 
 
 @pytest.fixture(scope="module")

@@ -371,7 +371,7 @@ def test_sigterm_lets_answers_finish_and_then_the_process_exits(tmp_path: Path, 
         with running_service(tmp_path, command=command, **settings) as running:
             headers = {"X-API-Key": running.api_key, "Origin": "http://localhost"}
             with httpx.stream(
-                "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers
+                "POST", f"{running.url}/api/v1/chat", json={"message": "Hi"}, headers=headers, timeout=60
             ) as response:
                 lines = response.iter_lines()
                 assert next(lines) == "event: start"
@@ -412,7 +412,7 @@ def test_ctrl_c_stops_the_service_without_a_traceback(tmp_path: Path) -> None:
 
 def test_the_uvicorn_command_serves_and_stops_too(tmp_path: Path) -> None:
     with running_under_uvicorn(tmp_path) as running:
-        assert httpx.get(f"{running.url}/api/v1/ready").json() == {"status": "ready"}
+        assert httpx.get(f"{running.url}/api/v1/ready", timeout=60).json() == {"status": "ready"}
     assert "Traceback" not in running.log()
 
 

@@ -68,7 +68,7 @@ async def test_an_answers_error_event_has_the_request_id_of_its_log_line(
 
 def test_malformed_requests_get_an_id_too_and_all_log_lines_are_json(tmp_path: Path) -> None:
     with running_service(tmp_path, LOG_FORMAT="json") as service:
-        refused = httpx.get(service.url, headers={"X-Long": "x" * 70_000})
+        refused = httpx.get(service.url, headers={"X-Long": "x" * 70_000}, timeout=60)
         assert refused.status_code == 431
         assert refused.json()["request_id"] == refused.headers["x-request-id"]
     logged = [json.loads(line) for line in service.log().splitlines()]

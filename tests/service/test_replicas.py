@@ -138,7 +138,7 @@ async def test_the_same_question_at_two_processes_is_one_upstream_call(
 async def test_an_answer_with_a_reader_at_another_process_keeps_running(
     serve: Serve, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.answers.pace.FOLLOWED_SECONDS", 1)
+    monkeypatch.setattr("service.answers.pace.FOLLOWED_SECONDS", 4)  # longer than anything may hang
     async with serve(resume_seconds=0) as one, process_beside(one) as other:
         async with half_answered(one, upstream) as (body, response, _, resume):
             following = await follow(body, one, other)

@@ -24,7 +24,7 @@ from upstreams import local_upstream
 ORIGIN = "http://localhost:3000"
 METRICS_TOKEN = "metrics-token"
 PRIVATE_KEY = Ed25519PrivateKey.generate()
-SECONDS = 180
+SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def run_schemathesis(
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in service.log()
-    document = httpx.get(f"{service.url}/openapi.json").json()
+    document = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
     return Exchanges(document, json.loads(har.read_text()))
 
 

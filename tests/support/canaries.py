@@ -178,7 +178,7 @@ PATHS: tuple[Callable[[Visit], Awaitable[None]], ...] = (
 
 async def lock_the_database(visit: Visit) -> None:
     """The database is locked for a while."""
-    with closing(sqlite3.connect(visit.service.directory / "chatbot.db", isolation_level=None)) as database:
+    with closing(sqlite3.connect(visit.service.directory / "chatbot.db", timeout=60, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
         await asyncio.gather(*(visit.ask("quick") for _ in range(20)))
         database.execute("ROLLBACK")
