@@ -205,6 +205,8 @@ class Call:
         self._is_outage = False
         try:
             await self._read(body, self.decoder, deadline)
+            if not self.decoder.steps:
+                self.decoder.finish()  # raises if the response is an error in the provider's own form
         except ServiceError:
             self._refuse_unless_accepted()
             if self.decoder.refusal is None:

@@ -293,6 +293,7 @@ async def test_transient_errors_are_retried(
         nested("Provider returned error", code=502),  # OpenRouter, whose comments have begun the stream
         nested("Rate limit exceeded", code=429),
         {"error": "Model is overloaded", "error_type": "overloaded"},
+        {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},  # MiniMax
     ],
 )
 async def test_transient_errors_in_place_of_an_answer_are_retried(

@@ -10,8 +10,8 @@ import respx
 from client import Client
 from conftest import Serve
 from refusing import Body, answer_unless_refused, refused
+from service.testing.chunks import DONE, answer, data, delta, streamed
 from service.testing.chunks import Body as Pieces
-from service.testing.chunks import answer, data, delta, streamed
 
 TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
 
@@ -106,12 +106,16 @@ def as_field(message: str) -> httpx.Response:
     return streamed(b"error: " + json.dumps({"code": 500, "message": message}).encode() + b"\n\n")
 
 
+def in_its_own_form(message: str) -> httpx.Response:
+    return streamed(data({"detail": message}), DONE)
+
+
 def as_json(message: str) -> httpx.Response:
     body = Pieces([json.dumps({"error": message}).encode()])
     return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=body)
 
 
-@pytest.mark.parametrize("refuse", [as_event, as_field, as_json])
+@pytest.mark.parametrize("refuse", [as_event, as_field, in_its_own_form, as_json])
 async def test_a_prompt_that_is_too_long_for_a_stream_that_has_begun_is_retried_with_less_history(
     client: Client, upstream: respx.Route, refuse: Callable[[str], httpx.Response]
 ) -> None:
