@@ -5,6 +5,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -66,7 +67,11 @@ def fill_in(page: Asset, tokens: Mapping[str, str]) -> Asset:
     text = page.body.decode()
     for token, value in tokens.items():
         text = text.replace(token, value)
-    body = text.encode()
+    return _compressed(text.encode())
+
+
+@lru_cache(maxsize=64)  # for a minute, all visitors get the same page, and one with images takes 10 ms
+def _compressed(body: bytes) -> Asset:
     return asset_of("page.html", body, {"page.html.gz": gzip.compress(body, mtime=0)})
 
 
