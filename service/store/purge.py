@@ -5,9 +5,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from service.store import counters, usage
 from service.store.database import Database
@@ -27,10 +26,9 @@ async def purge(database: Database, before: datetime | None) -> AsyncIterator[Pu
     yield Purged(counters=await database.write(counters.purge))
     if before is None:
         return
-    old = select(conversations.c.id).where(conversations.c.updated_at < before)
-    while deleted := await _delete_some(database, conversations, old):
+    while deleted := await _delete_some(database, conversations, conversations.c.updated_at < before):
         yield Purged(conversations=deleted)
-    while await _delete_some(database, outbox, select(outbox.c.id).where(outbox.c.created_at < before)):
+    while await _delete_some(database, outbox, outbox.c.created_at < before):
         yield Purged()
     while days := await database.read(partial(usage.days_to_sum_up, before=before), patient=True):
         for tenant_id, day in days:
@@ -42,8 +40,7 @@ async def purge(database: Database, before: datetime | None) -> AsyncIterator[Pu
 
 async def delete_usage(database: Database, tenant_id: int) -> None:
     """Delete all of a tenant's usage."""
-    its = select(usage_table.c.id).where(usage_table.c.tenant_id == tenant_id)
-    while await _delete_some(database, usage_table, its):
+    while await _delete_some(database, usage_table, usage_table.c.tenant_id == tenant_id):
         pass
 
 
@@ -51,16 +48,17 @@ async def delete_conversations(database: Database, ids: Sequence[uuid.UUID]) -> 
     """Delete conversations. Returns how many there were."""
     deleted = 0
     for start in range(0, len(ids), BATCH):
-        some = select(conversations.c.id).where(conversations.c.id.in_(ids[start : start + BATCH]))
-        deleted += await _delete_some(database, conversations, some)
+        deleted += await _delete_some(database, conversations, conversations.c.id.in_(ids[start : start + BATCH]))
     return deleted
 
 
-async def _delete_some(database: Database, table: Table, chosen: Select[Any]) -> int:
-    """Delete at most BATCH of the selected rows, and let others write before the next step."""
+async def _delete_some(database: Database, table: Table, condition: ColumnElement[bool]) -> int:
+    """Delete at most BATCH of the rows that meet a condition, and let others write before the next step."""
+    some = select(table.c.id).where(condition).limit(BATCH)
 
     def delete_them(db: Connection) -> int:
-        return db.execute(delete(table).where(table.c.id.in_(chosen.limit(BATCH)))).rowcount
+        # The condition again: PostgreSQL checks it for a row that another transaction has changed meanwhile.
+        return db.execute(delete(table).where(table.c.id.in_(some), condition)).rowcount
 
     deleted = await database.write(delete_them)
     await asyncio.sleep(PAUSE_SECONDS)

@@ -3,14 +3,16 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool
 
-from databases import ask, begin
+from databases import ask, begin, connect_postgres
 from databases import store as store
 from databases import tenant as tenant
 from poolers import forgetful_network, pgbouncer
@@ -18,6 +20,11 @@ from service.store.records import Tenant
 from service.store.store import Store
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+
+
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @pytest.fixture
@@ -132,3 +139,22 @@ async def test_a_store_opens_at_most_its_pool_size(database_url: str) -> None:
     assert isinstance(pool, QueuePool)
     assert pool.checkedin() == 2
     await store.close()
+
+
+async def test_a_conversation_that_is_used_during_a_purge_is_not_deleted(
+    store: Store, tenant: Tenant, database_url: str
+) -> None:
+    """The purge has chosen it, and waits for the question that is being stored."""
+    old = (await ask(store, tenant)).turn
+    visitor, watcher = [await connect_postgres(make_url(database_url)) for _ in range(2)]
+    async with visitor.transaction():
+        await visitor.execute("UPDATE conversations SET updated_at = now() + interval '1 minute'")
+        purging = asyncio.create_task(store.purge(datetime.now(UTC)))
+        async with asyncio.timeout(30):
+            while not await watcher.fetchval(WAITING):
+                await asyncio.sleep(0.01)
+
+    assert (await purging).conversations == 0
+    assert await store.find_turn(tenant.id, old.id) is not None
+    for connection in (visitor, watcher):
+        await connection.close()
