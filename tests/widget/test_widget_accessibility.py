@@ -194,7 +194,7 @@ def test_axe_finds_nothing_in_cut_off_answers_empty_lists_or_incomplete_conversa
     chat.button("Back").click()
     answer = provider.answer()
     chat.ask("Everything?")
-    expect(chat.inside.locator(".typing")).to_be_visible()
+    expect(chat.inside.locator("typing-indicator")).to_be_visible()
     check(chat.frame)
     answer.say("It began")
     answer.end("length")

@@ -49,7 +49,7 @@ def test_the_typing_indicator_stays_until_part_of_the_answer_is_drawn(
     """The first characters may be markers, which show nothing. A blank beginning is not sent before what follows it."""
     chat = visit()
     chat.open()
-    dots = chat.log.locator(".typing")
+    dots = chat.log.locator("typing-indicator")
     answer = provider.answer()
     chat.ask("A list?")
     expect(dots).to_be_visible()

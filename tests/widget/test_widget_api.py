@@ -131,6 +131,17 @@ def test_a_page_that_opens_the_window_on_click_focuses_it(visit: Visit) -> None:
     expect(chat.field).to_be_focused()
 
 
+def test_the_parts_of_the_window_are_elements_with_fixed_names(visit: Visit, provider: Provider) -> None:
+    """Tools outside of this repository find them by these names."""
+    chat = visit()
+    chat.open()
+    provider.answer()
+    chat.ask("Hello?")
+    for name in ("ai-chat-widget", "chat-bubble", "chat-window", "message-list", "input-area", "typing-indicator"):
+        expect(chat.inside.locator(name)).to_be_attached()
+        assert chat.frame.evaluate("(name) => customElements.get(name) !== undefined", name), name
+
+
 @pytest.mark.parametrize("loaded", [False, True], ids=["before the window is there", "once it is"])
 def test_calls_are_performed_in_order(visit: Visit, provider: Provider, loaded: bool) -> None:
     chat = visit()

@@ -209,6 +209,18 @@ def test_the_widget_works_on_a_page_with_hostile_scripts(visit: Visit, provider:
     assert chat.console == []
 
 
+def test_a_page_may_have_variables_named_like_the_browsers_own(visit: Visit, provider: Provider) -> None:
+    """`navigation` and `performance` can be replaced; a script from before the former existed does so unknowingly."""
+    chat = visit(head="<script>function navigation() {} var performance = { revenue: 1 };</script>")
+    chat.open()
+    provider.answer("Found.")
+    chat.ask("Hello?")
+    expect(chat.answers).to_have_text("Found.")
+    chat.host.evaluate("(host) => host.remove()")
+    expect(chat.answers).to_have_text("Found.")
+    assert chat.console == []
+
+
 def test_a_method_can_be_a_click_listener(visit: Visit) -> None:
     chat = visit(body="<button id=help>Help</button>")
     expect(chat.bubble).to_be_visible()

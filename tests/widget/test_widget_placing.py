@@ -33,6 +33,20 @@ def test_an_inline_chat_fills_its_target_and_never_closes(visit: Visit, provider
     assert chat.iframe.bounding_box() == box
 
 
+@pytest.mark.parametrize(
+    "layout",
+    ["display:flex", "display:flex;flex-direction:column;align-items:center", "display:grid;place-items:center"],
+)
+def test_an_inline_chat_fills_a_target_that_centres_its_children(visit: Visit, layout: str) -> None:
+    """Without a width of its own, the chat would have none: its frame is taken out of the flow."""
+    chat = visit(
+        "data-mode=inline data-target=#here",
+        body=f'<section id="here" style="width:500px;height:600px;{layout}"></section>',
+    )
+    expect(chat.field).to_be_visible()
+    assert chat.iframe.bounding_box() == chat.page.locator("#here").bounding_box()
+
+
 def test_an_inline_chat_without_a_target_appears_at_its_script(visit: Visit) -> None:
     chat = visit("data-mode=inline", body="<p id=before>Before</p>")
     expect(chat.field).to_be_visible()

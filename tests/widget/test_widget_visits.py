@@ -2,9 +2,20 @@
 
 import re
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import BrowserContext, expect
 
-from browser import HostPages, Provider, Visit, answer_in_progress, fetch_the_window, script_tag
+from browser import (
+    Chat,
+    HostPages,
+    Provider,
+    Visit,
+    answer_in_progress,
+    answered,
+    fetch_the_window,
+    record_events,
+    script_tag,
+)
 from processes import RunningService
 
 pytest_plugins = ["visitor"]
@@ -81,3 +92,35 @@ def test_a_window_that_was_closed_stays_closed_during_the_visit_unless_the_page_
     queue = "<script>(window.A4ChatWidget ||= []).push(['open'])</script>"
     chat.page.goto(host_pages.add(head=queue, body=script_tag(shop)))
     expect(chat.window).to_be_visible()
+
+
+@pytest.mark.parametrize("mode", ["bubble", "inline"])
+def test_a_page_from_the_back_forward_cache_shows_what_was_said_since(
+    context: BrowserContext, visit: Visit, shop: RunningService, provider: Provider, mode: str
+) -> None:
+    """Playwright turns that cache off, and knows no frames of pages from it: another tab stands for the next page."""
+    chat = visit(f"data-mode={mode} data-open")
+    expect(chat.field).to_be_visible()
+    answered(chat, provider, "First?", "First.")
+    next_page = Chat(context.new_page(), shop.widget_id)
+    next_page.page.goto(chat.page.url)
+    expect(next_page.answers).to_have_text(["First."])
+    answered(next_page, provider, "Second?", "Second.")
+    record_events(chat, "close")
+    _come_back(chat)
+    expect(chat.answers).to_have_text(["First.", "Second."])
+    assert chat.page.evaluate("heard") == []
+
+
+def test_a_page_from_the_back_forward_cache_shows_no_window_that_was_closed_since(visit: Visit) -> None:
+    chat = visit("data-open")
+    expect(chat.window).to_be_visible()
+    chat.page.evaluate("sessionStorage[document.querySelector('[id^=a4-chat-widget]').id] = 'closed'")
+    _come_back(chat)
+    expect(chat.bubble).to_be_visible()
+    fetch_the_window(chat)
+    expect(chat.window).to_have_count(0)
+
+
+def _come_back(chat: Chat) -> None:
+    chat.frame.evaluate("() => { dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })) }")

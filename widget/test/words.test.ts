@@ -48,6 +48,14 @@ describe('sentences', () => {
     expect(splitSentences('word '.repeat(200_000), false)).toEqual({ sentences: [], length: 0 });
   });
 
+  test.each(['!', '…', '?!'])('with a long run of %s are scanned once', (marks) => {
+    expect(splitSentences(marks.repeat(200_000), false)).toEqual({ sentences: [], length: 0 });
+  });
+
+  test('end after the last of several marks', () => {
+    expect(splitSentences('What?! No...\nYes', false).sentences).toEqual(['What?!', 'No...']);
+  });
+
   test('include the last words at the end', () => {
     expect(splitSentences('One. And', true)).toEqual({ sentences: ['One.', 'And'], length: 8 });
   });
@@ -81,6 +89,7 @@ describe('Markdown read out', () => {
 
   test.each(['[', '![', '-', '| ', ' ', '\n', '_', '*'])('takes no longer than its length for many %j', (sign) => {
     expect(plainText(`${sign.repeat(200_000)}x`)).toContain('x');
+    expect(plainText(`x${sign.repeat(200_000)}x`)).toContain('x');
   });
 });
 

@@ -47,11 +47,11 @@ export class AiChatWidget extends HTMLElement implements Host {
     this.attachShadow({ mode: 'open' }).append(this.bubble);
     const vars = init.vars as Record<string, unknown>;
     vars['primary-color'] = hostSettings.color || vars['primary-color'] || tenant.color;
-    for (const name in vars) if (vars[name]) this.style.setProperty(`--a4w-${name}`, `${vars[name]}`);
+    for (const name in vars) this.style.setProperty(`--a4w-${name}`, vars[name] as string);
 
     const wishes = [settings.locale, init.lang, ...navigator.languages].filter(Boolean);
     this.language = { locale: 'en', labels: ENGLISH };
-    if (!/^en\b/i.test(`${wishes[0]}`)) {
+    if (!/^en\b/i.test(wishes[0] as string)) {
       // A chat in English is better than none.
       await import('./language.ts').then(
         ({ chooseLanguage }) => {
@@ -75,7 +75,7 @@ export class AiChatWidget extends HTMLElement implements Host {
     this.post({ type: 'event', name: 'ready' });
     // As on the previous page of the visit; `WindowControl` decides what to show at once.
     const { visit } = init;
-    const goesOn = /open|answering/.test(`${visit}`) || (visit !== 'closed' && `${open}` !== 'false');
+    const goesOn = /open|answering/.test(visit as string) || (visit !== 'closed' && `${open}` !== 'false');
     if (!isBubble || (init.view as Place).open || goesOn) this.control((control) => control.begin());
     else if (proactive) this.card((card) => card.propose());
   }

@@ -22,9 +22,10 @@ const INIT: Init['type'] = 'a4:init';
  * that level), or `*` (any web page).
  */
 export function originAllowed(origin: string, allowed: readonly string[]): boolean {
-  const matching = [origin, origin.replace(/(:\d+)?$/, ':*'), origin.replace(/\/[\w-]+\./, '/*.')];
-  if (/^http/.test(origin)) matching.push('*');
-  return !origin.includes('*') && matching.some((entry) => allowed.includes(entry));
+  const anyPort = origin.replace(/(:\d+)?$/, ':*');
+  const anyName = origin.replace(/\/[\w-]+\./, '/*.');
+  const matching = [origin, anyPort, anyName, /^http/.test(origin) && '*'];
+  return !origin.includes('*') && matching.some((entry) => allowed.includes(entry as string));
 }
 
 /** Waits for `a4:init` from the embedding page, of `origin`; all other messages are ignored. */

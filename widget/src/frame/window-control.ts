@@ -18,6 +18,13 @@ export function controlOf(widget: Host): Promise<WindowControl> {
 /** Creates the window, and passes it all earlier messages of the loader. */
 async function createControl(widget: Host): Promise<WindowControl> {
   const { page, origin } = widget;
+  // The browser may show a page as the visitor left it (back/forward cache). The chat went on elsewhere, so it starts over.
+  addEventListener('pageshow', ({ persisted }) => {
+    if (!persisted) return;
+    widget.port.onmessage = null; // as nobody closes the window
+    widget.look('display:none;', '', false, false);
+    location.reload();
+  });
   const init = parseInit({ ...widget.init, origin }, page.settings);
   const options: WindowOptions = {
     ...init,
@@ -123,7 +130,7 @@ export class WindowControl {
     const origin = `transform-origin:${this.#widget.isLeft ? 0 : 100}% 100%;`;
     if (this.#init.inFlow) {
       const shape = `position:absolute;${this.#init.mode === 'inline' ? 'border-radius:18px;' : ''}`;
-      return { box: 'position:relative;height:100%;min-height:520px;', shape };
+      return { box: 'position:relative;width:100%;height:100%;min-height:520px;', shape };
     }
     if (this.#init.mode === 'page' || small) {
       const area = height && small ? `top:${top}px;height:${height}px;` : 'top:0;height:100dvh;';

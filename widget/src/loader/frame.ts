@@ -87,9 +87,11 @@ export function createFrame(
   const show = (focus?: boolean) => post({ type: 'view', focus, ...view() });
 
   const watch = () =>
-    (watching ??= import(/* @vite-ignore */ config.apiUrl + PAGE).then((module: { watchPage: typeof watchPage }) => {
-      page = module.watchPage(host, frame, inFlow, small, signal, post, show);
-    }, console.error));
+    (watching ??= import(/* @vite-ignore */ config.apiUrl + PAGE)
+      .then((module: { watchPage: typeof watchPage }) => {
+        page = module.watchPage(host, frame, inFlow, small, signal, post, show);
+      })
+      .catch(console.error));
 
   function onMessage({ data }: MessageEvent): void {
     const { type, name, value, detail = {} } = data;
@@ -182,7 +184,7 @@ export function createFrame(
         ? { ...(given as object) }
         : `${(typeof given === 'string' ? given : (given as { draft?: unknown })?.draft) ?? ''}`;
       if (!open) opener = /open|toggle|send/.test(name) && document.querySelector<HTMLElement>(':focus');
-      perform({ type: name, value, focus: !!navigator.userActivation?.isActive });
+      perform({ type: name, value, focus: !!navigator.userActivation.isActive });
     },
   };
 }

@@ -93,7 +93,7 @@ export function watchPage(
   // In WebKit it changes after `resize`.
   small.addEventListener('change', () => onChange(), until);
   document.documentElement.addEventListener('mouseleave', onVisit, { signal });
-  (window as { navigation?: EventTarget }).navigation?.addEventListener('navigatesuccess', onVisit, until);
+  (window as { navigation?: EventTarget }).navigation?.addEventListener?.('navigatesuccess', onVisit, until);
 
   return {
     facts(open) {

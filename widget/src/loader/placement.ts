@@ -29,7 +29,7 @@ export function createPlacement(
     timer = 0;
     if (!element.isConnected && insert()) {
       tries += 1;
-      since = performance.now();
+      since = Date.now();
     }
     watch();
   }
@@ -44,7 +44,7 @@ export function createPlacement(
   const observer = new MutationObserver(() => {
     watch();
     if (element.isConnected || timer) return;
-    const stayed = performance.now() - since;
+    const stayed = Date.now() - since;
     const changed = element.parentNode || location.href !== address;
     if (changed ? stayed > STAY_AMID_CHANGE : tries <= TRIES && stayed > STAY) tries = 0;
     address = location.href;

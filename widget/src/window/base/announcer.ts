@@ -5,7 +5,8 @@ const GAP = 250;
 const REGIONS = 3;
 /** Milliseconds until announced text is removed, or visitors who navigate the page would find it again. */
 const CLEAR_AFTER = 10_000;
-const SENTENCE = /[\s\S]*?(?:[.!?…।؟]+(?=\s)|[。！？]+|\n+)/gy;
+/** Of a run of marks, only the last one is matched: a quantifier would read a run of thousands again from each of them. */
+const SENTENCE = /[\s\S]*?(?:[.!?…।؟](?=\s)|[。！？]+|\n+)/gy;
 
 /**
  * Announces whole sentences to screen readers, one after the other. The hidden live regions alternate, so that a region

@@ -59,13 +59,13 @@ export abstract class ChatElement extends HTMLElement {
 /** Defines a custom element whose properties request updates. */
 export function register(name: string, element: CustomElementConstructor & { properties: string[] }): void {
   for (const property of element.properties) {
-    const values = new WeakMap<object, unknown>();
+    const field = `_${property}`;
     Object.defineProperty(element.prototype, property, {
       get(): unknown {
-        return values.get(this);
+        return this[field];
       },
-      set(this: ChatElement, value: unknown) {
-        values.set(this, value);
+      set(value: unknown) {
+        this[field] = value;
         this.requestUpdate();
       },
     });

@@ -3,5 +3,5 @@ export const plainText = (markdown: string): string =>
   markdown
     .replace(/^[ \t]*(#{1,6} |>|[-*+] (\[[ x]\] )?|```.*)|^[ \t|:-]+$/gm, '')
     .replace(/!?\[([^[\]]{0,300})\]\([^()]{0,2000}\)/g, '$1')
-    .replace(/[*~`|]+|\b_+|_+\b/g, '')
+    .replace(/[*~`|]+|\b_+|(?<!_)_+\b/g, '')
     .trim();

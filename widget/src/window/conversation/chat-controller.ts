@@ -47,11 +47,6 @@ export class ChatController {
     this.observer = observer;
   }
 
-  /** Stops everything: the window has been removed. */
-  leave(): void {
-    this.#begin();
-  }
-
   get last(): Turn | undefined {
     return this.turns.at(-1);
   }

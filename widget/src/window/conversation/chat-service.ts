@@ -11,13 +11,12 @@ export interface Standing {
 
 /** The service refused a request before any answer began. */
 export class ServiceError extends Error {
-  override readonly name = 'ServiceError';
   readonly status: number;
   readonly code: string;
   readonly retryAfter: number;
 
   constructor(status: number, code: string, retryAfter: number) {
-    super(`The service answered ${status} (${code}).`);
+    super();
     this.status = status;
     this.code = code;
     this.retryAfter = retryAfter;
@@ -96,7 +95,7 @@ export class ChatService {
         cache: 'no-store',
       });
       this.#keepProof(response);
-      if (path === 'chat') this.requestId = text(response.headers.get('X-Request-ID'), 100) ?? '';
+      if (path === 'chat') this.requestId = response.headers.get('X-Request-ID') ?? '';
       if (response.ok) return response;
       const problem = record(parseJson(await response.text()));
       const code = text(problem?.code, 100) ?? 'unknown';

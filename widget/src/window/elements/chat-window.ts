@@ -62,7 +62,6 @@ export class ChatWindow extends ChatElement {
   #announced: Turn | undefined;
   #unread = 0;
   #waiting = '';
-  #listening: AbortController | undefined;
   #countdown: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: WindowOptions, strings: Strings, tell: (name: EventName, detail: EventDetail) => void) {
@@ -92,20 +91,11 @@ export class ChatWindow extends ChatElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.#listening = new AbortController();
-    const { signal } = this.#listening;
     // Also if nothing has the focus: after a press on the header, or on something that has disappeared since.
-    addEventListener('keydown', (event) => this.#onKey(event), { signal });
-    for (const event of ['online', 'offline']) addEventListener(event, () => this.requestUpdate(), { signal });
-    addEventListener('offline', () => this.#announcer.say(this.strings.offlineNote), { signal });
+    addEventListener('keydown', (event) => this.#onKey(event));
+    for (const event of ['online', 'offline']) addEventListener(event, () => this.requestUpdate());
+    addEventListener('offline', () => this.#announcer.say(this.strings.offlineNote));
     void this.chat.restore();
-  }
-
-  disconnectedCallback(): void {
-    this.chat.leave();
-    this.#listening?.abort();
-    clearTimeout(this.#countdown);
-    this.#announcer.stop();
   }
 
   /**

@@ -61,9 +61,9 @@ export const styles = css`
   }
   .skeleton { width: 70%; height: 14px; border-radius: 7px; background: var(--_secondary); animation: breathe .9s infinite alternate ease-in-out; }
   .skeleton:nth-child(2n) { width: 45%; height: 36px; margin-inline-end: 0; border-radius: 18px; }
-  .typing { display: flex; gap: 5px; align-items: center; height: 24px; }
+  typing-indicator { display: flex; gap: 5px; align-items: center; height: 24px; }
   /* Once part of the answer is visible. */
-  :not(:empty) + .typing { display: none; }
+  :not(:empty) + typing-indicator { display: none; }
   i { width: 7px; height: 7px; border-radius: 50%; background: var(--_muted); animation: bounce 1.2s infinite ease-in-out; }
   i:nth-child(2) { animation-delay: .15s; }
   i:nth-child(3) { animation-delay: .3s; }

@@ -1,4 +1,5 @@
 import { html, noChange, nothing } from 'lit/html.js';
+import { define } from '../../shared/dom.ts';
 import type { Strings } from '../../strings/index.ts';
 import type { AnswerText } from './answer-text.ts';
 import './answer-text.ts';
@@ -22,7 +23,7 @@ const EDGE = 12;
 /** A greeting up to this length is a headline. */
 const HEADLINE = 80;
 /** Three dots until an answer's first words arrive. Screen readers get an announcement instead. */
-const TYPING = html`<div class="typing" aria-hidden="true"><i></i><i></i><i></i></div>`;
+const TYPING = html`<typing-indicator aria-hidden="true"><i></i><i></i><i></i></typing-indicator>`;
 
 /**
  * The conversation. It follows its end while the visitor is there, and otherwise never scrolls.
@@ -279,6 +280,7 @@ export class MessageList extends ChatElement {
 }
 
 register('message-list', MessageList);
+define('typing-indicator', class extends HTMLElement {});
 
 declare global {
   interface HTMLElementTagNameMap {
