@@ -89,16 +89,17 @@ _HOLD_CONVERSATIONS = (
 # A turn, the one that it replaced, and so on, up to the first with text: one statement, however many there are.
 _HAS_TEXT = (messages.c.answer != "").label("has_text")
 _REPLACED = (
-    select(messages.c.id, messages.c.replaces, _HAS_TEXT, literal(1).label("attempts"))
+    select(messages.c.id, messages.c.replaces, messages.c.hidden, _HAS_TEXT, literal(1).label("attempts"))
     .where(_HAS_ID)
     .cte("replaced", recursive=True)
 )
 _REPLACED = _REPLACED.union_all(
-    select(messages.c.id, messages.c.replaces, _HAS_TEXT, _REPLACED.c.attempts + 1)
+    select(messages.c.id, messages.c.replaces, messages.c.hidden, _HAS_TEXT, _REPLACED.c.attempts + 1)
     .where(messages.c.id == _REPLACED.c.replaces)
     .where(not_(_REPLACED.c.has_text), _REPLACED.c.attempts < MOST_ATTEMPTS)
 )
 _LAST_WITH_TEXT = select(_REPLACED.c.id).where(_REPLACED.c.has_text)
+_LAST_SHOWN = _LAST_WITH_TEXT.where(not_(_REPLACED.c.hidden))
 
 
 def close_turn(db: Connection, closing: Closing) -> bool:
@@ -130,8 +131,12 @@ def close_turn(db: Connection, closing: Closing) -> bool:
             return False
         if is_settled(db, row):
             return False
-    elif replaces is not None and not hidden and (closing.status == "error" or not closing.answer):
-        _restore_replaced(db, closing.message_id, replaces)
+    elif replaces is not None:
+        has_failed = closing.status == "error" or not closing.answer
+        if has_failed and not hidden:
+            _give_way(db, closing.message_id, replaces)
+        elif hidden and not has_failed:
+            _take_back(db, closing.message_id, replaces)
     settle(db, row, ended=number)
     return closed is not None
 
@@ -143,7 +148,7 @@ def close_turns(db: Connection, closings: Sequence[Closing]) -> None:
         close_turn(db, closing)
 
 
-def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID) -> None:
+def _give_way(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID) -> None:
     """Let a turn that failed or has no text give way to the last turn with text that it replaced.
 
     There may be several in between, as after repeated attempts that all had no text.
@@ -152,6 +157,14 @@ def _restore_replaced(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID
     if last is not None:
         show(db, last, hidden=False)
         show(db, message_id, hidden=True)
+
+
+def _take_back(db: Connection, message_id: uuid.UUID, replaced: uuid.UUID) -> None:
+    """Let a turn that has succeeded after all, such as one that was taken for lost, replace the turn that is shown."""
+    shown = db.scalar(_LAST_SHOWN, {"message": replaced})
+    if shown is not None:
+        show(db, shown, hidden=True)
+        show(db, message_id, hidden=False)
 
 
 _DISCARD = (

@@ -162,3 +162,33 @@ async def test_regenerating_without_an_earlier_question_just_asks(store: Store, 
 
     assert start.is_new
     assert start.turn.replaces is None
+
+
+async def test_a_regenerated_answer_that_was_wrongly_taken_for_lost_replaces_the_previous_one_after_all(
+    store: Store, tenant: Tenant
+) -> None:
+    """As when its process had stood still for half a minute: its readers have seen the new answer."""
+    first = await ask(store, tenant, "Hello?", "One.")
+    conversation_id = first.turn.conversation_id
+    again = await begin(store, tenant, "Hello?", conversation_id=conversation_id, regenerate=True)
+
+    async def shown() -> list[str]:
+        return [turn.answer for turn in await store.conversation(tenant.id, conversation_id) or []]
+
+    assert await store.abandon(again.turn.id, again.turn.beat)
+    assert await shown() == ["One."]
+    assert await finish(store, tenant, again, "Two.")
+    assert await shown() == ["Two."]
+
+
+async def test_a_replaced_answer_that_ends_late_stays_replaced(store: Store, tenant: Tenant) -> None:
+    """Another tab asked again before it ended."""
+    first = await ask(store, tenant, "Hello?", "One.")
+    again: dict[str, Any] = {"conversation_id": first.turn.conversation_id, "regenerate": True}
+    second, third = [await begin(store, tenant, "Hello?", **again) for _ in range(2)]
+    await finish(store, tenant, third, "Three.")
+
+    await finish(store, tenant, second, "Two.")
+
+    visible = await store.conversation(tenant.id, first.turn.conversation_id) or []
+    assert [turn.answer for turn in visible] == ["Three."]
