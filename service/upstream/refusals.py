@@ -6,6 +6,7 @@ The provider's own words are never logged or shown: all messages about errors ar
 import json
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -109,6 +110,8 @@ TEXTS: dict[Kind, re.Pattern[str]] = {
 WAIT = re.compile(
     r"(?:(?:try again|retry) (?:in|after)|please wait|retrydelay) ((?:\d{1,6}(?:\.\d+)? ?(?:ms|h|m|s)[a-z]* ?)+)"
 )
+RESET = r"(\d{1,13}(?:\.\d+)?)\b"
+LEAST_UNIX_TIME = 1_000_000_000  # 2001; smaller numbers are seconds to wait
 WAIT_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
 UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 RATE = re.compile(
@@ -175,7 +178,11 @@ class Refusal:
         codes, text = _words_of(body)
         text = _without(text, sent) if text else ""
         wait = retry_after(headers)
-        return cls(status, codes, text, _wait_in(text) if wait is None else wait)
+        if wait is None:
+            wait = _wait_in(text)
+        if wait is None and status == 429 and RATE.search(text):
+            wait = _wait_for_reset(headers.get("x-ratelimit-reset", ""), text)
+        return cls(status, codes, text, wait)
 
     @classmethod
     def in_answer(cls, error: str) -> Self:
@@ -284,6 +291,20 @@ def _wait_in(text: str) -> int | None:
     if found is None:
         return None
     return _bounded(sum(float(number) * UNIT_SECONDS[unit] for number, unit in WAIT_PART.findall(found[1])))
+
+
+def _wait_for_reset(header: str, text: str) -> int | None:
+    """Seconds until a rate limit is reset: from `X-RateLimit-Reset`, which OpenRouter repeats in the error.
+
+    It has seconds, or a Unix time in seconds or milliseconds.
+    """
+    found = re.fullmatch(RESET, header) or re.search(rf"\bx-ratelimit-reset {RESET}", text)
+    if found is None:
+        return None
+    seconds = float(found[1])
+    if seconds > LEAST_UNIX_TIME * 1000:
+        seconds /= 1000
+    return _bounded(seconds - time.time() if seconds > LEAST_UNIX_TIME else seconds)
 
 
 def _words_of(body: bytes) -> tuple[frozenset[str], str]:

@@ -119,6 +119,7 @@ MEANINGS: list[tuple[int, Any, tuple[int, str, str | None]]] = [
     (403, nested("Your account has an overdue balance.", code="AccountOverdueError"), CREDIT),
     (403, nested("The free tier of the model has been exhausted.", code="AllocationQuota.FreeTierOnly"), CREDIT),
     (403, nested("用户额度不足"), CREDIT),
+    (429, {"error": "You have no credits left"}, CREDIT),
     (403, {"message": "Inactive subscription or usage limit reached"}, CREDIT),
     (429, nested(f"litellm.RateLimitError: {QUOTA}", type="throttling_error", code="429"), CREDIT),
     (429, {"error": "openai.RateLimitError: Error code: 429 - {'code': 'insufficient_quota'}"}, CREDIT),
@@ -171,6 +172,8 @@ async def test_the_visitors_words_do_not_decide_the_meaning(
     assert (problem["code"], problem.get("cause")) == ("upstream_failed", None)
 
 
+DAILY = {"headers": {"X-RateLimit-Limit": "50", "X-RateLimit-Reset": "4744156800000"}}  # OpenRouter's, in milliseconds
+
 BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
     (429, {}, nested(code="rate_limit_exceeded"), "busy", "5"),
     (429, {"Retry-After": "7.66"}, nested(), "busy", "8"),
@@ -188,6 +191,10 @@ BUSY: list[tuple[int, dict[str, str], Any, str, str]] = [
     (429, {}, [nested(f"{QUOTA}", details=[{"retryDelay": "34s"}])], "busy", "34"),
     (429, {}, nested("litellm.RateLimitError: OpenAIException - Rate limit reached, see billing"), "busy", "5"),
     (429, {"Retry-After": "2592000"}, nested(), "busy", "3600"),
+    (429, {"X-RateLimit-Reset": "7.2"}, nested("Rate limit reached"), "busy", "8"),
+    (429, {"X-RateLimit-Reset": "4744156800"}, nested("Rate limit reached"), "busy", "3600"),
+    (429, {}, nested("Rate limit exceeded: free-models-per-day. Add 10 credits", metadata=DAILY), "busy", "3600"),
+    (429, {"X-RateLimit-Reset": "soon"}, nested("Rate limit reached"), "busy", "5"),
     (429, {"Retry-After": "Wed Oct 21 07:28:00 2099"}, nested(), "busy", "3600"),
     (498, {}, nested("Flex tier capacity exceeded. Please try again later."), "busy", "5"),
     (400, {}, nested("Too many tokens, please wait before trying again.", code="ThrottlingException"), "busy", "5"),
