@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -106,8 +107,10 @@ class Chat:
 
     def until_logged(self, text: str, times: int = 1) -> None:
         """Wait until this many lines of the console have a text."""
+        deadline = time.monotonic() + PATIENCE / 1000
         while sum(text in line for line in self.console) < times:
-            self.page.wait_for_event("console")
+            assert time.monotonic() < deadline, f"expected {text!r} in the console, which has {self.console}"
+            self.page.wait_for_timeout(20)  # `wait_for_event` would miss a line just before it begins to wait
 
     def ask(self, question: str) -> None:
         """Ask a question, once the previous answer has ended."""
