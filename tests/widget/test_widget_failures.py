@@ -115,6 +115,23 @@ def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(visit: Visit, li
     assert len(provider.asked) == 1
 
 
+def test_a_connection_on_which_nothing_arrives_is_given_up(
+    context: BrowserContext, visit: Visit, provider: Provider
+) -> None:
+    """A network that drops packets fails nothing: without a deadline, the browser waits for minutes."""
+    context.clock.install()
+    chat = visit()
+    chat.open()
+    chat.page.route("**/api/v1/chat", lambda route: None, times=1)
+    with chat.page.expect_request("**/api/v1/chat"):
+        chat.ask("Hello?")
+    provider.answer("Hello.")
+    with chat.page.expect_request("**/api/v1/chat"):
+        context.clock.fast_forward(45_000)
+        context.clock.fast_forward(1_000)
+    expect(chat.answers).to_have_text("Hello.")
+
+
 def test_a_network_outage_loses_nothing(context: BrowserContext, visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()

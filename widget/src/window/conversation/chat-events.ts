@@ -16,6 +16,13 @@ const MOST_SOURCES = 20;
 /** The service sends something at least every 15 seconds; after three times that, the connection is dead. */
 const SILENCE = 45_000;
 
+/** The same, or a rejection then. A connection that the network dropped may never fail by itself. */
+export const inTime = <Result>(result: Promise<Result>): Promise<Result> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, SILENCE, new Error());
+    void result.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+
 /** The fields of one event, as received. */
 export interface RawEvent {
   event?: string;
@@ -36,8 +43,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array<ArrayBuffer>>)
   addEventListener('offline', cancel);
   try {
     for (;;) {
-      const stalled = setTimeout(cancel, SILENCE);
-      const { done, value } = await reader.read().finally(() => clearTimeout(stalled));
+      const { done, value } = await inTime(reader.read());
       if (done) return;
       const blocks = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
       rest = blocks.pop() ?? '';

@@ -1,5 +1,5 @@
 import { parseJson, record, text } from '../../protocol.ts';
-import { type ChatEvent, readEvents, seconds } from './chat-events.ts';
+import { type ChatEvent, inTime, readEvents, seconds } from './chat-events.ts';
 import { type Turn, toTurns } from './turn.ts';
 
 /** The credentials of the chat: the tenant's key, this page's proof, and the origin of the page around it. */
@@ -88,12 +88,14 @@ export class ChatService {
       ...(this.userToken && { 'X-User-Token': this.userToken }),
     };
     for (let renewed = false; ; renewed = true) {
-      const response = await fetch(`api/v1/${path}`, {
-        ...init,
-        headers: { ...headers, 'X-Widget-Proof': this.#proof },
-        credentials: 'omit',
-        cache: 'no-store',
-      });
+      const response = await inTime(
+        fetch(`api/v1/${path}`, {
+          ...init,
+          headers: { ...headers, 'X-Widget-Proof': this.#proof },
+          credentials: 'omit',
+          cache: 'no-store',
+        }),
+      );
       this.#keepProof(response);
       if (path === 'chat') this.requestId = response.headers.get('X-Request-ID') ?? '';
       if (response.ok) return response;
