@@ -235,7 +235,7 @@ def test_a_malformed_request_gets_a_problem_and_never_inside_another_response(pa
 def test_a_refusal_that_the_application_does_not_see_is_counted(patient: RunningService) -> None:
     def counted() -> float:
         headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
-        text = httpx.get(f"{patient.url}/metrics", headers=headers).text
+        text = httpx.get(f"{patient.url}/metrics", headers=headers, timeout=60).text
         found = re.search(r'chatbot_requests_total\{code="bad_request",route="none",status="400"\} (.*)', text)
         return float(found[1]) if found else 0
 
