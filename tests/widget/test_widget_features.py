@@ -8,7 +8,7 @@ import jwt
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser import WIDGET, Provider, Visit, add_tenant, answered, record_events
+from browser import WIDGET, Provider, Visit, add_tenant, answer_in_progress, answered, record_events
 from line import Line
 from processes import RunningService, running_service
 from service.errors import every_error
@@ -244,12 +244,10 @@ def test_an_answer_behind_a_closed_window_is_counted_and_previewed(visit: Visit,
 def test_a_failed_answer_behind_a_closed_window_is_counted_too(visit: Visit, provider: Provider) -> None:
     chat = visit()
     chat.open()
-    answering = provider.answer()
-    chat.ask("When do you ship?")
-    expect(chat.button("Stop")).to_be_visible()
+    answer = answer_in_progress(chat, provider, "When do you ship?", "We")
     chat.button("Close chat").click()
     expect(chat.window).to_be_hidden()
-    answering.fail()
+    answer.fail()
     expect(chat.bubble).to_have_accessible_name("Open chat (1 new message)")
 
 
