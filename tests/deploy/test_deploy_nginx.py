@@ -167,7 +167,8 @@ def test_words_arrive_during_the_answer_and_leaving_ends_it(proxy: Proxy) -> Non
     with proxy.visitor() as client:
         with client.stream("POST", "/api/v1/chat", json={"message": "Hi"}) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
-            assert any("word" in line for line in response.iter_lines())
+            lines = response.iter_lines()  # named, because its end would close the connection
+            assert any("word" in line for line in lines)
             assert proxy.upstream.wait_until_open(1)  # readers of earlier tests may take a while to disconnect
         assert proxy.upstream.wait_until_open(0)
 

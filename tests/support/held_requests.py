@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Error, Page, Route
 
 @contextmanager
 def held_requests(place: Page | BrowserContext, address: str, *, times: int | None = None) -> Iterator[list[Route]]:
-    """The requests for `address`, at most `times` of them, in order. Those that the test has not continued are aborted.
+    """The requests for `address`, at most `times` of them, in order. At the end all go on.
 
     Playwright has a task for each request that waits. If nothing ends the task, the garbage collector destroys it
     later, in another test, which then fails.
@@ -17,5 +17,5 @@ def held_requests(place: Page | BrowserContext, address: str, *, times: int | No
     place.route(address, lambda route: held.append(route), times=times)
     yield held
     for route in held:
-        with suppress(Error):  # it was continued
-            route.abort()
+        with suppress(Error):  # it has gone on
+            route.fallback()  # unlike `continue_` and `abort`, also if its page has gone

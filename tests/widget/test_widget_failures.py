@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from browser import Chat, Provider, Visit, add_tenant, answer_in_progress
+from held_requests import held_requests
 from line import Line
 from processes import RunningService, free_port, restarted, running_service
 
@@ -122,14 +123,14 @@ def test_a_connection_on_which_nothing_arrives_is_given_up(
     context.clock.install()
     chat = visit()
     chat.open()
-    chat.page.route("**/api/v1/chat", lambda route: None, times=1)
-    with chat.page.expect_request("**/api/v1/chat"):
-        chat.ask("Hello?")
-    provider.answer("Hello.")
-    with chat.page.expect_request("**/api/v1/chat"):
-        context.clock.fast_forward(45_000)
-        context.clock.fast_forward(1_000)
-    expect(chat.answers).to_have_text("Hello.")
+    with held_requests(chat.page, "**/api/v1/chat", times=1):
+        with chat.page.expect_request("**/api/v1/chat"):
+            chat.ask("Hello?")
+        provider.answer("Hello.")
+        with chat.page.expect_request("**/api/v1/chat"):
+            context.clock.fast_forward(45_000)
+            context.clock.fast_forward(1_000)
+        expect(chat.answers).to_have_text("Hello.")
 
 
 def test_a_network_outage_loses_nothing(context: BrowserContext, visit: Visit, provider: Provider) -> None:
