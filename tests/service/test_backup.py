@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,20 @@ import manage
 from permissions import file_modes_count
 from preloaded import MANAGE, run_program
 from processes import RunningService, restarted, running_service
+from upstreams import local_upstream
 
 ORIGIN = "http://localhost:3000"
 
 
+@pytest.fixture(scope="module")
+def answering() -> Iterator[dict[str, str]]:
+    """Settings with which questions are answered at once."""
+    with local_upstream() as upstream:
+        yield {"OPENAI_BASE_URL": upstream.url("quick"), "OPENAI_API_KEY": "sk"}
+
+
 def ask(service: RunningService) -> str:
-    """Ask a question in demonstration mode. Returns the conversation's id."""
+    """Ask a question. Returns the conversation's id."""
     body = {"message": "Hello", "message_id": str(uuid.uuid4())}
     answer = httpx.post(f"{service.url}/api/v1/chat", json=body, headers=headers_of(service), timeout=60)
     assert "event: done" in answer.text
@@ -52,8 +61,8 @@ def succeed(service: RunningService, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_backup_made_while_the_service_runs_can_be_restored(tmp_path: Path) -> None:
-    with running_service(tmp_path / "live", ORIGIN) as service:
+def test_a_backup_made_while_the_service_runs_can_be_restored(tmp_path: Path, answering: dict[str, str]) -> None:
+    with running_service(tmp_path / "live", ORIGIN, **answering) as service:
         before = ask(service)
         succeed(service, "backup", "copy.db")
         later = ask(service)
@@ -74,9 +83,9 @@ def test_a_backup_made_while_the_service_runs_can_be_restored(tmp_path: Path) ->
     ("start", "end"), [(0, 100), (0, 8192), (0, None), (16, 20)], ids=["header", "8 KiB", "all", "page size"]
 )
 def test_a_backup_replaces_a_database_that_is_damaged_beyond_recognition(
-    tmp_path: Path, start: int, end: int | None
+    tmp_path: Path, answering: dict[str, str], start: int, end: int | None
 ) -> None:
-    with running_service(tmp_path, ORIGIN) as service:
+    with running_service(tmp_path, ORIGIN, **answering) as service:
         before = ask(service)
         succeed(service, "backup", "copy.db")
         later = ask(service)

@@ -33,9 +33,14 @@ SHORT_TIMEOUTS = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT"
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with deadlines that no test reaches."""
-    settings = {name: "300" for name in SHORT_TIMEOUTS} | {"METRICS_TOKEN": METRICS_TOKEN}
-    with running_service(tmp_path_factory.mktemp("patient"), **settings) as service:
+    """A service with deadlines that no test reaches, and quick answers."""
+    settings = {name: "300" for name in SHORT_TIMEOUTS} | {"METRICS_TOKEN": METRICS_TOKEN, "OPENAI_API_KEY": "sk"}
+    with (
+        local_upstream() as upstream,
+        running_service(
+            tmp_path_factory.mktemp("patient"), OPENAI_BASE_URL=upstream.url("quick"), **settings
+        ) as service,
+    ):
         yield service
 
 

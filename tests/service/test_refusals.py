@@ -234,9 +234,10 @@ async def test_rate_limits_and_overloads_have_a_retry_after(
     ],
 )
 async def test_a_rate_limit_reported_with_status_200_has_a_retry_after(
-    client: Client, upstream: respx.Route, text: str, wait: int
+    client: Client, upstream: respx.Route, monkeypatch: pytest.MonkeyPatch, text: str, wait: int
 ) -> None:
     """As JSON, it is a refusal; as the first event of a stream, the answer's only event."""
+    monkeypatch.setattr("service.upstream.call._backoff", lambda tries_left: 0.0)
     upstream.mock(return_value=httpx.Response(200, json=nested(text)))
     status, problem, headers = await client.refused()
     assert (status, problem["code"], headers["retry-after"]) == (503, "busy", str(wait))
