@@ -61,5 +61,6 @@ async def _delete_some(database: Database, table: Table, condition: ColumnElemen
         return db.execute(delete(table).where(table.c.id.in_(some), condition)).rowcount
 
     deleted = await database.write(delete_them)
-    await asyncio.sleep(PAUSE_SECONDS)
+    if deleted:
+        await asyncio.sleep(PAUSE_SECONDS)
     return deleted
