@@ -35,11 +35,10 @@ SHORT_TIMEOUTS = {"HEAD_TIMEOUT": "1", "BODY_TIMEOUT": "1", "KEEP_ALIVE_TIMEOUT"
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with deadlines that no test reaches, and quick answers."""
     settings = {name: "300" for name in SHORT_TIMEOUTS} | {"METRICS_TOKEN": METRICS_TOKEN, "OPENAI_API_KEY": "sk"}
+    directory = tmp_path_factory.mktemp("patient")
     with (
         local_upstream() as upstream,
-        running_service(
-            tmp_path_factory.mktemp("patient"), OPENAI_BASE_URL=upstream.url("quick"), **settings
-        ) as service,
+        running_service(directory, OPENAI_BASE_URL=upstream.url("quick"), **settings) as service,
     ):
         yield service
 
