@@ -372,7 +372,7 @@ def _swipe_up(chat: Chat, what: Locator) -> None:
     touch("touchStart", at)
     for distance in range(10, 150, 10):
         touch("touchMove", {**at, "y": at["y"] - distance})
-    touch("touchEnd")
+    touch("touchCancel")  # unlike the end of a touch, it lets nothing go on moving
     chat.page.evaluate("new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame)))")
 
 
